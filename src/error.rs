@@ -1,0 +1,333 @@
+//! The one error type: a variant for each stage, with what went wrong and its source; what to do about it
+//! (`hint`) and what a script sees of it (`code`, `exit_code`) are derived, never stored.
+//!
+//! Errors about an input file do not repeat its path: whoever prints one stands it behind the path.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::retry::{Failure, human_duration};
+
+/// `error.code` of a report row and of a JSON log line: stable names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The service or storage said no, for good.
+    Refused,
+    /// The command line or the configuration is at fault.
+    Usage,
+    /// The target folder is not there.
+    NotFound,
+    /// No token, or not good enough.
+    Auth,
+    /// 409, `--if-exists fail`, or another run has this upload.
+    Conflict,
+    /// 429 to the end.
+    RateLimited,
+    /// Network or service unavailable to the end.
+    Network,
+    /// The local file is missing, unreadable, no file, or changed while it was read.
+    LocalFile,
+    /// Storage holds other bytes than were sent.
+    Integrity,
+    /// Whether the item was created could not be found out.
+    Unsettled,
+    /// A signal ended the run.
+    Interrupted,
+}
+
+impl Code {
+    /// The process's exit code for an error of this kind; a signal's own code is [`Error::exit_code`]'s.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Refused | Self::Integrity => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Auth => 4,
+            Self::Conflict => 5,
+            Self::RateLimited => 6,
+            Self::Network | Self::Unsettled => 7,
+            Self::LocalFile => 8,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// A signal that asks the program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// The terminal was closed.
+    Hangup,
+    /// Ctrl-C.
+    Interrupt,
+    /// A polite kill.
+    Terminate,
+}
+
+impl Signal {
+    /// 128 and the signal's number, as shells count.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Hangup => 129,
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// Which call of the drive's API an error is about; its words stand in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `POST …/multipart/start`
+    Start,
+    /// `POST …/multipart/presigned-urls`
+    SignUrls,
+    /// `POST …/multipart/finalize`
+    Finalize,
+    /// `GET /drive/tree`
+    Tree,
+    /// `GET /drive/search`
+    Search,
+    /// `POST /drive/folders`
+    CreateFolder,
+    /// `GET /workspace/info`
+    Workspace,
+}
+
+impl Call {
+    /// What the call is for, to stand behind "could not …".
+    pub fn aim(self) -> &'static str {
+        match self {
+            Self::Start => "start the upload",
+            Self::SignUrls => "get signed URLs",
+            Self::Finalize => "finalize the upload",
+            Self::Tree => "list the folder",
+            Self::Search => "search the drive",
+            Self::CreateFolder => "create the folder",
+            Self::Workspace => "ask for the workspace",
+        }
+    }
+}
+
+/// Everything that can end a file's upload, or the whole run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line or the configuration.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong, with file and line where there is one.
+        message: String,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+    /// No token in any of its places.
+    #[error("no Copera token was found")]
+    NoToken,
+    /// `token_command` gave none.
+    #[error("the token_command of profile `{profile}` {what}")]
+    TokenCommand {
+        /// The profile's name.
+        profile: String,
+        /// "exited with status 1", "timed out after 60s", …
+        what: String,
+    },
+    /// An operation on the input file.
+    #[error("could not {doing}")]
+    Local {
+        /// "open the file", "read at byte 5242880", …
+        doing: String,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// A path that is something else than a regular file.
+    #[error("is {kind}, not a regular file")]
+    NotAFile {
+        /// "a directory", "a FIFO", …
+        kind: &'static str,
+    },
+    /// The file changed while it was read.
+    #[error("the file changed while it was being uploaded: {what}; nothing was finalized")]
+    Changed {
+        /// What about it changed.
+        what: String,
+    },
+    /// Another process works on the same upload.
+    #[error("another copera-upload is at work on this upload")]
+    Busy {
+        /// The record it holds.
+        record: PathBuf,
+    },
+    /// A call of the API, tried to the end.
+    #[error("could not {}: {failure}{}", .call.aim(), after(*.tries))]
+    Call {
+        /// Which.
+        call: Call,
+        /// The last failure.
+        failure: Failure,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The PUT of a part, tried to the end.
+    #[error("part {part}: {failure}{}", after(*.tries))]
+    Part {
+        /// The part's number, from 1.
+        part: u32,
+        /// The last failure.
+        failure: Failure,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The signed URLs make no whole: one is missing, doubled, surplus or no URL.
+    #[error("the service's signed URLs cannot be used: {what}")]
+    Urls {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The parts do not add up to the file. Nothing was finalized.
+    #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
+    Incomplete {
+        /// What is missing.
+        what: String,
+    },
+    /// Finalize was sent; whether the item exists is not known.
+    #[error("all bytes are in storage, but whether the service made the item could not be settled: {what}")]
+    Unsettled {
+        /// Why not.
+        what: String,
+    },
+    /// A signal.
+    #[error("interrupted")]
+    Interrupted(Signal),
+    /// Something inside that should not happen, told instead of panicking.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+fn after(tries: u32) -> String {
+    if tries > 1 { format!(" (after {tries} tries)") } else { String::new() }
+}
+
+impl Error {
+    /// A usage error with nothing to add.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// A usage error with advice.
+    pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// A failed operation on the input file.
+    pub fn local(doing: impl Into<String>, source: io::Error) -> Self {
+        Self::Local { doing: doing.into(), source }
+    }
+
+    /// The stable name of the kind of error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Usage { .. } => Code::Usage,
+            Self::NoToken | Self::TokenCommand { .. } => Code::Auth,
+            Self::Local { .. } | Self::NotAFile { .. } | Self::Changed { .. } => Code::LocalFile,
+            Self::Busy { .. } => Code::Conflict,
+            Self::Call { call, failure, .. } => failure.code_of_call(*call),
+            Self::Part { failure, .. } => failure.code_of_part(),
+            Self::Urls { .. } | Self::Internal(_) => Code::Refused,
+            Self::Incomplete { .. } => Code::Integrity,
+            Self::Unsettled { .. } => Code::Unsettled,
+            Self::Interrupted(_) => Code::Interrupted,
+        }
+    }
+
+    /// The exit code of a run that ended with this error alone.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted(signal) => signal.exit_code(),
+            other => other.code().exit_code(),
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Usage { hint, .. } => return hint.clone(),
+            Self::NoToken => {
+                "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or put `token` or `token_command` into your \
+                 profile in the configuration; a personal access token (cp_pat_…) with the scope ACCESS_DRIVE \
+                 is needed"
+            }
+            Self::TokenCommand { .. } => "run the command by hand; its first line of output is taken as the token",
+            Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
+            Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
+            Self::Unsettled { .. } => {
+                "look into the folder; the same command looks again before it sends anything twice"
+            }
+            Self::Interrupted(_) => "the same command goes on from here",
+            Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
+            Self::Local { .. }
+            | Self::NotAFile { .. }
+            | Self::Urls { .. }
+            | Self::Incomplete { .. }
+            | Self::Internal(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    fn hint_of(&self, failure: &Failure) -> Option<String> {
+        if let Some(hint) = failure.hint() {
+            return Some(hint);
+        }
+        let hint = match self.code() {
+            Code::Auth if failure.status() == Some(401) => {
+                "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE and set COPERA_TOKEN"
+            }
+            Code::Auth => {
+                "the token needs the scope ACCESS_DRIVE and access to the folder; integration keys (cp_key_…) \
+                 do not reach drives"
+            }
+            Code::NotFound => "check --parent: no folder with that id can be seen with this token",
+            Code::RateLimited => match failure.retry_after() {
+                Some(wait) => {
+                    return Some(format!(
+                        "come back in {}: the same command goes on from here; or raise --retry-for",
+                        human_duration(wait)
+                    ));
+                }
+                None => "come back later: the same command goes on from here",
+            },
+            Code::Network => match failure.retry_after() {
+                Some(wait) if wait > Duration::ZERO => {
+                    return Some(format!(
+                        "come back in {}: the same command goes on from here",
+                        human_duration(wait)
+                    ));
+                }
+                _ => "the same command goes on from here; --retry-for says how long to keep trying",
+            },
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Whether the same command might do better later without anything else changing.
+    pub fn transient(&self) -> bool {
+        matches!(self.code(), Code::Network | Code::RateLimited | Code::Unsettled | Code::Interrupted)
+    }
+}
+
+/// An error and its sources as one line, each cause once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !words.is_empty() && !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,217 @@
+//! What the engine tells while it works, and the faces that show it on stderr.
+//!
+//! The engine only ever calls [`Reporter::event`]; which face draws it is chosen once, at the start. Faces
+//! draw, they never decide. What moves too often for events (bytes of a part in flight) is in a [`Meter`]
+//! that the engine writes and a face reads when it draws.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::outcome::{Outcome, Tally};
+
+/// Names one input file within a run.
+pub type FileId = u64;
+
+/// The phases of a file's way that a person waits through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Bytes of an earlier run are compared with the file.
+    Check,
+    /// The start call.
+    Start,
+    /// Signed URLs are asked for.
+    Sign,
+    /// Parts travel.
+    Send,
+    /// The finalize call, which can take minutes.
+    Finalize,
+    /// A finalize without an answer is being looked into.
+    Settle,
+}
+
+impl Phase {
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Start => "start",
+            Self::Sign => "sign",
+            Self::Send => "send",
+            Self::Finalize => "finalize",
+            Self::Settle => "settle",
+        }
+    }
+}
+
+/// How far one part is. The engine writes, faces read.
+#[derive(Debug, Default)]
+pub struct Meter {
+    taken: AtomicU64,
+    high: AtomicU64,
+}
+
+impl Meter {
+    /// Bytes of the current attempt that the network has taken (on Linux: that the peer has acknowledged).
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The furthest that any attempt got: bytes sent again count once.
+    pub fn high(&self) -> u64 {
+        self.high.load(Ordering::Relaxed)
+    }
+
+    /// Sets the current attempt's bytes; returns whether this is further than any attempt was.
+    pub fn set(&self, taken: u64) -> bool {
+        self.taken.store(taken, Ordering::Relaxed);
+        self.high.fetch_max(taken, Ordering::Relaxed) < taken
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Something the user should know, though work goes on.
+    Warning {
+        /// The file it is about, as given.
+        path: Option<&'a str>,
+        /// What.
+        message: &'a str,
+    },
+    /// For `-v`: what was decided or done.
+    Note {
+        /// What.
+        message: &'a str,
+    },
+    /// For `-vv`: one request and its answer.
+    Request {
+        /// `GET`, `POST`, `PUT`.
+        method: &'a str,
+        /// The URL without its query.
+        url: &'a str,
+        /// The answer's status; `None`: there was none.
+        status: Option<u16>,
+        /// From the first byte to the answer.
+        elapsed: Duration,
+    },
+    /// The number of files and bytes known so far (`complete`: there will be no more).
+    Known {
+        /// Files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Whether all are known.
+        complete: bool,
+    },
+    /// A file's way begins.
+    FileStart {
+        /// Which.
+        file: FileId,
+        /// As given.
+        path: &'a str,
+        /// Its name in the drive.
+        name: &'a str,
+        /// Bytes.
+        size: u64,
+        /// How many parts.
+        parts: u32,
+        /// Bytes a part.
+        part_size: u64,
+    },
+    /// A file enters a phase.
+    Phase {
+        /// Which.
+        file: FileId,
+        /// What comes now.
+        phase: Phase,
+    },
+    /// Parts of an earlier run count.
+    Resumed {
+        /// Which file.
+        file: FileId,
+        /// How many parts.
+        parts: u32,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// What counted of a file counts no more: its upload begins again.
+    Restarted {
+        /// Which file.
+        file: FileId,
+    },
+    /// A part gets a place in flight. Its retries keep the place and the meter.
+    PartStart {
+        /// Which file.
+        file: FileId,
+        /// Its number, from 1.
+        part: u32,
+        /// Bytes.
+        size: u64,
+        /// How far it is.
+        meter: Arc<Meter>,
+    },
+    /// A part is in storage, checked and on record.
+    PartDone {
+        /// Which file.
+        file: FileId,
+        /// Its number.
+        part: u32,
+        /// Bytes.
+        size: u64,
+        /// Since it got its place.
+        elapsed: Duration,
+    },
+    /// A part gave its place up without being done (its file failed or was interrupted).
+    PartStopped {
+        /// Which file.
+        file: FileId,
+        /// Its number.
+        part: u32,
+    },
+    /// A call or a part is tried again.
+    Retry {
+        /// Which file, if it is about one.
+        file: Option<FileId>,
+        /// "part 3", "start", …
+        what: &'a str,
+        /// The retries so far, this one included.
+        retry: u32,
+        /// Why.
+        cause: &'a str,
+        /// After this long.
+        wait: Duration,
+    },
+    /// A file's way is over.
+    FileDone {
+        /// Which.
+        file: FileId,
+        /// How.
+        outcome: &'a Outcome,
+    },
+    /// The run is over.
+    Finished {
+        /// In sum.
+        tally: &'a Tally,
+    },
+    /// An error that is about no file.
+    Error {
+        /// It.
+        error: &'a crate::error::Error,
+    },
+}
+
+/// A face. Called from many threads; must return at once.
+pub trait Reporter: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event<'_>);
+
+    /// Runs `write` (which writes to stdout) while nothing is drawn, so that results and bars on one terminal
+    /// do not run into each other.
+    fn aside(&self, write: &mut dyn FnMut()) {
+        write();
+    }
+
+    /// Takes everything off the terminal that was drawn on it. Further events may draw again.
+    fn clear(&self) {}
+}

@@ -1,0 +1,182 @@
+//! Types for what must never be printed: the account's token and the query of a signed URL.
+//!
+//! Neither type has a `Display`, and `Debug` shows a mask, so that a secret reaches a screen or a log only
+//! through a call that says `expose`. What a *server* sends back is beyond the types' reach: every message of
+//! its goes through [`Mask::clean`] before it is kept anywhere.
+
+use std::fmt;
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
+
+/// A Copera access token (`cp_pat_…`). Printed as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Wraps a token; white space around it (a file's last newline) is dropped.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+
+    /// The token itself, for the one `Authorization` header and for hashing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// No token at all: an empty variable or value counts as none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// An integration key (`cp_key_…`): those reach boards and channels, not drives (guide "Authentication").
+    pub fn is_integration_key(&self) -> bool {
+        self.0.starts_with("cp_key_")
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// A signed storage URL: whoever has its query may write the part while it lives. Printed without the query.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedUrl(String);
+
+impl SignedUrl {
+    /// Wraps the URL as the service sent it.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The whole URL, for the request line alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL up to its query, fit for logs.
+    pub fn without_query(&self) -> &str {
+        self.0.split(['?', '#']).next().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SignedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}?{HIDDEN}", self.without_query())
+    }
+}
+
+/// Takes secrets out of text that came from outside: the token wherever it stands, the queries of URLs, and
+/// the values of `X-Amz-…` parameters.
+#[derive(Clone, Default)]
+pub struct Mask(Option<Token>);
+
+impl Mask {
+    /// A mask for this account's token.
+    pub fn new(token: &Token) -> Self {
+        Self(Some(token.clone()).filter(|token| !token.is_empty()))
+    }
+
+    /// The text without the token, without any URL's query, and without any `X-Amz-…` value.
+    pub fn clean(&self, text: &str) -> String {
+        let text = match &self.0 {
+            Some(token) => text.replace(token.expose(), HIDDEN),
+            None => text.to_owned(),
+        };
+        hide_amz_values(&hide_url_queries(&text))
+    }
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mask")
+    }
+}
+
+/// Where a URL or a parameter's value ends in running text.
+fn ends_word(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | ')' | ']' | '}' | '\\')
+}
+
+fn hide_url_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (head, tail) = rest.split_at(at + 3);
+        out.push_str(head);
+        let end = tail.find(ends_word).unwrap_or(tail.len());
+        let (url, after) = tail.split_at(end);
+        match url.find(['?', '#']) {
+            Some(query) => {
+                out.push_str(&url[..=query]);
+                out.push_str(HIDDEN);
+            }
+            None => out.push_str(url),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn hide_amz_values(text: &str) -> String {
+    const NAME: &str = "x-amz-";
+    // ASCII lower case keeps every byte's place, so that positions hold for both strings.
+    let lower = text.to_ascii_lowercase();
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    while let Some(found) = lower[done..].find(NAME) {
+        let name_end = lower[done + found..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+            .map_or(lower.len(), |n| done + found + n);
+        let value = ["=", "%3d"].iter().find(|sign| lower[name_end..].starts_with(**sign));
+        let Some(sign) = value else {
+            out.push_str(&text[done..name_end]);
+            done = name_end;
+            continue;
+        };
+        let from = name_end + sign.len();
+        let end = lower[from..]
+            .find(|c: char| c == '&' || ends_word(c))
+            .map_or(lower.len(), |n| from + n);
+        out.push_str(&text[done..from]);
+        out.push_str(HIDDEN);
+        done = end;
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_shows_neither_token_nor_signature() {
+        let token = Token::new("cp_pat_secret\n");
+        let url = SignedUrl::new("https://b.s3.amazonaws.com/key?X-Amz-Signature=abc");
+        assert_eq!(format!("{token:?} {url:?}"), "*** https://b.s3.amazonaws.com/key?***");
+        assert_eq!(token.expose(), "cp_pat_secret");
+    }
+
+    #[test]
+    fn what_a_server_echoes_is_cleaned_of_tokens_queries_and_amz_values() {
+        let mask = Mask::new(&Token::new("cp_pat_secret"));
+        assert_eq!(
+            mask.clean("bad cp_pat_secret at <https://h/k?X-Amz-Signature=ab&x=1> and X-Amz-Credential=q/w&y X-AMZ-Signature%3Dff x-amz-date"),
+            "bad *** at <https://h/k?***> and X-Amz-Credential=***&y X-AMZ-Signature%3D*** x-amz-date"
+        );
+        assert_eq!(mask.clean("nothing to hide: ünïcode"), "nothing to hide: ünïcode");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_mask_panic_or_leak(text in "\\PC{0,40}", tail in "[ \"&]?\\PC{0,10}") {
+            let mask = Mask::new(&Token::new("cp_pat_secret"));
+            let shown = mask.clean(&format!("{text}cp_pat_secret X-Amz-Signature=deadbeef{tail}"));
+            proptest::prop_assert!(!shown.contains("cp_pat_secret") && !shown.contains("deadbeef"));
+        }
+    }
+}
