@@ -258,7 +258,9 @@ impl Error {
                  profile in the configuration; a personal access token (cp_pat_…) with the scope ACCESS_DRIVE \
                  is needed"
             }
-            Self::TokenCommand { .. } => "run the command by hand; its first line of output is taken as the token",
+            Self::TokenCommand { .. } => {
+                "run the command by hand; its first line of output is taken as the token"
+            }
             Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
             Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
             Self::Unsettled { .. } => {

@@ -1,1 +1,2 @@
+//! Parse, run, print, end.
 fn main() {}

@@ -138,9 +138,7 @@ fn hide_amz_values(text: &str) -> String {
             continue;
         };
         let from = name_end + sign.len();
-        let end = lower[from..]
-            .find(|c: char| c == '&' || ends_word(c))
-            .map_or(lower.len(), |n| from + n);
+        let end = lower[from..].find(|c: char| c == '&' || ends_word(c)).map_or(lower.len(), |n| from + n);
         out.push_str(&text[done..from]);
         out.push_str(HIDDEN);
         done = end;

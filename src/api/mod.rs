@@ -1,0 +1,3 @@
+//! The drive's API: its calls and the shapes on its wire.
+
+pub mod wire;

@@ -1,0 +1,460 @@
+//! Why something failed, whether trying again can help, and when.
+//!
+//! One place classifies: S3's XML code first (it is more precise than the status: a 403 may be an expired
+//! URL, a skewed clock or a wrong signature), then the status, then the transport. What each case rests on is
+//! written beside it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::error::{Call, Code};
+
+/// One failed attempt at a call or a part. Its `Display` says what happened, secrets already masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// An answer that is no success.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// Storage's XML `Code`, or the API's.
+        code: Option<String>,
+        /// What the service said, masked.
+        message: Option<String>,
+        /// When it asks to be tried again: `Retry-After`, or a body's `retryAfter`.
+        retry_after: Option<Duration>,
+    },
+    /// No answer.
+    Transport {
+        /// In which way.
+        kind: Transport,
+        /// The causes, masked and without a URL's query.
+        detail: String,
+    },
+    /// A success whose body is not what the protocol promises.
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Storage's ETag is not the MD5 of the bytes that were sent.
+    Checksum {
+        /// Of the bytes sent, hexadecimal.
+        sent: String,
+        /// What storage answered.
+        stored: String,
+    },
+}
+
+/// The ways to get no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// No connection came about: name not found, refused, unreachable, time-out.
+    Connect,
+    /// The other side's certificate is not trusted, or TLS could not be agreed on.
+    Tls,
+    /// The network took no byte, or storage gave no answer, for the stall time-out.
+    Stalled,
+    /// The answer took longer than a call may take.
+    Timeout,
+    /// The connection ended in the middle.
+    Lost,
+}
+
+/// What a failure asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after a backoff, and not before the other side wants it.
+    Transient,
+    /// The signed URL has expired: ask for fresh ones, then again.
+    Expired,
+    /// The multipart upload is gone: start again.
+    Gone,
+    /// Trying again cannot help.
+    Refused,
+}
+
+impl Failure {
+    /// A failure of the transport.
+    pub fn transport(kind: Transport, detail: impl Into<String>) -> Self {
+        Self::Transport { kind, detail: detail.into() }
+    }
+
+    /// What to do about a part's PUT that failed so.
+    pub fn verdict_of_part(&self) -> Verdict {
+        let Self::Status { status, code, message, .. } = self else {
+            return self.verdict_of_transport();
+        };
+        let message = message.as_deref().unwrap_or_default();
+        match (code.as_deref().unwrap_or_default(), status) {
+            // Amazon's words for a presigned URL past its X-Amz-Expires; ExpiredToken when the credentials
+            // that signed it lapsed before. RequestTimeTooSkewed: the X-Amz-Date is too far from S3's clock,
+            // which fresh URLs mend.
+            ("AccessDenied", 403) if message.contains("expired") => Verdict::Expired,
+            ("ExpiredToken" | "RequestTimeTooSkewed" | "ExpiredRequest", _) => Verdict::Expired,
+            // Completed, aborted, or cleaned up by the bucket's lifecycle rule.
+            ("NoSuchUpload", _) => Verdict::Gone,
+            // 400, but meant for a socket on which S3 saw no byte for about 20 s. BadDigest and
+            // IncompleteBody: the bytes were damaged or cut short on the way.
+            (
+                "RequestTimeout"
+                | "SlowDown"
+                | "InternalError"
+                | "ServiceUnavailable"
+                | "IncompleteBody"
+                | "BadDigest"
+                | "OperationAborted"
+                | "ThrottlingException"
+                | "RequestThrottled"
+                | "TooManyRequests",
+                _,
+            ) => Verdict::Transient,
+            (_, 408 | 425 | 429) => Verdict::Transient,
+            // 501: not built, 505: no such version; every other 5xx is the other side's passing trouble.
+            (_, 501 | 505) => Verdict::Refused,
+            (_, 500..) => Verdict::Transient,
+            _ => Verdict::Refused,
+        }
+    }
+
+    /// What to do about an API call that failed so.
+    pub fn verdict_of_call(&self, call: Call) -> Verdict {
+        match self {
+            Self::Status { status: 408 | 425 | 429, .. } => Verdict::Transient,
+            Self::Status { status: 501 | 505, .. } => Verdict::Refused,
+            Self::Status { status: 500.., .. } => Verdict::Transient,
+            // These two name an upload: "not found" is the upload, not the folder.
+            Self::Status { status: 404 | 410, .. } if matches!(call, Call::SignUrls | Call::Finalize) => {
+                Verdict::Gone
+            }
+            Self::Status { message: Some(message), code, .. }
+                if matches!(call, Call::SignUrls | Call::Finalize)
+                    && (message.contains("NoSuchUpload")
+                        || message.contains("upload does not exist")
+                        || code.as_deref() == Some("NoSuchUpload")) =>
+            {
+                Verdict::Gone
+            }
+            Self::Status { .. } => Verdict::Refused,
+            other => other.verdict_of_transport(),
+        }
+    }
+
+    fn verdict_of_transport(&self) -> Verdict {
+        match self {
+            // A wrong certificate does not get better, and a program that goes on trying hides it.
+            Self::Transport { kind: Transport::Tls, .. } => Verdict::Refused,
+            // A cut-off body looks malformed where a proxy has "mended" its length; but one that is
+            // whole and wrong stays so.
+            Self::Malformed { .. } => Verdict::Refused,
+            // The bytes in storage are wrong; sending the part again overwrites them.
+            Self::Checksum { .. } | Self::Transport { .. } => Verdict::Transient,
+            Self::Status { .. } => Verdict::Refused,
+        }
+    }
+
+    /// Whether storage or the service asks for less: SlowDown and its like.
+    pub fn asks_for_less(&self) -> bool {
+        match self {
+            Self::Status { status: 429 | 503, .. } => true,
+            Self::Status { code: Some(code), .. } => {
+                matches!(
+                    code.as_str(),
+                    "SlowDown" | "ThrottlingException" | "RequestThrottled" | "TooManyRequests"
+                )
+            }
+            _ => false,
+        }
+    }
+
+    /// When the other side wants to be asked again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The HTTP status, where there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Advice that the failure itself calls for.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Transport { kind: Transport::Tls, .. } => Some(
+                "behind a company proxy, name its CA with --cacert or SSL_CERT_FILE; on a hotel or train network, \
+                 sign in to it with a browser first"
+                    .to_owned(),
+            ),
+            Self::Status { status: 301..=308, .. } => {
+                Some("redirects are not followed: check the API URL, or sign in to the network with a browser".to_owned())
+            }
+            Self::Status { status: 413 | 507, .. } => {
+                Some("the workspace may be out of space: see its storage settings".to_owned())
+            }
+            Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => Some(
+                "something between here and storage changes the request (a proxy?), or the service signed it wrongly"
+                    .to_owned(),
+            ),
+            Self::Checksum { .. } => Some(
+                "something on the way changes the bytes; --no-checksum uploads without comparing, if storage is known to use other ETags"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The report's code for a call that ended so.
+    pub fn code_of_call(&self, call: Call) -> Code {
+        match self {
+            Self::Status { status: 401 | 403, .. } => Code::Auth,
+            Self::Status { status: 404, .. }
+                if matches!(call, Call::Start | Call::Tree | Call::CreateFolder) =>
+            {
+                Code::NotFound
+            }
+            Self::Status { status: 409, .. } => Code::Conflict,
+            Self::Status { status: 429, .. } => Code::RateLimited,
+            other => other.code_of_transport(other.verdict_of_call(call)),
+        }
+    }
+
+    /// The report's code for a part that ended so.
+    pub fn code_of_part(&self) -> Code {
+        match self {
+            Self::Status { status: 429, .. } => Code::RateLimited,
+            other => other.code_of_transport(other.verdict_of_part()),
+        }
+    }
+
+    fn code_of_transport(&self, verdict: Verdict) -> Code {
+        match self {
+            Self::Checksum { .. } => Code::Integrity,
+            Self::Transport { .. } => Code::Network,
+            Self::Status { .. } if verdict == Verdict::Transient => Code::Network,
+            Self::Status { .. } | Self::Malformed { .. } => Code::Refused,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { status, code, message, .. } => {
+                write!(f, "{status}")?;
+                let reason = hyper::StatusCode::from_u16(*status).ok().and_then(|s| s.canonical_reason());
+                if let Some(word) = code.as_deref().or(reason) {
+                    write!(f, " {word}")?;
+                }
+                if let Some(message) = message.as_deref().filter(|m| !m.is_empty() && Some(*m) != reason) {
+                    write!(f, ": {message}")?;
+                }
+                Ok(())
+            }
+            Self::Transport { kind, detail } => {
+                let what = match kind {
+                    Transport::Connect => "no connection",
+                    Transport::Tls => "no trusted connection",
+                    Transport::Stalled => "standing still",
+                    Transport::Timeout => "no answer in time",
+                    Transport::Lost => "the connection was lost",
+                };
+                if detail.is_empty() { f.write_str(what) } else { write!(f, "{what}: {detail}") }
+            }
+            Self::Malformed { detail } => write!(f, "the service's answer makes no sense: {detail}"),
+            Self::Checksum { sent, stored } => {
+                write!(f, "storage holds other bytes than were sent (MD5 {sent}, ETag {stored})")
+            }
+        }
+    }
+}
+
+/// The first backoff's ceiling, doubled with each retry in a row.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// No backoff is longer, so that a line that comes back is used within half a minute.
+const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// A server's wish is kept to the second at least, plus a little spread so that many clients do not return
+/// in the same instant.
+const WISH_SPREAD: f64 = 0.1;
+
+/// How long to keep trying: [`Patience`] for one call or part is made from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// How long something may get no further than it ever was.
+    pub retry_for: Duration,
+    /// How many retries in a row.
+    pub max_retries: Option<u32>,
+}
+
+/// The patience left for one call or one part: it runs from the last time that more was reached than ever
+/// before, so that a long upload is not ended by the sum of small faults, and a dead one is.
+#[derive(Debug)]
+pub struct Patience {
+    policy: Policy,
+    since: Instant,
+    in_a_row: u32,
+}
+
+impl Patience {
+    /// Full patience, from now.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, since: Instant::now(), in_a_row: 0 }
+    }
+
+    /// Something was reached that never was before: patience is whole again.
+    pub fn renew(&mut self) {
+        self.since = Instant::now();
+        self.in_a_row = 0;
+    }
+
+    /// Retries since patience was whole.
+    pub fn in_a_row(&self) -> u32 {
+        self.in_a_row
+    }
+
+    /// How long to wait before the next try, or `None` when patience is at its end: then, or if the other
+    /// side asks for a longer wait than there is patience for.
+    pub fn wait(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
+        let left = self.policy.retry_for.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())?;
+        if self.policy.max_retries.is_some_and(|most| self.in_a_row >= most) {
+            return None;
+        }
+        let wait = match retry_after {
+            Some(wish) if wish > left => return None,
+            Some(wish) => wish.mul_f64(1.0 + WISH_SPREAD * fastrand::f64()).max(full_jitter(self.in_a_row)),
+            None => full_jitter(self.in_a_row),
+        };
+        self.in_a_row += 1;
+        // Never past the end: the last try comes when patience ends, not after it.
+        Some(wait.min(left))
+    }
+}
+
+/// Full jitter: anything between nothing and the ceiling, so that parts that failed together do not come
+/// back together (AWS Architecture Blog, "Exponential Backoff And Jitter").
+fn full_jitter(retries: u32) -> Duration {
+    let ceiling = BACKOFF_FIRST.saturating_mul(1 << retries.min(16)).min(BACKOFF_CAP);
+    ceiling.mul_f64(fastrand::f64())
+}
+
+/// A `Retry-After` header: seconds, or an HTTP date measured against the answer's own `Date` (so that a wrong
+/// local clock does not matter) or else `now`, both in seconds since 1970.
+pub fn parse_retry_after(value: &str, now: i64) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0)
+            .then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    }
+    let then = parse_http_date(value)?;
+    Some(Duration::from_secs(u64::try_from(then.saturating_sub(now)).unwrap_or(0)))
+}
+
+/// An HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT") in seconds since 1970.
+pub fn parse_http_date(value: &str) -> Option<i64> {
+    let value = value.trim().strip_suffix("GMT")?.trim_end();
+    let date = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S", value).ok()?;
+    Some(jiff::tz::Offset::UTC.to_timestamp(date).ok()?.as_second())
+}
+
+/// A duration in words a person would use: "4m 10s", "1.5s", "80ms".
+pub fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..=9 => format!("{:.1}s", duration.as_secs_f64()),
+        10..=59 => format!("{seconds}s"),
+        60..=3599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..=86_399 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16, code: &str, message: &str) -> Failure {
+        Failure::Status { status, code: Some(code.into()), message: Some(message.into()), retry_after: None }
+    }
+
+    #[test]
+    fn storage_failures_are_judged_by_their_xml_code_before_their_status() {
+        use Verdict::{Expired, Gone, Refused, Transient};
+        for (failure, verdict) in [
+            (status(403, "AccessDenied", "Request has expired"), Expired),
+            (status(400, "ExpiredToken", "The provided token has expired."), Expired),
+            (status(403, "RequestTimeTooSkewed", ""), Expired),
+            (
+                status(
+                    403,
+                    "AccessDenied",
+                    "There were headers present in the request which were not signed",
+                ),
+                Refused,
+            ),
+            (status(403, "SignatureDoesNotMatch", ""), Refused),
+            (status(400, "RequestTimeout", ""), Transient),
+            (status(503, "SlowDown", ""), Transient),
+            (status(500, "InternalError", ""), Transient),
+            (status(404, "NoSuchUpload", ""), Gone),
+            (status(400, "EntityTooSmall", ""), Refused),
+            (status(502, "", "<html>"), Transient),
+            (status(418, "", ""), Refused),
+            (Failure::transport(Transport::Lost, ""), Transient),
+            (Failure::transport(Transport::Tls, ""), Refused),
+            (Failure::Checksum { sent: String::new(), stored: String::new() }, Transient),
+        ] {
+            assert_eq!(failure.verdict_of_part(), verdict, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn not_found_is_the_folder_at_start_and_the_upload_later() {
+        let missing = status(404, "", "Not Found");
+        assert_eq!(missing.verdict_of_call(Call::Start), Verdict::Refused);
+        assert_eq!(missing.code_of_call(Call::Start), Code::NotFound);
+        assert_eq!(missing.verdict_of_call(Call::SignUrls), Verdict::Gone);
+    }
+
+    #[test]
+    fn retry_after_takes_seconds_and_dates() {
+        let now = parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(now, 784_111_777);
+        assert_eq!(parse_retry_after("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after("1e300", now), Some(Duration::MAX));
+        for nonsense in ["soon", "-1", "NaN", "inf", ""] {
+            assert_eq!(parse_retry_after(nonsense, now), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn patience_ends_by_time_by_count_and_by_a_wish_that_is_too_long() {
+        let minute = Policy { retry_for: Duration::from_secs(60), max_retries: None };
+        assert_eq!(Patience::new(Policy { retry_for: Duration::ZERO, ..minute }).wait(None), None);
+        assert_eq!(Patience::new(minute).wait(Some(Duration::from_secs(61))), None);
+        assert!(Patience::new(minute).wait(Some(Duration::from_secs(2))) >= Some(Duration::from_secs(2)));
+
+        let mut twice = Patience::new(Policy { max_retries: Some(2), ..minute });
+        assert!(twice.wait(None).is_some() && twice.wait(None).is_some());
+        assert_eq!(twice.wait(None), None);
+        twice.renew();
+        assert!(twice.wait(None).is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn backoff_stays_under_its_cap(retries in 0u32..u32::MAX) {
+            proptest::prop_assert!(full_jitter(retries) <= BACKOFF_CAP);
+        }
+
+        #[test]
+        fn any_retry_after_is_read_without_panicking(value in "\\PC*", now: i64) {
+            let _ = parse_retry_after(&value, now);
+        }
+    }
+}
