@@ -3,9 +3,14 @@
 //! Data goes one way: `cli` → `settings` → `plan` → `engine` → `output`, with events to `report` on the side.
 
 pub mod api;
+pub mod checksum;
 pub mod error;
 pub mod outcome;
+pub mod platform;
 pub mod report;
 pub mod retry;
 pub mod secret;
 pub mod settings;
+pub mod source;
+pub mod storage;
+pub mod tls;
