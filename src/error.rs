@@ -89,6 +89,8 @@ pub enum Call {
     Tree,
     /// `GET /drive/search`
     Search,
+    /// `GET /drive/files/{id}`
+    Item,
     /// `POST /drive/folders`
     CreateFolder,
     /// `GET /workspace/info`
@@ -104,6 +106,7 @@ impl Call {
             Self::Finalize => "finalize the upload",
             Self::Tree => "list the folder",
             Self::Search => "search the drive",
+            Self::Item => "get the item",
             Self::CreateFolder => "create the folder",
             Self::Workspace => "ask for the workspace",
         }

@@ -4,7 +4,9 @@
 
 pub mod api;
 pub mod checksum;
+pub mod engine;
 pub mod error;
+pub mod http;
 pub mod outcome;
 pub mod platform;
 pub mod report;
@@ -14,3 +16,4 @@ pub mod settings;
 pub mod source;
 pub mod storage;
 pub mod tls;
+pub mod work;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
-use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Request, Response, Uri};
 
 use self::body::{Flow, PartBody};
@@ -26,7 +26,8 @@ use self::limiter::Limiter;
 use crate::checksum::Checksums;
 use crate::error::chain;
 use crate::report::{Event, Meter, Reporter};
-use crate::retry::{Failure, Transport, human_duration, parse_http_date, parse_retry_after};
+use crate::http::{self, header};
+use crate::retry::{Failure, Transport, human_duration};
 use crate::secret::{Mask, SignedUrl};
 use crate::settings::Transfer;
 use crate::source::Source;
@@ -176,13 +177,11 @@ impl Storage {
     ) -> Result<Receipt, Failure> {
         if status != 200 {
             let said = xml::parse_error(&body);
-            let now = header(&headers, "date").and_then(parse_http_date).unwrap_or_else(unix_now);
             return Err(Failure::Status {
                 status,
                 code: said.code.map(|code| self.mask.clean(&code)),
                 message: said.message.map(|message| self.mask.clean(&message)),
-                retry_after: header(&headers, RETRY_AFTER.as_str())
-                    .and_then(|wish| parse_retry_after(wish, now)),
+                retry_after: http::retry_after(&headers),
             });
         }
         // A 200 before the whole part was sent is about something else than this part.
@@ -234,15 +233,6 @@ fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
     let kms = header(headers, "x-amz-server-side-encryption").is_some_and(|kind| kind.starts_with("aws:kms"));
     let customer = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
     !kms && !customer && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// Seconds since 1970 by this machine's clock.
-pub fn unix_now() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 /// Looks at a part in flight: moves its meter, and ends it when it stands still.
