@@ -5,7 +5,9 @@
 pub mod api;
 pub mod error;
 pub mod outcome;
+pub mod plan;
 pub mod report;
 pub mod retry;
 pub mod secret;
 pub mod settings;
+pub mod units;
