@@ -150,6 +150,12 @@ pub enum Error {
         /// "a directory", "a FIFO", …
         kind: &'static str,
     },
+    /// A file that no upload can hold.
+    #[error("has {size} bytes, and an upload holds at most 10,000 parts of 5 GiB (48.8 TiB)")]
+    TooLarge {
+        /// Its bytes.
+        size: u64,
+    },
     /// The file changed while it was read.
     #[error("the file changed while it was being uploaded: {what}; nothing was finalized")]
     Changed {
@@ -237,7 +243,7 @@ impl Error {
             Self::Busy { .. } => Code::Conflict,
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
-            Self::Urls { .. } | Self::Internal(_) => Code::Refused,
+            Self::Urls { .. } | Self::TooLarge { .. } | Self::Internal(_) => Code::Refused,
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -271,6 +277,7 @@ impl Error {
             }
             Self::Interrupted(_) => "the same command goes on from here",
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
+            Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Local { .. }
             | Self::NotAFile { .. }
             | Self::Urls { .. }
