@@ -29,6 +29,7 @@ mod local;
 mod meter;
 mod net;
 mod options;
+mod query;
 mod record;
 mod s3;
 mod sigv4;

@@ -328,6 +328,9 @@ impl LocalDrive {
 
 impl Drop for LocalDrive {
     fn drop(&mut self) {
+        if let (Backend::Embedded(store), true) = (&self.shared.backend, self.shared.options.data.is_some()) {
+            store.leave_files();
+        }
         // On a thread of its own: a runtime must not be ended from inside another, where a test may be.
         if let Some(runtime) = self.runtime.take() {
             let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2)));

@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   local-drive copera-upload report.pdf       run one command against a fresh drive
   local-drive sh -c './nightly-backup.sh'    rehearse a script offline
-  eval \"$(local-drive &)\"                    or serve, and use the drive from this shell
+  local-drive                                serve until Ctrl-C, printing what to export
   local-drive --fault put-part:s3=503/SlowDown:probability=0.2 copera-upload big.iso
   local-drive --fault finalize:lost:times=1 copera-upload report.pdf
   local-drive --url-lifetime 2 --fault put-part:slow=1MiB copera-upload big.iso
@@ -42,7 +42,7 @@ killed it). COPERA_API_URL and COPERA_TOKEN are set for it.";
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
-    /// Folder for what is uploaded [default: a temporary one]
+    /// Folder where the parts are stored and left [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 

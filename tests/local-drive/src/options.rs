@@ -85,7 +85,8 @@ pub struct Options {
     pub url_lifetime: Duration,
     /// How far the drive's clock is ahead of this machine's.
     pub clock_offset: SignedDuration,
-    /// Folder for the parts; else a temporary one that is removed with the drive.
+    /// Folder in which the drive makes one of its own, and leaves the parts there as they came; else a temporary
+    /// one that is removed with the drive.
     pub data: Option<PathBuf>,
     /// Keep the bytes or not.
     pub mode: Mode,

@@ -34,6 +34,8 @@ pub struct RequestRecord {
     pub status: Option<u16>,
     /// When its headers were there.
     pub start: Instant,
+    /// When what it asked for was done (or refused), whether or not anybody still waited for the answer.
+    pub worked: Option<Instant>,
     /// When it was answered or lost.
     pub end: Option<Instant>,
 }
@@ -212,6 +214,18 @@ impl Entry {
 
     pub(crate) fn json(&self, json: serde_json::Value) {
         self.change(|request| request.json = Some(json));
+    }
+
+    /// Notes, from wherever the work is done, that it is. Does not keep the entry open: the work may outlast it.
+    pub(crate) fn work(&self) -> impl FnOnce() + Send + use<> {
+        let (recorder, index) = (Arc::clone(&self.recorder), self.index);
+        move || {
+            recorder.change(|record| {
+                if let Some(request) = record.requests.get_mut(index) {
+                    request.worked = Some(Instant::now());
+                }
+            });
+        }
     }
 
     pub(crate) fn answered(&self, status: u16) {

@@ -24,6 +24,7 @@ use crate::drive::Shared;
 use crate::fault::{Action, Op};
 use crate::meter::meter;
 use crate::net::{Conn, Lost};
+use crate::query::Query;
 use crate::record::RequestRecord;
 use crate::sigv4::Signer;
 use crate::store::{MAX_PART, MAX_PARTS};
@@ -55,6 +56,7 @@ pub(crate) async fn handle(
         body_bytes: 0,
         status: None,
         start: Instant::now(),
+        worked: None,
         end: None,
     }));
 
@@ -91,7 +93,10 @@ pub(crate) async fn handle(
             if shared.clock.is_shifted() && query.get("X-Amz-Signature").is_some() {
                 resign(&mut head, &query, &shared);
             }
-            call_s3s(&shared, Request::from_parts(head, stream)).await?
+            let worked = entry.work();
+            let response = call_s3s(&shared, Request::from_parts(head, stream)).await?;
+            worked();
+            response
         }
     };
     if outcome.is_lost() {
@@ -223,17 +228,17 @@ fn resign(head: &mut hyper::http::request::Parts, query: &Query, shared: &Shared
     let path = head.uri.path().to_owned();
     let method = head.method.as_str();
     let theirs = Signer::new(&endpoint, shared.credentials(), date);
-    let expected = theirs.signature(method, &path, &query.without_signature(), host);
+    let expected = theirs.signature(method, &path, &canonical(query), host);
     let given = query.get("X-Amz-Signature").unwrap_or_default();
     let now = Timestamp::now();
     let ours = Signer::new(&endpoint, shared.credentials(), now);
-    let moved = query.dated(&crate::clock::amz_date(now));
+    let moved = dated(query, &crate::clock::amz_date(now));
     let signature = if given == expected {
-        ours.signature(method, &path, &moved.without_signature(), host)
+        ours.signature(method, &path, &canonical(&moved), host)
     } else {
         "0".repeat(64)
     };
-    let query = format!("{}&X-Amz-Signature={signature}", moved.without_signature());
+    let query = format!("{}&X-Amz-Signature={signature}", canonical(&moved));
     if let Ok(uri) = Uri::try_from(format!("{path}?{query}")) {
         head.uri = uri;
     }
@@ -258,59 +263,34 @@ async fn call_s3s(
     Ok(Response::from_parts(head, body.boxed_unsync()))
 }
 
-/// A query as it was sent, and decoded.
-struct Query {
-    pairs: Vec<(String, String)>,
+/// The query with another date, also in the credential's scope.
+fn dated(query: &Query, date: &str) -> Query {
+    let day = date.get(..8).unwrap_or_default();
+    let mut moved = query.clone();
+    for (name, value) in &mut moved.pairs {
+        match name.as_str() {
+            "X-Amz-Date" => date.clone_into(value),
+            "X-Amz-Credential" => {
+                let mut fields: Vec<&str> = value.split('/').collect();
+                if let Some(field) = fields.get_mut(1) {
+                    *field = day;
+                }
+                *value = fields.join("/");
+            }
+            // Checked already, on the drive's clock.
+            "X-Amz-Expires" => "604800".clone_into(value),
+            _ => {}
+        }
+    }
+    moved
 }
 
-impl Query {
-    fn of(uri: &Uri) -> Self {
-        // The host does not matter; `Url` needs one to decode the rest.
-        let url = format!("http://localhost/?{}", uri.query().unwrap_or_default());
-        let pairs = reqwest::Url::parse(&url)
-            .map(|url| {
-                url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
-            })
-            .unwrap_or_default();
-        Self { pairs }
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The same with another date, also in the credential's scope.
-    fn dated(&self, date: &str) -> Self {
-        let day = date.get(..8).unwrap_or_default();
-        let mut pairs = self.pairs.clone();
-        for (name, value) in &mut pairs {
-            match name.as_str() {
-                "X-Amz-Date" => date.clone_into(value),
-                "X-Amz-Credential" => {
-                    let mut fields: Vec<&str> = value.split('/').collect();
-                    if let Some(field) = fields.get_mut(1) {
-                        *field = day;
-                    }
-                    *value = fields.join("/");
-                }
-                // Checked already, on the drive's clock.
-                "X-Amz-Expires" => "604800".clone_into(value),
-                _ => {}
-            }
-        }
-        Self { pairs }
-    }
-
-    /// The canonical query.
-    fn without_signature(&self) -> String {
-        let encode = |text: &str| crate::sigv4::encode(text, false);
-        let mut pairs: Vec<String> = self
-            .pairs
-            .iter()
-            .filter(|(name, _)| name != "X-Amz-Signature")
-            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
-            .collect();
-        pairs.sort();
-        pairs.join("&")
-    }
+/// The canonical query: encoded, sorted, without the signature.
+fn canonical(query: &Query) -> String {
+    let encode = |text: &str| crate::sigv4::encode(text, false);
+    let pairs = query.pairs.iter().filter(|(name, _)| name != "X-Amz-Signature");
+    let mut pairs: Vec<String> =
+        pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.sort();
+    pairs.join("&")
 }

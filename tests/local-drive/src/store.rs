@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use md5::{Digest as _, Md5};
+use md5_many::{Digest as _, Md5};
 
 use crate::options::Mode;
 use crate::record::StoredPart;
@@ -37,14 +37,15 @@ pub(crate) enum Refusal {
     Internal(String),
 }
 
-/// A part's bytes. The file goes with the last who needs it.
+/// A part's bytes. The file goes with the last who needs it, unless the folder's owner wants it.
 struct Content {
     path: Option<PathBuf>,
+    keep: Arc<AtomicBool>,
 }
 
 impl Drop for Content {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(path) = self.path.as_ref().filter(|_| !self.keep.load(Ordering::SeqCst)) {
             // It may be gone with its folder already.
             let _ = std::fs::remove_file(path);
         }
@@ -89,14 +90,25 @@ pub(crate) struct Store {
     folder: PathBuf,
     mode: Mode,
     next_file: AtomicU64,
+    keep: Arc<AtomicBool>,
     inner: Mutex<Inner>,
 }
 
 impl Store {
     /// `folder` has to be this store's own.
     pub(crate) fn new(folder: &Path, mode: Mode) -> Self {
-        let inner = Mutex::new(Inner::default());
-        Self { folder: folder.to_owned(), mode, next_file: AtomicU64::new(0), inner }
+        Self {
+            folder: folder.to_owned(),
+            mode,
+            next_file: AtomicU64::new(0),
+            keep: Arc::default(),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Files that are there from now on stay when the store goes.
+    pub(crate) fn leave_files(&self) {
+        self.keep.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn create(&self, key: &str) -> String {
@@ -152,7 +164,7 @@ impl Store {
             hash: Md5::new(),
             size: 0,
             file,
-            content: Content { path },
+            content: Content { path, keep: Arc::clone(&self.keep) },
         })
     }
 
@@ -272,6 +284,24 @@ mod tests {
         let mut part = store.begin_part(upload, "k", number).unwrap();
         part.write(bytes).unwrap();
         (number, part.finish().unwrap().etag)
+    }
+
+    /// The program under test may use the same MD5 as this store, so its results are compared with another's.
+    #[test]
+    fn etag_agrees_with_another_implementation_at_every_block_boundary() {
+        use md5::Digest as _;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path(), Mode::Discard);
+        let upload = store.create("k");
+        let bytes: Vec<u8> = (0..100_000_u32).map(|index| u8::try_from(index * 7 % 256).unwrap()).collect();
+        for length in (0..260).chain([4095, 4096, 65_537, 100_000]) {
+            let mut part = store.begin_part(&upload, "k", 1).unwrap();
+            for chunk in bytes[..length].chunks(999) {
+                part.write(chunk).unwrap();
+            }
+            let expected = hex(&md5::Md5::digest(&bytes[..length]));
+            assert_eq!(part.finish().unwrap().etag, expected, "{length}");
+        }
     }
 
     #[test]

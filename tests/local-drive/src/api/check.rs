@@ -1,10 +1,12 @@
 //! Looking at what a call brings, as strictly as the service.
 
-use hyper::Uri;
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use super::Refused;
 use crate::drive::Shared;
+use crate::query::Query;
 
 /// A body's JSON object.
 pub(super) type Object = Map<String, Value>;
@@ -54,38 +56,14 @@ pub(super) fn folder(shared: &Shared, folder: &str) -> Result<String, Refused> {
     Ok(item.id)
 }
 
-/// A call's query, decoded.
-pub(super) struct Query {
-    pairs: Vec<(String, String)>,
-}
-
-impl Query {
-    pub(super) fn of(uri: &Uri) -> Self {
-        // `Url` needs a host to decode the rest; which one does not matter.
-        let url = format!("http://localhost/?{}", uri.query().unwrap_or_default());
-        let pairs = reqwest::Url::parse(&url)
-            .map(|url| {
-                url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
-            })
-            .unwrap_or_default();
-        Self { pairs }
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A number in its range, or the default when it is left out.
-    pub(super) fn number(
-        &self,
-        name: &str,
-        range: std::ops::RangeInclusive<u32>,
-        default: u32,
-    ) -> Result<u32, Refused> {
-        let Some(text) = self.get(name) else { return Ok(default) };
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| {
-            Refused::bad_request(format!("{name} must be {} to {}", range.start(), range.end()))
-        })
-    }
+/// A number in its range, or the default when it is left out.
+pub(super) fn query_number(
+    query: &Query,
+    name: &str,
+    range: RangeInclusive<u32>,
+    default: u32,
+) -> Result<u32, Refused> {
+    let Some(text) = query.get(name) else { return Ok(default) };
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| Refused::bad_request(format!("{name} must be {} to {}", range.start(), range.end())))
 }

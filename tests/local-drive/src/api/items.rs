@@ -3,10 +3,11 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::check::{self, Object, Query};
+use super::check::{self, Object};
 use super::{Answer, Refused};
 use crate::drive::Shared;
 use crate::items::Item;
+use crate::query::Query;
 
 /// Two folders of one name may stand side by side, as files may.
 pub(super) fn make_folder(shared: &Shared, body: &Object) -> Answer {
@@ -16,7 +17,7 @@ pub(super) fn make_folder(shared: &Shared, body: &Object) -> Answer {
 }
 
 pub(super) fn tree(shared: &Shared, query: &Query) -> Answer {
-    let depth = query.number("depth", 1..=10, 3)?;
+    let depth = check::query_number(query, "depth", 1..=10, 3)?;
     let parent = query.get("parentId").map(|id| check::folder(shared, id)).transpose()?;
     let tree = shared.items.tree(parent.as_deref(), depth, shared.options.page_limit);
     let reply = json!({
@@ -31,7 +32,7 @@ pub(super) fn tree(shared: &Shared, query: &Query) -> Answer {
 pub(super) fn search(shared: &Shared, query: &Query) -> Answer {
     let text = query.get("q").filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| Refused::bad_request("q must be a non-empty string"))?;
-    let limit = query.number("limit", 1..=50, 20)?;
+    let limit = check::query_number(query, "limit", 1..=50, 20)?;
     let wanted = text.to_lowercase();
     let found: Vec<Value> = shared
         .items

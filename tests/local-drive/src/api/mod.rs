@@ -22,8 +22,8 @@ use crate::drive::Shared;
 use crate::fault::{Action, Op};
 use crate::meter::meter;
 use crate::net::{Conn, Lost};
+use crate::query::Query;
 use crate::record::RequestRecord;
-use check::Query;
 
 /// Where the API lives below its host.
 pub(crate) const BASE: &str = "/public/v1";
@@ -83,6 +83,7 @@ pub(crate) async fn handle(
         body_bytes: 0,
         status: None,
         start: Instant::now(),
+        worked: None,
         end: None,
     }));
     let fault = shared.faults.draw(op, None);
@@ -121,12 +122,14 @@ pub(crate) async fn handle(
                 _ => Duration::ZERO,
             } + shared.options.latency;
             let call = Call { op, id, query: Query::of(&head.uri), headers: head.headers, body };
-            let worker = Arc::clone(&shared);
+            let (worker, worked) = (Arc::clone(&shared), entry.work());
             let work = tokio::spawn(async move {
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }
-                answer(work(&worker, &call).await)
+                let done = work(&worker, &call).await;
+                worked();
+                answer(done)
             });
             work.await.map_err(|_| Lost)?
         }
