@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::wire::{self, Item, Upload};
 use crate::error::{Call, Error, chain};
-use crate::report::{Event, Reporter};
 use crate::http::{self, header};
+use crate::report::{Event, Reporter};
 use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
 use crate::secret::{Mask, Token};
 use crate::storage::is_distrust;

@@ -38,7 +38,7 @@ pub struct Urls {
 struct State {
     set: Option<Set>,
     generation: u64,
-    /// Renewals since a part got through.
+    /// Answers in a row whose URLs storage called expired before any part got through.
     dead: u32,
 }
 
@@ -72,7 +72,9 @@ impl Urls {
         if stale {
             if state.dead >= DEAD_MOST {
                 return Err(Error::Urls {
-                    what: format!("they had expired when they were handed out, {DEAD_MOST} times in a row; is the service's clock right?"),
+                    what: format!(
+                        "they had expired when they were handed out, {DEAD_MOST} times in a row; is the service's clock right?"
+                    ),
                 });
             }
             if state.set.is_some() {
@@ -87,7 +89,6 @@ impl Urls {
             let answer = self.drive.sign_urls(work, &self.upload, self.count).await?;
             state.set = Some(self.read(answer)?);
             state.generation += 1;
-            state.dead += 1;
         }
         let set = state.set.as_ref().ok_or_else(|| Error::Internal("no signed URLs".to_owned()))?;
         Ok(Signed { url: set.urls.get(part), generation: state.generation })
@@ -100,6 +101,7 @@ impl Urls {
             && let Some(set) = &mut state.set
         {
             set.renew_at = Some(Instant::now());
+            state.dead += 1;
         }
     }
 
@@ -114,9 +116,11 @@ impl Urls {
             check(url, self.rules).map_err(|what| Error::Urls { what })?;
         }
         // The earliest end counts, should they differ.
-        let life = urls.iter().filter_map(|url| life_left(url, at)).min();
+        // One that is over by the service's own clock says that the clocks disagree: storage is the judge then.
+        let life = urls.iter().filter_map(|url| life_left(url, at)).min().filter(|life| !life.is_zero());
         Ok(Set {
-            renew_at: life.map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
+            renew_at: life
+                .map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
             urls: Packed::new(urls.iter().map(AsRef::as_ref)),
         })
     }
@@ -141,7 +145,9 @@ fn check(url: &str, rules: Rules) -> Result<(), String> {
 fn life_left(url: &str, now: i64) -> Option<Duration> {
     let value = |name: &str| {
         let query = url.split_once('?')?.1;
-        query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+        query
+            .split('&')
+            .find_map(|pair| pair.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(name)))
     };
     let signed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", value("X-Amz-Date")?.1).ok()?;
     let signed = jiff::tz::Offset::UTC.to_timestamp(signed).ok()?.as_second();
