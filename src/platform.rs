@@ -163,3 +163,21 @@ pub fn is_at(file: &File, path: &Path) -> bool {
         _ => false,
     }
 }
+
+/// Whether this process was started with SIGHUP ignored (`nohup`).
+#[cfg(target_os = "linux")]
+pub fn hangup_is_ignored() -> bool {
+    // proc(5): SigIgn is a mask of ignored signals, bit n-1 for signal n; SIGHUP is 1.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Whether this process was started with SIGHUP ignored (`nohup`).
+#[cfg(all(unix, not(target_os = "linux")))]
+pub fn hangup_is_ignored() -> bool {
+    false
+}

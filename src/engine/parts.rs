@@ -168,6 +168,7 @@ impl Sender {
         fresh: bool,
     ) -> Result<Receipt, Trouble> {
         let range = self.parts.range(part);
+        let other = Meter::default();
         let put = |meter, fresh| {
             self.shared.storage.put(Put {
                 url,
@@ -184,7 +185,6 @@ impl Sender {
             spare = self.pace.fallen_behind(meter, range.end - range.start, &self.shared.slots) => spare,
         };
         self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
-        let other = Meter::default();
         let mut second = std::pin::pin!(put(&other, true));
         tokio::select! {
             done = &mut first => match done {
