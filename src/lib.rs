@@ -3,6 +3,9 @@
 //! Data goes one way: `cli` → `settings` → `plan` → `engine` → `output`, with events to `report` on the side.
 
 pub mod api;
+pub mod cli;
+pub mod config;
+pub mod environment;
 pub mod error;
 pub mod outcome;
 pub mod plan;
