@@ -30,7 +30,8 @@ Examples:
           Show what would be sent; no network and no token are needed
 
 Sizes, rates and durations:
-  8MiB, 8M, 8388608 are the same size, 8MB is 8,000,000; a rate is a size for each second.
+  8MiB, 8M, 8388608 are the same size, 8MB is 8,000,000. A rate is a size for
+  each second.
   90s, 1m30s, 90 are the same duration.
 
 Exit codes:
@@ -42,18 +43,26 @@ Exit codes:
   5  conflict (409, or another run is at work on this upload)
   6  rate limited to the end
   7  network or service unavailable to the end: the same command goes on from there
-  8  a local file is missing, unreadable, no regular file, or changed while it was read
-  9  some files were uploaded and some were not (none: their common code, else 1)
+  8  a local file is missing, unreadable, not regular, or changed while read
+  9  some files done, some failed (all failed: their common code, else 1)
   129, 130, 143  ended by a signal: the same command goes on from there
 
-Token, the first of:
-  COPERA_TOKEN, COPERA_CLI_AUTH_TOKEN (the official CLI's), the profile's `token`, the first line that the
-  profile's `token_command` prints. There is no option for it: every process can read arguments.
+Token:
+  The first of these that is there:
+    COPERA_TOKEN
+    COPERA_CLI_AUTH_TOKEN (the official CLI's)
+    the profile's `token`
+    the profile's `token_command`: the first line that it prints
+  There is no option for it: arguments are visible to every process.
 
-Configuration (TOML; later files override):
-  ~/.copera.toml, copera-upload/config.toml in the user's configuration directory, ./.copera.toml,
-  ./.copera.local.toml. A profile may set token, token_command, parent, api_url and every option under
-  Transfer (`part_size = \"16MiB\"`).
+Configuration:
+  TOML, lowest to highest:
+    ~/.copera.toml
+    copera-upload/config.toml in the user's configuration directory
+    .copera.toml in the working directory
+    .copera.local.toml in the working directory
+  A profile may set token, token_command, parent, api_url and every option
+  under Transfer: part_size = \"16MiB\". Options and variables come first.
 
 Environment:
   COPERA_TOKEN, COPERA_CLI_AUTH_TOKEN   the token
@@ -76,6 +85,8 @@ Environment:
 #[command(
     name = "copera-upload",
     version,
+    // Not clap's own `[PATH]...`: without --generate there must be one.
+    override_usage = "copera-upload [OPTIONS] <PATH>...",
     after_help = SHORT_END,
     after_long_help = LONG_END,
     // The last one given counts, so that an alias with options can be overridden.

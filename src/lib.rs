@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod environment;
 pub mod error;
+pub mod generate;
 pub mod outcome;
 pub mod plan;
 pub mod report;
