@@ -4,10 +4,15 @@
 
 pub mod api;
 pub mod checksum;
+pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod environment;
 pub mod error;
+pub mod generate;
 pub mod http;
 pub mod outcome;
+pub mod output;
 pub mod plan;
 pub mod platform;
 pub mod report;
@@ -56,7 +61,7 @@ pub fn run(settings: Settings) -> u8 {
         upload(&settings, &mut output, &reporter)
     };
     let code = done.unwrap_or_else(|error| {
-        reporter.event(&Event::Error { error: &error });
+        reporter.event(&Event::Error { path: None, error: &error });
         error.exit_code()
     });
     reporter.clear();
@@ -80,7 +85,7 @@ fn dry_run(settings: &Settings, output: &mut Output, reporter: &dyn Reporter) ->
                 tally.planned();
             }
             Err(error) => {
-                reporter.event(&Event::FileError { path: &shown, error: &error });
+                reporter.event(&Event::Error { path: Some(&shown), error: &error });
                 tally.failed(&error);
             }
         }
@@ -100,7 +105,11 @@ fn upload(settings: &Settings, output: &mut Output, reporter: &Arc<dyn Reporter>
     code
 }
 
-async fn transfer(settings: &Settings, output: &mut Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+async fn transfer(
+    settings: &Settings,
+    output: &mut Output,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<u8, Error> {
     let begun = Instant::now();
     let stopper = Stopper::default();
     let face = Arc::clone(reporter);

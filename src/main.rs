@@ -5,20 +5,20 @@ use std::process::ExitCode;
 use clap::Parser;
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
-use copera_upload::{generate, report, run, settings};
+use copera_upload::{output, report, run, settings};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(what) = cli.generate {
-        return generate::print(what);
+        return ExitCode::from(output::generated(what));
     }
-    let plain = report::before_settings(&cli);
-    let settings = match settings::resolve(cli, &Environment::of_process()) {
-        Ok(settings) => settings,
+    let display = settings::display(&cli);
+    let code = match settings::resolve(cli, &Environment::of_process()) {
+        Ok(settings) => run(settings),
         Err(error) => {
-            plain.event(&report::Event::Error { error: &error });
-            return ExitCode::from(error.exit_code());
+            report::choose(&display).event(&report::Event::Error { path: None, error: &error });
+            error.exit_code()
         }
     };
-    ExitCode::from(run(settings))
+    ExitCode::from(code)
 }

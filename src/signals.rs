@@ -32,7 +32,11 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             // `nohup` asks for a closed terminal to be no reason to stop.
-            hangup: if crate::platform::hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+            hangup: if crate::platform::hangup_is_ignored() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
         })
     }
 

@@ -51,9 +51,9 @@ pub(super) struct Sender {
 /// Sends the parts that are not in `finished` and adds them to it.
 pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Receipt>) -> Result<(), Stop> {
     let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    let Some(first) = missing.first() else { return Ok(()) };
+    // Asked for once before parts take places, so that nobody holds one while the service signs.
+    sender.urls.get(&sender.work, *first).await?;
     sender.work.phase(Phase::Send);
     let mut missing = missing.into_iter().peekable();
     // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.

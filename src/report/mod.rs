@@ -194,8 +194,10 @@ pub enum Event<'a> {
         /// In sum.
         tally: &'a Tally,
     },
-    /// An error that is about no file.
+    /// An error outside of any file's upload.
     Error {
+        /// The file it is about, as given.
+        path: Option<&'a str>,
         /// It.
         error: &'a crate::error::Error,
     },
@@ -214,4 +216,45 @@ pub trait Reporter: Send + Sync {
 
     /// Takes everything off the terminal that was drawn on it. Further events may draw again.
     fn clear(&self) {}
+}
+struct Stub(bool);
+impl Reporter for Stub {
+    fn event(&self, event: &Event<'_>) {
+        use std::io::Write;
+        let _ = match event {
+            Event::FileDone { outcome, .. } => match &outcome.result {
+                Err(e) => writeln!(
+                    std::io::stderr(),
+                    "error: {}: {}\nhint: {:?}",
+                    outcome.path,
+                    crate::error::chain(e),
+                    e.hint()
+                ),
+                Ok(_) => writeln!(
+                    std::io::stderr(),
+                    "done {} in {:?} sent {} resumed {} retries {}",
+                    outcome.path,
+                    outcome.elapsed,
+                    outcome.sent_bytes,
+                    outcome.resumed_bytes,
+                    outcome.retries
+                ),
+            },
+            Event::Error { error, .. } => {
+                writeln!(std::io::stderr(), "error: {}", crate::error::chain(error))
+            }
+            Event::PartStart { .. } => Ok(()),
+            other => {
+                if self.0 || matches!(other, Event::Warning { .. }) {
+                    writeln!(std::io::stderr(), "{other:?}")
+                } else {
+                    Ok(())
+                }
+            }
+        };
+    }
+}
+/// Stand-in.
+pub fn choose(display: &crate::settings::Display) -> Arc<dyn Reporter> {
+    Arc::new(Stub(display.verbose > 0))
 }
