@@ -37,8 +37,9 @@ mod tests {
         let turns = Turns::default();
         let first = turns.take("a").await;
         let other = turns.take("b").await;
-        let mut second = std::pin::pin!(turns.take("a"));
-        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        let mut second = Box::pin(turns.take("a"));
+        let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
         drop(first);
         let second = second.await;
         drop((other, second));
