@@ -96,6 +96,8 @@ fn dry_run(settings: &Settings, output: &mut Output, reporter: &dyn Reporter) ->
 fn upload(settings: &Settings, output: &mut Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4)))
+        // Cold reads and records need a few; each more costs an arena of the allocator.
+        .max_blocking_threads(16)
         .enable_all()
         .build()
         .map_err(|error| Error::Internal(format!("the runtime did not start: {error}")))?;
