@@ -4,11 +4,24 @@
 //! draw, they never decide. What moves too often for events (bytes of a part in flight) is in a [`Meter`]
 //! that the engine writes and a face reads when it draws.
 
+mod face;
+mod flight;
+mod plain;
+mod rate;
+mod screen;
+mod state;
+#[cfg(test)]
+mod testing;
+pub(crate) mod text;
+mod words;
+
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::outcome::{Outcome, Tally};
+use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
 
 /// Names one input file within a run.
 pub type FileId = u64;
@@ -173,6 +186,8 @@ pub enum Event<'a> {
     Retry {
         /// Which file, if it is about one.
         file: Option<FileId>,
+        /// The part, if it is about one.
+        part: Option<u32>,
         /// "part 3", "start", …
         what: &'a str,
         /// The retries so far, this one included.
@@ -214,4 +229,22 @@ pub trait Reporter: Send + Sync {
 
     /// Takes everything off the terminal that was drawn on it. Further events may draw again.
     fn clear(&self) {}
+}
+
+/// Chooses the face, once: JSON for machines; for people bars where they can be drawn, else lines; and of
+/// either no more than the settings ask for.
+pub fn choose(display: &Display) -> Arc<dyn Reporter> {
+    let stderr = std::io::stderr;
+    let wants_progress = !display.quiet && display.progress != ProgressMode::None;
+    let paint = text::Paint(match display.color {
+        ColorMode::Always => true,
+        ColorMode::Never => false,
+        // NO_COLOR, CLICOLOR, TERM=dumb and whether it is a terminal at all.
+        ColorMode::Auto => anstream::AutoStream::choice(&stderr()) != anstream::ColorChoice::Never,
+    });
+    // On Windows this also makes the console understand escape codes.
+    let out = Box::new(anstream::AutoStream::always_ansi(stderr()));
+    let voice = plain::Plain::new(words::Words::new(display, wants_progress, paint), wants_progress);
+    let period = wants_progress.then_some(plain::Plain::TICK);
+    Arc::new(face::Face::start(Box::new(voice), out, period, false))
 }
