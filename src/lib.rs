@@ -5,6 +5,7 @@
 pub mod api;
 pub mod error;
 pub mod outcome;
+pub mod output;
 pub mod report;
 pub mod retry;
 pub mod secret;
