@@ -27,6 +27,28 @@ pub(super) trait Voice: Send {
     }
 }
 
+/// The beat of progress lines: one every ten seconds while something is under way.
+#[derive(Debug, Default)]
+pub(super) struct Beat(Option<Instant>);
+
+impl Beat {
+    /// Between two lines.
+    pub(super) const PERIOD: Duration = Duration::from_secs(10);
+
+    /// Whether a line is due.
+    pub(super) fn due(&mut self, state: &State, now: Instant) -> bool {
+        let Some(begun) = state.begun.filter(|_| !state.finished) else { return false };
+        let last = *self.0.get_or_insert(begun);
+        let since = now.saturating_duration_since(last);
+        if since < Self::PERIOD {
+            return false;
+        }
+        // From the last beat, so that lines do not drift; from now when some were missed (a laptop slept).
+        self.0 = Some(if since < 2 * Self::PERIOD { last + Self::PERIOD } else { now });
+        true
+    }
+}
+
 /// A face with its thread.
 pub(super) struct Face {
     shared: Arc<Shared>,

@@ -72,6 +72,8 @@ pub(super) struct Row {
     pub(super) size: u64,
     /// Of the current attempt.
     pub(super) taken: u64,
+    /// It is in storage.
+    pub(super) done: bool,
     /// What is the matter with it.
     pub(super) note: Option<String>,
 }
@@ -197,10 +199,11 @@ impl Flight {
                     number: part.number,
                     size: part.size,
                     taken: part.meter.taken().min(part.size),
+                    done: false,
                     note: note(part, now),
                 });
             } else if let Some((file, number, size, _)) = slot.ghost.filter(|ghost| now < ghost.3) {
-                rows.push(Row { file, number, size, taken: size, note: None });
+                rows.push(Row { file, number, size, taken: size, done: true, note: None });
             }
         }
         rows

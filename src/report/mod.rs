@@ -4,8 +4,11 @@
 //! draw, they never decide. What moves too often for events (bytes of a part in flight) is in a [`Meter`]
 //! that the engine writes and a face reads when it draws.
 
+mod bars;
 mod face;
 mod flight;
+mod json;
+mod picture;
 mod plain;
 mod rate;
 mod screen;
@@ -244,7 +247,17 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
     });
     // On Windows this also makes the console understand escape codes.
     let out = Box::new(anstream::AutoStream::always_ansi(stderr()));
-    let voice = plain::Plain::new(words::Words::new(display, wants_progress, paint), wants_progress);
+    if display.log_format == LogFormat::Json {
+        let period = wants_progress.then_some(json::Json::TICK);
+        return Arc::new(face::Face::start(Box::new(json::Json::new(display)), out, period, false));
+    }
+    let words = words::Words::new(display, wants_progress, paint);
+    let wants_bars = wants_progress && display.progress != ProgressMode::Plain;
+    if wants_bars && stderr().is_terminal() && bars::Bars::drawable() {
+        let (voice, shared) = (bars::Bars::new(words, paint), std::io::stdout().is_terminal());
+        return Arc::new(face::Face::start(Box::new(voice), out, Some(bars::Bars::TICK), shared));
+    }
     let period = wants_progress.then_some(plain::Plain::TICK);
+    let voice = plain::Plain::new(words, wants_progress);
     Arc::new(face::Face::start(Box::new(voice), out, period, false))
 }

@@ -4,14 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::Event;
-use super::face::Voice;
+use super::face::{Beat, Voice};
 use super::state::State;
 use super::text::{bytes, plural, rate};
 use super::words::{Words, phase_words, retry_line};
 use crate::retry::human_duration;
 
-/// A progress line comes this often.
-const PERIOD: Duration = Duration::from_secs(10);
 /// An upload that is over sooner needs no line that says it began.
 const SHORT: Duration = Duration::from_secs(3);
 /// A retry is worth a line when it waits for so long, or
@@ -25,7 +23,7 @@ pub(super) struct Plain {
     /// `--progress none` and `-q` leave this out.
     progress: bool,
     announced: bool,
-    last_line: Option<Instant>,
+    beat: Beat,
     retries: Retries,
 }
 
@@ -45,7 +43,7 @@ impl Plain {
 
     /// A face with these words.
     pub(super) fn new(words: Words, progress: bool) -> Self {
-        Self { words, progress, announced: false, last_line: None, retries: Retries::default() }
+        Self { words, progress, announced: false, beat: Beat::default(), retries: Retries::default() }
     }
 }
 
@@ -56,7 +54,7 @@ impl Voice for Plain {
         if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
             self.retries.count += 1;
             if *wait >= LONG_WAIT || *retry >= OFTEN {
-                self.retries.line = retry_line(event, state);
+                self.retries.line = retry_line(event, state, self.words.paint);
             }
         }
         lines
@@ -73,11 +71,7 @@ impl Voice for Plain {
             lines.push(announcement(state));
         }
         lines.extend(self.retries.due(now));
-        let last = *self.last_line.get_or_insert(begun);
-        if now.saturating_duration_since(last) >= PERIOD {
-            // From the clock's own beat, not from now: lines do not drift.
-            self.last_line =
-                Some(if now.saturating_duration_since(last) < 2 * PERIOD { last + PERIOD } else { now });
+        if self.beat.due(state, now) {
             lines.push(progress_line(state, now));
         }
         lines
@@ -86,7 +80,7 @@ impl Voice for Plain {
 
 impl Retries {
     fn due(&mut self, now: Instant) -> Option<String> {
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < PERIOD) {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < Beat::PERIOD) {
             return None;
         }
         let line = self.line.take()?;
@@ -139,7 +133,7 @@ fn progress_line(state: &State, now: Instant) -> String {
     // What people wait for when nothing is in flight, or longer than a line's time.
     let slow = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let words = phase_words(file).filter(|_| flying == 0 || elapsed >= PERIOD)?;
+        let words = phase_words(file).filter(|_| flying == 0 || elapsed >= Beat::PERIOD)?;
         let name = if state.single() { String::new() } else { format!("{} ", file.label) };
         let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
         Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))

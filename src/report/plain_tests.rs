@@ -125,7 +125,7 @@ fn retries_are_told_once_in_a_while_and_short_ones_not_at_all() {
     assert_eq!(
         log.lines,
         [
-            "a: part 1 again in 8.0s (retry 3): 503 SlowDown (and 2 more retries)",
+            "retry: a: part 1 again in 8.0s (retry 3): 503 SlowDown (and 2 more retries)",
             "uploading a (100 MiB, 20 parts)"
         ]
     );
@@ -134,7 +134,7 @@ fn retries_are_told_once_in_a_while_and_short_ones_not_at_all() {
         log.lines[2..],
         [
             "0%: 0 B of 100 MiB, 0 B/s, 1 part in flight, 1 of them waiting to be tried again",
-            "a: part 1 again in 8.0s (retry 9): 503 SlowDown (and 5 more retries)"
+            "retry: a: part 1 again in 8.0s (retry 9): 503 SlowDown (and 5 more retries)"
         ]
     );
 }

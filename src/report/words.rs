@@ -18,7 +18,7 @@ pub(super) struct Words {
     verbose: u8,
     /// Whether the end is worth a line: not with `--progress none`.
     summary: bool,
-    paint: Paint,
+    pub(super) paint: Paint,
     /// Hints that were given: advice for a thousand files is given once.
     hints: HashSet<String>,
     interrupted: bool,
@@ -56,17 +56,13 @@ impl Words {
                 }]
             }
             Event::Retry { .. } if self.verbose > 0 => {
-                retry_line(event, state).map(|line| self.dim_head("retry:", &line)).into_iter().collect()
+                retry_line(event, state, self.paint).into_iter().collect()
             }
             Event::FileDone { outcome, .. } => self.about_file(outcome, state),
             Event::Error { error } => self.about_error(None, error, true),
             Event::Finished { tally } if self.summary => summary(tally, state).into_iter().collect(),
             _ => Vec::new(),
         }
-    }
-
-    fn dim_head(&self, head: &str, line: &str) -> String {
-        format!("{} {line}", self.paint.dim(head))
     }
 
     fn about_file(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
@@ -105,11 +101,12 @@ impl Words {
     }
 }
 
-/// `report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.
-pub(super) fn retry_line(event: &Event<'_>, state: &State) -> Option<String> {
+/// `retry: report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.
+pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Option<String> {
     let Event::Retry { file, what, retry, cause, wait, .. } = event else { return None };
     let file = file.and_then(|id| state.file(id)).map(|file| format!("{}: ", file.label)).unwrap_or_default();
-    Some(format!("{file}{} again in {} (retry {retry}): {}", safe(what), human_duration(*wait), safe(cause)))
+    let (head, wait) = (paint.dim("retry:"), human_duration(*wait));
+    Some(format!("{head} {file}{} again in {wait} (retry {retry}): {}", safe(what), safe(cause)))
 }
 
 /// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
@@ -163,7 +160,7 @@ fn summary(tally: &Tally, state: &State) -> Option<String> {
         (tally.skipped, "skipped"),
         (failed, "failed"),
         (state.unsettled, "unsettled"),
-        (state.interrupted, "not finished:"),
+        (state.interrupted, "interrupted"),
     ] {
         if count > 0 {
             line.push_str(&format!(", {what} {count}"));

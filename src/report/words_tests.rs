@@ -147,7 +147,7 @@ fn the_summary_fits_what_happened() {
             "error: c: no",
             "error: interrupted",
             "hint: the same command goes on from here",
-            "uploaded 1 file, skipped 1, failed 1, not finished: 1: 70.0 MiB in 1m 10s (1.0 MiB/s)"
+            "uploaded 1 file, skipped 1, failed 1, interrupted 1: 70.0 MiB in 1m 10s (1.0 MiB/s)"
         ]
     );
 }
