@@ -1,3 +1,15 @@
-//! The program from the outside.
+//! The program from the outside: the real binary against a drive on loopback.
 
+// clippy.toml allows this in `#[test]` functions only, not in what they share.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where its expectation does"
+)]
+
+mod basics;
 mod generate;
+mod support;
+#[expect(dead_code, reason = "soon")]
+mod trap;
