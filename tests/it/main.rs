@@ -10,6 +10,8 @@
 
 mod basics;
 mod generate;
+mod results;
 mod support;
 #[expect(dead_code, reason = "soon")]
 mod trap;
+mod urls;
