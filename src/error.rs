@@ -194,6 +194,9 @@ pub enum Error {
         /// What is wrong with them.
         what: String,
     },
+    /// The service or storage refused a file without a byte: whether it takes such files is not known.
+    #[error("{0} (the file is empty, and the service may not take empty files)")]
+    Empty(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
     #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
     Incomplete {
@@ -243,6 +246,7 @@ impl Error {
             Self::Busy { .. } => Code::Conflict,
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
+            Self::Empty(error) => error.code(),
             Self::Urls { .. } | Self::TooLarge { .. } | Self::Internal(_) => Code::Refused,
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
@@ -277,6 +281,7 @@ impl Error {
             }
             Self::Interrupted(_) => "the same command goes on from here",
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
+            Self::Empty(error) => return error.hint(),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Local { .. }
             | Self::NotAFile { .. }
