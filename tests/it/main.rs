@@ -9,9 +9,10 @@
 )]
 
 mod basics;
+mod errors;
 mod generate;
 mod results;
 mod support;
-#[expect(dead_code, reason = "soon")]
 mod trap;
 mod urls;
+mod wire;
