@@ -8,9 +8,12 @@
     reason = "a test ends where its expectation does"
 )]
 
+mod answers;
 mod basics;
 mod errors;
 mod generate;
+mod local_files;
+mod names;
 mod results;
 mod support;
 mod trap;
