@@ -10,11 +10,13 @@
 
 mod answers;
 mod basics;
+mod config;
 mod errors;
 mod generate;
 mod local_files;
 mod names;
 mod results;
+mod secrets;
 mod support;
 mod trap;
 mod urls;
