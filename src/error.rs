@@ -194,6 +194,9 @@ pub enum Error {
         /// What is wrong with them.
         what: String,
     },
+    /// The service or storage refused a file without a byte: whether it takes such files is not known.
+    #[error("{0} (the file is empty, and the service may not take empty files)")]
+    Empty(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
     #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
     Incomplete {
@@ -247,6 +250,7 @@ impl Error {
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
             Self::Urls { .. } | Self::TooLarge { .. } | Self::Output(_) | Self::Internal(_) => Code::Refused,
+            Self::Empty(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -280,6 +284,7 @@ impl Error {
             }
             Self::Interrupted(_) => "the same command goes on from here",
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
+            Self::Empty(error) => return error.hint(),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Local { .. }
             | Self::NotAFile { .. }

@@ -292,8 +292,8 @@ impl Drive {
         let wish = http::retry_after(&headers);
         Err(Failure::Status {
             status,
-            code: said.code.map(|code| self.mask.clean(&code)),
-            message: said.message.map(|message| self.mask.clean(&message)),
+            code: said.code.map(|code| http::said(&self.mask, &code)),
+            message: said.message.map(|message| http::said(&self.mask, &message)),
             retry_after: wish.max(said.retry_after),
         })
     }
