@@ -9,7 +9,12 @@
 )]
 
 mod basics;
+mod expiry;
 mod generate;
+mod halfway;
+mod retries;
+mod retry_after;
+mod stalls;
 mod support;
 #[expect(dead_code, reason = "soon")]
 mod trap;
