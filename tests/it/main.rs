@@ -15,6 +15,7 @@ mod halfway;
 mod retries;
 mod retry_after;
 mod stalls;
+mod stuck;
 mod support;
 #[expect(dead_code, reason = "soon")]
 mod trap;
