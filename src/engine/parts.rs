@@ -11,7 +11,7 @@ use super::Shared;
 use super::record::Record;
 use super::slots::Slot;
 use super::urls::Urls;
-use crate::error::Error;
+use crate::error::{Call, Error};
 use crate::plan::Parts;
 use crate::report::{Event, Meter, Phase};
 use crate::retry::{Failure, Patience, Verdict};
@@ -30,7 +30,15 @@ pub(super) enum Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Error(error)
+        match &error {
+            // The service knows nothing of the upload that it was to sign URLs for.
+            Error::Call { call: Call::SignUrls, failure, .. }
+                if failure.verdict_of_call(Call::SignUrls) == Verdict::Gone =>
+            {
+                Self::Gone(error)
+            }
+            _ => Self::Error(error),
+        }
     }
 }
 
