@@ -12,6 +12,7 @@ mod basics;
 mod expiry;
 mod generate;
 mod halfway;
+mod records;
 mod resume;
 mod retries;
 mod retry_after;
