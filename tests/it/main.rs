@@ -9,13 +9,16 @@
 )]
 
 mod basics;
+mod changes;
 mod expiry;
 mod generate;
 mod halfway;
+mod integrity;
 mod records;
 mod resume;
 mod retries;
 mod retry_after;
+mod signals;
 mod stalls;
 mod stuck;
 mod support;
