@@ -11,6 +11,7 @@
 mod basics;
 mod changes;
 mod expiry;
+mod finalize;
 mod generate;
 mod halfway;
 mod integrity;
