@@ -15,6 +15,7 @@ mod finalize;
 mod generate;
 mod halfway;
 mod integrity;
+mod outage;
 mod records;
 mod resume;
 mod retries;
