@@ -14,6 +14,8 @@ use md5_many::{Md5Many, Md5State};
 
 /// Streams that are hashed side by side: what fills the widest lanes.
 const LANES: usize = 16;
+/// The lanes of AVX2, and half of those of AVX-512.
+const LANES_NARROW: usize = 8;
 /// Chunks that may wait; then they are hashed in whatever company there is. 32 × 64 KiB are 2 MiB.
 const MOST_WAITING: usize = 32;
 
@@ -70,13 +72,30 @@ impl Waiting {
 }
 
 impl States {
+    /// Hashes one chunk of each of these streams.
     fn hash(&mut self, (ids, chunks): (Vec<u64>, Vec<Bytes>)) {
         let many = *self.many.get_or_insert_with(Md5Many::new);
-        let state = |id| self.streams.get(id).copied().unwrap_or_default();
-        let mut round: Vec<Md5State> = ids.iter().map(state).collect();
-        let inputs: Vec<&[u8]> = chunks.iter().map(Bytes::as_ref).collect();
-        many.update_many(&mut round, &inputs);
-        self.streams.extend(ids.into_iter().zip(round));
+        let state = |id: &u64| self.streams.get(id).copied().unwrap_or_default();
+        let mut round: Vec<(u64, Md5State, Bytes)> =
+            ids.into_iter().zip(chunks).map(|(id, chunk)| (id, state(&id), chunk)).collect();
+        // Lanes run in step: chunks of one length go together, and a part's short last one by itself.
+        let length = round.iter().map(|(_, _, chunk)| chunk.len()).max().unwrap_or(0);
+        let (even, odd): (Vec<_>, Vec<_>) = round.drain(..).partition(|(_, _, chunk)| chunk.len() == length);
+        for (id, mut state, chunk) in odd {
+            state.update(&chunk);
+            self.streams.insert(id, state);
+        }
+        let mut states: Vec<Md5State> = even.iter().map(|(_, state, _)| *state).collect();
+        let mut inputs: Vec<&[u8]> = even.iter().map(|(_, _, chunk)| chunk.as_ref()).collect();
+        // Empty lanes get anything: a full set of lanes is several times faster than one that is nearly full
+        // (measured, AVX-512: 7 streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
+        if let (2.., Some(first)) = (inputs.len(), inputs.first().copied()) {
+            let lanes = inputs.len().next_multiple_of(LANES_NARROW);
+            states.resize(lanes, Md5State::new());
+            inputs.resize(lanes, first);
+        }
+        many.update_many(&mut states, &inputs);
+        self.streams.extend(even.iter().map(|(id, _, _)| *id).zip(states));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::work::Work;
 
 /// URLs are renewed when this share of their life is left, but not more than [`AHEAD_MOST`] ahead: the
 /// lifetime is checked when a request starts, so connecting has to fit in.
-const AHEAD_SHARE: u32 = 10;
+const AHEAD_SHARE: u32 = 3;
 /// See [`AHEAD_SHARE`].
 const AHEAD_MOST: Duration = Duration::from_secs(60);
 /// Renewals in a row after which a service that hands out dead URLs is believed to go on doing so.

@@ -226,7 +226,7 @@ fn dates_of_the_service_that_are_nonsense_do_no_harm() {
         let body: Value = json!({ "uploadId": "u", "fileKey": "k" });
         let headers = vec![("date".to_owned(), date.to_owned())];
         let start = Action::AnswerAfterWork { code: 201, headers, body: body.to_string() };
-        world.drive.fault(Fault::once(Op::Start, start));
+        world.drive.fault(Fault::new(Op::Start, start));
         // The drive does not know this upload: what counts is that this is what is said.
         world.run(&["f"]).fails(1).says("404");
     }
