@@ -72,7 +72,7 @@ fn a_file_that_may_not_be_read_fails_with_8() {
 
     let world = World::new();
     let path = world.file("f", 10);
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_ok() {
         // For the superuser there is no such file.
         return;

@@ -14,6 +14,7 @@ mod config;
 mod errors;
 mod generate;
 mod local_files;
+mod memory;
 mod names;
 mod results;
 mod secrets;
