@@ -209,6 +209,9 @@ pub enum Error {
         /// Why not.
         what: String,
     },
+    /// Results could not be written; the uploads themselves went on.
+    #[error("the results could not be written to stdout")]
+    Output(#[source] io::Error),
     /// A signal.
     #[error("interrupted")]
     Interrupted(Signal),
@@ -246,8 +249,8 @@ impl Error {
             Self::Busy { .. } => Code::Conflict,
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
+            Self::Urls { .. } | Self::TooLarge { .. } | Self::Output(_) | Self::Internal(_) => Code::Refused,
             Self::Empty(error) => error.code(),
-            Self::Urls { .. } | Self::TooLarge { .. } | Self::Internal(_) => Code::Refused,
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -287,6 +290,7 @@ impl Error {
             | Self::NotAFile { .. }
             | Self::Urls { .. }
             | Self::Incomplete { .. }
+            | Self::Output(_)
             | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())

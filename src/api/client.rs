@@ -247,7 +247,7 @@ impl Drive {
                 _ => None,
             };
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
-            work.retry(call.aim(), tries, &failure, wait);
+            work.retry(call.aim(), None, tries, &failure, wait);
             if failure.status() == Some(429) {
                 self.close_the_gate(wait);
             }

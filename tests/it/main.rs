@@ -10,14 +10,27 @@
 
 mod answers;
 mod basics;
+mod changes;
 mod config;
 mod errors;
+mod expiry;
+mod finalize;
 mod generate;
+mod halfway;
+mod integrity;
 mod local_files;
 mod memory;
 mod names;
+mod outage;
+mod records;
 mod results;
+mod resume;
+mod retries;
+mod retry_after;
 mod secrets;
+mod signals;
+mod stalls;
+mod stuck;
 mod support;
 mod trap;
 mod urls;
