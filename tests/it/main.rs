@@ -19,6 +19,7 @@ mod generate;
 mod halfway;
 mod integrity;
 mod local_files;
+mod memory;
 mod names;
 mod outage;
 mod records;
