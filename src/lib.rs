@@ -123,14 +123,15 @@ async fn transfer(
 
     let mut tally = Tally::default();
     let mut unprinted = None;
-    while let Some((file, outcome)) = outcomes.recv().await {
+    while let Some((file, outcome, told)) = outcomes.recv().await {
         tally.add(&outcome);
         // First what came of it for people, then the result: on a terminal the result stands last.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
         reporter.aside(&mut || printed = output.outcome(&outcome));
-        if let Err(error) = printed {
-            unprinted.get_or_insert(error);
+        match printed {
+            Ok(()) => told.forget_upload(),
+            Err(error) => drop(unprinted.get_or_insert(error)),
         }
     }
     tally.elapsed = begun.elapsed();
