@@ -10,6 +10,7 @@
 
 mod basics;
 mod changes;
+mod chaos;
 mod expiry;
 mod finalize;
 mod generate;
