@@ -18,6 +18,7 @@ fn lost_answers() -> Vec<Action> {
         Action::ResetAfterWork,
         Action::CloseAfterWork,
         Action::TruncateAnswer,
+        Action::EndlessBody,
         after_work(500, ""),
         after_work(502, "<html>Bad Gateway</html>"),
         after_work(504, "{\"message\":\"Endpoint request timed out\"}"),
