@@ -121,14 +121,21 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
 
     let mut tally = Tally::default();
     let mut unprinted = None;
-    while let Some((file, outcome)) = outcomes.recv().await {
+    while let Some((file, outcome, told)) = outcomes.recv().await {
         tally.add(&outcome);
         // First what came of it for people, then the result: on a terminal the result stands last.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
+<<<<<<< HEAD
         reporter.aside(&mut || printed = output.result(&outcome));
         if let Err(error) = printed {
             unprinted.get_or_insert(Error::Output(error));
+=======
+        reporter.aside(&mut || printed = output.outcome(&outcome));
+        match printed {
+            Ok(()) => told.forget_upload(),
+            Err(error) => drop(unprinted.get_or_insert(error)),
+>>>>>>> t3
         }
     }
     tally.elapsed = begun.elapsed();

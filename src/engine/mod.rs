@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::journal::Journals;
 use self::slots::Slots;
 use self::turns::Turns;
+pub use self::upload::Told;
 pub use self::urls::Rules;
 use crate::api::Drive;
 use crate::error::{Code, Error, Signal};
@@ -114,12 +115,13 @@ impl Shared {
 }
 
 /// Uploads the jobs, several side by side, and sends each outcome as soon as it is known; the channel ends when
-/// all are. After a stop, files not yet begun are not begun, and have no outcome.
+/// all are. Whoever has told of one says so ([`Told::forget_upload`]). After a stop, files not yet begun are not
+/// begun, and have no outcome.
 pub fn run(
     options: Options,
     jobs: impl Iterator<Item = Planned> + Send + 'static,
     stopper: Stopper,
-) -> mpsc::Receiver<(FileId, Outcome)> {
+) -> mpsc::Receiver<(FileId, Outcome, Told)> {
     let shared = Arc::new(Shared {
         drive: Arc::new(options.drive),
         storage: options.storage,
@@ -146,9 +148,9 @@ pub fn run(
             }
             let (shared, stopper, results) = (Arc::clone(&shared), stopper.clone(), results.clone());
             under_way.spawn(async move {
-                let outcome = one(&shared, file, planned, &stopper).await;
+                let (outcome, told) = one(&shared, file, planned, &stopper).await;
                 // Whoever listened may be gone; the upload was worth it all the same.
-                let _ = results.send((file, outcome)).await;
+                let _ = results.send((file, outcome, told)).await;
             });
         }
         while under_way.join_next().await.is_some() {}
@@ -156,7 +158,7 @@ pub fn run(
     receiver
 }
 
-async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Stopper) -> Outcome {
+async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Stopper) -> (Outcome, Told) {
     let begun = Instant::now();
     let work = Arc::new(Work::new(file, planned.shown, Arc::clone(&shared.reporter)));
     let bytes = planned.job.as_ref().map_or(0, |job| job.size);
@@ -171,7 +173,11 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
         }
         Err(error) => Err(error),
     };
-    Outcome {
+    let (result, told) = match result {
+        Ok((done, told)) => (Ok(done), told),
+        Err(error) => (Err(error), Told::default()),
+    };
+    let outcome = Outcome {
         path: work.path.clone(),
         result,
         bytes,
@@ -179,15 +185,22 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
         resumed_bytes: work.resumed.load(Ordering::Relaxed),
         retries: work.retries(),
         elapsed: begun.elapsed(),
-    }
+    };
+    (outcome, told)
 }
 
+<<<<<<< HEAD
 async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<Done, Error> {
     match upload::upload(shared, work, job).await {
         Ok(item) => Ok(Done { item, skipped: false }),
         Err(error) if job.size == 0 && error.code() == Code::Refused => Err(Error::Empty(Box::new(error))),
         Err(error) => Err(error),
     }
+=======
+async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
+    let (item, told) = upload::upload(shared, work, job).await?;
+    Ok((Done { item, skipped: false }, told))
+>>>>>>> t3
 }
 
 /// Tells how many files and bytes there are, where that is known from the start.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
 
 use super::Shared;
@@ -39,12 +40,29 @@ struct Begun {
     started: i64,
 }
 
+/// What an upload that ended well leaves to do once its result is told.
+///
+/// Until then its record stays: after a kill in between, the next run of the same command tells of the item
+/// that is there, instead of making a second one.
+#[derive(Default)]
+pub struct Told {
+    record: Record,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Told {
+    /// The result is told: the record goes, and the next upload to the same place may begin.
+    pub fn forget_upload(self) {
+        self.record.remove();
+    }
+}
+
 /// Uploads one file.
-pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<Item, Error> {
+pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Item, Told), Error> {
     let source = Arc::new(Source::open(&job.path)?);
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
-    let _turn = shared.turns.take((job.parent.clone(), job.name.clone())).await;
+    let turn = shared.turns.take((job.parent.clone(), job.name.clone())).await;
     let (journal, recorded) = open_record(shared, work, job)?;
     let record = Record::new(journal);
 
@@ -59,10 +77,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
             None => begin(shared, work, job, &source, &record).await?,
         };
         match finish(shared, work, job, &source, &record, session).await {
-            Ok(item) => {
-                record.remove();
-                return Ok(item);
-            }
+            Ok(item) => return Ok((item, Told { record, _turn: Some(turn) })),
             Err(Stop::Gone(error)) if !restarted => {
                 restarted = true;
                 work.warn(&format!("the upload is gone on the server ({error}): starting it again"));

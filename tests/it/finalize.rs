@@ -18,6 +18,7 @@ fn lost_answers() -> Vec<Action> {
         Action::ResetAfterWork,
         Action::CloseAfterWork,
         Action::TruncateAnswer,
+        Action::EndlessBody,
         after_work(500, ""),
         after_work(502, "<html>Bad Gateway</html>"),
         after_work(504, "{\"message\":\"Endpoint request timed out\"}"),
@@ -298,4 +299,37 @@ fn a_kill_while_finalize_is_still_at_work_is_settled_by_the_next_run() {
     // The service makes the item while the next run looks for it.
     let options = Options { finalize_repeat: FinalizeRepeat::SecondItem, ..Options::default() };
     killed_at_finalize(options, 2 * PART, Action::Delay(Duration::from_secs(1)), "request");
+}
+
+/// A pipe that takes nothing more: whoever writes to it waits.
+#[cfg(target_os = "linux")]
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write as _;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // pipe(7): its capacity is 65,536 bytes since Linux 2.6.11.
+    writer.write_all(&[b'\n'; 65_536]).unwrap();
+    (reader, writer)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kill_before_the_result_was_told_is_settled_by_the_next_run() {
+    for size in [20, 2 * PART] {
+        let world = World::new();
+        let path = world.file("file.bin", size);
+        let (_reader, writer) = full_pipe();
+        let mut command = world.command(&["file.bin", "--output", "id"]);
+        command.stdin(std::process::Stdio::null()).stdout(writer).stderr(std::process::Stdio::null());
+        let running = world.spawn_with(command);
+        let answered = |record: &local_drive::Record| {
+            record.requests_of(Op::Finalize).any(|request| request.end.is_some())
+        };
+        world.drive.wait_until(CAP, answered).unwrap();
+        // It has the answer, or will in a moment, and then it waits for its stdout.
+        std::thread::sleep(Duration::from_millis(100));
+        running.kill();
+        let again = later(&world, &["file.bin"]);
+        assert_one_item(&world, &again.ran, &path);
+        assert_eq!((again.parts(), again.count(Op::Finalize)), (vec![], 0));
+    }
 }

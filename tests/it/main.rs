@@ -11,6 +11,7 @@
 mod answers;
 mod basics;
 mod changes;
+mod chaos;
 mod config;
 mod errors;
 mod expiry;

@@ -220,3 +220,14 @@ fn an_upload_that_failed_goes_on_when_the_trouble_is_over() {
     assert_one_item(&world, &again.ran, &path);
     assert_eq!((again.parts(), again.count(Op::Start)), (vec![4], 0));
 }
+
+#[test]
+fn one_file_given_twice_is_uploaded_twice_one_after_the_other() {
+    let world = World::new();
+    let path = world.file("file.bin", 2 * PART);
+    let ran = world.run(&["file.bin", "./file.bin"]);
+    let ids = ran.ok().json_lines().into_iter().map(|item| item["_id"].as_str().unwrap().to_owned());
+    ids.for_each(|id| world.assert_stored(&id, &path));
+    assert_eq!(world.drive.items().len(), 2);
+    assert_eq!(records(&world).len(), 0);
+}

@@ -104,6 +104,7 @@ fn what_is_refused_is_not_tried_again() {
         (Op::Start, Action::status(409, ""), 5),
         (Op::Start, Action::status(201, "{}"), 1),
         (Op::Start, Action::Redirect { to: "http://127.0.0.1:1/".into() }, 1),
+        (Op::Start, Action::EndlessBody, 1),
         (Op::Urls, Action::status(400, ""), 1),
         (Op::Urls, Action::status(403, ""), 4),
     ] {
@@ -182,4 +183,26 @@ fn a_part_that_never_gets_further_is_given_up_however_far_it_got() {
     let tries = world.drive.record().count(Op::PutPart);
     // The socket's buffers may let a later try get a little further than the first.
     assert!((4..20).contains(&tries), "{tries} tries");
+}
+
+#[test]
+fn an_answer_without_end_keeps_nobody_from_going_on() {
+    let world = World::new();
+    let path = world.file("file.bin", 3 * PART);
+    world.drive.fault(Fault::new(Op::PutPart, Action::EndlessBody));
+    let ran = world.run(&["file.bin", "-j1"]);
+    assert_one_item(&world, &ran, &path);
+    assert_eq!(world.drive.record().count(Op::PutPart), 3);
+}
+
+#[test]
+#[ignore = "takes a minute: so long a call has to answer"]
+fn a_call_that_is_not_answered_within_a_minute_is_made_again() {
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    world.drive.fault(Fault::once(Op::Start, Action::HangAfterBody));
+    let ran = world.run(&["-v", "file.bin"]);
+    assert_one_item(&world, &ran, &path);
+    ran.says("no answer in time");
+    assert_eq!(world.drive.record().count(Op::Start), 2);
 }

@@ -1,0 +1,257 @@
+//! Everything at once: mixed faults on every request and kills at any moment, until each command has ended well.
+//!
+//! `COPERA_CHAOS_UPLOADS=1000` makes it a longer run, `COPERA_CHAOS_SEED=n` another one; a failure names its seed.
+//! Sizes, faults and kills come from the seed; how they meet is the machine's to decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use local_drive::{Action, Fault, Op, Options, Record, RequestRecord};
+
+use crate::halfway::{parts_on_record, records};
+use crate::support::{MIB, World};
+
+/// Uploads when nothing else is said.
+const UPLOADS: u64 = 25;
+/// Drives side by side; most of the time is waiting.
+const WORLDS: u64 = 5;
+/// Uploads to one drive, one after the other.
+const UPLOADS_A_WORLD: u64 = 5;
+/// A command that has not ended well after so many runs never will.
+const RUNS_MOST: u32 = 60;
+
+/// What all of it came to.
+#[derive(Debug, Default)]
+struct Figures {
+    uploads: u64,
+    bytes: u64,
+    runs: u64,
+    kills: u64,
+    failed_runs: BTreeMap<i32, u64>,
+    requests: u64,
+    part_requests: u64,
+    received: u64,
+    resumed_parts: u64,
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a longer run is made for its figures")]
+fn mixed_faults_and_kills_leave_one_whole_item_for_each_command() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let uploads = number("COPERA_CHAOS_UPLOADS").unwrap_or(UPLOADS);
+    let seed = number("COPERA_CHAOS_SEED").unwrap_or(1);
+    let figures = Mutex::new(Figures::default());
+    let next = Mutex::new(0..uploads.div_ceil(UPLOADS_A_WORLD));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..WORLDS {
+            scope.spawn(|| {
+                loop {
+                    let Some(world) = next.lock().unwrap().next() else { return };
+                    let many = UPLOADS_A_WORLD.min(uploads - world * UPLOADS_A_WORLD);
+                    let seed = seed.wrapping_mul(1_000_003).wrapping_add(world);
+                    one_world(seed, many, &figures);
+                }
+            });
+        }
+    });
+    println!("{:#?} in {:?}", figures.lock().unwrap(), begun.elapsed());
+}
+
+/// Says where it was when a test panics: which uploads, and what was asked of the drive in the last one.
+struct Trail {
+    seed: u64,
+    upload: u64,
+    runs: Vec<String>,
+}
+
+impl Trail {
+    fn run(&mut self, code: Option<i32>, requests: &[RequestRecord]) {
+        let mut line = format!("exit {code:?}:");
+        for request in requests {
+            let (op, part) = (request.op, request.part.map(|part| part.to_string()).unwrap_or_default());
+            let status = request.status.map_or("lost".to_owned(), |status| status.to_string());
+            let done = if request.worked.is_some() { "+" } else { "-" };
+            line.push_str(&format!(" {op:?}{part} {done}{status}"));
+        }
+        self.runs.push(line);
+    }
+}
+
+impl Drop for Trail {
+    #[expect(clippy::print_stderr, reason = "a panic of its own would hide the first")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("chaos: world seed {}, upload {}\n{}", self.seed, self.upload, self.runs.join("\n"));
+        }
+    }
+}
+
+fn one_world(seed: u64, uploads: u64, figures: &Mutex<Figures>) {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let world = World::with(Options { seed, receive_buffer: Some(256 * 1024), ..Options::default() });
+    let mut trail = Trail { seed, upload: 0, runs: Vec::new() };
+    for upload in 0..uploads {
+        trail.upload = upload;
+        trail.runs.clear();
+        set_faults(&world, &mut dice);
+        let size = match dice.u8(..8) {
+            0 => 0,
+            1 => dice.u64(..1000),
+            2 => 5 * MIB * dice.u64(1..5) + dice.u64(..3) - 1,
+            _ => dice.u64(..40 * MIB),
+        };
+        one_upload(&world, &format!("file {upload}.bin"), size, &mut dice, figures, &mut trail);
+    }
+    let record = world.drive.record();
+    let mut figures = figures.lock().unwrap();
+    figures.requests += record.requests.len() as u64;
+    figures.part_requests += record.count(Op::PutPart) as u64;
+    figures.received += record.bytes_received_on_storage();
+}
+
+/// Faults of every kind, some more likely than others.
+fn set_faults(world: &World, dice: &mut fastrand::Rng) {
+    world.drive.clear_faults();
+    let text = |code| Action::status(code, "<html>no</html>");
+    let after_work =
+        |code| Action::AnswerAfterWork { code, headers: Vec::new(), body: "<html>no</html>".into() };
+    let slow = Action::SlowRead { bytes_per_second: dice.u64(2 * MIB..20 * MIB) };
+    let parts = [
+        (0.04, Action::internal_error()),
+        (0.03, Action::slow_down()),
+        (0.02, text(502)),
+        (0.03, Action::Reset),
+        (0.04, Action::ResetAfter(dice.u64(..6 * MIB))),
+        (0.02, Action::CloseAfterWork),
+        (0.02, Action::ResetAfterWork),
+        (0.02, after_work(504)),
+        (0.01, Action::TruncateAnswer),
+        (0.02, Action::WrongEtag),
+        (0.02, Action::CorruptStored),
+        (0.02, Action::ExpiredUrl),
+        (0.003, Action::NoSuchUpload),
+        (0.02, Action::Stall { after: dice.u64(..6 * MIB) }),
+        (0.01, Action::HangAfterBody),
+        (0.05, Action::Delay(Duration::from_millis(dice.u64(..80)))),
+        (0.05, slow),
+    ];
+    let calls = [
+        (0.04, text(500)),
+        (0.03, text(503)),
+        (0.02, Action::rate_limited(0)),
+        (0.03, Action::Reset),
+        (0.03, Action::ResetAfter(dice.u64(..100))),
+        (0.04, Action::CloseAfterWork),
+        (0.04, Action::ResetAfterWork),
+        (0.04, after_work(502)),
+        (0.03, Action::TruncateAnswer),
+        (0.06, Action::Delay(Duration::from_millis(dice.u64(..80)))),
+    ];
+    for (op, actions) in [(Op::PutPart, parts.to_vec()), (Op::AnyApi, calls.to_vec())] {
+        for (probability, action) in actions {
+            world.drive.fault(Fault::new(op, action).probability(probability));
+        }
+    }
+}
+
+/// Runs one command, killed now and then, until it has ended well.
+fn one_upload(
+    world: &World,
+    name: &str,
+    size: u64,
+    dice: &mut fastrand::Rng,
+    figures: &Mutex<Figures>,
+    trail: &mut Trail,
+) {
+    let path = world.file(name, size);
+    let mut kept = Kept::default();
+    let mut printed = None;
+    for run in 0.. {
+        assert!(run < RUNS_MOST, "{name}: no end after {run} runs");
+        let from = world.drive.record().requests.len();
+        let mut running = world.spawn(&[name, "--stall-timeout", "1s", "--retry-for", "20s"]);
+        let kill = dice.u8(..10) < 6;
+        if kill {
+            // Any moment: at some request or amount of bytes from here, and then a little later.
+            let at = (dice.usize(..20), dice.u64(..size + 1));
+            let bytes = world.drive.record().bytes_received_on_storage() + at.1;
+            let by_bytes = dice.bool();
+            let due = |record: &Record| {
+                if by_bytes {
+                    record.bytes_received_on_storage() >= bytes
+                } else {
+                    record.requests.len() >= from + at.0
+                }
+            };
+            while running.is_running() && world.drive.wait_until(Duration::from_millis(20), due).is_err() {}
+            std::thread::sleep(Duration::from_micros(dice.u64(..5000)));
+        }
+        let ran = if kill { running.kill() } else { running.wait() };
+        let requests = world.drive.record().requests.split_off(from);
+        trail.run(ran.code, &requests);
+        kept.assert_not_sent_again(&requests, name);
+        kept.look(world);
+
+        let mut figures = figures.lock().unwrap();
+        figures.runs += 1;
+        match ran.code {
+            Some(0) => printed = Some(ran.id()),
+            None => {
+                figures.kills += 1;
+                // Killed after its result: that counts as well as any.
+                printed = (!ran.stdout.is_empty()).then(|| ran.id());
+            }
+            Some(code) => {
+                // Too many faults in a row, and it said so.
+                assert!([1, 7].contains(&code), "{name}: {ran:#?}");
+                *figures.failed_runs.entry(code).or_default() += 1;
+            }
+        }
+        if printed.is_some() {
+            figures.uploads += 1;
+            figures.bytes += size;
+            figures.resumed_parts += kept.parts.values().map(|parts| parts.len() as u64).sum::<u64>();
+            break;
+        }
+    }
+    let items: Vec<_> = world.drive.items().into_iter().filter(|item| item["name"] == name).collect();
+    assert_eq!(items.len(), 1, "{name}: {items:#?}");
+    let id = printed.unwrap();
+    assert_eq!(items[0]["_id"], id);
+    world.assert_stored(&id, &path);
+}
+
+/// Parts that were on record when a run ended.
+#[derive(Default)]
+struct Kept {
+    parts: BTreeMap<String, BTreeSet<u64>>,
+}
+
+impl Kept {
+    fn look(&mut self, world: &World) {
+        if parts_on_record(world) == 0 {
+            return;
+        }
+        for record in records(world) {
+            let text = std::fs::read_to_string(record).unwrap();
+            let entries: Vec<serde_json::Value> =
+                text.lines().filter_map(|line| serde_json::from_str(line.split_once(' ')?.1).ok()).collect();
+            let Some(upload) = entries.first().and_then(|head| head["head"]["upload"]["uploadId"].as_str())
+            else {
+                continue;
+            };
+            let parts = entries.iter().filter_map(|entry| entry["part"]["number"].as_u64());
+            self.parts.entry(upload.to_owned()).or_default().extend(parts);
+        }
+    }
+
+    fn assert_not_sent_again(&self, requests: &[RequestRecord], name: &str) {
+        for put in requests.iter().filter(|request| request.op == Op::PutPart) {
+            let (Some(upload), Some(part)) = (&put.upload_id, put.part) else { continue };
+            let again = self.parts.get(upload).is_some_and(|parts| parts.contains(&u64::from(part)));
+            assert!(!again, "{name}: part {part} was on record and was sent again");
+        }
+    }
+}
