@@ -304,6 +304,9 @@ impl Error {
             Code::Auth if failure.status() == Some(401) => {
                 "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE and set COPERA_TOKEN"
             }
+            Code::Auth if failure.is_about_space() => {
+                "the workspace may be out of space: see its storage settings"
+            }
             Code::Auth => {
                 "the token needs the scope ACCESS_DRIVE and access to the folder; integration keys (cp_key_…) \
                  do not reach drives"

@@ -126,16 +126,10 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
         // First what came of it for people, then the result: on a terminal the result stands last.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
-<<<<<<< HEAD
         reporter.aside(&mut || printed = output.result(&outcome));
-        if let Err(error) = printed {
-            unprinted.get_or_insert(Error::Output(error));
-=======
-        reporter.aside(&mut || printed = output.outcome(&outcome));
         match printed {
             Ok(()) => told.forget_upload(),
-            Err(error) => drop(unprinted.get_or_insert(error)),
->>>>>>> t3
+            Err(error) => drop(unprinted.get_or_insert(Error::Output(error))),
         }
     }
     tally.elapsed = begun.elapsed();

@@ -91,7 +91,7 @@ pub fn read_at_if_cached(_file: &File, _buffer: &mut [u8], _offset: u64) -> Opti
 
 /// Bytes that the kernel may hold beyond what it has sent but not had acknowledged. Without this bound it
 /// takes megabytes, and on a thin line "handed over" runs minutes ahead of the truth.
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_IN_KERNEL: u32 = 128 * 1024;
 
 /// Sets a storage connection up: no delay for small writes, little unsent data in the kernel, and probes that
@@ -104,7 +104,7 @@ pub fn prepare(stream: &TcpStream) {
             .with_time(std::time::Duration::from_secs(15))
             .with_interval(std::time::Duration::from_secs(5)),
     );
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
 }
 
@@ -129,13 +129,14 @@ pub fn unacknowledged(_stream: &TcpStream) -> Option<u64> {
     None
 }
 
-/// Opens (or creates) a file that only this user may read, for reading and appending.
+/// Opens (or creates) a file that only this user may read, for reading and writing.
 ///
 /// # Errors
 /// Those of the system's open.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let mut options = File::options();
-    options.read(true).append(true).create(true);
+    // Not for appending: Windows refuses to shorten a file that is open so.
+    options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)

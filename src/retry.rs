@@ -165,6 +165,19 @@ impl Failure {
         }
     }
 
+    /// Whether the service's words are about room: which status a full workspace gets is not documented.
+    pub fn is_about_space(&self) -> bool {
+        match self {
+            Self::Status { message: Some(message), .. } => {
+                let message = message.to_lowercase();
+                ["quota", "storage", "space left", "not enough space"]
+                    .iter()
+                    .any(|word| message.contains(word))
+            }
+            _ => false,
+        }
+    }
+
     /// When the other side wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

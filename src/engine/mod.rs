@@ -189,18 +189,12 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
     (outcome, told)
 }
 
-<<<<<<< HEAD
-async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<Done, Error> {
+async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
     match upload::upload(shared, work, job).await {
-        Ok(item) => Ok(Done { item, skipped: false }),
+        Ok((item, told)) => Ok((Done { item, skipped: false }, told)),
         Err(error) if job.size == 0 && error.code() == Code::Refused => Err(Error::Empty(Box::new(error))),
         Err(error) => Err(error),
     }
-=======
-async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
-    let (item, told) = upload::upload(shared, work, job).await?;
-    Ok((Done { item, skipped: false }, told))
->>>>>>> t3
 }
 
 /// Tells how many files and bytes there are, where that is known from the start.
