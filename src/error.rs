@@ -89,6 +89,8 @@ pub enum Call {
     Tree,
     /// `GET /drive/search`
     Search,
+    /// `GET /drive/files/{id}`
+    Item,
     /// `POST /drive/folders`
     CreateFolder,
     /// `GET /workspace/info`
@@ -104,6 +106,7 @@ impl Call {
             Self::Finalize => "finalize the upload",
             Self::Tree => "list the folder",
             Self::Search => "search the drive",
+            Self::Item => "get the item",
             Self::CreateFolder => "create the folder",
             Self::Workspace => "ask for the workspace",
         }
@@ -146,6 +149,12 @@ pub enum Error {
     NotAFile {
         /// "a directory", "a FIFO", …
         kind: &'static str,
+    },
+    /// A file that no upload can hold.
+    #[error("has {size} bytes, and an upload holds at most 10,000 parts of 5 GiB (48.8 TiB)")]
+    TooLarge {
+        /// Its bytes.
+        size: u64,
     },
     /// The file changed while it was read.
     #[error("the file changed while it was being uploaded: {what}; nothing was finalized")]
@@ -197,6 +206,9 @@ pub enum Error {
         /// Why not.
         what: String,
     },
+    /// A result that could not be printed. The upload it tells of is done.
+    #[error("could not write the result to stdout")]
+    Stdout(#[source] io::Error),
     /// A signal.
     #[error("interrupted")]
     Interrupted(Signal),
@@ -234,7 +246,7 @@ impl Error {
             Self::Busy { .. } => Code::Conflict,
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
-            Self::Urls { .. } | Self::Internal(_) => Code::Refused,
+            Self::Urls { .. } | Self::TooLarge { .. } | Self::Stdout(_) | Self::Internal(_) => Code::Refused,
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -268,10 +280,12 @@ impl Error {
             }
             Self::Interrupted(_) => "the same command goes on from here",
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
+            Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Local { .. }
             | Self::NotAFile { .. }
             | Self::Urls { .. }
             | Self::Incomplete { .. }
+            | Self::Stdout(_)
             | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())

@@ -3,10 +3,197 @@
 //! Data goes one way: `cli` → `settings` → `plan` → `engine` → `output`, with events to `report` on the side.
 
 pub mod api;
+pub mod checksum;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod environment;
 pub mod error;
+pub mod generate;
+pub mod http;
 pub mod outcome;
 pub mod output;
+pub mod plan;
+pub mod platform;
 pub mod report;
 pub mod retry;
 pub mod secret;
 pub mod settings;
+pub mod signals;
+pub mod source;
+pub mod storage;
+pub mod tls;
+pub mod units;
+pub mod work;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::api::Drive;
+use crate::engine::journal::{self, Journals};
+use crate::engine::{Rules, Stopper};
+use crate::error::Error;
+use crate::outcome::Tally;
+use crate::output::Output;
+use crate::plan::{Parts, Planned};
+use crate::report::{Event, Reporter};
+use crate::retry::Policy;
+use crate::secret::{Mask, Token};
+use crate::settings::Settings;
+use crate::storage::{Storage, Trust};
+
+/// Time that is left to finish what cannot be dropped, after an orderly stop.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Does what the settings say, prints results and everything else, and gives the process's exit code.
+pub fn run(settings: Settings) -> u8 {
+    let reporter = report::choose(&settings.display);
+    for message in &settings.warnings {
+        reporter.event(&Event::Warning { path: None, message });
+    }
+    for message in &settings.sources {
+        reporter.event(&Event::Note { message });
+    }
+    let mut output = Output::to_stdout(settings.output);
+    let done = if settings.dry_run {
+        dry_run(&settings, &mut output, &*reporter)
+    } else {
+        upload(&settings, &mut output, &reporter)
+    };
+    let code = done.unwrap_or_else(|error| {
+        reporter.event(&Event::Error { path: None, error: &error });
+        error.exit_code()
+    });
+    reporter.clear();
+    code
+}
+
+/// Prints the plan: one line a file, and nothing is sent.
+fn dry_run(settings: &Settings, output: &mut Output, reporter: &dyn Reporter) -> Result<u8, Error> {
+    let mut tally = Tally::default();
+    for Planned { shown, job } in plan::jobs(settings) {
+        let line = job.and_then(|job| {
+            job.warnings
+                .iter()
+                .for_each(|message| reporter.event(&Event::Warning { path: Some(&shown), message }));
+            let parts = Parts::plan(job.size, settings.transfer.part_size)?;
+            plan::dry_run_line(&job, &parts)
+        });
+        match line {
+            Ok(line) => {
+                output.dry_run_line(&line)?;
+                tally.planned();
+            }
+            Err(error) => {
+                reporter.event(&Event::Error { path: Some(&shown), error: &error });
+                tally.failed(&error);
+            }
+        }
+    }
+    Ok(tally.exit_code())
+}
+
+fn upload(settings: &Settings, output: &mut Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4)))
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Internal(format!("the runtime did not start: {error}")))?;
+    let code = runtime.block_on(transfer(settings, output, reporter));
+    // A read from a disk that does not answer cannot be stopped: it is not waited for.
+    runtime.shutdown_timeout(LAST_WORDS);
+    code
+}
+
+async fn transfer(
+    settings: &Settings,
+    output: &mut Output,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<u8, Error> {
+    let begun = Instant::now();
+    let stopper = Stopper::default();
+    let face = Arc::clone(reporter);
+    signals::listen(stopper.clone(), move |signal| {
+        face.clear();
+        leave(signal.exit_code());
+    });
+    let planned: Vec<Planned> = plan::jobs(settings).collect();
+    engine::tell_known(&**reporter, &planned);
+    let mut outcomes = engine::run(options(settings, reporter)?, planned.into_iter(), stopper.clone());
+
+    let mut tally = Tally::default();
+    let mut unprinted = None;
+    while let Some((file, outcome)) = outcomes.recv().await {
+        tally.add(&outcome);
+        // First what came of it for people, then the result: on a terminal the result stands last.
+        reporter.event(&Event::FileDone { file, outcome: &outcome });
+        let mut printed = Ok(());
+        reporter.aside(&mut || printed = output.outcome(&outcome));
+        if let Err(error) = printed {
+            unprinted.get_or_insert(error);
+        }
+    }
+    tally.elapsed = begun.elapsed();
+    reporter.event(&Event::Finished { tally: &tally });
+    match (stopper.signal(), unprinted) {
+        (Some(signal), _) if tally.incomplete(settings.paths.len()) => Ok(signal.exit_code()),
+        (_, Some(error)) => Err(error),
+        _ => Ok(tally.exit_code()),
+    }
+}
+
+/// The settings as the engine wants them.
+fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::Options, Error> {
+    let account = &settings.account;
+    let transfer = &settings.transfer;
+    let token = account.token.clone().ok_or(Error::NoToken)?;
+    let policy = Policy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
+    let cacert = account.cacert.clone();
+    let trust: Trust = Box::new(move || tls::config(cacert.as_deref()));
+    let tls = if account.api_url.starts_with("https:") { Some(trust()?) } else { None };
+    let drive = Drive::new(
+        api::Options {
+            url: account.api_url.clone(),
+            token: token.clone(),
+            tls: tls.clone(),
+            connect_timeout: transfer.connect_timeout,
+            policy,
+        },
+        Arc::clone(reporter),
+    )?;
+    // One reading of the platform's store serves both.
+    let trust: Trust = match tls {
+        Some(tls) => Box::new(move || Ok(Arc::clone(&tls))),
+        None => trust,
+    };
+    Ok(engine::Options {
+        drive,
+        storage: Storage::new(transfer, trust, Mask::new(&token), Arc::clone(reporter)),
+        journals: transfer.resume.then(|| journals(settings)).flatten(),
+        api: account.api_url.clone(),
+        account: account_hash(&token),
+        policy,
+        part_size: transfer.part_size,
+        concurrency: transfer.concurrency,
+        rules: Rules { allow_http: account.allow_http },
+        reporter: Arc::clone(reporter),
+    })
+}
+
+fn account_hash(token: &Token) -> String {
+    journal::account(token)
+}
+
+fn journals(settings: &Settings) -> Option<Journals> {
+    let journals = Journals::new(settings.state_dir.clone()?);
+    let cleaned = journals.clone();
+    // Beside the work: nobody waits for old records.
+    std::thread::spawn(move || cleaned.clean(SystemTime::now()));
+    Some(journals)
+}
+
+/// Ends the process at once: the second Ctrl-C.
+#[expect(clippy::exit, reason = "whoever asks twice wants no orderly end")]
+fn leave(code: u8) {
+    std::process::exit(i32::from(code));
+}

@@ -72,7 +72,7 @@ pub struct Tally {
     /// Files that were there already.
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
-    pub failed: u64,
+    pub failures: u64,
     /// Bytes of the uploaded files.
     pub bytes: u64,
     /// Wall time of the run.
@@ -90,18 +90,31 @@ impl Tally {
                 self.uploaded += 1;
                 self.bytes += outcome.bytes;
             }
-            Err(error) => {
-                self.failed += 1;
-                let code = error.exit_code();
-                self.mixed |= self.exit.is_some_and(|first| first != code);
-                self.exit = Some(code);
-            }
+            Err(error) => self.failed(error),
         }
+    }
+
+    /// Counts a file that failed.
+    pub fn failed(&mut self, error: &Error) {
+        self.failures += 1;
+        let code = error.exit_code();
+        self.mixed |= self.exit.is_some_and(|first| first != code);
+        self.exit = Some(code);
+    }
+
+    /// Counts a file that was planned in a dry run.
+    pub fn planned(&mut self) {
+        self.skipped += 1;
+    }
+
+    /// Whether less than `files` files were done.
+    pub fn incomplete(&self, files: usize) -> bool {
+        self.uploaded + self.skipped < files as u64
     }
 
     /// All files.
     pub fn files(&self) -> u64 {
-        self.uploaded + self.skipped + self.failed
+        self.uploaded + self.skipped + self.failures
     }
 
     /// 0 when all is done; their common code when all failed (else 1); 9 when some did. A signal outranks

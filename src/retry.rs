@@ -340,25 +340,6 @@ fn full_jitter(retries: u32) -> Duration {
     ceiling.mul_f64(fastrand::f64())
 }
 
-/// A `Retry-After` header: seconds, or an HTTP date measured against the answer's own `Date` (so that a wrong
-/// local clock does not matter) or else `now`, both in seconds since 1970.
-pub fn parse_retry_after(value: &str, now: i64) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<f64>() {
-        return (seconds.is_finite() && seconds >= 0.0)
-            .then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-    }
-    let then = parse_http_date(value)?;
-    Some(Duration::from_secs(u64::try_from(then.saturating_sub(now)).unwrap_or(0)))
-}
-
-/// An HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT") in seconds since 1970.
-pub fn parse_http_date(value: &str) -> Option<i64> {
-    let value = value.trim().strip_suffix("GMT")?.trim_end();
-    let date = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S", value).ok()?;
-    Some(jiff::tz::Offset::UTC.to_timestamp(date).ok()?.as_second())
-}
-
 /// A duration in words a person would use: "4m 10s", "1.5s", "80ms".
 pub fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -420,19 +401,6 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_takes_seconds_and_dates() {
-        let now = parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        assert_eq!(now, 784_111_777);
-        assert_eq!(parse_retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(Duration::from_secs(60)));
-        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(parse_retry_after("1e300", now), Some(Duration::MAX));
-        for nonsense in ["soon", "-1", "NaN", "inf", ""] {
-            assert_eq!(parse_retry_after(nonsense, now), None, "{nonsense}");
-        }
-    }
-
-    #[test]
     fn patience_ends_by_time_by_count_and_by_a_wish_that_is_too_long() {
         let minute = Policy { retry_for: Duration::from_secs(60), max_retries: None };
         assert_eq!(Patience::new(Policy { retry_for: Duration::ZERO, ..minute }).wait(None), None);
@@ -450,11 +418,6 @@ mod tests {
         #[test]
         fn backoff_stays_under_its_cap(retries in 0u32..u32::MAX) {
             proptest::prop_assert!(full_jitter(retries) <= BACKOFF_CAP);
-        }
-
-        #[test]
-        fn any_retry_after_is_read_without_panicking(value in "\\PC*", now: i64) {
-            let _ = parse_retry_after(&value, now);
         }
     }
 }

@@ -2,10 +2,17 @@
 //! defaults. What comes after this file asks no flag, no variable and no file of configuration again.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cli::Cli;
+use crate::config::{self, Config, Place, Set, api_url, token};
+use crate::environment;
+use crate::error::Error;
+use crate::plan::name;
 use crate::secret::Token;
+
+pub use crate::environment::Environment;
 
 /// One run's settings.
 #[derive(Debug, Clone)]
@@ -24,10 +31,23 @@ pub struct Settings {
     pub display: Display,
     /// Print the plan and do nothing.
     pub dry_run: bool,
+    /// Where records of uploads are kept; `None`: the platform names no place.
+    pub state_dir: Option<PathBuf>,
     /// What to warn of before work begins (a readable config file with a token, an ignored key).
     pub warnings: Vec<String>,
     /// For `-v`: which source gave which value; never a secret.
     pub sources: Vec<String>,
+}
+
+/// What the command line alone says about stderr: it holds for errors in everything else too.
+pub fn display(cli: &Cli) -> Display {
+    Display {
+        quiet: cli.quiet,
+        verbose: cli.verbose,
+        progress: cli.progress,
+        color: cli.color,
+        log_format: cli.log_format,
+    }
 }
 
 /// Where files go.
@@ -151,3 +171,176 @@ pub enum LogFormat {
     /// One JSON object a line
     Json,
 }
+
+/// Resolves what was typed, the variables and the files into one struct. Runs a `token_command` if the token
+/// comes from one; a dry run needs no token and runs nothing.
+pub fn resolve(cli: Cli, env: &Environment) -> Result<Settings, Error> {
+    let display = display(&cli);
+    let given = name_of(&cli)?;
+    let parent = not_empty(cli.parent, "--parent")?;
+    let asked = not_empty(cli.profile, "--profile")?;
+    let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
+    let mut config = config::load(only, asked.as_deref(), env)?;
+    let mut warnings = std::mem::take(&mut config.warnings);
+    let mut sources = Sources::default();
+    if let Some(from) = &config.profile_from {
+        sources.add(&format!("profile `{}`", config.profile_name), from);
+    }
+
+    let (api_url, api_place) =
+        api_url_of(cli.api_url.as_deref(), cli.allow_http, env, &config, &mut sources)?;
+    let token = match cli.dry_run {
+        true => None,
+        false => Some(token_of(env, &config, &api_url, api_place.as_ref(), &mut sources)?),
+    };
+
+    let profile = config.profile;
+    let parent = match (parent, environment::text(&env.parent, "COPERA_PARENT_ID")?) {
+        (None, Some(parent)) => {
+            sources.add("parent", "COPERA_PARENT_ID");
+            Some(parent.to_owned())
+        }
+        (flag, _) => sources.pick("parent", flag, profile.parent),
+    };
+    let defaults = Transfer::default();
+    let flag = |given: bool| given.then_some(true);
+    let transfer = Transfer {
+        concurrency: sources.pick("concurrency", cli.concurrency, profile.concurrency),
+        part_size: sources.pick("part_size", cli.part_size, profile.part_size),
+        limit_rate: sources.pick("limit_rate", cli.limit_rate, profile.limit_rate),
+        retry_for: sources.pick("retry_for", cli.retry_for, profile.retry_for).unwrap_or(defaults.retry_for),
+        max_retries: sources.pick("max_retries", cli.max_retries, profile.max_retries),
+        connect_timeout: sources
+            .pick("connect_timeout", cli.connect_timeout, profile.connect_timeout)
+            .unwrap_or(defaults.connect_timeout),
+        stall_timeout: sources
+            .pick("stall_timeout", cli.stall_timeout, profile.stall_timeout)
+            .unwrap_or(defaults.stall_timeout),
+        resume: !sources
+            .pick("no_resume", flag(cli.no_resume), profile.no_resume)
+            .unwrap_or(!defaults.resume),
+        checksum: !sources
+            .pick("no_checksum", flag(cli.no_checksum), profile.no_checksum)
+            .unwrap_or(!defaults.checksum),
+    };
+
+    let name = given.map(|(name, lossy)| {
+        if lossy {
+            warnings.push(format!("--name is not valid Unicode; it is sent as {name}"));
+        }
+        name
+    });
+    Ok(Settings {
+        paths: cli.paths,
+        destination: Destination { parent, name, mime_type: cli.mime_type },
+        transfer,
+        account: Account { api_url, token, allow_http: cli.allow_http, cacert: cli.cacert },
+        output: cli.output,
+        display,
+        dry_run: cli.dry_run,
+        state_dir: env.state_dir.as_ref().map(|dir| dir.join(env!("CARGO_PKG_NAME"))),
+        warnings,
+        sources: sources.0,
+    })
+}
+
+/// Where values come from, told by `-v`: never the values, of which one is the token.
+#[derive(Default)]
+struct Sources(Vec<String>);
+
+impl Sources {
+    fn add(&mut self, what: &str, from: &str) {
+        self.0.push(format!("{what} from {from}"));
+    }
+
+    /// The option's value, else the file's. A variable has been looked at before, where there is one.
+    fn pick<T>(&mut self, key: &str, flag: Option<T>, file: Option<Set<T>>) -> Option<T> {
+        match (flag, file) {
+            (Some(value), _) => {
+                self.add(key, &format!("--{}", key.replace('_', "-")));
+                Some(value)
+            }
+            (None, Some(set)) => {
+                self.add(key, &set.place.to_string());
+                Some(set.value)
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+fn not_empty(value: Option<String>, option: &str) -> Result<Option<String>, Error> {
+    match value {
+        Some(value) if value.is_empty() => Err(Error::usage(format!("{option} must not be empty"))),
+        value => Ok(value),
+    }
+}
+
+/// `--name` as it is sent, and whether it had undecodable bytes.
+fn name_of(cli: &Cli) -> Result<Option<(String, bool)>, Error> {
+    let Some(given) = &cli.name else { return Ok(None) };
+    if cli.paths.len() > 1 {
+        return Err(Error::usage_hint(
+            format!("--name is for one file, and there are {} paths", cli.paths.len()),
+            "without --name every file keeps its own name",
+        ));
+    }
+    let (name, lossy) = name::sent(given);
+    name::check(&name).map_err(|why| Error::usage(format!("--name {why}")))?;
+    Ok(Some((name, lossy)))
+}
+
+/// The API's URL, and its place when it stands in a file: the option, the variable, the profile's, `[api]
+/// base_url`, the service. `COPERA_SANDBOX=1` takes the place of the service's own URL and of no other, as
+/// in the official CLI.
+fn api_url_of(
+    flag: Option<&str>,
+    allow_http: bool,
+    env: &Environment,
+    config: &Config,
+    sources: &mut Sources,
+) -> Result<(String, Option<Place>), Error> {
+    let variable = environment::text(&env.api_url, "COPERA_API_URL")?;
+    let outer = flag.map(|url| (url, "--api-url")).or(variable.map(|url| (url, "COPERA_API_URL")));
+    if let Some((url, from)) = outer {
+        sources.add("api_url", from);
+        return Ok((api_url::normalize(url, from, allow_http)?, None));
+    }
+    let mut found = None;
+    if let Some(set) = config.profile.api_url.as_ref().or(config.base_url.as_ref()) {
+        let from = set.place.to_string();
+        let url = api_url::normalize(&set.value, &from, allow_http)?;
+        found = Some((url, Some(set.place.clone()), from));
+    }
+    let service = found.as_ref().is_none_or(|(url, ..)| url == api_url::DEFAULT);
+    if service && environment::set(&env.sandbox).is_some_and(|value| value == "1") {
+        sources.add("api_url", "COPERA_SANDBOX");
+        return Ok((api_url::SANDBOX.to_owned(), None));
+    }
+    Ok(match found {
+        Some((url, place, from)) => {
+            sources.add("api_url", &from);
+            (url, place)
+        }
+        None => (api_url::DEFAULT.to_owned(), None),
+    })
+}
+
+/// The token, once it is sure that it may be sent to that URL: no command runs for a URL that is refused.
+fn token_of(
+    env: &Environment,
+    config: &Config,
+    url: &str,
+    url_place: Option<&Place>,
+    sources: &mut Sources,
+) -> Result<Token, Error> {
+    let origin = token::find(env, config)?.ok_or(Error::NoToken)?;
+    if let Some(place) = url_place {
+        api_url::may_meet(url, place, origin.place())?;
+    }
+    sources.add("token", &origin.describe());
+    origin.obtain(&config.profile_name)
+}
+
+#[cfg(test)]
+mod tests;

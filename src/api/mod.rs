@@ -1,3 +1,6 @@
-//! The drive's API: its calls and the shapes on its wire.
+//! The drive's API: its calls, and the shapes on its wire.
 
+mod client;
 pub mod wire;
+
+pub use client::{Drive, Options, SignedParts};

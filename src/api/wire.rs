@@ -1,5 +1,13 @@
-//! The JSON that goes over the API's wire.
+//! The JSON that goes over the API's wire, in every shape that it is known to have. Nothing here trusts the
+//! other side: any bytes give a value or an error.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// A drive item exactly as the service sent it: no field dropped, renamed or reordered.
@@ -13,13 +21,8 @@ impl Item {
     /// Reads an item's id (`_id` on the real service, `id` in the SDK's types) and keeps the text as it is.
     /// `None` when it has none: then it is no item.
     pub fn new(raw: Box<RawValue>) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Ids {
-            _id: Option<String>,
-            id: Option<String>,
-        }
-        let ids: Ids = serde_json::from_str(raw.get()).ok()?;
-        let id = ids._id.or(ids.id).filter(|id| !id.is_empty())?;
+        let node: Node = serde_json::from_str(raw.get()).ok()?;
+        let id = node.id()?.to_owned();
         Some(Self { raw, id })
     }
 
@@ -31,5 +34,360 @@ impl Item {
     /// Its JSON text as the service sent it.
     pub fn json(&self) -> &str {
         self.raw.get()
+    }
+}
+
+/// What the program reads of an item, in a listing or alone.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Node {
+    _id: Option<String>,
+    id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// `file` or `folder`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    #[serde(default)]
+    size: Option<Value>,
+    #[serde(default, rename = "fileSize")]
+    file_size: Option<Value>,
+    #[serde(default)]
+    parent: Option<Value>,
+    #[serde(default, rename = "parentId")]
+    parent_id: Option<Value>,
+    #[serde(default, rename = "createdAt")]
+    created_at: Option<Value>,
+}
+
+impl Node {
+    /// `_id`, else `id`.
+    pub fn id(&self) -> Option<&str> {
+        self._id.as_deref().or(self.id.as_deref()).filter(|id| !id.is_empty())
+    }
+
+    /// `size` (cli), else `fileSize` (sdk), in bytes.
+    pub fn size(&self) -> Option<u64> {
+        [&self.size, &self.file_size].into_iter().flatten().find_map(Value::as_u64)
+    }
+
+    /// `parent` (cli), else `parentId` (sdk); an object's `_id` if it is one.
+    pub fn parent(&self) -> Option<&str> {
+        [&self.parent, &self.parent_id].into_iter().flatten().find_map(|parent| {
+            parent.as_str().or_else(|| parent.get("_id")?.as_str()).or_else(|| parent.get("id")?.as_str())
+        })
+    }
+
+    /// When it was made, by the service's clock, in milliseconds since 1970.
+    pub fn created_ms(&self) -> Option<i64> {
+        let text = self.created_at.as_ref()?.as_str()?;
+        text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
+    }
+}
+
+/// `GET /drive/tree`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Tree {
+    /// The folder's items.
+    #[serde(default)]
+    pub root: Vec<Node>,
+    /// Whether there are more than the answer holds.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// `GET /drive/search`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Hits {
+    /// What was found.
+    #[serde(default)]
+    pub hits: Vec<Node>,
+}
+
+/// `POST …/multipart/start`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start<'a> {
+    /// The name in the drive.
+    pub file_name: &'a str,
+    /// Bytes.
+    pub file_size: u64,
+    /// The type.
+    pub mime_type: &'a str,
+    /// The folder; left out for the drive's root, since `null` is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<&'a str>,
+}
+
+/// Names an upload under way: the start call's answer, and part of every later request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upload {
+    /// S3's name for it.
+    pub upload_id: String,
+    /// The object's key.
+    pub file_key: String,
+}
+
+/// `POST …/multipart/presigned-urls`.
+#[derive(Debug, Serialize)]
+pub struct SignUrls<'a> {
+    /// Which upload.
+    #[serde(flatten)]
+    pub upload: &'a Upload,
+    /// How many: a count.
+    pub parts: u32,
+}
+
+/// `POST …/multipart/finalize`.
+#[derive(Debug, Serialize)]
+pub struct Finalize<'a> {
+    /// Which upload.
+    #[serde(flatten)]
+    pub upload: &'a Upload,
+    /// All parts, ascending.
+    pub parts: Vec<FinishedPart<'a>>,
+}
+
+/// One part of [`Finalize`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FinishedPart<'a> {
+    /// From 1.
+    pub part_number: u32,
+    /// Without quotes, as the official client sends it.
+    pub e_tag: &'a str,
+}
+
+/// One signed URL in an answer: a string, or an object under either set of field names.
+struct Signed<'a> {
+    number: Option<u64>,
+    url: Cow<'a, str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Signed<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Signed<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a signed URL")
+            }
+
+            fn visit_borrowed_str<E>(self, url: &'de str) -> Result<Self::Value, E> {
+                Ok(Signed { number: None, url: Cow::Borrowed(url) })
+            }
+
+            fn visit_str<E>(self, url: &str) -> Result<Self::Value, E> {
+                Ok(Signed { number: None, url: Cow::Owned(url.to_owned()) })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                #[derive(Deserialize)]
+                enum Field {
+                    #[serde(rename = "signedUrl", alias = "url")]
+                    Url,
+                    #[serde(rename = "PartNumber", alias = "partNumber")]
+                    Number,
+                    #[serde(other)]
+                    Other,
+                }
+                let (mut number, mut url) = (None, None);
+                while let Some(field) = map.next_key::<Field>()? {
+                    match field {
+                        Field::Url => url = Some(map.next_value::<Text<'de>>()?.0),
+                        Field::Number => number = Some(map.next_value()?),
+                        Field::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                let url = url.ok_or_else(|| serde::de::Error::missing_field("signedUrl"))?;
+                // In an object the number is what counts; position would be a guess.
+                let number = number.ok_or_else(|| serde::de::Error::missing_field("PartNumber"))?;
+                Ok(Signed { number: Some(number), url })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A string that is borrowed where it can be (a plain `Cow` never is).
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads the signed URLs of parts 1 to `count`, in any of the known shapes and any order; the result is in
+/// the parts' order.
+///
+/// # Errors
+/// What is wrong: no JSON of a known shape, or a part that is missing, doubled or surplus. Never a URL's text.
+pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        parts: Option<Vec<Signed<'a>>>,
+        #[serde(borrow)]
+        urls: Option<Vec<Signed<'a>>>,
+    }
+    // serde's message may quote a value, and a value here is a secret: its class and place are enough.
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
+        format!(
+            "not one of the known shapes ({:?} error at line {}, column {})",
+            error.classify(),
+            error.line(),
+            error.column()
+        )
+    })?;
+    let list = answer.parts.or(answer.urls).ok_or("it has neither `parts` nor `urls`")?;
+    let mut urls: Vec<Option<Cow<'_, str>>> = vec![None; count as usize];
+    for (position, Signed { number, url }) in list.into_iter().enumerate() {
+        let number = number.unwrap_or(position as u64 + 1);
+        let place =
+            number.checked_sub(1).and_then(|at| usize::try_from(at).ok()).and_then(|at| urls.get_mut(at));
+        match place {
+            None => return Err(format!("there is one for part {number}, and the file has {count}")),
+            Some(Some(_)) => return Err(format!("there are two for part {number}")),
+            Some(_) if url.is_empty() => return Err(format!("the one for part {number} is empty")),
+            Some(place) => *place = Some(url),
+        }
+    }
+    urls.into_iter()
+        .enumerate()
+        .map(|(at, url)| url.ok_or_else(|| format!("there is none for part {} of {count}", at + 1)))
+        .collect()
+}
+
+/// What an API error's body says.
+#[derive(Debug, Default, PartialEq)]
+pub struct ApiError {
+    /// A word for programs, where there is one.
+    pub code: Option<String>,
+    /// A sentence for people.
+    pub message: Option<String>,
+    /// When to come back (`retryAfter`, seconds).
+    pub retry_after: Option<Duration>,
+}
+
+/// Reads any error body: `{"statusCode","error","message"}` (guide; a list of messages too), the older
+/// `{"code","error"}` and `{"message"}` (cli). HTML or nothing gives nothing: the status must be enough.
+pub fn parse_error(body: &[u8]) -> ApiError {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return ApiError::default() };
+    let text = |name: &str| match fields.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) => {
+            let lines: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            Some(lines.join("; "))
+        }
+        Value::Object(inner) => inner.get("message")?.as_str().map(str::to_owned),
+        _ => None,
+    };
+    let text = |name: &str| text(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let code = text("code");
+    let seconds = match fields.get("retryAfter") {
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(number) => number.as_f64(),
+        None => None,
+    };
+    ApiError {
+        message: text("message").or_else(|| text("error")),
+        code,
+        retry_after: seconds
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_three_shapes_of_the_signed_urls_are_read_in_any_order() {
+        for body in [
+            r#"{"urls":["u1","u\u0032"]}"#,
+            r#"{"parts":[{"signedUrl":"u2","PartNumber":2},{"PartNumber":1,"x":{"y":[]},"signedUrl":"u1"}]}"#,
+            r#"{"urls":[{"url":"u2","partNumber":2},{"url":"u1","partNumber":1}],"more":1}"#,
+        ] {
+            assert_eq!(parse_urls(body.as_bytes(), 2).unwrap(), ["u1", "u2"], "{body}");
+        }
+    }
+
+    #[test]
+    fn a_missing_doubled_or_surplus_part_is_an_error_that_says_so() {
+        for (body, complaint) in [
+            (r#"{"urls":["u1"]}"#, "none for part 2 of 2"),
+            (r#"{"urls":["u1","u2","u3"]}"#, "one for part 3, and the file has 2"),
+            (
+                r#"{"parts":[{"signedUrl":"a","PartNumber":1},{"signedUrl":"b","PartNumber":1}]}"#,
+                "two for part 1",
+            ),
+            (r#"{"parts":[{"signedUrl":"a","PartNumber":0}]}"#, "one for part 0"),
+            (r#"{"parts":[{"signedUrl":"","PartNumber":1}]}"#, "part 1 is empty"),
+            (r#"{"parts":[{"signedUrl":"secret"}]}"#, "not one of the known shapes"),
+            (r#"{"parts":[{"signedUrl":"secret","PartNumber":"one"}]}"#, "not one of the known shapes"),
+            (r#"{"parts":[{"signedUrl":"a","PartNumber":-1}]}"#, "not one of the known shapes"),
+            (r#"{"urls":null}"#, "neither"),
+            (r#"{"urls":["#, "not one of the known shapes"),
+            ("[]", "not one of the known shapes"),
+        ] {
+            let error = parse_urls(body.as_bytes(), 2).unwrap_err();
+            assert!(error.contains(complaint) && !error.contains("secret"), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn error_bodies_are_read_in_all_their_shapes() {
+        let said = |body: &str| {
+            let error = parse_error(body.as_bytes());
+            (error.code, error.message, error.retry_after)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            said(r#"{"statusCode":403,"error":"Forbidden","message":"You may not"}"#),
+            (None, some("You may not"), None)
+        );
+        assert_eq!(
+            said(r#"{"code":"E_QUOTA","error":"no space"}"#),
+            (some("E_QUOTA"), some("no space"), None)
+        );
+        assert_eq!(
+            said(r#"{"message":["a","b"],"retryAfter":1.5}"#),
+            (None, some("a; b"), Some(Duration::from_millis(1500)))
+        );
+        assert_eq!(
+            said(r#"{"message":7,"error":{"message":"deep"},"retryAfter":-1}"#),
+            (None, some("deep"), None)
+        );
+        assert_eq!(said("<html>"), (None, None, None));
+        assert_eq!(said(""), (None, None, None));
+    }
+
+    #[test]
+    fn an_item_keeps_its_text_and_gives_its_id() {
+        let item = |text: &str| Item::new(serde_json::from_str(text).unwrap());
+        let text = r#"{"z":1.50,"_id":"a1","id":"b","size":"odd"}"#;
+        let read = item(text).unwrap();
+        assert_eq!((read.id(), read.json()), ("a1", text));
+        assert_eq!(item(r#"{"id":"b"}"#).unwrap().id(), "b");
+        for none in ["{}", "[]", "null", r#"{"_id":7}"#, r#"{"_id":""}"#] {
+            assert!(item(none).is_none(), "{none}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_taken(body in proptest::collection::vec(0u8.., 0..300), count in 0u32..5) {
+            let _ = (parse_urls(&body, count), parse_error(&body));
+            let _ = serde_json::from_slice::<Tree>(&body);
+        }
+
+        #[test]
+        fn anything_like_an_answer_is_taken(
+            body in r#"(\{|\}|\[|\]|,|:|"parts"|"urls"|"signedUrl"|"PartNumber"|"message"|"retryAfter"|1|-2|1e999|null|"x"){0,30}"#,
+            count in 0u32..5,
+        ) {
+            let _ = (parse_urls(body.as_bytes(), count), parse_error(body.as_bytes()));
+            let _ = serde_json::from_str::<Tree>(&body);
+        }
     }
 }

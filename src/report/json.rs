@@ -52,7 +52,7 @@ impl Voice for Json {
             return Vec::new();
         }
         let object = match event {
-            Event::Error { error } => about_error(None, error),
+            Event::Error { path, error } => about_error(*path, error),
             Event::FileDone { file, outcome } => return self.about_file(*file, outcome),
             Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
             Event::Note { message } => json!({"event": "note", "message": message}),
@@ -76,7 +76,7 @@ impl Voice for Json {
                 "wait_seconds": seconds(*wait),
             }),
             Event::Finished { tally } => json!({
-                "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failed,
+                "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failures,
                 "bytes": tally.bytes, "resumed_bytes": state.resumed, "seconds": seconds(tally.elapsed),
                 "exit_code": tally.exit_code(),
             }),

@@ -36,7 +36,7 @@ fn all_lines(face: &mut Json) -> Vec<String> {
         Event::Request { method: "PUT", url, status: None, elapsed: secs(1.0) },
         Event::FileDone { file: 0, outcome: &good },
         Event::FileDone { file: 1, outcome: &bad },
-        Event::Error { error: &Error::NoToken },
+        Event::Error { path: None, error: &Error::NoToken },
     ];
     let mut lines = Vec::new();
     let mut tell = |play: &mut Play, event: &Event<'_>| {

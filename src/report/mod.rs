@@ -212,8 +212,10 @@ pub enum Event<'a> {
         /// In sum.
         tally: &'a Tally,
     },
-    /// An error that is about no file.
+    /// An error outside of any file's upload.
     Error {
+        /// The file it is about, as given.
+        path: Option<&'a str>,
         /// It.
         error: &'a crate::error::Error,
     },

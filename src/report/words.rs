@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::state::{File, State};
+use super::state::State;
 use super::text::{Paint, bytes, plural, rate, safe, safe_lines};
 use super::{Event, Phase};
 use crate::error::{Code, Error, chain};
@@ -59,7 +59,7 @@ impl Words {
                 retry_line(event, state, self.paint).into_iter().collect()
             }
             Event::FileDone { outcome, .. } => self.about_file(outcome, state),
-            Event::Error { error } => self.about_error(None, error, true),
+            Event::Error { path, error } => self.about_error(*path, error, true),
             Event::Finished { tally } if self.summary => summary(tally, state).into_iter().collect(),
             _ => Vec::new(),
         }
@@ -110,8 +110,8 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Opti
 }
 
 /// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
-pub(super) fn phase_words(file: &File) -> Option<&'static str> {
-    Some(match file.phase {
+pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
+    Some(match phase {
         Phase::Check => "comparing with the earlier run",
         Phase::Start => "starting",
         Phase::Sign => "getting signed URLs",
@@ -154,7 +154,7 @@ fn summary(tally: &Tally, state: &State) -> Option<String> {
         return matches!(ended.status, Status::Uploaded | Status::Skipped)
             .then(|| ended_line(ended.status, state));
     }
-    let failed = tally.failed.saturating_sub(state.interrupted + state.unsettled);
+    let failed = tally.failures.saturating_sub(state.interrupted + state.unsettled);
     let mut line = format!("uploaded {}", plural(tally.uploaded, "file"));
     for (count, what) in [
         (tally.skipped, "skipped"),

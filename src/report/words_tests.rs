@@ -75,7 +75,7 @@ fn lines_of_a_configuration_error_stay_lines_and_cannot_pass_for_messages() {
     let (mut words, mut play) = (words(false, 0), Play::new());
     let error = Error::usage_hint("c.toml: line 2\nerror: fake\u{7}", "see --help");
     assert_eq!(
-        say(&mut words, &mut play, &Event::Error { error: &error }),
+        say(&mut words, &mut play, &Event::Error { path: None, error: &error }),
         ["error: c.toml: line 2\n  error: fake\\u{7}", "hint: see --help"]
     );
 }

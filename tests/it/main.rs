@@ -1,1 +1,3 @@
-fn main() {}
+//! The program from the outside.
+
+mod generate;

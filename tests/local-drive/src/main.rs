@@ -1,1 +1,259 @@
-fn main() {}
+//! The drive as a program: serves until it is stopped, or for as long as a command runs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use jiff::SignedDuration;
+use local_drive::{ExternalS3, Fault, LocalDrive, Mode, Options, S3, UrlShape, parse_size};
+
+const EXAMPLES: &str = "\
+Examples:
+  local-drive copera-upload report.pdf       run one command against a fresh drive
+  local-drive sh -c './nightly-backup.sh'    rehearse a script offline
+  local-drive                                serve until Ctrl-C, printing what to export
+  local-drive --fault put-part:s3=503/SlowDown:probability=0.2 copera-upload big.iso
+  local-drive --fault finalize:lost:times=1 copera-upload report.pdf
+  local-drive --url-lifetime 2 --fault put-part:slow=1MiB copera-upload big.iso
+
+Faults: OP[:CONDITION…]:ACTION, parts in any order
+  OP          start urls finalize folders tree search file download workspace
+              put-part get-object any-api any
+  CONDITION   part=N  skip=N  times=N  probability=0.0-1.0
+  ACTION      status=CODE [body=TEXT] [retry-after=SECONDS]   answer this instead
+              s3=STATUS/CODE      S3's XML error instead, e.g. s3=503/SlowDown
+              delay=DURATION      later, e.g. 500ms, 2s
+              reset               TCP reset; reset-after=BYTES of the body
+              lost                do it, then reset; close: do it, then close
+              after-work=CODE     do it, then answer this
+              stall=BYTES         read so much, then nothing more
+              hang                do it, never answer
+              slow=BYTES          read so much a second
+              wrong-etag corrupt truncate endless kms expired no-such-upload
+              redirect=URL        must be last: it may contain colons
+
+With COMMAND the exit status is its own (128 + the signal's number when one
+killed it). COPERA_API_URL and COPERA_TOKEN are set for it.";
+
+/// A Copera Drive on this machine, for tests and rehearsals.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    /// Folder where the parts are stored and left [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Another S3 server behind the drive, e.g. http://127.0.0.1:9000
+    #[arg(long, value_name = "ENDPOINT")]
+    s3: Option<String>,
+
+    /// Its bucket
+    #[arg(long, requires = "s3", default_value = "copera-drive")]
+    s3_bucket: String,
+
+    /// Its access key
+    #[arg(long, requires = "s3", env = "AWS_ACCESS_KEY_ID")]
+    s3_access_key: Option<String>,
+
+    /// Its secret key
+    #[arg(long, requires = "s3", env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    s3_secret_key: Option<String>,
+
+    /// Its region
+    #[arg(long, requires = "s3", env = "AWS_REGION", default_value = "us-east-1")]
+    s3_region: String,
+
+    /// How the signed URLs are answered
+    #[arg(long, value_enum, default_value = "objects")]
+    shape: Shape,
+
+    /// Signed URLs in any order
+    #[arg(long)]
+    shuffle: bool,
+
+    /// How long a signed URL lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    url_lifetime: u64,
+
+    /// Added to every API call
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    latency: u64,
+
+    /// Throw the bytes away, for benches
+    #[arg(long)]
+    discard: bool,
+
+    /// A request that goes wrong; may be repeated
+    #[arg(long, value_name = "SPEC", value_parser = |spec: &str| spec.parse::<Fault>())]
+    fault: Vec<Fault>,
+
+    /// Of the faults' dice
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// What the workspace holds at most, e.g. 20GiB
+    #[arg(long, value_name = "SIZE", value_parser = |size: &str| parse_size(size))]
+    quota: Option<u64>,
+
+    /// Seconds that the drive's clock is ahead of this machine's
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_hyphen_values = true)]
+    clock_offset: i64,
+
+    /// The API's port [default: a free one]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// Runs for as long as this does [default: serves until Ctrl-C]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shape {
+    Strings,
+    Objects,
+    UrlObjects,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let drive = LocalDrive::start(options(&cli)?)?;
+    for fault in &cli.fault {
+        drive.fault(fault.clone());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match cli.command.split_first() {
+        Some((program, arguments)) => runtime.block_on(run(&drive, program, arguments)),
+        None => runtime.block_on(serve(&drive)),
+    }
+}
+
+fn options(cli: &Cli) -> anyhow::Result<Options> {
+    let s3 = match &cli.s3 {
+        None => S3::Embedded,
+        Some(endpoint) => S3::External(ExternalS3 {
+            endpoint: endpoint.clone(),
+            bucket: cli.s3_bucket.clone(),
+            access_key: cli.s3_access_key.clone().context("--s3 needs --s3-access-key")?,
+            secret_key: cli.s3_secret_key.clone().context("--s3 needs --s3-secret-key")?,
+            region: cli.s3_region.clone(),
+        }),
+    };
+    Ok(Options {
+        shape: match cli.shape {
+            Shape::Strings => UrlShape::Strings,
+            Shape::Objects => UrlShape::Objects,
+            Shape::UrlObjects => UrlShape::UrlObjects,
+        },
+        shuffle: cli.shuffle,
+        url_lifetime: Duration::from_secs(cli.url_lifetime),
+        clock_offset: SignedDuration::from_secs(cli.clock_offset),
+        data: cli.data.clone(),
+        mode: if cli.discard { Mode::Discard } else { Mode::Keep },
+        s3,
+        quota: cli.quota,
+        latency: Duration::from_millis(cli.latency),
+        seed: cli.seed,
+        api_port: cli.port,
+        ..Options::default()
+    })
+}
+
+/// Runs the command with the drive's address and token. A terminal's Ctrl-C goes to the command itself, which may
+/// want to end in order, so the drive waits for it; a TERM is sent to the drive alone, so it is passed on.
+async fn run(drive: &LocalDrive, program: &OsString, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("COPERA_API_URL", drive.api_url())
+        .env("COPERA_TOKEN", drive.token())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(exit_code(status?)),
+            term = signals.next() => if term { pass_on_term(&child) },
+        }
+    }
+}
+
+async fn serve(drive: &LocalDrive) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    print_exports(drive)?;
+    signals.next().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_exports(drive: &LocalDrive) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "export COPERA_API_URL={}", drive.api_url())?;
+    writeln!(out, "export COPERA_TOKEN={}", drive.token())?;
+    out.flush()
+}
+
+#[cfg(unix)]
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+#[cfg(not(unix))]
+fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+#[cfg(unix)]
+fn pass_on_term(child: &tokio::process::Child) {
+    let id = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(id) = id {
+        // Gone already is as good.
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    }
+}
+
+#[cfg(not(unix))]
+fn pass_on_term(_: &tokio::process::Child) {}
+
+/// Ctrl-C and TERM.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The next of them; whether it is TERM.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => true,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) -> bool {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        false
+    }
+}

@@ -1,0 +1,336 @@
+//! The calls of the drive's API, each tried until it succeeds, is refused, or patience ends.
+//!
+//! The client never follows a redirect (the token would go along), never reads an answer without end, and
+//! keeps no server's message that was not cleaned of secrets.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::wire::{self, Item, Upload};
+use crate::error::{Call, Error, chain};
+use crate::http::{self, header};
+use crate::report::{Event, Reporter};
+use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
+use crate::secret::{Mask, Token};
+use crate::storage::is_distrust;
+use crate::work::Work;
+
+/// A call has this long to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Completing a multipart upload "can take several minutes" (S3, CompleteMultipartUpload).
+const FINALIZE_WITHIN: Duration = Duration::from_secs(600);
+/// More of an answer than this is not read. 10,000 signed URLs have some 10 MB, at the worst twice that.
+const ANSWER_MOST: usize = 32 * 1024 * 1024;
+/// Connections that were idle for longer are not used again.
+const IDLE_MOST: Duration = Duration::from_secs(15);
+
+/// What the client has to know.
+pub struct Options {
+    /// The base URL, without a slash at its end.
+    pub url: String,
+    /// As whom.
+    pub token: Token,
+    /// Whom to trust, for `https`.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// How long to keep trying.
+    pub policy: Policy,
+}
+
+/// The drive's API.
+pub struct Drive {
+    http: reqwest::Client,
+    base: Url,
+    mask: Mask,
+    policy: Policy,
+    /// A 429 is about the account, not about one call: all calls wait until then.
+    not_before: Mutex<Option<Instant>>,
+    reporter: Arc<dyn Reporter>,
+}
+
+/// A success.
+struct Answer {
+    body: Bytes,
+    /// The service's clock (`Date`), seconds since 1970; this machine's where it says nothing.
+    date: i64,
+}
+
+/// What `start` gives.
+pub struct Started {
+    /// The upload.
+    pub upload: Upload,
+    /// The service's clock at its answer, seconds since 1970.
+    pub at: i64,
+}
+
+/// What `sign_urls` gives.
+pub struct SignedParts {
+    /// The answer; read it with [`wire::parse_urls`].
+    pub body: Bytes,
+    /// The service's clock at its answer, seconds since 1970.
+    pub at: i64,
+}
+
+impl Drive {
+    /// A client for one account.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a URL or a token that cannot be used, [`Error::Internal`] when TLS cannot be set up.
+    pub fn new(options: Options, reporter: Arc<dyn Reporter>) -> Result<Self, Error> {
+        let base = Url::parse(&options.url)
+            .map_err(|error| Error::usage(format!("the API URL `{}` is no URL: {error}", options.url)))?;
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", options.token.expose()))
+            .map_err(|_| Error::usage("the token has characters that no token has"))?;
+        authorization.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, authorization);
+        let client = reqwest::Client::builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE_MOST)
+            .http1_only();
+        // Without `https` nothing has to be trusted, and loading the platform's store is spared.
+        let tls = options.tls.map_or_else(no_trust, |tls| Ok((*tls).clone()))?;
+        let http = client
+            .tls_backend_preconfigured(tls)
+            .build()
+            .map_err(|error| Error::Internal(format!("HTTP client: {}", chain(&error))))?;
+        Ok(Self {
+            http,
+            base,
+            mask: Mask::new(&options.token),
+            policy: options.policy,
+            not_before: Mutex::default(),
+            reporter,
+        })
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn start(&self, work: &Work, start: &wire::Start<'_>) -> Result<Started, Error> {
+        let (upload, at) =
+            self.ask_json::<Upload>(work, Call::Start, self.post("multipart/start", start)?).await?;
+        if upload.upload_id.is_empty() || upload.file_key.is_empty() {
+            let detail = "an empty uploadId or fileKey".to_owned();
+            return Err(Error::Call { call: Call::Start, failure: Failure::Malformed { detail }, tries: 1 });
+        }
+        Ok(Started { upload, at })
+    }
+
+    /// Gets signed URLs for all parts of an upload, the first ones or fresh ones.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn sign_urls(&self, work: &Work, upload: &Upload, parts: u32) -> Result<SignedParts, Error> {
+        let request = self.post("multipart/presigned-urls", &wire::SignUrls { upload, parts })?;
+        let answer = self.ask(work, Call::SignUrls, request).await?;
+        Ok(SignedParts { body: answer.body, at: answer.date })
+    }
+
+    /// Asks once for the item to be made. Whether to ask again is the caller's to decide: this call, alone
+    /// of all, must not be repeated blindly.
+    ///
+    /// # Errors
+    /// The [`Failure`].
+    pub async fn finalize(&self, finalize: &wire::Finalize<'_>) -> Result<Item, Failure> {
+        let request = self
+            .post("multipart/finalize", finalize)
+            .map_err(|error| Failure::Malformed { detail: chain(&error) })?;
+        self.wait_for_the_gate().await;
+        let answer = self.once(Call::Finalize, request).await?;
+        serde_json::from_slice::<Box<RawValue>>(&answer.body).ok().and_then(Item::new).ok_or_else(|| {
+            Failure::Malformed { detail: "no drive item in the answer to finalize".to_owned() }
+        })
+    }
+
+    /// The items directly in a folder, as many as one answer holds (500).
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn folder(&self, work: &Work, parent: Option<&str>) -> Result<wire::Tree, Error> {
+        let mut query = vec![("depth", "1")];
+        query.extend(parent.map(|parent| ("parentId", parent)));
+        Ok(self.ask_json(work, Call::Tree, self.get("drive/tree", &query)?).await?.0)
+    }
+
+    /// Items whose name or content matches `text`, 50 at the most.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn search(&self, work: &Work, text: &str) -> Result<wire::Hits, Error> {
+        let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
+        Ok(self.ask_json(work, Call::Search, request).await?.0)
+    }
+
+    /// One item by its id.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn item(&self, work: &Work, id: &str) -> Result<Item, Error> {
+        let (raw, _) = self
+            .ask_json::<Box<RawValue>>(work, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
+            .await?;
+        Item::new(raw).ok_or_else(|| Error::Call {
+            call: Call::Item,
+            failure: Failure::Malformed { detail: "an item without an id".to_owned() },
+            tries: 1,
+        })
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Error> {
+        let mut url = self.base.clone();
+        // Segment by segment, so that an id from a server cannot climb out of its place.
+        url.path_segments_mut()
+            .map_err(|()| Error::usage("the API URL cannot have a path"))?
+            .pop_if_empty()
+            .extend(path.split('/'));
+        Ok(url)
+    }
+
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<reqwest::Request, Error> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(reqwest::Request::new(Method::GET, url))
+    }
+
+    fn post(&self, what: &str, body: &impl serde::Serialize) -> Result<reqwest::Request, Error> {
+        let url = self.url(&format!("drive/files/upload/{what}"))?;
+        self.http
+            .post(url)
+            .json(body)
+            .build()
+            .map_err(|error| Error::Internal(format!("request: {}", chain(&error.without_url()))))
+    }
+
+    async fn ask_json<T: DeserializeOwned>(
+        &self,
+        work: &Work,
+        call: Call,
+        request: reqwest::Request,
+    ) -> Result<(T, i64), Error> {
+        let answer = self.ask(work, call, request).await?;
+        let value = serde_json::from_slice(&answer.body).map_err(|error| {
+            let detail = self.mask.clean(&error.to_string());
+            Error::Call { call, failure: Failure::Malformed { detail }, tries: 1 }
+        })?;
+        Ok((value, answer.date))
+    }
+
+    /// Asks until there is an answer, a refusal, or no patience.
+    async fn ask(&self, work: &Work, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
+        let mut patience = Patience::new(self.policy);
+        loop {
+            self.wait_for_the_gate().await;
+            let again = request
+                .try_clone()
+                .ok_or_else(|| Error::Internal("a request that cannot be sent twice".into()))?;
+            let failure = match self.once(call, again).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let tries = patience.in_a_row() + 1;
+            let wait = match failure.verdict_of_call(call) {
+                Verdict::Transient => patience.wait(failure.retry_after()),
+                _ => None,
+            };
+            let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
+            work.retry(call.aim(), tries, &failure, wait);
+            if failure.status() == Some(429) {
+                self.close_the_gate(wait);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn close_the_gate(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        *not_before = Some(not_before.map_or(until, |at| at.max(until)));
+    }
+
+    /// Waits while the service wants nobody to call.
+    pub async fn wait_for_the_gate(&self) {
+        let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until.filter(|until| *until > Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    async fn once(&self, call: Call, mut request: reqwest::Request) -> Result<Answer, Failure> {
+        *request.timeout_mut() = Some(if call == Call::Finalize { FINALIZE_WITHIN } else { ANSWER_WITHIN });
+        let method = request.method().clone();
+        let mut shown = request.url().clone();
+        shown.set_query(None);
+        let begun = Instant::now();
+        let result = self.exchange(request).await;
+        let status = result.as_ref().ok().map(|(status, ..)| *status);
+        self.reporter.event(&Event::Request {
+            method: method.as_str(),
+            url: shown.as_str(),
+            status,
+            elapsed: begun.elapsed(),
+        });
+        let (status, headers, body) = result?;
+        let date = http::clock(&headers);
+        if (200..300).contains(&status) {
+            return Ok(Answer { body, date });
+        }
+        let said = wire::parse_error(&body);
+        let wish = http::retry_after(&headers);
+        Err(Failure::Status {
+            status,
+            code: said.code.map(|code| self.mask.clean(&code)),
+            message: said.message.map(|message| self.mask.clean(&message)),
+            retry_after: wish.max(said.retry_after),
+        })
+    }
+
+    async fn exchange(&self, request: reqwest::Request) -> Result<(u16, HeaderMap, Bytes), Failure> {
+        let failed = |error: reqwest::Error| {
+            let kind = match &error {
+                error if is_distrust(error) => Transport::Tls,
+                // A connection that takes too long is both; that it did not come about says more.
+                error if error.is_connect() => Transport::Connect,
+                error if error.is_timeout() => Transport::Timeout,
+                _ => Transport::Lost,
+            };
+            Failure::transport(kind, self.mask.clean(&chain(&error.without_url())))
+        };
+        let mut response = self.http.execute(request).await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let expected = header(&headers, "content-length").and_then(|length| length.parse::<usize>().ok());
+        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(ANSWER_MOST));
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > ANSWER_MOST {
+                let detail = format!("it is larger than {} MiB", ANSWER_MOST >> 20);
+                return Err(Failure::Malformed { detail });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((status, headers, body.into()))
+    }
+}
+
+/// A TLS configuration that trusts nobody.
+fn no_trust() -> Result<rustls::ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Internal(format!("TLS: {error}")))?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth())
+}

@@ -1,0 +1,389 @@
+//! The command line: what can be typed and what it says of itself. Parsing only parses; variables, files and
+//! rules that need more than one option are [`settings::resolve`](crate::settings::resolve)'s.
+//!
+//! Variables are named in the help but not read by clap: one that is set and empty counts as not set, and no
+//! value of one may ever be shown.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum, ValueHint};
+
+use crate::plan::mime;
+use crate::settings::{ColorMode, LogFormat, OutputMode, ProgressMode};
+use crate::units::{
+    parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,
+};
+
+const SHORT_END: &str = "--help says more, with examples, exit codes and variables.";
+
+const LONG_END: &str = "\
+Examples:
+  copera-upload report.pdf
+          Upload into the drive's root and print the created item as JSON
+  copera-upload -p 665f1c2ab3d4e5f60718293a -o id *.csv
+          Upload several files into a folder and print their ids, one a line
+  copera-upload build.zip --name build-42.zip --limit-rate 2MiB
+          Upload under another name, and leave some of the line to others
+  copera-upload --dry-run *.mov
+          Show what would be sent; no network and no token are needed
+
+Sizes, rates and durations:
+  8MiB, 8M, 8388608 are the same size, 8MB is 8,000,000. A rate is a size for
+  each second.
+  90s, 1m30s, 90 are the same duration.
+
+Exit codes:
+  0  done
+  1  failed otherwise (refused by the service or storage, damaged on the way)
+  2  the command line or the configuration is at fault
+  3  folder not found
+  4  no token, or one that is not good enough (401, 403)
+  5  conflict (409, or another run is at work on this upload)
+  6  rate limited to the end
+  7  network or service unavailable to the end: the same command goes on from there
+  8  a local file is missing, unreadable, not regular, or changed while read
+  9  some files done, some failed (all failed: their common code, else 1)
+  129, 130, 143  ended by a signal: the same command goes on from there
+
+Token:
+  The first of these that is there:
+    COPERA_TOKEN
+    COPERA_CLI_AUTH_TOKEN (the official CLI's)
+    the profile's `token`
+    the profile's `token_command`: the first line that it prints
+  There is no option for it: arguments are visible to every process.
+
+Configuration:
+  TOML, lowest to highest:
+    ~/.copera.toml
+    copera-upload/config.toml in the user's configuration directory
+    .copera.toml in the working directory
+    .copera.local.toml in the working directory
+  A profile may set token, token_command, parent, api_url and every option
+  under Transfer: part_size = \"16MiB\". Options and variables come first.
+
+Environment:
+  COPERA_TOKEN, COPERA_CLI_AUTH_TOKEN   the token
+  COPERA_PARENT_ID                      as --parent
+  COPERA_PROFILE                        as --profile
+  COPERA_CONFIG                         as --config
+  COPERA_API_URL                        as --api-url
+  COPERA_SANDBOX=1                      the dev API, unless another one is set
+  SSL_CERT_FILE                         trust these certificates too, as --cacert
+  HTTPS_PROXY, NO_PROXY                 the way through a proxy
+  NO_COLOR                              no colours
+  A variable that is set but empty counts as not set.";
+
+/// Put files into Copera Drive
+///
+/// Files go up in parts, several at a time. What fails on the way is tried again, and an upload that was
+/// interrupted goes on where it was when the same command is given again. The created drive item is printed
+/// to stdout, everything else to stderr.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "copera-upload",
+    version,
+    // Not clap's own `[PATH]...`: without --generate there must be one.
+    override_usage = "copera-upload [OPTIONS] <PATH>...",
+    after_help = SHORT_END,
+    after_long_help = LONG_END,
+    // The last one given counts, so that an alias with options can be overridden.
+    args_override_self = true,
+    max_term_width = 100,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub struct Cli {
+    /// Files to upload
+    ///
+    /// A file whose name begins with `-` is given as ./-name, or after `--`.
+    #[arg(value_name = "PATH", required_unless_present = "generate", value_hint = ValueHint::FilePath)]
+    pub paths: Vec<OsString>,
+
+    /// Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive's root]
+    #[arg(short, long, value_name = "ID", help_heading = "Destination")]
+    pub parent: Option<String>,
+
+    /// Name in the drive, for one file [default: the file's own name]
+    #[arg(short, long, value_name = "NAME", help_heading = "Destination", value_hint = ValueHint::Other)]
+    pub name: Option<OsString>,
+
+    /// MIME type [default: by extension, then by content]
+    #[arg(long, value_name = "TYPE", help_heading = "Destination", value_parser = mime::check)]
+    pub mime_type: Option<String>,
+
+    /// Parts in flight, 1 to 64 [default: adaptive]
+    #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
+    pub concurrency: Option<usize>,
+
+    /// Bytes a part, 5MiB to 5GiB [default: planned from the file's size]
+    #[arg(long, value_name = "SIZE", help_heading = "Transfer", value_parser = parse_part_size)]
+    pub part_size: Option<u64>,
+
+    /// Bytes a second over all parts, such as 2MiB [default: no limit]
+    #[arg(long, value_name = "RATE", help_heading = "Transfer", value_parser = parse_rate)]
+    pub limit_rate: Option<u64>,
+
+    /// How long to keep trying what gets no further; 0: not at all [default: 5m]
+    ///
+    /// Counted for each part and call on its own, from the last time that it got further than it ever was: a
+    /// transfer is never ended for being slow.
+    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_duration)]
+    pub retry_for: Option<Duration>,
+
+    /// The same as a count of retries in a row; whichever comes first [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Transfer", value_parser = parse_retries)]
+    pub max_retries: Option<u32>,
+
+    /// How long a connection may take to come about [default: 10s]
+    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
+    pub connect_timeout: Option<Duration>,
+
+    /// How long the network may take no byte, or storage give no answer [default: 30s]
+    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
+    pub stall_timeout: Option<Duration>,
+
+    /// Neither continue an earlier upload nor keep records for a later one
+    #[arg(long, help_heading = "Transfer")]
+    pub no_resume: bool,
+
+    /// Do not compare each part's MD5 with what storage returns
+    #[arg(long, help_heading = "Transfer")]
+    pub no_checksum: bool,
+
+    /// Profile of the configuration [env: COPERA_PROFILE] [default: `default_profile`, else `default`]
+    #[arg(long, value_name = "NAME", help_heading = "Account")]
+    pub profile: Option<String>,
+
+    /// Read this configuration file and no other [env: COPERA_CONFIG]
+    ///
+    /// Its name says by which rules: a .copera*.toml is shared with the official CLI and may hold keys that are
+    /// not ours; in any other an unknown key is an error.
+    #[arg(long, value_name = "FILE", help_heading = "Account", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Base URL of the API [env: COPERA_API_URL] [default: https://api.copera.ai/public/v1]
+    ///
+    /// A URL without a path gets /public/v1.
+    #[arg(long, value_name = "URL", help_heading = "Account", value_hint = ValueHint::Url)]
+    pub api_url: Option<String>,
+
+    /// Accept plain http:// for hosts other than this machine
+    ///
+    /// For test servers on a private network: the token and the files can be read by whoever sees the packets.
+    #[arg(long, help_heading = "Account")]
+    pub allow_http: bool,
+
+    /// Trust these certificates too (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Account", value_hint = ValueHint::FilePath)]
+    pub cacert: Option<PathBuf>,
+
+    /// What goes to stdout
+    #[arg(short, long, value_name = "WHAT", help_heading = "Output", default_value_t = OutputMode::Json, value_enum)]
+    pub output: OutputMode,
+
+    /// Only errors on stderr
+    #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// More on stderr: what is done, and with -vv every request, secrets masked
+    #[arg(short, long, help_heading = "Output", action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// How progress is shown
+    #[arg(long, value_name = "HOW", help_heading = "Output", default_value_t = ProgressMode::Auto, value_enum)]
+    pub progress: ProgressMode,
+
+    /// The form of the lines on stderr
+    #[arg(long, value_name = "FORM", help_heading = "Output", default_value_t = LogFormat::Human, value_enum)]
+    pub log_format: LogFormat,
+
+    /// Colours
+    #[arg(long, value_name = "WHEN", help_heading = "Output", default_value_t = ColorMode::Auto, value_enum)]
+    pub color: ColorMode,
+
+    /// Print the plan, one JSON line a file, and do nothing
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+
+    /// Print a completion script or the man page
+    #[arg(long, value_name = "WHAT", help_heading = "Other", value_enum)]
+    pub generate: Option<Generate>,
+
+    /// Print help (with --help more of it)
+    #[arg(short, long, help_heading = "Other", action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, help_heading = "Other", action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// What can be made out of the definition of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Generate {
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
+    /// Completions for PowerShell
+    CompletePowershell,
+    /// Completions for elvish
+    CompleteElvish,
+    /// The man page
+    Man,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["copera-upload"], args].concat())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_can_be_given_at_once() {
+        let cli = parse(&[
+            "-p",
+            "id",
+            "-n",
+            "name",
+            "--mime-type",
+            "a/b",
+            "-j",
+            "8",
+            "--part-size",
+            "8MiB",
+            "--limit-rate",
+            "1M/s",
+            "--retry-for",
+            "1h",
+            "--max-retries",
+            "3",
+            "--connect-timeout",
+            "5",
+            "--stall-timeout",
+            "1m",
+            "--no-resume",
+            "--no-checksum",
+            "--profile",
+            "work",
+            "--config",
+            "c.toml",
+            "--api-url",
+            "https://x",
+            "--allow-http",
+            "--cacert",
+            "ca.pem",
+            "-o",
+            "id",
+            "-vv",
+            "--progress",
+            "plain",
+            "--log-format",
+            "json",
+            "--color",
+            "never",
+            "--dry-run",
+            "file",
+        ])
+        .unwrap();
+        assert_eq!((cli.concurrency, cli.part_size, cli.limit_rate), (Some(8), Some(8 << 20), Some(1 << 20)));
+        assert_eq!((cli.retry_for, cli.verbose), (Some(Duration::from_secs(3600)), 2));
+        assert_eq!(cli.paths, ["file"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_exit_code_2() {
+        use ErrorKind::{
+            ArgumentConflict, InvalidValue, MissingRequiredArgument, UnknownArgument, ValueValidation,
+        };
+        for (args, kind) in [
+            (&[][..], MissingRequiredArgument),
+            (&["-q", "-v", "f"], ArgumentConflict),
+            (&["-j", "0", "f"], ValueValidation),
+            (&["-j", "65", "f"], ValueValidation),
+            (&["--part-size", "5MB", "f"], ValueValidation),
+            (&["--limit-rate", "0", "f"], ValueValidation),
+            (&["--retry-for", "soon", "f"], ValueValidation),
+            (&["--stall-timeout", "0", "f"], ValueValidation),
+            (&["--mime-type", "pdf", "f"], ValueValidation),
+            (&["-o", "xml", "f"], InvalidValue),
+            // Not there, or not there yet.
+            (&["--token", "t", "f"], UnknownArgument),
+            (&["-r", "f"], UnknownArgument),
+            (&["--login"], UnknownArgument),
+        ] {
+            let error = parse(args).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{args:?}: {error}");
+        }
+        let error = parse(&["--part-size", "1", "f"]).unwrap_err().to_string();
+        assert!(error.contains("5MiB to 5GiB"), "{error}");
+    }
+
+    #[test]
+    fn the_last_one_given_counts_and_paths_add_up() {
+        let cli = parse(&["-j", "2", "a", "-o", "id", "-j4", "--no-resume", "--no-resume", "b", "-v", "-v"])
+            .unwrap();
+        assert_eq!((cli.concurrency, cli.verbose), (Some(4), 2));
+        assert_eq!(cli.paths, ["a", "b"]);
+        assert_eq!(parse(&["--", "-n"]).unwrap().paths, ["-n"]);
+        assert_eq!(parse(&["-"]).unwrap().paths, ["-"]);
+    }
+
+    #[test]
+    fn generating_needs_no_path() {
+        assert_eq!(parse(&["--generate", "complete-zsh"]).unwrap().generate, Some(Generate::CompleteZsh));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_and_names_need_not_be_unicode() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = OsString::from_vec(b"a\xff".to_vec());
+        let cli = Cli::try_parse_from(["x".into(), odd.clone(), "-n".into(), odd.clone()]).unwrap();
+        assert_eq!((cli.paths, cli.name), (vec![odd.clone()], Some(odd)));
+    }
+
+    #[test]
+    fn help_has_the_headings_and_the_long_one_has_more() {
+        let short = Cli::command().render_help().to_string();
+        let long = Cli::command().render_long_help().to_string();
+        let mut at = 0;
+        for heading in ["Destination:", "Transfer:", "Account:", "Output:", "Other:"] {
+            let found = short.find(&format!("\n{heading}\n")).expect(heading);
+            assert!(found > at, "{heading}");
+            at = found;
+            assert!(long.contains(&format!("\n{heading}\n")));
+        }
+        assert!(!short.contains("\nOptions:"), "{short}");
+        for part in ["Examples:", "Exit codes:", "Environment:"] {
+            assert!(long.contains(part) && !short.contains(part));
+        }
+    }
+
+    /// Each key of a profile but the account's is a long option with `_` for `-`, and each of the group
+    /// Transfer can be one.
+    #[test]
+    fn every_transfer_option_is_a_key_of_the_configuration() {
+        let options: Vec<_> = Cli::command()
+            .get_arguments()
+            .filter(|arg| arg.get_help_heading() == Some("Transfer"))
+            .filter_map(|arg| arg.get_long().map(|long| long.replace('-', "_")))
+            .collect();
+        let keys = crate::config::KEYS.iter().filter(|key| !crate::config::ACCOUNT_KEYS.contains(key));
+        assert!(keys.eq(&options), "{options:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! The example configuration, which must not go stale. How files meet each other is tested with `settings`.
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../config.example.toml");
+
+/// The example with every commented setting made real: a comment that is one begins with `#` and no space.
+fn uncommented() -> String {
+    EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .fold(String::new(), |mut text, line| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        })
+}
+
+#[test]
+fn the_example_parses_as_it_is_and_with_every_line_uncommented() {
+    let source = || Arc::new(Source { shown: "example".into(), project: false });
+    file::parse(EXAMPLE, source(), true).unwrap();
+    let layer = file::parse(&uncommented(), source(), true).unwrap();
+    assert!(layer.default_profile.is_some() && layer.base_url.is_some());
+    assert!(layer.warnings.is_empty());
+}
+
+#[test]
+fn the_example_names_every_key() {
+    let text = uncommented();
+    for key in KEYS.iter().chain(&["default_profile", "base_url"]) {
+        assert!(text.lines().any(|line| line.split('=').next().is_some_and(|k| k.trim() == *key)), "{key}");
+    }
+}
+
+#[test]
+fn every_key_is_known_and_merged() {
+    let profile = |text: &str| {
+        let source = Arc::new(Source { shown: text.into(), project: false });
+        file::parse(text, source, true).unwrap().profiles.remove("p").unwrap_or_default()
+    };
+    for key in KEYS {
+        let value = match key {
+            "no_resume" | "no_checksum" => "true",
+            "part_size" => "'8MiB'",
+            _ => "'8'",
+        };
+        let text = format!("profiles.p.{key} = {value}");
+        // A key that `under` forgot would be lost from one side.
+        for merged in [profile(&text).under(Profile::default()), Profile::default().under(profile(&text))] {
+            assert_eq!(format!("{merged:?}").matches("Some(").count(), 1, "{key}: {merged:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The account's token: its four places in order, and the command that may print it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Config;
+use super::profile::{Place, Set};
+use crate::environment::{self, Environment};
+use crate::error::Error;
+use crate::retry::human_duration;
+use crate::secret::Token;
+
+/// How long a `token_command` may take: a person may have to unlock something.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// How often its end is looked for.
+const COMMAND_POLL: Duration = Duration::from_millis(5);
+/// No token is longer; a command that prints more in one line prints something else.
+const TOKEN_MAX: u64 = 64 * 1024;
+
+/// Where the token is, before anything was run to get it.
+#[derive(Debug)]
+pub enum Origin {
+    /// A variable holds it.
+    Variable(&'static str, Token),
+    /// A file holds it.
+    File(Set<Token>),
+    /// A command prints it.
+    Command(Set<String>),
+}
+
+/// The first place that has a token.
+pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error> {
+    for (value, name) in [(&env.token, "COPERA_TOKEN"), (&env.cli_token, "COPERA_CLI_AUTH_TOKEN")] {
+        if let Some(token) = environment::token(value, name)? {
+            return Ok(Some(Origin::Variable(name, token)));
+        }
+    }
+    let profile = &config.profile;
+    let file = profile.token.clone().map(Origin::File);
+    Ok(file.or_else(|| profile.token_command.clone().map(Origin::Command)))
+}
+
+impl Origin {
+    /// The place in a file, if it is in one.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Variable(..) => None,
+            Self::File(set) => Some(&set.place),
+            Self::Command(set) => Some(&set.place),
+        }
+    }
+
+    /// For `-v`: where it is from.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Variable(name, _) => (*name).to_owned(),
+            Self::File(set) => set.place.to_string(),
+            Self::Command(set) => format!("token_command in {}", set.place),
+        }
+    }
+
+    /// The token itself: runs the command if there is one.
+    pub fn obtain(self, profile: &str) -> Result<Token, Error> {
+        let from = self.describe();
+        let token = match self {
+            Self::Variable(_, token) => token,
+            Self::File(set) => set.value,
+            Self::Command(set) => {
+                let failed = |what| Error::TokenCommand { profile: profile.to_owned(), what };
+                let token = run(&set.value, COMMAND_LIMIT).map_err(failed)?;
+                return match fits_a_header(&token) {
+                    true => Ok(token),
+                    false => Err(failed("printed something that cannot be a token".to_owned())),
+                };
+            }
+        };
+        if fits_a_header(&token) {
+            return Ok(token);
+        }
+        Err(Error::usage_hint(
+            format!("the token from {from} has spaces, control characters or non-ASCII characters in it"),
+            "copy it anew: a personal access token is one word that begins with cp_pat_",
+        ))
+    }
+}
+
+/// Whether it can be sent at all: RFC 6750, 2.1 knows visible ASCII only.
+fn fits_a_header(token: &Token) -> bool {
+    token.expose().bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Runs a command by the shell and takes the first line that it prints. What it says on stderr is the
+/// user's to read. It stays in our process group, so that it can ask for a password on the terminal, and
+/// so that Ctrl-C reaches it.
+fn run(command: &str, limit: Duration) -> Result<Token, String> {
+    let deadline = Instant::now() + limit;
+    let too_long = || format!("took longer than {}", human_duration(limit));
+    let mut child = shell(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("could not be started: {error}"))?;
+    let line = first_line(&mut child);
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => thread::sleep(COMMAND_POLL),
+            Ok(None) => {
+                // It may have ended in this very moment; then there is nothing to kill, and nothing to say.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(too_long());
+            }
+            Err(error) => return Err(format!("could not be waited for: {error}")),
+        }
+    };
+    if !status.success() {
+        return Err(match status.code() {
+            Some(code) => format!("ended with exit code {code}"),
+            None => "was ended by a signal".to_owned(),
+        });
+    }
+    // Something that it left running may hold its output open: then the end of it never comes.
+    let line =
+        line.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|_| too_long())?;
+    let token = Token::new(&String::from_utf8(line).map_err(|_| "printed something that cannot be a token")?);
+    if token.is_empty() { Err("printed nothing in its first line".to_owned()) } else { Ok(token) }
+}
+
+/// Reads the first line as soon as it is there, and goes on reading, so that the command is not stopped by a
+/// full or closed pipe before it ends.
+fn first_line(child: &mut Child) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            let mut stdout = BufReader::new(stdout);
+            let mut line = Vec::new();
+            // A broken pipe gives what was read up to then; the exit code tells the rest.
+            let _ = stdout.by_ref().take(TOKEN_MAX).read_until(b'\n', &mut line);
+            let _ = sender.send(line);
+            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+        });
+    }
+    receiver
+}
+
+#[cfg(not(windows))]
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command);
+    shell
+}
+
+#[cfg(windows)]
+fn shell(command: &str) -> Command {
+    use std::os::windows::process::CommandExt;
+    let mut shell = Command::new("cmd");
+    // Not `arg`: cmd has quoting rules of its own, and the command is to reach it as it was written.
+    shell.raw_arg("/C").raw_arg(command);
+    shell
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn the_first_line_is_the_token() {
+        for command in [
+            "echo tok",
+            "printf tok",
+            "printf ' tok \\r\\nmore\\n'",
+            "echo tok; echo more >&2",
+            // Much more output than a pipe holds.
+            "echo tok; head -c 300000 /dev/zero",
+            // Something left behind that holds the output open.
+            "echo tok; sleep 5 &",
+            "read line; echo tok",
+        ] {
+            let started = Instant::now();
+            assert_eq!(run(command, LIMIT).unwrap().expose(), "tok", "{command}");
+            assert!(started.elapsed() < Duration::from_secs(4), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_gives_no_token_says_why() {
+        for (command, why) in [
+            ("exit 3", "ended with exit code 3"),
+            ("echo tok; exit 1", "ended with exit code 1"),
+            ("true", "printed nothing in its first line"),
+            ("echo; echo tok", "printed nothing in its first line"),
+            ("kill -9 $$", "was ended by a signal"),
+            ("printf '\\377'", "printed something that cannot be a token"),
+            ("copera-no-such-command 2>/dev/null", "ended with exit code 127"),
+        ] {
+            assert_eq!(run(command, LIMIT).unwrap_err(), why, "{command}");
+        }
+        let started = Instant::now();
+        assert_eq!(run("exec sleep 30", Duration::from_millis(50)).unwrap_err(), "took longer than 50ms");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}

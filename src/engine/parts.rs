@@ -1,0 +1,288 @@
+//! The parts of one file on their way: a place in flight for each, tries until it is in storage, a second
+//! connection for one that falls behind.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::record::Record;
+use super::slots::Slot;
+use super::urls::Urls;
+use crate::error::Error;
+use crate::plan::Parts;
+use crate::report::{Event, Meter, Phase};
+use crate::retry::{Failure, Patience, Verdict};
+use crate::source::Source;
+use crate::storage::{Put, Receipt, Trouble};
+use crate::work::Work;
+
+/// What ends an upload before its item is there.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The multipart upload is gone on the server; it can begin again.
+    Gone(Error),
+    /// This.
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Bytes that arrive damaged every time are not mended by sending them for minutes.
+const CHECKSUM_TRIES: u32 = 3;
+
+/// Everything that sending one file's parts takes.
+pub(super) struct Sender {
+    pub(super) shared: Arc<Shared>,
+    pub(super) work: Arc<Work>,
+    pub(super) source: Arc<Source>,
+    pub(super) parts: Parts,
+    pub(super) urls: Urls,
+    pub(super) record: Record,
+    pub(super) pace: Pace,
+}
+
+/// Sends the parts that are not in `finished` and adds them to it.
+pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Receipt>) -> Result<(), Stop> {
+    let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    // Asked for once before parts take places, so that nobody holds one while the service signs.
+    sender.urls.get(&sender.work, *first).await?;
+    sender.work.phase(Phase::Send);
+    let mut missing = missing.into_iter().peekable();
+    // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.
+    let mut flying = JoinSet::new();
+    let mut place = Box::pin(sender.shared.slots.take());
+    loop {
+        tokio::select! {
+            slot = &mut place, if missing.peek().is_some() => {
+                if let Some(number) = missing.next() {
+                    flying.spawn(Arc::clone(sender).part(number, slot));
+                }
+                if missing.peek().is_some() {
+                    place = Box::pin(sender.shared.slots.take());
+                }
+            }
+            Some(done) = flying.join_next(), if !flying.is_empty() => {
+                let (number, receipt) =
+                    done.map_err(|error| Error::Internal(format!("a part's task ended: {error}")))??;
+                finished.insert(number, receipt);
+            }
+            else => return Ok(()),
+        }
+    }
+}
+
+/// Tells the reporter that a part gave its place up, unless it was done.
+struct Place<'a> {
+    work: &'a Work,
+    part: u32,
+    done: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.work.tell(&Event::PartStopped { file: self.work.file, part: self.part });
+        }
+    }
+}
+
+impl Sender {
+    async fn part(self: Arc<Self>, part: u32, slot: Slot) -> Result<(u32, Receipt), Stop> {
+        let (file, size, meter) = (self.work.file, self.parts.len(part), Arc::new(Meter::default()));
+        self.work.tell(&Event::PartStart { file, part, size, meter: Arc::clone(&meter) });
+        let mut place = Place { work: &self.work, part, done: false };
+        let begun = Instant::now();
+        let receipt = self.until_stored(part, &meter).await?;
+        // The place is for those who send; the record is written beside it.
+        drop(slot);
+        self.source.check_unchanged()?;
+        self.record.part(&self.work, part, &receipt).await;
+        if size == self.parts.part_size {
+            self.pace.finished(begun.elapsed());
+        }
+        place.done = true;
+        self.work.tell(&Event::PartDone { file, part, size, elapsed: begun.elapsed() });
+        Ok((part, receipt))
+    }
+
+    /// Tries until the part is in storage, or trying again is no use.
+    async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
+        let mut patience = Patience::new(self.shared.policy);
+        let (mut tries, mut damaged, mut fresh) = (0, 0, false);
+        loop {
+            let signed = self.urls.get(&self.work, part).await?;
+            let furthest = meter.high();
+            let failure = match self.once(part, &signed.url, meter, fresh).await {
+                Ok(receipt) => {
+                    self.urls.worked().await;
+                    if let Some(places) = self.shared.slots.good() {
+                        self.work.note(&format!("{places} parts in flight again"));
+                    }
+                    return Ok(receipt);
+                }
+                Err(Trouble::Error(error)) => return Err(error.into()),
+                Err(Trouble::Failure(failure)) => failure,
+            };
+            tries += 1;
+            if meter.high() > furthest {
+                patience.renew();
+            }
+            damaged += u32::from(matches!(failure, Failure::Checksum { .. }));
+            // An answer says that the connection works; without one a new one may do better.
+            fresh = failure.status().is_none();
+            let wait = match failure.verdict_of_part() {
+                Verdict::Expired => {
+                    self.urls.expired(signed.generation).await;
+                    Some(Duration::ZERO)
+                }
+                Verdict::Gone => return Err(Stop::Gone(Error::Part { part, failure, tries })),
+                Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),
+                Verdict::Transient | Verdict::Refused => None,
+            };
+            let Some(wait) = wait else { return Err(Error::Part { part, failure, tries }.into()) };
+            if failure.asks_for_less()
+                && let Some(places) = self.shared.slots.shrink(Instant::now())
+            {
+                self.work.note(&format!("storage asks for less: {places} parts in flight"));
+            }
+            self.work.retry_part(part, patience.in_a_row().max(1), &failure, wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One try: on one connection, or on two when the first falls behind. Whichever finishes first counts; a
+    /// part sent twice overwrites itself (S3, UploadPart).
+    async fn once(
+        &self,
+        part: u32,
+        url: &crate::secret::SignedUrl,
+        meter: &Meter,
+        fresh: bool,
+    ) -> Result<Receipt, Trouble> {
+        let range = self.parts.range(part);
+        let other = Meter::default();
+        let put = |meter, fresh| {
+            self.shared.storage.put(Put {
+                url,
+                source: &self.source,
+                range: (range.start, range.end - range.start),
+                meter,
+                sent: &self.work.sent,
+                fresh,
+            })
+        };
+        let mut first = std::pin::pin!(put(meter, fresh));
+        let _spare = tokio::select! {
+            done = &mut first => return done,
+            spare = self.pace.fallen_behind(meter, range.end - range.start, &self.shared.slots) => spare,
+        };
+        self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
+        let mut second = std::pin::pin!(put(&other, true));
+        tokio::select! {
+            done = &mut first => match done {
+                Err(Trouble::Failure(_)) => second.await,
+                settled => settled,
+            },
+            done = &mut second => match done {
+                Err(Trouble::Failure(_)) => first.await,
+                settled => settled,
+            },
+        }
+    }
+}
+
+/// How long this file's parts take, to know one that falls behind.
+#[derive(Default)]
+pub(super) struct Pace(Mutex<Times>);
+
+#[derive(Default)]
+struct Times {
+    recent: VecDeque<Duration>,
+    last: Option<Instant>,
+}
+
+/// So many of the last parts are remembered.
+const REMEMBERED: usize = 32;
+/// Fewer than this say nothing.
+const ENOUGH: usize = 3;
+/// A part in flight is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A part on which nothing moves for this long, while others finish, gets a second connection even when
+/// places are rare. (About 0.1 % of S3's requests take 5 s.)
+const STILL: Duration = Duration::from_secs(5);
+/// With places to spare, a part gets a second connection when it has taken this many times what others take…
+const SLOW: u32 = 3;
+/// … and a little more, so that fast lines do not send things twice over milliseconds.
+const SLACK: Duration = Duration::from_millis(200);
+
+impl Pace {
+    fn finished(&self, took: Duration) {
+        let mut times = self.times();
+        if times.recent.len() == REMEMBERED {
+            times.recent.pop_front();
+        }
+        times.recent.push_back(took);
+        times.last = Some(Instant::now());
+    }
+
+    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn median(&self) -> Option<Duration> {
+        let mut recent: Vec<Duration> = self.times().recent.iter().copied().collect();
+        if recent.len() < ENOUGH {
+            return None;
+        }
+        recent.sort_unstable();
+        Some(recent[recent.len() / 2])
+    }
+
+    /// Comes back when a second try is worth it, with the spare place that it uses if it uses one.
+    async fn fallen_behind(
+        &self,
+        meter: &Meter,
+        size: u64,
+        slots: &Arc<super::slots::Slots>,
+    ) -> Option<Slot> {
+        let begun = Instant::now();
+        let (mut taken, mut moved) = (0, begun);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = Instant::now();
+            if meter.taken() != taken {
+                (taken, moved) = (meter.taken(), now);
+            }
+            let others_finish = self.times().last.is_some_and(|last| now.duration_since(last) < STILL);
+            if now.duration_since(moved) >= STILL && others_finish {
+                return None;
+            }
+            let Some(median) = self.median() else { continue };
+            let elapsed = now.duration_since(begun);
+            if elapsed > median * SLOW + SLACK
+                && to_come(elapsed, taken, size) > median
+                && let Some(spare) = slots.take_spare()
+            {
+                return Some(spare);
+            }
+        }
+    }
+}
+
+/// How much longer a part will take if it goes on as it went so far.
+fn to_come(elapsed: Duration, taken: u64, size: u64) -> Duration {
+    if taken == 0 {
+        return Duration::MAX;
+    }
+    // All taken and no answer: as long again as it took.
+    let left = (size - taken.min(size)).max(size / 100);
+    elapsed.mul_f64((left as f64 / taken as f64).min(1e6))
+}

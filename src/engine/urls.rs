@@ -1,0 +1,258 @@
+//! The signed URLs of one upload: kept small, checked, and renewed before they lapse.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::api::wire::{Upload, parse_urls};
+use crate::api::{Drive, SignedParts};
+use crate::error::Error;
+use crate::report::Phase;
+use crate::secret::SignedUrl;
+use crate::work::Work;
+
+/// URLs are renewed when this share of their life is left, but not more than [`AHEAD_MOST`] ahead: the
+/// lifetime is checked when a request starts, so connecting has to fit in.
+const AHEAD_SHARE: u32 = 10;
+/// See [`AHEAD_SHARE`].
+const AHEAD_MOST: Duration = Duration::from_secs(60);
+/// Renewals in a row after which a service that hands out dead URLs is believed to go on doing so.
+const DEAD_MOST: u32 = 4;
+
+/// What the signed URLs may look like.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Plain HTTP to hosts other than this machine.
+    pub allow_http: bool,
+}
+
+/// The URLs of all parts of one upload. Parts that need a renewal wait for the same one.
+pub struct Urls {
+    drive: Arc<Drive>,
+    upload: Upload,
+    count: u32,
+    rules: Rules,
+    state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    set: Option<Set>,
+    generation: u64,
+    /// Answers in a row whose URLs storage called expired before any part got through.
+    dead: u32,
+}
+
+/// One answer's URLs.
+struct Set {
+    urls: Packed,
+    renew_at: Option<Instant>,
+}
+
+/// A part's URL, and which answer it is from.
+pub struct Signed {
+    /// The URL.
+    pub url: SignedUrl,
+    /// For [`Urls::expired`].
+    pub generation: u64,
+}
+
+impl Urls {
+    /// For an upload of `count` parts. Nothing is asked for yet.
+    pub fn new(drive: Arc<Drive>, upload: Upload, count: u32, rules: Rules) -> Self {
+        Self { drive, upload, count, rules, state: tokio::sync::Mutex::default() }
+    }
+
+    /// A part's URL with some life left in it.
+    ///
+    /// # Errors
+    /// Those of the call; [`Error::Urls`] when the answer makes no whole, or when fresh URLs are dead each time.
+    pub async fn get(&self, work: &Work, part: u32) -> Result<Signed, Error> {
+        let mut state = self.state.lock().await;
+        let stale = state.set.as_ref().is_none_or(|set| set.renew_at.is_some_and(|at| at <= Instant::now()));
+        if stale {
+            if state.dead >= DEAD_MOST {
+                return Err(Error::Urls {
+                    what: format!(
+                        "they had expired when they were handed out, {DEAD_MOST} times in a row; is the service's clock right?"
+                    ),
+                });
+            }
+            if state.set.is_some() {
+                work.note("the signed URLs lapse: getting fresh ones");
+            } else {
+                work.phase(Phase::Sign);
+            }
+            if state.dead > 1 {
+                // A clock that is off by a little may need a moment.
+                tokio::time::sleep(Duration::from_millis(250) * (1 << state.dead)).await;
+            }
+            let answer = self.drive.sign_urls(work, &self.upload, self.count).await?;
+            state.set = Some(self.read(answer)?);
+            state.generation += 1;
+        }
+        let set = state.set.as_ref().ok_or_else(|| Error::Internal("no signed URLs".to_owned()))?;
+        Ok(Signed { url: set.urls.get(part), generation: state.generation })
+    }
+
+    /// Storage says that URLs of this answer have expired. The first to say so has them renewed.
+    pub async fn expired(&self, generation: u64) {
+        let mut state = self.state.lock().await;
+        if state.generation == generation
+            && let Some(set) = &mut state.set
+        {
+            set.renew_at = Some(Instant::now());
+            state.dead += 1;
+        }
+    }
+
+    /// A part got through: the URLs are good.
+    pub async fn worked(&self) {
+        self.state.lock().await.dead = 0;
+    }
+
+    fn read(&self, SignedParts { body, at }: SignedParts) -> Result<Set, Error> {
+        let urls = parse_urls(&body, self.count).map_err(|what| Error::Urls { what })?;
+        for url in &urls {
+            check(url, self.rules).map_err(|what| Error::Urls { what })?;
+        }
+        // The earliest end counts, should they differ.
+        // One that is over by the service's own clock says that the clocks disagree: storage is the judge then.
+        let life = urls.iter().filter_map(|url| life_left(url, at)).min().filter(|life| !life.is_zero());
+        Ok(Set {
+            renew_at: life
+                .map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
+            urls: Packed::new(urls.iter().map(AsRef::as_ref)),
+        })
+    }
+}
+
+/// Whether a part may be sent there. The URL itself is a secret: the complaint names its host at most.
+fn check(url: &str, rules: Rules) -> Result<(), String> {
+    let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
+    let host = uri.host().unwrap_or_default();
+    match uri.scheme_str() {
+        Some("https") => Ok(()),
+        Some("http") if rules.allow_http || crate::http::is_loopback(host) => Ok(()),
+        Some("http") => Err(format!(
+            "one goes to {host} over plain http, where anybody on the way can read the file; --allow-http allows it"
+        )),
+        _ => Err("one is neither https nor http".to_owned()),
+    }
+}
+
+/// How much longer a URL lives: `X-Amz-Date` and `X-Amz-Expires` against the service's clock. `None` when it
+/// does not say.
+fn life_left(url: &str, now: i64) -> Option<Duration> {
+    let value = |name: &str| {
+        let query = url.split_once('?')?.1;
+        query
+            .split('&')
+            .find_map(|pair| pair.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+    };
+    let signed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", value("X-Amz-Date")?.1).ok()?;
+    let signed = jiff::tz::Offset::UTC.to_timestamp(signed).ok()?.as_second();
+    let lives: i64 = value("X-Amz-Expires")?.1.parse().ok()?;
+    // The longest that S3 allows is a week; more than that is nonsense and not worth an overflow.
+    let left = signed.saturating_add(lives).saturating_sub(now).clamp(0, 7 * 86_400);
+    u64::try_from(left).ok().map(Duration::from_secs)
+}
+
+/// Many URLs that are alike but for a few characters: what they begin with and end with is kept once. 10,000
+/// of them take one megabyte instead of five to fifteen.
+struct Packed {
+    head: String,
+    tail: String,
+    middles: String,
+    ends: Vec<u32>,
+}
+
+impl Packed {
+    fn new<'a>(urls: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let first = urls.clone().next().unwrap_or_default();
+        let (mut head, mut tail) = (first.len(), first.len());
+        for url in urls.clone() {
+            head = common(first.bytes(), url.bytes(), head);
+            tail = common(first.bytes().rev(), url.bytes().rev(), tail);
+        }
+        // Not inside a character, and not overlapping in the shortest.
+        while !first.is_char_boundary(head) {
+            head -= 1;
+        }
+        let shortest = urls.clone().map(str::len).min().unwrap_or(0);
+        tail = tail.min(shortest - head);
+        while !first.is_char_boundary(first.len() - tail) {
+            tail -= 1;
+        }
+        let mut packed = Self {
+            head: first[..head].to_owned(),
+            tail: first[first.len() - tail..].to_owned(),
+            middles: String::new(),
+            ends: Vec::new(),
+        };
+        for url in urls {
+            packed.middles.push_str(&url[head..url.len() - tail]);
+            packed.ends.push(u32::try_from(packed.middles.len()).unwrap_or(u32::MAX));
+        }
+        packed
+    }
+
+    /// The URL of a part, counted from 1.
+    fn get(&self, part: u32) -> SignedUrl {
+        let at = part as usize - 1;
+        let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        SignedUrl::new(format!("{}{}{}", self.head, &self.middles[from..self.ends[at] as usize], self.tail))
+    }
+}
+
+fn common(one: impl Iterator<Item = u8>, other: impl Iterator<Item = u8>, most: usize) -> usize {
+    one.zip(other).take(most).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_urls_life_is_counted_by_the_services_clock() {
+        let url = "https://h/k?X-Amz-Date=20250403T171506Z&X-Amz-Expires=3600&x-id=UploadPart";
+        assert_eq!(life_left(url, 1_743_700_506), Some(Duration::from_secs(3600)));
+        assert_eq!(life_left(url, 1_743_700_506 + 4000), Some(Duration::ZERO));
+        assert_eq!(life_left("https://h/k?X-Amz-Date=20250403T171506Z", 0), None);
+        assert_eq!(life_left("https://h/k", 0), None);
+    }
+
+    #[test]
+    fn parts_go_over_plain_http_only_to_this_machine_or_when_allowed() {
+        let refused = Rules { allow_http: false };
+        assert!(check("http://127.0.0.1:9000/b/k?x=1", refused).is_ok());
+        assert!(check("http://[::1]:9000/b", refused).is_ok());
+        assert!(check("http://192.168.0.9/b?secret", refused).is_err_and(|what| !what.contains("secret")));
+        assert!(check("http://192.168.0.9/b", Rules { allow_http: true }).is_ok());
+        assert!(check("ftp://h/b", refused).is_err());
+        assert!(check("no url", refused).is_err());
+    }
+
+    #[test]
+    fn ten_thousand_urls_take_about_a_megabyte() {
+        let filler = "c".repeat(900);
+        let urls: Vec<String> = (1..=10_000)
+            .map(|n| format!("https://b.s3.amazonaws.com/k?X-Amz-Security-Token={filler}&X-Amz-Signature={n:064x}&X-Amz-SignedHeaders=host&partNumber={n}&uploadId=u&x-id=UploadPart"))
+            .collect();
+        let packed = Packed::new(urls.iter().map(String::as_str));
+        assert!(packed.middles.len() < 1_200_000, "{}", packed.middles.len());
+        for n in [1, 2, 9_999, 10_000] {
+            assert_eq!(packed.get(n).expose(), urls[n as usize - 1]);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn packing_gives_every_url_back(urls in proptest::collection::vec("[aé]{0,3}\\PC{0,6}[aé]{0,3}", 1..8)) {
+            let packed = Packed::new(urls.iter().map(String::as_str));
+            for (at, url) in urls.iter().enumerate() {
+                let got = packed.get(at as u32 + 1);
+                proptest::prop_assert_eq!(got.expose(), url.as_str());
+            }
+        }
+    }
+}

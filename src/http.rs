@@ -1,0 +1,71 @@
+//! What the API's client and storage's share of HTTP: headers and clocks.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+
+/// Whether a URL's host is this machine: plain HTTP to it crosses no network.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A header's text, if it is there and is text.
+pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Seconds since 1970 by the other side's clock (`Date`), or by this machine's where it says nothing.
+pub fn clock(headers: &HeaderMap) -> i64 {
+    header(headers, "date").and_then(parse_http_date).unwrap_or_else(|| jiff::Timestamp::now().as_second())
+}
+
+/// The `Retry-After` header's wish.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    parse_retry_after(header(headers, "retry-after")?, clock(headers))
+}
+
+/// A `Retry-After` header: seconds, or an HTTP date measured against the answer's own `Date` (so that a wrong
+/// local clock does not matter) or else `now`, both in seconds since 1970.
+fn parse_retry_after(value: &str, now: i64) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0)
+            .then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    }
+    let then = parse_http_date(value)?;
+    Some(Duration::from_secs(u64::try_from(then.saturating_sub(now)).unwrap_or(0)))
+}
+
+/// An HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT") in seconds since 1970.
+fn parse_http_date(value: &str) -> Option<i64> {
+    let value = value.trim().strip_suffix("GMT")?.trim_end();
+    let date = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S", value).ok()?;
+    Some(jiff::tz::Offset::UTC.to_timestamp(date).ok()?.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_takes_seconds_and_dates() {
+        let now = parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(now, 784_111_777);
+        assert_eq!(parse_retry_after("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after("1e300", now), Some(Duration::MAX));
+        for nonsense in ["soon", "-1", "NaN", "inf", ""] {
+            assert_eq!(parse_retry_after(nonsense, now), None, "{nonsense}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_retry_after_is_read_without_panicking(value in "\\PC*", now: i64) {
+            let _ = parse_retry_after(&value, now);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The one corner for what differs between systems. Everything here has a fallback that is honest, if
+//! poorer: a system that cannot say what its network has taken is believed about what it was handed.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+/// What tells one state of a file from another, as far as the system says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The device (Unix; else 0).
+    pub device: u64,
+    /// The inode (Unix; else 0).
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content, nanoseconds since 1970.
+    pub mtime: i128,
+    /// Last change of the content or of what is said about it (Unix; else the creation time).
+    pub ctime: i128,
+}
+
+/// Reads the identity out of a file's metadata.
+#[cfg(unix)]
+pub fn identity(metadata: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.len(),
+        mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
+/// Reads the identity out of a file's metadata.
+#[cfg(not(unix))]
+pub fn identity(metadata: &Metadata) -> Identity {
+    let nanos = |time: io::Result<std::time::SystemTime>| {
+        time.ok()
+            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+            .and_then(|since| i128::try_from(since.as_nanos()).ok())
+            .unwrap_or(0)
+    };
+    Identity {
+        device: 0,
+        inode: 0,
+        size: metadata.len(),
+        mtime: nanos(metadata.modified()),
+        ctime: nanos(metadata.created()),
+    }
+}
+
+/// Reads at `offset` without moving a shared position. May read less than asked; 0 is the file's end.
+///
+/// # Errors
+/// Those of the system's read.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(file, buffer, offset);
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(file, buffer, offset);
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// As [`read_at`], but only what is in memory already: `None` when the disk would have to be waited for, or
+/// when the system cannot tell.
+#[cfg(target_os = "linux")]
+pub fn read_at_if_cached(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize> {
+    // RWF_NOWAIT (preadv2(2), Linux 4.14): EAGAIN instead of sleeping; EOPNOTSUPP where a file system has no
+    // such way. Every error is left for the waiting read to tell.
+    let mut slices = [io::IoSliceMut::new(buffer)];
+    rustix::io::preadv2(file, &mut slices, offset, rustix::io::ReadWriteFlags::NOWAIT).ok()
+}
+
+/// As [`read_at`], but only what is in memory already: `None` when the disk would have to be waited for, or
+/// when the system cannot tell.
+#[cfg(not(target_os = "linux"))]
+pub fn read_at_if_cached(_file: &File, _buffer: &mut [u8], _offset: u64) -> Option<usize> {
+    None
+}
+
+/// Bytes that the kernel may hold beyond what it has sent but not had acknowledged. Without this bound it
+/// takes megabytes, and on a thin line "handed over" runs minutes ahead of the truth.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+const UNSENT_IN_KERNEL: u32 = 128 * 1024;
+
+/// Sets a storage connection up: no delay for small writes, little unsent data in the kernel, and probes that
+/// find out about a peer that is gone. All of it is a wish: a system that refuses has its defaults.
+pub fn prepare(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(
+        &socket2::TcpKeepalive::new()
+            .with_time(std::time::Duration::from_secs(15))
+            .with_interval(std::time::Duration::from_secs(5)),
+    );
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
+}
+
+/// Bytes handed to the kernel that the peer has not acknowledged yet; `None` where the system does not say.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
+    use rustix::ioctl::{Getter, ioctl};
+    // tcp(7): SIOCOUTQ, the same number as TIOCOUTQ, "returns the amount of unsent data in the socket send
+    // queue", which counts what is sent and not acknowledged too (tcp_ioctl: write_seq - snd_una).
+    // SAFETY: TIOCOUTQ writes one C int and touches nothing else.
+    #[expect(unsafe_code, reason = "no safe wrapper for this ioctl exists; see SAFETY")]
+    let queued = unsafe {
+        let getter = Getter::<{ libc::TIOCOUTQ as rustix::ioctl::Opcode }, libc::c_int>::new();
+        ioctl(stream, getter)
+    };
+    u64::try_from(queued.ok()?).ok()
+}
+
+/// Bytes handed to the kernel that the peer has not acknowledged yet; `None` where the system does not say.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn unacknowledged(_stream: &TcpStream) -> Option<u64> {
+    None
+}
+
+/// Opens (or creates) a file that only this user may read, for reading and appending.
+///
+/// # Errors
+/// Those of the system's open.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes a folder, and those above it, that only this user may enter.
+///
+/// # Errors
+/// Those of the system.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Whether an open file is still the one at `path` (it may have been removed or replaced meanwhile).
+pub fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => {
+            let (open, named) = (identity(&open), identity(&named));
+            (open.device, open.inode) == (named.device, named.inode)
+        }
+        _ => false,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored (`nohup`).
+#[cfg(target_os = "linux")]
+pub fn hangup_is_ignored() -> bool {
+    // proc(5): SigIgn is a mask of ignored signals, bit n-1 for signal n; SIGHUP is 1.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Whether this process was started with SIGHUP ignored (`nohup`).
+#[cfg(all(unix, not(target_os = "linux")))]
+pub fn hangup_is_ignored() -> bool {
+    false
+}

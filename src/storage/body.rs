@@ -1,0 +1,154 @@
+//! The body of one PUT: exactly a part's bytes, read from the file as the connection asks for them.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use super::buffers::{BUFFER, Buffers, Loan};
+use super::limiter::Limiter;
+use crate::checksum;
+use crate::error::Error;
+use crate::source::Source;
+
+/// What a body and whoever watches its PUT share.
+#[derive(Default)]
+pub struct Flow {
+    handed: AtomicU64,
+    trouble: Mutex<Option<Error>>,
+    sums: Mutex<Option<checksum::Stream>>,
+}
+
+impl Flow {
+    /// A flow whose bytes are summed up if there is a stream for it.
+    pub fn new(sums: Option<checksum::Stream>) -> Self {
+        Self { sums: Mutex::new(sums), ..Self::default() }
+    }
+
+    /// Bytes handed to the connection so far.
+    pub fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Relaxed)
+    }
+
+    /// What went wrong with the file, if the body ended for that.
+    pub fn take_trouble(&self) -> Option<Error> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The MD5 of the bytes handed over, if they were summed up.
+    pub fn take_sum(&self) -> Option<String> {
+        let stream = self.sums.lock().unwrap_or_else(PoisonError::into_inner).take();
+        stream.map(checksum::Stream::finish)
+    }
+}
+
+/// Reads `length` bytes from `offset`, a buffer at a time.
+pub struct PartBody {
+    source: Arc<Source>,
+    offset: u64,
+    left: u64,
+    buffers: Buffers,
+    limiter: Limiter,
+    flow: Arc<Flow>,
+    reading: Option<JoinHandle<(Loan, Result<usize, Error>)>>,
+    pause: Option<Pin<Box<Sleep>>>,
+    allowed: usize,
+}
+
+impl PartBody {
+    /// A body of exactly `length` bytes.
+    pub fn new(
+        source: Arc<Source>,
+        (offset, length): (u64, u64),
+        buffers: Buffers,
+        limiter: Limiter,
+        flow: Arc<Flow>,
+    ) -> Self {
+        Self { source, offset, left: length, buffers, limiter, flow, reading: None, pause: None, allowed: 0 }
+    }
+
+    fn hand_over(&mut self, loan: Loan, read: usize) -> Bytes {
+        let chunk = loan.share(read);
+        let length = read as u64;
+        self.offset += length;
+        self.left -= length;
+        self.allowed = self.allowed.saturating_sub(read);
+        self.flow.handed.fetch_add(length, Ordering::Relaxed);
+        if let Some(stream) = &*self.flow.sums.lock().unwrap_or_else(PoisonError::into_inner) {
+            stream.push(chunk.clone());
+        }
+        chunk
+    }
+
+    fn fail(&mut self, error: Error) -> std::io::Error {
+        let text = error.to_string();
+        *self.flow.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        std::io::Error::other(text)
+    }
+
+    /// How many bytes may go now: the limiter's drip, or a whole buffer.
+    fn poll_allowed(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.allowed == 0 {
+            let want = usize::try_from(self.left).unwrap_or(BUFFER).min(BUFFER);
+            let (allowed, pause) = self.limiter.reserve(want);
+            self.allowed = allowed;
+            self.pause = pause.map(|until| Box::pin(tokio::time::sleep_until(until.into())));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(self.allowed)
+    }
+}
+
+impl Body for PartBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if this.left == 0 {
+            return Poll::Ready(None);
+        }
+        let allowed = ready!(this.poll_allowed(cx));
+        if this.reading.is_none() {
+            // Warm files are read here: handing every chunk to another thread costs more than the read.
+            let mut loan = this.buffers.take();
+            let most = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));
+            if let Some(read) = this.source.read_at_if_cached(loan.room(most), this.offset) {
+                return Poll::Ready(Some(Ok(Frame::data(this.hand_over(loan, read)))));
+            }
+            let (source, offset) = (Arc::clone(&this.source), this.offset);
+            this.reading = Some(tokio::task::spawn_blocking(move || {
+                let read = source.read_at(loan.room(most), offset);
+                (loan, read)
+            }));
+        }
+        let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
+        let read = ready!(Pin::new(reading).poll(cx));
+        this.reading = None;
+        let read = match read {
+            Ok((loan, Ok(read))) => Ok(this.hand_over(loan, read)),
+            Ok((_, Err(error))) => Err(this.fail(error)),
+            Err(join) => Err(this.fail(Error::Internal(format!("a read did not finish: {join}")))),
+        };
+        Poll::Ready(Some(read.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

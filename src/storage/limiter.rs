@@ -1,0 +1,95 @@
+//! `--limit-rate`: a drip over all parts in flight.
+//!
+//! S3 drops a socket on which it sees no byte for about 20 s, so a limited upload must go on in small sips on
+//! every connection instead of pausing one for long.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::buffers::BUFFER;
+
+/// A sip is this part of a second's bytes: with 64 connections a sip every 3.2 s on each.
+const SIPS_A_SECOND: u64 = 20;
+/// No sip is smaller: a packet's worth.
+const SMALLEST_SIP: usize = 512;
+/// Bytes not used are kept for this long, so that a short pause of the network is made up for, but no burst
+/// goes noticeably over the rate.
+const KEPT: Duration = Duration::from_millis(100);
+
+/// Shares a number of bytes a second out. Cheap to clone; without a rate it lets everything pass.
+#[derive(Clone, Default)]
+pub struct Limiter(Option<Arc<Limit>>);
+
+struct Limit {
+    rate: u64,
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Limiter {
+    /// A limiter of `rate` bytes a second, or none.
+    pub fn new(rate: Option<u64>) -> Self {
+        Self(rate.filter(|rate| *rate > 0).map(|rate| Arc::new(Limit { rate, free_at: Mutex::new(None) })))
+    }
+
+    /// Reserves up to `want` bytes: how many, and when they may go (`None`: now).
+    pub fn reserve(&self, want: usize) -> (usize, Option<Instant>) {
+        match &self.0 {
+            None => (want, None),
+            Some(limit) => limit.reserve(want, Instant::now()),
+        }
+    }
+}
+
+impl Limit {
+    fn reserve(&self, want: usize, now: Instant) -> (usize, Option<Instant>) {
+        let sip = usize::try_from(self.rate / SIPS_A_SECOND).unwrap_or(BUFFER).clamp(SMALLEST_SIP, BUFFER);
+        let bytes = want.min(sip);
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let earliest = now.checked_sub(KEPT).unwrap_or(now);
+        let start = free_at.map_or(now, |at| at.max(earliest));
+        *free_at = Some(start + Duration::from_secs_f64(bytes as f64 / self.rate as f64));
+        (bytes, Some(start).filter(|start| *start > now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limited_flow_keeps_to_its_rate_in_small_sips() {
+        let limit = Limit { rate: 100_000, free_at: Mutex::new(None) };
+        let begin = Instant::now();
+        let mut now = begin;
+        let mut sent = 0;
+        while now < begin + Duration::from_secs(10) {
+            let (bytes, wait) = limit.reserve(BUFFER, now);
+            assert!(bytes <= 5_000);
+            now = wait.unwrap_or(now);
+            sent += bytes;
+        }
+        assert!((950_000..=1_020_000).contains(&sent), "{sent} bytes in 10 s at 100,000 a second");
+    }
+
+    #[test]
+    fn a_pause_is_not_followed_by_a_burst() {
+        let limit = Limit { rate: 1_000_000, free_at: Mutex::new(None) };
+        let begin = Instant::now();
+        limit.reserve(BUFFER, begin);
+        let later = begin + Duration::from_secs(60);
+        let mut burst = 0;
+        loop {
+            let (bytes, wait) = limit.reserve(BUFFER, later);
+            if wait.is_some() {
+                break;
+            }
+            burst += bytes;
+        }
+        assert!(burst <= 200_000, "{burst} bytes at once");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits() {
+        assert_eq!(Limiter::new(None).reserve(7), (7, None));
+    }
+}

@@ -1,0 +1,310 @@
+//! One PUT of one part into storage, watched while it travels and checked when it has arrived.
+//!
+//! The request carries what real S3 takes and nothing else: the path and query as signed, `Host` and
+//! `Content-Length`. An added `Content-MD5` or `x-amz-*` header is answered with 403 ("There were headers
+//! present in the request which were not signed"), so integrity rests on the ETag that comes back.
+
+mod body;
+mod buffers;
+mod connect;
+mod limiter;
+mod xml;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Limited};
+use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::{Request, Response, Uri};
+
+use self::body::{Flow, PartBody};
+use self::buffers::Buffers;
+use self::connect::{Connection, Connections, Probe, Wire};
+pub use self::connect::{Trouble, Trust, is_distrust};
+use self::limiter::Limiter;
+use crate::checksum::Checksums;
+use crate::error::chain;
+use crate::http::{self, header};
+use crate::report::{Event, Meter, Reporter};
+use crate::retry::{Failure, Transport, human_duration};
+use crate::secret::{Mask, SignedUrl};
+use crate::settings::Transfer;
+use crate::source::Source;
+
+/// How often a part in flight is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// More of an answer than this is not read: S3's error documents have a few hundred bytes.
+const ANSWER_MOST: usize = 64 * 1024;
+
+/// The way into storage, shared by all parts.
+pub struct Storage {
+    connections: Connections,
+    buffers: Buffers,
+    limiter: Limiter,
+    checksums: Option<Checksums>,
+    stall_timeout: Duration,
+    mask: Mask,
+    reporter: Arc<dyn Reporter>,
+}
+
+/// One part to send.
+pub struct Put<'a> {
+    /// Where to.
+    pub url: &'a SignedUrl,
+    /// From which file.
+    pub source: &'a Arc<Source>,
+    /// Offset and length in bytes.
+    pub range: (u64, u64),
+    /// Told how far it is.
+    pub meter: &'a Meter,
+    /// Told what goes over the wire, repeats included.
+    pub sent: &'a AtomicU64,
+    /// On a new connection, with the host's name looked up again.
+    pub fresh: bool,
+}
+
+/// Storage's word that it has a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The ETag without its quotes, as finalize wants it.
+    pub etag: String,
+    /// The MD5 of the bytes that were sent, unless the check is off.
+    pub md5: Option<String>,
+}
+
+impl Storage {
+    /// Storage for these settings.
+    pub fn new(transfer: &Transfer, trust: Trust, mask: Mask, reporter: Arc<dyn Reporter>) -> Self {
+        Self {
+            connections: Connections::new(transfer.connect_timeout, trust),
+            buffers: Buffers::default(),
+            limiter: Limiter::new(transfer.limit_rate),
+            checksums: transfer.checksum.then(Checksums::default),
+            stall_timeout: transfer.stall_timeout,
+            mask,
+            reporter,
+        }
+    }
+
+    /// Sends a part once.
+    ///
+    /// # Errors
+    /// [`Trouble::Failure`] for the network's and storage's part in it, [`Trouble::Error`] for the file's.
+    pub async fn put(&self, put: Put<'_>) -> Result<Receipt, Trouble> {
+        let uri: Uri = put.url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| {
+            crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.without_query()) }
+        })?;
+        let begun = Instant::now();
+        let mut connection = self.connections.get(&uri, put.fresh).await?;
+        let mut result = self.attempt(&put, &uri, connection).await;
+        // An idle connection that the other side closed in the moment it was taken says nothing about the
+        // part or the line: once more, on a new one.
+        if let Err((Trouble::Failure(Failure::Transport { kind: Transport::Lost, .. }), true)) = &result {
+            connection = self.connections.get(&uri, true).await?;
+            result = self.attempt(&put, &uri, connection).await;
+        }
+        let status = match &result {
+            Ok(_) => Some(200),
+            Err((Trouble::Failure(failure), _)) => failure.status(),
+            Err(_) => None,
+        };
+        let url = put.url.without_query();
+        self.reporter.event(&Event::Request { method: "PUT", url, status, elapsed: begun.elapsed() });
+        result.map_err(|(trouble, _)| trouble)
+    }
+
+    /// The `bool` of an error: the connection was an old one and took nothing.
+    async fn attempt(
+        &self,
+        put: &Put<'_>,
+        uri: &Uri,
+        mut connection: Connection,
+    ) -> Result<Receipt, (Trouble, bool)> {
+        let flow = Arc::new(Flow::new(self.checksums.as_ref().map(Checksums::stream)));
+        let body = PartBody::new(
+            Arc::clone(put.source),
+            put.range,
+            self.buffers.clone(),
+            self.limiter.clone(),
+            Arc::clone(&flow),
+        );
+        let request = request(uri, put.range.1, body, connection.through.as_ref())
+            .map_err(|failure| (failure.into(), false))?;
+        let mut watch = Watch::new(put, &flow, connection.probe.clone(), self.stall_timeout);
+        put.meter.set(0);
+
+        let sending = connection.sender.send_request(request);
+        let answer = watch.over(sending).await;
+        let answered = match answer {
+            Ok(Ok(response)) => self.read_answer(response, &mut watch).await,
+            Ok(Err(error)) => Err(Failure::transport(Transport::Lost, self.mask.clean(&chain(&error)))),
+            Err(stalled) => Err(stalled),
+        };
+        if let Some(error) = flow.take_trouble() {
+            return Err((error.into(), false));
+        }
+        match answered {
+            Ok(answer) => {
+                let receipt = self.judge(answer, &flow, put.range.1);
+                if receipt.is_ok() {
+                    watch.all_taken();
+                    self.connections.keep(connection);
+                }
+                receipt.map_err(|failure| (failure.into(), false))
+            }
+            Err(failure) => Err((failure.into(), connection.reused && watch.taken == 0)),
+        }
+    }
+
+    async fn read_answer(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(u16, HeaderMap, Vec<u8>), Failure> {
+        let (head, body) = response.into_parts();
+        let body = watch.over(Limited::new(body, ANSWER_MOST).collect()).await?;
+        // A success is complete with its head; of an error, what could be read is better than nothing.
+        let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        Ok((head.status.as_u16(), head.headers, body))
+    }
+
+    fn judge(
+        &self,
+        (status, headers, body): (u16, HeaderMap, Vec<u8>),
+        flow: &Flow,
+        size: u64,
+    ) -> Result<Receipt, Failure> {
+        if status != 200 {
+            let said = xml::parse_error(&body);
+            return Err(Failure::Status {
+                status,
+                code: said.code.map(|code| self.mask.clean(&code)),
+                message: said.message.map(|message| self.mask.clean(&message)),
+                retry_after: http::retry_after(&headers),
+            });
+        }
+        // A 200 before the whole part was sent is about something else than this part.
+        if flow.handed() != size {
+            return Err(Failure::transport(Transport::Lost, "storage answered before it had the whole part"));
+        }
+        let etag = header(&headers, ETAG.as_str())
+            .map(|etag| etag.trim().trim_start_matches("W/").trim_matches('"').to_owned())
+            .filter(|etag| !etag.is_empty())
+            .ok_or_else(|| Failure::Malformed { detail: "storage sent no ETag for the part".to_owned() })?;
+        let md5 = flow.take_sum();
+        if let Some(sent) = &md5
+            && is_md5(&headers, &etag)
+            && !etag.eq_ignore_ascii_case(sent)
+        {
+            return Err(Failure::Checksum { sent: sent.clone(), stored: self.mask.clean(&etag) });
+        }
+        Ok(Receipt { etag, md5 })
+    }
+}
+
+/// The request as signed, with `Content-Length` (from the body's exact size) and nothing that was not signed.
+fn request(
+    uri: &Uri,
+    length: u64,
+    body: PartBody,
+    through: Option<&Option<HeaderValue>>,
+) -> Result<Request<PartBody>, Failure> {
+    let invalid = |error: hyper::http::Error| Failure::Malformed { detail: error.to_string() };
+    let target = match through {
+        Some(_) => uri.clone(),
+        None => uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .parse()
+            .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
+    };
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let mut request = Request::put(target).header(HOST, host).header(CONTENT_LENGTH, length);
+    if let Some(Some(credentials)) = through {
+        request = request.header(PROXY_AUTHORIZATION, credentials);
+    }
+    request.body(body).map_err(invalid)
+}
+
+/// Whether an ETag is the MD5 of the part: not under KMS or customer keys (the headers say so), and not when
+/// it does not even look like one.
+fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
+    let kms = header(headers, "x-amz-server-side-encryption").is_some_and(|kind| kind.starts_with("aws:kms"));
+    let customer = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
+    !kms && !customer && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Looks at a part in flight: moves its meter, and ends it when it stands still.
+struct Watch<'a> {
+    put: &'a Put<'a>,
+    flow: &'a Flow,
+    probe: Probe,
+    before: Wire,
+    taken: u64,
+    moved: Instant,
+    patience: Duration,
+}
+
+impl<'a> Watch<'a> {
+    fn new(put: &'a Put<'a>, flow: &'a Flow, probe: Probe, patience: Duration) -> Self {
+        Self { put, flow, before: probe.wire(), probe, taken: 0, moved: Instant::now(), patience }
+    }
+
+    /// Waits for `work` and looks meanwhile.
+    async fn over<F: Future>(&mut self, work: F) -> Result<F::Output, Failure> {
+        let mut work = std::pin::pin!(work);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    self.look();
+                    self.moved = Instant::now();
+                    return Ok(done);
+                }
+                _ = looks.tick() => self.look(),
+            }
+            if self.moved.elapsed() >= self.patience {
+                let where_to = if self.taken >= self.put.range.1 {
+                    "storage has taken the whole part and gives no answer".to_owned()
+                } else {
+                    format!("no byte taken after {} of {}", self.taken, self.put.range.1)
+                };
+                return Err(Failure::transport(
+                    Transport::Stalled,
+                    format!("{where_to} for {}", human_duration(self.patience)),
+                ));
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let wire = self.probe.wire();
+        let handed = self.flow.handed();
+        // Headers and TLS records count on the wire (under 1 %); never more than was handed over.
+        let taken = wire.taken.saturating_sub(self.before.taken).min(handed);
+        // With nothing waiting in the kernel and more to come, it is us (the disk, the limiter) who are
+        // waited for, not the network.
+        let ours = handed < self.put.range.1
+            && wire.waiting == 0
+            && wire.taken.saturating_sub(self.before.taken) >= handed;
+        if taken > self.taken || ours {
+            self.moved = Instant::now();
+        }
+        self.count(taken);
+    }
+
+    fn count(&mut self, taken: u64) {
+        if taken > self.taken {
+            self.put.sent.fetch_add(taken - self.taken, Ordering::Relaxed);
+            self.taken = taken;
+            self.put.meter.set(taken);
+        }
+    }
+
+    fn all_taken(&mut self) {
+        self.count(self.put.range.1);
+    }
+}

@@ -1,0 +1,77 @@
+//! One file's account while it is under way: its voice to the reporter, and what it has cost so far.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::report::{Event, FileId, Phase, Reporter};
+use crate::retry::Failure;
+
+/// See the module.
+pub struct Work {
+    /// Names the file in events.
+    pub file: FileId,
+    /// The path as shown.
+    pub path: String,
+    /// Bytes put on the wire in this run, repeats included.
+    pub sent: AtomicU64,
+    /// Bytes kept from an earlier run.
+    pub resumed: AtomicU64,
+    retries: AtomicU32,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl Work {
+    /// A fresh account.
+    pub fn new(file: FileId, path: String, reporter: Arc<dyn Reporter>) -> Self {
+        Self {
+            file,
+            path,
+            sent: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
+            retries: AtomicU32::new(0),
+            reporter,
+        }
+    }
+
+    /// Retries so far, of calls and parts.
+    pub fn retries(&self) -> u32 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// Tells what happened.
+    pub fn tell(&self, event: &Event<'_>) {
+        self.reporter.event(event);
+    }
+
+    /// Tells that a phase begins.
+    pub fn phase(&self, phase: Phase) {
+        self.tell(&Event::Phase { file: self.file, phase });
+    }
+
+    /// Tells what was decided, for `-v`.
+    pub fn note(&self, message: &str) {
+        self.tell(&Event::Note { message: &format!("{}: {message}", self.path) });
+    }
+
+    /// Warns of something about this file.
+    pub fn warn(&self, message: &str) {
+        self.tell(&Event::Warning { path: Some(&self.path), message });
+    }
+
+    /// Counts and tells that a call, made to `what`, is made again after `wait`.
+    pub fn retry(&self, what: &str, retry: u32, failure: &Failure, wait: Duration) {
+        self.tell_retry(None, what, retry, failure, wait);
+    }
+
+    /// Counts and tells that a part is sent again after `wait`.
+    pub fn retry_part(&self, part: u32, retry: u32, failure: &Failure, wait: Duration) {
+        self.tell_retry(Some(part), &format!("part {part}"), retry, failure, wait);
+    }
+
+    fn tell_retry(&self, part: Option<u32>, what: &str, retry: u32, failure: &Failure, wait: Duration) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        let cause = &failure.to_string();
+        self.tell(&Event::Retry { file: Some(self.file), part, what, retry, cause, wait });
+    }
+}

@@ -1,0 +1,276 @@
+//! Listening, accepting, and losing connections in the ways that networks do.
+//!
+//! hyper closes connections politely. A reset needs the socket's linger time set to zero before it is dropped, and a
+//! stalled request needs to see that its client has gone although it reads nothing: both are why the socket is
+//! wrapped here.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::body::AnyBody;
+use crate::drive::Shared;
+
+/// The request ends without an answer and the connection with it.
+#[derive(Debug)]
+pub(crate) struct Lost;
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is dropped on purpose")
+    }
+}
+
+impl std::error::Error for Lost {}
+
+/// What a request may know of, and do to, the connection that it came on.
+pub(crate) struct Conn {
+    read: Arc<OwnedReadHalf>,
+    reset: AtomicBool,
+}
+
+impl Conn {
+    /// Ends the connection with a TCP reset.
+    pub(crate) fn reset(&self) -> Lost {
+        self.reset.store(true, Ordering::SeqCst);
+        Lost
+    }
+
+    /// Waits until the client has closed its side. hyper sees that only while it reads, which a stalled request
+    /// keeps it from; and a socket with unread bytes is always ready, so its state has to be looked at again.
+    pub(crate) async fn gone(&self) {
+        loop {
+            match self.read.ready(Interest::READABLE).await {
+                Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(Duration::from_millis(5)).await,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The socket as hyper gets it.
+struct Socket {
+    conn: Arc<Conn>,
+    write: Option<OwnedWriteHalf>,
+    shared: Arc<Shared>,
+    server: Server,
+}
+
+impl Socket {
+    fn new(stream: TcpStream, shared: Arc<Shared>, server: Server) -> Self {
+        let (read, write) = stream.into_split();
+        if server == Server::Storage {
+            shared.recorder.connection_opened();
+        }
+        let conn = Arc::new(Conn { read: Arc::new(read), reset: AtomicBool::new(false) });
+        Self { conn, write: Some(write), shared, server }
+    }
+
+    /// The write half; it is taken only by `drop`.
+    fn write(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
+        self.write.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.conn.reset.load(Ordering::SeqCst) || self.shared.down.load(Ordering::SeqCst) {
+            // A socket that is dead already needs no reset.
+            let _ = self.conn.read.as_ref().as_ref().set_zero_linger();
+            if let Some(write) = self.write.take() {
+                // Dropping it would send a FIN first, which a client takes for a polite end.
+                write.forget();
+            }
+        }
+        if self.server == Server::Storage {
+            self.shared.recorder.connection_closed();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream: &TcpStream = self.conn.read.as_ref().as_ref();
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write()?.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write()?.poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.write()?.poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// Which of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Api,
+    Storage,
+}
+
+enum Command {
+    Stop(std::sync::mpsc::Sender<io::Result<()>>),
+    Listen(std::sync::mpsc::Sender<io::Result<()>>),
+}
+
+/// A server's port, from outside the runtime.
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Port {
+    /// Binds and serves on the runtime that this is called in.
+    pub(crate) fn open(server: Server, port: Option<u16>, shared: &Arc<Shared>) -> io::Result<Self> {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0))), server, shared)?;
+        let address = listener.local_addr()?;
+        let (commands, orders) = mpsc::unbounded_channel();
+        tokio::spawn(accept(server, listener, address, orders, Arc::clone(shared)));
+        Ok(Self { address, commands })
+    }
+
+    /// Stops listening and ends all connections; returns when that is done.
+    pub(crate) fn stop(&self) -> io::Result<()> {
+        self.command(Command::Stop)
+    }
+
+    /// Listens again on the same port.
+    pub(crate) fn listen(&self) -> io::Result<()> {
+        self.command(Command::Listen)
+    }
+
+    fn command(&self, command: fn(std::sync::mpsc::Sender<io::Result<()>>) -> Command) -> io::Result<()> {
+        let (done, wait) = std::sync::mpsc::channel();
+        let ended = || io::Error::other("the drive has ended");
+        self.commands.send(command(done)).map_err(|_| ended())?;
+        wait.recv().map_err(|_| ended())?
+    }
+}
+
+fn bind(address: SocketAddr, server: Server, shared: &Shared) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    // So that the same port can be had again while old connections linger in TIME_WAIT.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    if let (Server::Storage, Some(size)) = (server, shared.options.receive_buffer) {
+        socket.set_recv_buffer_size(size)?;
+    }
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+async fn accept(
+    server: Server,
+    listener: TcpListener,
+    address: SocketAddr,
+    mut orders: mpsc::UnboundedReceiver<Command>,
+    shared: Arc<Shared>,
+) {
+    let mut listener = Some(listener);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = next(listener.as_ref()) => {
+                if let Ok((stream, _)) = accepted {
+                    // Small answers must not wait for Nagle.
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(serve(server, stream, Arc::clone(&shared)));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+            order = orders.recv() => match order {
+                Some(Command::Stop(done)) => {
+                    listener = None;
+                    connections.shutdown().await;
+                    let _ = done.send(Ok(()));
+                }
+                Some(Command::Listen(done)) => {
+                    let result = if listener.is_none() {
+                        bind(address, server, &shared).map(|bound| listener = Some(bound))
+                    } else {
+                        Ok(())
+                    };
+                    let _ = done.send(result);
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn serve(server: Server, stream: TcpStream, shared: Arc<Shared>) {
+    let socket = Socket::new(stream, Arc::clone(&shared), server);
+    let conn = Arc::clone(&socket.conn);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let future: Pin<Box<dyn Future<Output = Result<Response<AnyBody>, Lost>> + Send>> = match server {
+            Server::Api => Box::pin(crate::api::handle(Arc::clone(&shared), Arc::clone(&conn), request)),
+            Server::Storage => {
+                Box::pin(crate::storage::handle(Arc::clone(&shared), Arc::clone(&conn), request))
+            }
+        };
+        future
+    });
+    // S3 closes idle connections after about 5 s; an API behind a usual load balancer after about a minute.
+    let idle = match server {
+        Server::Api => Duration::from_secs(60),
+        Server::Storage => socket.shared.options.idle_timeout,
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(idle);
+    // An error here is the connection's end, which the record knows of.
+    let _ = http.serve_connection(TokioIo::new(socket), service).await;
+}
