@@ -9,13 +9,21 @@ use copera_upload::{output, report, run, settings};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(what) = cli.generate {
+        return ExitCode::from(output::generated(what));
+    }
     let display = settings::display(&cli);
-    let code = match cli.generate {
-        Some(what) => output::generated(what).map(|()| 0),
-        None => settings::resolve(cli, &Environment::of_process()).map(run),
+    let mut warnings = Vec::new();
+    let code = match settings::resolve(cli, &Environment::of_process(), &mut warnings) {
+        Ok(settings) => run(settings),
+        Err(error) => {
+            let reporter = report::choose(&display);
+            warnings
+                .iter()
+                .for_each(|message| reporter.event(&report::Event::Warning { path: None, message }));
+            reporter.event(&report::Event::Error { path: None, error: &error });
+            error.exit_code()
+        }
     };
-    ExitCode::from(code.unwrap_or_else(|error| {
-        report::choose(&display).event(&report::Event::Error { path: None, error: &error });
-        error.exit_code()
-    }))
+    ExitCode::from(code)
 }

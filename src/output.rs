@@ -1,13 +1,13 @@
 //! Results on stdout, and nothing else: each written whole and flushed the moment its file is done.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
-use crate::cli::Generate;
-use crate::error::{Code, Error, chain};
+use crate::error::{Code, chain};
 use crate::outcome::{Outcome, Status};
-use crate::report::text::{safe, safe_json};
+use crate::report::text::safe_json;
 use crate::settings::OutputMode;
 
 /// Writes results in the mode that was asked for.
@@ -15,19 +15,19 @@ pub struct Output {
     mode: OutputMode,
     terminal: bool,
     /// `None` once writing failed: later results have nowhere to go.
-    out: Option<Box<dyn Write + Send>>,
+    out: Mutex<Option<Box<dyn Write + Send>>>,
 }
 
 impl Output {
-    /// Results on the process's stdout.
-    pub fn to_stdout(mode: OutputMode) -> Self {
+    /// The process's stdout.
+    pub fn stdout(mode: OutputMode) -> Self {
         let stdout = io::stdout();
         Self::new(mode, stdout.is_terminal(), stdout)
     }
 
-    /// Results in any other place, which is or is not a terminal.
+    /// Any other place, which is or is not a terminal.
     pub fn new(mode: OutputMode, terminal: bool, out: impl Write + Send + 'static) -> Self {
-        Self { mode, terminal, out: Some(Box::new(out)) }
+        Self { mode, terminal, out: Mutex::new(Some(Box::new(out))) }
     }
 
     /// Prints what the mode wants of one file's outcome: in these modes its item, if there is one.
@@ -35,15 +35,17 @@ impl Output {
     /// # Errors
     ///
     /// A write that failed, once; what comes after is dropped. A reader that went away (`| head`) is no error.
-    pub fn outcome(&mut self, outcome: &Outcome) -> Result<(), Error> {
+    pub fn result(&self, outcome: &Outcome) -> io::Result<()> {
         let item = outcome.result.as_ref().ok().map(|done| &done.item);
         let text = match (self.mode, item) {
             (OutputMode::Json, Some(item)) => {
                 let layout = if self.terminal { Layout::Indented } else { Layout::OneLine };
                 self.shown(&relayout(item.json(), layout))
             }
-            (OutputMode::Id, Some(item)) if self.terminal => safe(item.id()).into_owned(),
-            (OutputMode::Id, Some(item)) => item.id().to_owned(),
+            (OutputMode::Id, Some(item)) => match self.terminal {
+                true => crate::report::text::safe(item.id()).into_owned(),
+                false => item.id().to_owned(),
+            },
             (OutputMode::None, _) | (_, None) => return Ok(()),
         };
         self.line(&text)
@@ -53,10 +55,9 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// As [`Self::outcome`].
-    pub fn dry_run_line(&mut self, json: &str) -> Result<(), Error> {
-        let json = self.shown(json);
-        self.line(&json)
+    /// As [`Self::result`].
+    pub fn dry_run_line(&self, json: &str) -> io::Result<()> {
+        self.line(&self.shown(json))
     }
 
     /// A terminal gets nothing that it would obey; anything else gets the text as it is.
@@ -64,32 +65,18 @@ impl Output {
         if self.terminal { safe_json(json).into_owned() } else { json.to_owned() }
     }
 
-    fn line(&mut self, text: &str) -> Result<(), Error> {
-        let Some(out) = &mut self.out else { return Ok(()) };
+    fn line(&self, text: &str) -> io::Result<()> {
+        let mut place = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(out) = place.as_mut() else { return Ok(()) };
         // One write: lines of two programs that share a pipe do not mix.
         let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
-        if written.is_err() {
-            self.out = None;
+        if let Err(error) = written {
+            *place = None;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                return Err(error);
+            }
         }
-        judge(written)
-    }
-}
-
-/// Prints a completion script or the man page.
-///
-/// # Errors
-///
-/// A write that failed, unless the reader went away.
-pub fn generated(what: Generate) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    judge(crate::generate::generate(what, &mut out).and_then(|()| out.flush()))
-}
-
-/// Whoever closed the pipe has read enough.
-fn judge(written: io::Result<()>) -> Result<(), Error> {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Stdout(error)),
-        _ => Ok(()),
+        Ok(())
     }
 }
 
@@ -211,6 +198,12 @@ pub fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
 /// Seconds with milliseconds, as JSON shows durations.
 pub(crate) fn seconds(elapsed: std::time::Duration) -> f64 {
     elapsed.as_millis() as f64 / 1000.0
+}
+
+/// Prints what `--generate` asks for; gives the process's exit code. A reader that went away is no error.
+pub fn generated(what: crate::cli::Generate) -> u8 {
+    let written = crate::generate::generate(what, &mut io::stdout().lock());
+    u8::from(written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe))
 }
 
 #[cfg(test)]

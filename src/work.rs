@@ -59,19 +59,16 @@ impl Work {
         self.tell(&Event::Warning { path: Some(&self.path), message });
     }
 
-    /// Counts and tells that a call, made to `what`, is made again after `wait`.
-    pub fn retry(&self, what: &str, retry: u32, failure: &Failure, wait: Duration) {
-        self.tell_retry(None, what, retry, failure, wait);
-    }
-
-    /// Counts and tells that a part is sent again after `wait`.
-    pub fn retry_part(&self, part: u32, retry: u32, failure: &Failure, wait: Duration) {
-        self.tell_retry(Some(part), &format!("part {part}"), retry, failure, wait);
-    }
-
-    fn tell_retry(&self, part: Option<u32>, what: &str, retry: u32, failure: &Failure, wait: Duration) {
+    /// Counts and tells that `what` (a call, or this part) is tried again after `wait`.
+    pub fn retry(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        let cause = &failure.to_string();
-        self.tell(&Event::Retry { file: Some(self.file), part, what, retry, cause, wait });
+        self.tell(&Event::Retry {
+            file: Some(self.file),
+            part,
+            what,
+            retry,
+            cause: &failure.to_string(),
+            wait,
+        });
     }
 }

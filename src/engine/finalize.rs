@@ -73,6 +73,7 @@ impl Ending<'_> {
                 Answered::Item(item) => return Ok(item),
                 Answered::NotDone(failure) => (failure, false),
                 Answered::Refused(failure) if !unclear => {
+                    self.not_finalized().await;
                     return Err(refused(failure, patience.in_a_row() + 1));
                 }
                 Answered::Refused(failure) => {
@@ -100,15 +101,22 @@ impl Ending<'_> {
             }
             let tries = patience.in_a_row() + 1;
             let Some(wait) = patience.wait(failure.retry_after()) else {
-                return Err(if unclear {
-                    Error::Unsettled { what: format!("finalize got no clear answer ({failure})") }.into()
-                } else {
-                    Error::Call { call: Call::Finalize, failure, tries }.into()
-                });
+                if unclear {
+                    let what = format!("finalize got no clear answer ({failure})");
+                    return Err(Error::Unsettled { what }.into());
+                }
+                self.not_finalized().await;
+                return Err(Error::Call { call: Call::Finalize, failure, tries }.into());
             };
-            self.work.retry(Call::Finalize.aim(), tries, &failure, wait);
+            self.work.retry(Call::Finalize.aim(), None, tries, &failure, wait);
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// So that the next run does not take this finalize for one that may have worked.
+    async fn not_finalized(&self) {
+        let sync = self.sync;
+        self.record.write(self.work, move |journal| journal.not_finalized(sync)).await;
     }
 
     async fn ask(&self, request: &Finalize<'_>) -> Answered {

@@ -1,7 +1,7 @@
 //! The record of one upload, on disk: what makes the same command go on after Ctrl-C, a kill or a reboot.
 //!
 //! A text file, appended to, one entry a line: first what the upload is, then each finished part, each change
-//! of the file that was looked into, and finally that finalize was begun. Every line carries a checksum of
+//! of the file that was looked into, and finally that finalize was begun (and whether it was refused). Every line carries a checksum of
 //! itself. A line that is torn or damaged is as if it had never been written: its part is sent again.
 //! A damaged first line makes the record useless, never wrong.
 
@@ -80,6 +80,7 @@ enum Entry {
     Part { number: u32, etag: String, md5: Option<String> },
     Identity(Identity),
     Finalizing,
+    NotFinalized,
 }
 
 /// What a record says.
@@ -89,7 +90,7 @@ pub struct Recorded {
     pub head: Head,
     /// Its finished parts.
     pub parts: BTreeMap<u32, Receipt>,
-    /// Whether finalize was begun: then the item may exist.
+    /// Whether finalize was begun and not clearly refused: then the item may exist.
     pub finalizing: bool,
 }
 
@@ -233,6 +234,14 @@ impl Journal {
         self.add(&Entry::Finalizing, sync)
     }
 
+    /// Finalize was refused, or never reached the service: there is no item.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn not_finalized(&mut self, sync: bool) -> io::Result<()> {
+        self.add(&Entry::NotFinalized, sync)
+    }
+
     /// The upload is over: the record is removed.
     pub fn remove(self) {
         // While the lock is held, so that nobody reads it in between.
@@ -295,6 +304,7 @@ fn read(text: &[u8], binding: &Binding) -> Result<Option<Recorded>, String> {
             }
             Entry::Identity(identity) => recorded.head.identity = identity,
             Entry::Finalizing => recorded.finalizing = true,
+            Entry::NotFinalized => recorded.finalizing = false,
             // Only the first line is one.
             Entry::Head(_) => {}
         }
@@ -367,6 +377,12 @@ mod tests {
         let (journal, recorded, _) = journals.open(binding()).unwrap();
         let recorded = recorded.unwrap();
         assert!(recorded.finalizing && recorded.head.identity.mtime == 7);
+        drop(journal);
+        let (mut journal, ..) = journals.open(binding()).unwrap();
+        journal.not_finalized(true).unwrap();
+        drop(journal);
+        let (journal, recorded, _) = journals.open(binding()).unwrap();
+        assert!(!recorded.unwrap().finalizing);
         journal.remove();
         assert!(journals.open(binding()).unwrap().1.is_none());
     }

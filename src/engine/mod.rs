@@ -24,7 +24,7 @@ use self::slots::Slots;
 use self::turns::Turns;
 pub use self::urls::Rules;
 use crate::api::Drive;
-use crate::error::{Error, Signal};
+use crate::error::{Code, Error, Signal};
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Job, Planned};
 use crate::report::{Event, FileId, Reporter};
@@ -183,8 +183,11 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
 }
 
 async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<Done, Error> {
-    let item = upload::upload(shared, work, job).await?;
-    Ok(Done { item, skipped: false })
+    match upload::upload(shared, work, job).await {
+        Ok(item) => Ok(Done { item, skipped: false }),
+        Err(error) if job.size == 0 && error.code() == Code::Refused => Err(Error::Empty(Box::new(error))),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells how many files and bytes there are, where that is known from the start.

@@ -11,7 +11,7 @@ use super::Shared;
 use super::record::Record;
 use super::slots::Slot;
 use super::urls::Urls;
-use crate::error::Error;
+use crate::error::{Call, Error};
 use crate::plan::Parts;
 use crate::report::{Event, Meter, Phase};
 use crate::retry::{Failure, Patience, Verdict};
@@ -30,7 +30,15 @@ pub(super) enum Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Error(error)
+        match &error {
+            // The service knows nothing of the upload that it was to sign URLs for.
+            Error::Call { call: Call::SignUrls, failure, .. }
+                if failure.verdict_of_call(Call::SignUrls) == Verdict::Gone =>
+            {
+                Self::Gone(error)
+            }
+            _ => Self::Error(error),
+        }
     }
 }
 
@@ -153,7 +161,7 @@ impl Sender {
             {
                 self.work.note(&format!("storage asks for less: {places} parts in flight"));
             }
-            self.work.retry_part(part, patience.in_a_row().max(1), &failure, wait);
+            self.work.retry(&format!("part {part}"), Some(part), patience.in_a_row().max(1), &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }
@@ -215,8 +223,9 @@ const REMEMBERED: usize = 32;
 const ENOUGH: usize = 3;
 /// A part in flight is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A part on which nothing moves for this long, while others finish, gets a second connection even when
-/// places are rare. (About 0.1 % of S3's requests take 5 s.)
+/// A part on which nothing moves for this long gets a second connection: with places to spare in any case, and
+/// while others finish (so that it is not the whole line that stands) even when places are rare. (About 0.1 % of
+/// S3's requests take 5 s.)
 const STILL: Duration = Duration::from_secs(5);
 /// With places to spare, a part gets a second connection when it has taken this many times what others take…
 const SLOW: u32 = 3;
@@ -262,8 +271,13 @@ impl Pace {
                 (taken, moved) = (meter.taken(), now);
             }
             let others_finish = self.times().last.is_some_and(|last| now.duration_since(last) < STILL);
-            if now.duration_since(moved) >= STILL && others_finish {
-                return None;
+            if now.duration_since(moved) >= STILL {
+                if others_finish {
+                    return None;
+                }
+                if let Some(spare) = slots.take_spare() {
+                    return Some(spare);
+                }
             }
             let Some(median) = self.median() else { continue };
             let elapsed = now.duration_since(begun);
@@ -282,7 +296,9 @@ fn to_come(elapsed: Duration, taken: u64, size: u64) -> Duration {
     if taken == 0 {
         return Duration::MAX;
     }
-    // All taken and no answer: as long again as it took.
-    let left = (size - taken.min(size)).max(size / 100);
-    elapsed.mul_f64((left as f64 / taken as f64).min(1e6))
+    if taken >= size {
+        // Only the answer is missing, and that says nothing of when it comes: as long again as it took.
+        return elapsed;
+    }
+    elapsed.mul_f64(((size - taken) as f64 / taken as f64).min(1e6))
 }

@@ -1,7 +1,7 @@
 //! The journal as the engine uses it: shared by a file's parts, written off the runtime's threads, and never
 //! a reason to fail. A disk that does not take the record costs a warning, once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Journal;
 use crate::storage::Receipt;
@@ -9,15 +9,27 @@ use crate::work::Work;
 
 /// A journal, or none.
 #[derive(Clone, Default)]
-pub(super) struct Record(Arc<Mutex<Option<Journal>>>);
+pub(super) struct Record(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    journal: Option<Journal>,
+    /// The disk did not take a line: nothing is added any more, and what is there goes when the upload is over.
+    full: bool,
+}
 
 impl Record {
     pub(super) fn new(journal: Option<Journal>) -> Self {
-        Self(Arc::new(Mutex::new(journal)))
+        Self(Arc::new(Mutex::new(State { journal, full: false })))
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn takes_more(&self) -> bool {
+        let state = self.state();
+        state.journal.is_some() && !state.full
     }
 
     /// Does something with the journal, if there is one.
@@ -25,13 +37,13 @@ impl Record {
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
     {
-        if !self.exists() {
+        if !self.takes_more() {
             return;
         }
-        let shared = Arc::clone(&self.0);
+        let record = self.clone();
         let written = tokio::task::spawn_blocking(move || {
-            let mut journal = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            journal.as_mut().map_or(Ok(()), act)
+            let mut state = record.state();
+            if state.full { Ok(()) } else { state.journal.as_mut().map_or(Ok(()), act) }
         });
         let error = match written.await {
             Ok(Ok(())) => return,
@@ -39,7 +51,7 @@ impl Record {
             Err(error) => error.to_string(),
         };
         // What is in it stays true; it just is not added to.
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        if !std::mem::replace(&mut self.state().full, true) {
             work.warn(&format!("the record for resuming cannot be written ({error}); an interruption will cost what is sent from now on"));
         }
     }
@@ -51,7 +63,7 @@ impl Record {
 
     /// The upload is over, or can never go on.
     pub(super) fn remove(&self) {
-        if let Some(journal) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(journal) = self.state().journal.take() {
             journal.remove();
         }
     }

@@ -76,7 +76,7 @@ impl Voice for Json {
                 "wait_seconds": seconds(*wait),
             }),
             Event::Finished { tally } => json!({
-                "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failures,
+                "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failed,
                 "bytes": tally.bytes, "resumed_bytes": state.resumed, "seconds": seconds(tally.elapsed),
                 "exit_code": tally.exit_code(),
             }),

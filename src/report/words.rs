@@ -154,7 +154,7 @@ fn summary(tally: &Tally, state: &State) -> Option<String> {
         return matches!(ended.status, Status::Uploaded | Status::Skipped)
             .then(|| ended_line(ended.status, state));
     }
-    let failed = tally.failures.saturating_sub(state.interrupted + state.unsettled);
+    let failed = tally.failed.saturating_sub(state.interrupted + state.unsettled);
     let mut line = format!("uploaded {}", plural(tally.uploaded, "file"));
     for (count, what) in [
         (tally.skipped, "skipped"),

@@ -1,3 +1,36 @@
-//! The program from the outside.
+//! The program from the outside: the real binary against a drive on loopback.
 
+// clippy.toml allows this in `#[test]` functions only, not in what they share.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where its expectation does"
+)]
+
+mod answers;
+mod basics;
+mod changes;
+mod config;
+mod errors;
+mod expiry;
+mod finalize;
 mod generate;
+mod halfway;
+mod integrity;
+mod local_files;
+mod names;
+mod outage;
+mod records;
+mod results;
+mod resume;
+mod retries;
+mod retry_after;
+mod secrets;
+mod signals;
+mod stalls;
+mod stuck;
+mod support;
+mod trap;
+mod urls;
+mod wire;

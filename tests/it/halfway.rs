@@ -1,0 +1,126 @@
+//! Uploads caught in the middle, for the tests of what comes after.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use local_drive::{Action, Fault, FaultId, Op, RequestRecord};
+
+use crate::support::{CAP, Ran, Running, World};
+
+/// An upload of which some parts are in storage while the next one stands still.
+pub struct Halfway {
+    pub running: Running,
+    /// Clear it, and the part that stands still goes on.
+    pub stall: FaultId,
+}
+
+impl Halfway {
+    /// Uploads a file until its first `done` parts are on record.
+    pub fn of(world: &World, path: &Path, done: usize, args: &[&str]) -> Self {
+        let halfway = Self::without_record(world, path, done, args);
+        wait_for("the parts on record", || parts_on_record(world) == done);
+        halfway
+    }
+
+    /// Uploads a file until its first `done` parts are in storage.
+    pub fn without_record(world: &World, path: &Path, done: usize, args: &[&str]) -> Self {
+        let before = world.drive.record();
+        let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).skip(done as u64));
+        // One part in flight, so that they come in their order.
+        let mut all = vec![path.to_str().unwrap(), "-j1"];
+        all.extend(args);
+        let running = world.spawn(&all);
+        let stored = before.stored_count() + done;
+        let in_flight =
+            |record: &local_drive::Record| record.stored_count() == stored && record.parts_in_flight() == 1;
+        world.drive.wait_until(CAP, in_flight).unwrap();
+        Self { running, stall }
+    }
+
+    /// Kills it as a crash would; the drive is well again.
+    pub fn killed(self, world: &World) {
+        assert_eq!(self.running.kill().code, None, "a killed program has no exit code");
+        world.drive.clear_faults();
+        world.drive.wait_until(CAP, |record| record.parts_in_flight() == 0).unwrap();
+    }
+}
+
+/// A run, and what was asked of the drive in it.
+pub struct Later {
+    pub ran: Ran,
+    pub requests: Vec<RequestRecord>,
+}
+
+/// Runs the program, and tells what it asked for apart from what was asked before.
+pub fn later(world: &World, args: &[&str]) -> Later {
+    let before = world.drive.record().requests.len();
+    let ran = world.run(args);
+    Later { ran, requests: world.drive.record().requests.split_off(before) }
+}
+
+impl Later {
+    pub fn count(&self, op: Op) -> usize {
+        self.requests.iter().filter(|request| request.op == op).count()
+    }
+
+    /// The parts that were sent, whole or not, ascending.
+    pub fn parts(&self) -> Vec<u32> {
+        let parts: BTreeSet<u32> = self.requests.iter().filter_map(|request| request.part).collect();
+        parts.into_iter().collect()
+    }
+}
+
+/// The upload's id, when there was but one.
+pub fn only_upload(world: &World) -> String {
+    let record = world.drive.record();
+    let ids: BTreeSet<String> =
+        record.requests_of(Op::PutPart).filter_map(|put| put.upload_id.clone()).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    ids.into_iter().next().unwrap()
+}
+
+/// The files of records.
+pub fn records(world: &World) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The one record.
+pub fn only_record(world: &World) -> PathBuf {
+    let records = records(world);
+    assert_eq!(records.len(), 1, "{records:?}");
+    records.into_iter().next().unwrap()
+}
+
+/// How many parts all records have together: each line but the first.
+pub fn parts_on_record(world: &World) -> usize {
+    let lines = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    records(world).into_iter().map(|path| lines(path).saturating_sub(1)).sum()
+}
+
+/// For what tells nobody when it happens.
+pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let until = Instant::now() + CAP;
+    while !there() {
+        assert!(Instant::now() < until, "not seen within {CAP:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A warning on stderr has this in it.
+#[track_caller]
+pub fn assert_warns(ran: &Ran, words: &str) {
+    let warning = |line: &str| line.to_lowercase().starts_with("warning") && line.contains(words);
+    assert!(ran.stderr.lines().any(warning), "no warning of {words:?}: {ran:#?}");
+}
+
+/// The upload ended well, as exactly one item with the file's bytes that stdout tells of; and no record is left.
+#[track_caller]
+pub fn assert_one_item(world: &World, ran: &Ran, path: &Path) {
+    let id = ran.ok().id();
+    let item = world.only_item();
+    assert_eq!(item["_id"], id);
+    world.assert_stored(&id, path);
+    assert_eq!(records(world), Vec::<PathBuf>::new(), "a finished upload has no record");
+}

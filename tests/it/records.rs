@@ -1,0 +1,169 @@
+//! The record of an upload: to whom it belongs, who may read it, and that a bad one costs a warning at most.
+
+use std::path::{Path, PathBuf};
+
+use local_drive::{Action, Fault, Op};
+
+use crate::halfway::{
+    Halfway, assert_one_item, assert_warns, later, only_record, parts_on_record, records, wait_for,
+};
+use crate::support::{CAP, PART, World};
+
+fn killed_halfway() -> (World, PathBuf) {
+    let world = World::new();
+    let path = world.file("file.bin", 4 * PART);
+    Halfway::of(&world, &path, 2, &[]).killed(&world);
+    (world, path)
+}
+
+/// Runs with a record that was damaged: it has to warn, and to upload all the same.
+fn assert_starts_over(world: &World, path: &Path) {
+    let again = later(world, &["file.bin"]);
+    assert_one_item(world, &again.ran, path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![1, 2, 3, 4], 1));
+    assert_warns(&again.ran, "starting over");
+}
+
+#[test]
+fn a_record_that_makes_no_sense_costs_a_warning() {
+    for nonsense in ["nonsense\n", "\0\0\0\0", "{}", "0000000000000000 {\"head\":{}}\n"] {
+        let (world, path) = killed_halfway();
+        std::fs::write(only_record(&world), nonsense).unwrap();
+        assert_starts_over(&world, &path);
+    }
+}
+
+#[test]
+fn a_record_from_a_newer_version_costs_a_warning() {
+    let (world, path) = killed_halfway();
+    let record = only_record(&world);
+    let text = std::fs::read_to_string(&record).unwrap();
+    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    assert_ne!(text, newer, "the format's number is somewhere else now");
+    std::fs::write(&record, newer).unwrap();
+    assert_starts_over(&world, &path);
+}
+
+#[test]
+fn a_torn_last_line_costs_no_more_than_its_part() {
+    let (world, path) = killed_halfway();
+    let record = only_record(&world);
+    let text = std::fs::read(&record).unwrap();
+    std::fs::write(&record, &text[..text.len() - 9]).unwrap();
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts().len(), again.count(Op::Start)), (3, 0));
+}
+
+#[test]
+fn a_record_that_cannot_be_kept_costs_a_warning() {
+    // Where the folder of records should be there is a file; and where the record should be, a folder.
+    let world = World::new();
+    let path = world.file("file.bin", 2 * PART);
+    std::fs::write(world.state_dir(), "in the way").unwrap();
+    let ran = world.run(&["file.bin"]);
+    assert_warns(ran.ok(), "record");
+    world.assert_stored(&ran.id(), &path);
+
+    let (world, path) = killed_halfway();
+    let record = only_record(&world);
+    std::fs::remove_file(&record).unwrap();
+    std::fs::create_dir(&record).unwrap();
+    let ran = world.run(&["file.bin"]);
+    assert_warns(ran.ok(), "record");
+    world.assert_stored(&ran.id(), &path);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_costs_a_warning_and_leaves_no_record() {
+    // Files may grow to 1 KiB here: the record's first lines fit, then the disk is "full".
+    let world = World::new();
+    let path = world.file("file.bin", 12 * PART);
+    let program = world.command(&["file.bin"]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\""]).arg(program.get_program());
+    command.args(program.get_args()).current_dir(world.work()).env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = world.spawn_command(command).wait();
+    assert_warns(ran.ok(), "record");
+    assert_one_item(&world, &ran, &path);
+}
+
+#[test]
+fn a_record_belongs_to_one_token_folder_name_and_api() {
+    let (world, _path) = killed_halfway();
+    let folder = world.drive.make_folder("folder", None);
+    let by_name = world.drive.api_url().replace("127.0.0.1", "localhost");
+    let assert_starts = |args: &[&str], var: Option<(&str, &str)>| {
+        let before = world.drive.record().requests.len();
+        let mut command = world.command(args);
+        command.envs(var);
+        let ran = world.spawn_command(command).wait();
+        let requests = world.drive.record().requests.split_off(before);
+        assert_eq!(requests.first().map(|first| first.op), Some(Op::Start), "{args:?} {var:?}: {ran:#?}");
+        assert_eq!(parts_on_record(&world), 2, "the first upload's record is untouched");
+    };
+    assert_starts(&["file.bin"], Some(("COPERA_TOKEN", "cp_pat_somebody0elses")));
+    assert_starts(&["file.bin", "--parent", &folder], None);
+    assert_starts(&["file.bin", "--name", "other.bin"], None);
+    assert_starts(&["file.bin"], Some(("COPERA_API_URL", &by_name)));
+    let again = later(&world, &["file.bin"]);
+    again.ran.ok();
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![3, 4], 0));
+}
+
+#[test]
+fn a_record_that_another_run_holds_is_exit_code_5() {
+    let world = World::new();
+    let path = world.file("file.bin", 4 * PART);
+    let first = Halfway::of(&world, &path, 2, &[]);
+    let second = later(&world, &["file.bin"]);
+    second.ran.fails(5).says("another").says("hint:");
+    assert_eq!(second.requests.len(), 0, "it asked for nothing");
+    world.drive.clear_fault(first.stall);
+    assert_one_item(&world, &first.running.wait(), &path);
+}
+
+#[cfg(unix)]
+#[test]
+fn records_are_for_the_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (world, _path) = killed_halfway();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&only_record(&world)), 0o600);
+    assert_eq!(mode(&world.state_dir()), 0o700);
+    let text = std::fs::read_to_string(only_record(&world)).unwrap();
+    assert!(!text.contains(world.drive.token()) && !text.contains("X-Amz"), "{text}");
+}
+
+#[test]
+fn a_file_of_one_part_is_on_record_only_while_it_is_finalized() {
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    let put = world.drive.fault(Fault::once(Op::PutPart, Action::HangAfterBody));
+    let finalize = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody));
+    let running = world.spawn(&["file.bin"]);
+    world.drive.wait_until(CAP, |record| record.stored_count() == 1).unwrap();
+    let written = || records(&world).iter().any(|path| std::fs::metadata(path).unwrap().len() > 0);
+    assert!(!written(), "a small file's part has no record");
+    world.drive.clear_fault(put);
+    world.drive.wait_until(CAP, |record| record.count(Op::Finalize) == 1).unwrap();
+    wait_for("a record", written);
+    world.drive.clear_fault(finalize);
+    assert_one_item(&world, &running.wait(), &path);
+}
+
+#[test]
+fn records_of_uploads_long_past_are_cleaned_away() {
+    let (world, _path) = killed_halfway();
+    let record = only_record(&world);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60 * 86_400);
+    std::fs::File::options().write(true).open(&record).unwrap().set_modified(long_ago).unwrap();
+    let young = world.state_dir().join("0000.upload");
+    std::fs::write(&young, "young").unwrap();
+    world.file("other.bin", 20);
+    world.drive.fault(Fault::once(Op::Start, Action::Delay(std::time::Duration::from_millis(300))));
+    world.run(&["other.bin"]).ok();
+    assert_eq!(records(&world), [young]);
+}

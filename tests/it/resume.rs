@@ -1,0 +1,222 @@
+//! Interrupted is not lost: the same command goes on with the parts that are missing, and only with them.
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+use local_drive::{Action, Fault, Op};
+
+use crate::halfway::{
+    Halfway, assert_one_item, assert_warns, later, only_upload, parts_on_record, records, wait_for,
+};
+use crate::support::{PART, World};
+
+/// A file of six parts, the last one short, of which the first three were sent before a kill.
+fn killed_halfway(args: &[&str]) -> (World, std::path::PathBuf) {
+    let world = World::new();
+    let path = world.file("file.bin", 6 * PART - 1234);
+    Halfway::of(&world, &path, 3, args).killed(&world);
+    (world, path)
+}
+
+/// Writes some bytes into a file that is there.
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn a_killed_upload_goes_on_with_the_missing_parts_of_the_same_upload() {
+    let (world, path) = killed_halfway(&[]);
+    let upload = only_upload(&world);
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!((later.parts(), later.count(Op::Start)), (vec![4, 5, 6], 0));
+    assert_eq!(only_upload(&world), upload);
+    let sent: u64 = later.requests.iter().filter(|put| put.part.is_some()).map(|put| put.body_bytes).sum();
+    assert_eq!(sent, 3 * PART - 1234);
+}
+
+#[test]
+fn an_upload_killed_again_and_again_gets_there() {
+    let world = World::new();
+    let path = world.file("file.bin", 6 * PART);
+    for done in 1..=4 {
+        let halfway = Halfway::without_record(&world, &path, 1, &[]);
+        wait_for("the parts on record", || parts_on_record(&world) == done);
+        halfway.killed(&world);
+    }
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!(later.parts(), [5, 6]);
+    let starts = world.drive.record().count(Op::Start);
+    assert_eq!(starts, 1);
+}
+
+#[test]
+fn a_path_written_in_another_way_is_the_same_file() {
+    let (world, path) = killed_halfway(&[]);
+    let later = later(&world, &["./file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!((later.parts(), later.count(Op::Start)), (vec![4, 5, 6], 0));
+}
+
+#[test]
+fn a_touched_file_keeps_its_parts_after_comparing() {
+    let (world, path) = killed_halfway(&[]);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now()).unwrap();
+    let later = later(&world, &["-v", "file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!((later.parts(), later.count(Op::Start)), (vec![4, 5, 6], 0));
+    later.ran.says("compar");
+}
+
+#[test]
+fn a_file_copied_over_itself_keeps_its_parts_after_comparing() {
+    let (world, path) = killed_halfway(&[]);
+    let copy = world.work().join("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::rename(&copy, &path).unwrap();
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!((later.parts(), later.count(Op::Start)), (vec![4, 5, 6], 0));
+}
+
+#[test]
+fn a_change_in_one_part_has_only_that_one_sent_again() {
+    let (world, path) = killed_halfway(&[]);
+    overwrite(&path, PART + 77, b"changed");
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!((later.parts(), later.count(Op::Start)), (vec![2, 4, 5, 6], 0));
+}
+
+#[test]
+fn a_change_in_a_part_that_was_not_sent_costs_nothing() {
+    let (world, path) = killed_halfway(&[]);
+    overwrite(&path, 5 * PART, b"changed");
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!(later.parts(), [4, 5, 6]);
+}
+
+#[test]
+fn a_changed_file_whose_new_parts_were_interrupted_too_ends_right() {
+    let (world, path) = killed_halfway(&[]);
+    overwrite(&path, 77, b"changed");
+    // Part 1 is sent again, and then the run is killed once more.
+    let halfway = Halfway::without_record(&world, &path, 0, &[]);
+    halfway.killed(&world);
+    overwrite(&path, PART + 77, b"changed too");
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!(later.parts(), [1, 2, 4, 5, 6]);
+}
+
+#[test]
+fn without_checksums_a_touched_file_is_not_trusted() {
+    let (world, path) = killed_halfway(&["--no-checksum"]);
+    overwrite(&path, PART + 77, b"changed");
+    let later = later(&world, &["file.bin", "--no-checksum"]);
+    assert_one_item(&world, &later.ran, &path);
+}
+
+#[test]
+fn a_file_of_another_size_starts_over() {
+    for size in [6 * PART, 6 * PART - 5000] {
+        let (world, path) = killed_halfway(&[]);
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(size).unwrap();
+        let later = later(&world, &["file.bin"]);
+        assert_one_item(&world, &later.ran, &path);
+        assert_eq!((later.parts(), later.count(Op::Start)), (vec![1, 2, 3, 4, 5, 6], 1));
+    }
+}
+
+#[test]
+fn another_part_size_starts_over_and_the_same_one_does_not() {
+    let (world, path) = killed_halfway(&[]);
+    let again = later(&world, &["file.bin", "--part-size", "6MiB"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![1, 2, 3, 4, 5], 1));
+
+    let (world, path) = killed_halfway(&["--part-size", "5MiB"]);
+    let again = later(&world, &["file.bin", "--part-size", "5MiB"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5, 6], 0));
+
+    let (world, path) = killed_halfway(&["--part-size", "6MiB"]);
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5], 0), "nobody asked for another");
+}
+
+#[test]
+fn no_resume_keeps_no_record_and_reads_none() {
+    let world = World::new();
+    let path = world.file("file.bin", 6 * PART - 1234);
+    Halfway::without_record(&world, &path, 3, &["--no-resume"]).killed(&world);
+    assert_eq!(records(&world).len(), 0);
+    Halfway::of(&world, &path, 2, &[]).killed(&world);
+    assert_eq!(world.drive.record().count(Op::Start), 2);
+
+    let again = later(&world, &["file.bin", "--no-resume"]);
+    again.ran.ok();
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![1, 2, 3, 4, 5, 6], 1));
+    assert_eq!(parts_on_record(&world), 2, "the other upload's record is none of its business");
+}
+
+#[test]
+fn an_upload_gone_from_storage_starts_again_by_itself_once() {
+    let (world, path) = killed_halfway(&[]);
+    world.drive.abort_all_uploads();
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!(again.count(Op::Start), 1);
+    assert_warns(&again.ran, "gone");
+}
+
+#[test]
+fn an_upload_gone_in_the_middle_of_a_run_starts_again_by_itself_once() {
+    let world = World::new();
+    let path = world.file("file.bin", 6 * PART);
+    let halfway = Halfway::of(&world, &path, 3, &[]);
+    world.drive.abort_all_uploads();
+    world.drive.clear_fault(halfway.stall);
+    assert_one_item(&world, &halfway.running.wait(), &path);
+    assert_eq!(world.drive.record().count(Op::Start), 2);
+}
+
+#[test]
+fn an_upload_of_which_the_service_knows_nothing_starts_again_by_itself_once() {
+    let (world, path) = killed_halfway(&[]);
+    world.drive.fault(Fault::once(Op::Urls, Action::NoSuchUpload));
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!(again.count(Op::Start), 1);
+}
+
+#[test]
+fn an_upload_that_is_gone_each_time_is_an_error_and_no_loop() {
+    for call in [Op::PutPart, Op::Urls] {
+        let world = World::new();
+        world.file("file.bin", 2 * PART);
+        world.drive.fault(Fault::new(call, Action::NoSuchUpload));
+        world.run(&["file.bin"]).fails(1).says("error:");
+        let record = world.drive.record();
+        assert_eq!((record.count(Op::Start), record.count(Op::Finalize)), (2, 0), "{call:?}");
+    }
+}
+
+#[test]
+fn an_upload_that_failed_goes_on_when_the_trouble_is_over() {
+    let world = World::new();
+    let path = world.file("file.bin", 4 * PART);
+    world.drive.fault(Fault::new(Op::PutPart, Action::internal_error()).part(4));
+    world.run(&["file.bin", "-j1", "--max-retries", "1"]).fails(7).says("same command");
+    world.drive.clear_faults();
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4], 0));
+}

@@ -1,0 +1,140 @@
+//! Ctrl-C and its like: an orderly stop within two seconds, and the same command goes on.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use local_drive::{Action, Fault, Op};
+
+use crate::halfway::{Halfway, assert_one_item, later};
+use crate::support::{CAP, PART, Ran, Running, World};
+
+/// Sends a signal and waits for the end, which has to come soon.
+fn stop(running: Running, signal: &str) -> Ran {
+    let sent = Instant::now();
+    running.signal(signal);
+    let ran = running.wait();
+    assert!(sent.elapsed() < Duration::from_secs(2), "{signal} took {:?}", sent.elapsed());
+    ran
+}
+
+#[test]
+fn each_signal_stops_in_order_and_the_same_command_goes_on() {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let world = World::new();
+        let path = world.file("file.bin", 6 * PART);
+        let halfway = Halfway::of(&world, &path, 3, &[]);
+        stop(halfway.running, signal).fails(code).says("interrupted").says("same command");
+        world.drive.clear_faults();
+        let again = later(&world, &["file.bin"]);
+        assert_one_item(&world, &again.ran, &path);
+        assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5, 6], 0), "{signal}");
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    let world = World::new();
+    let path = world.file("file.bin", 4 * PART);
+    let halfway = Halfway::of(&world, &path, 2, &[]);
+    halfway.running.signal("INT");
+    // The first one may have ended it already; then there is nobody to send a second one to.
+    let pid = halfway.running.pid().to_string();
+    let _ = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
+    let sent = Instant::now();
+    halfway.running.wait().ends(130);
+    assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
+    world.drive.clear_faults();
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!(again.parts(), [3, 4]);
+}
+
+#[test]
+fn ctrl_c_is_heard_wherever_the_upload_is() {
+    for (op, action) in [
+        (Op::Start, Action::HangAfterBody),
+        (Op::Start, Action::rate_limited(100)),
+        (Op::Urls, Action::Stall { after: 0 }),
+        (Op::PutPart, Action::HangAfterBody),
+        (Op::PutPart, Action::Stall { after: 0 }),
+        (Op::PutPart, Action::slow_down()),
+        (Op::Finalize, Action::Stall { after: 0 }),
+    ] {
+        let world = World::new();
+        let path = world.file("file.bin", 2 * PART);
+        world.drive.fault(Fault::new(op, action.clone()));
+        let running = world.spawn(&["file.bin"]);
+        world.drive.wait_until(CAP, |record| record.count(op) > 0).unwrap();
+        stop(running, "INT").fails(130);
+        world.drive.clear_faults();
+        assert_one_item(&world, &world.run(&["file.bin"]), &path);
+    }
+}
+
+#[test]
+fn ctrl_c_while_finalize_is_at_work_is_settled_by_the_same_command() {
+    for size in [20, 2 * PART] {
+        let world = World::new();
+        let path = world.file("file.bin", size);
+        world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+        let running = world.spawn(&["file.bin"]);
+        let worked = |record: &local_drive::Record| {
+            record.requests_of(Op::Finalize).any(|request| request.worked.is_some())
+        };
+        world.drive.wait_until(CAP, worked).unwrap();
+        stop(running, "INT").fails(130);
+        world.drive.clear_faults();
+        let again = later(&world, &["file.bin"]);
+        assert_one_item(&world, &again.ran, &path);
+        assert_eq!((again.parts(), again.count(Op::Finalize)), (vec![], 0));
+    }
+}
+
+#[test]
+fn what_was_finished_before_ctrl_c_is_on_stdout() {
+    let world = World::new();
+    world.file("small.bin", 20);
+    let large = world.file("large.bin", 2 * PART);
+    world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).part(2));
+    let running = world.spawn(&["small.bin", "large.bin"]);
+    let small_done = |record: &local_drive::Record| {
+        record.requests_of(Op::Finalize).any(|request| request.end.is_some()) && record.stored_count() == 2
+    };
+    world.drive.wait_until(CAP, small_done).unwrap();
+    let ran = stop(running, "TERM");
+    assert_eq!(ran.ends(143).json()["name"], "small.bin");
+    world.drive.clear_faults();
+    let again = later(&world, &["large.bin"]);
+    world.assert_stored(&again.ran.ok().id(), &large);
+    assert_eq!(again.parts(), [2]);
+}
+
+#[test]
+fn under_nohup_a_closed_terminal_is_no_reason_to_stop() {
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
+    let program = world.command(&["file.bin"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(program.get_program());
+    command.args(program.get_args()).current_dir(world.work()).env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let running = world.spawn_command(command);
+    world.drive.wait_until(CAP, |record| record.parts_in_flight() == 1).unwrap();
+    running.signal("HUP");
+    world.drive.clear_fault(stall);
+    assert_one_item(&world, &running.wait(), &path);
+}
+
+#[test]
+fn a_stopped_and_continued_program_goes_on() {
+    let world = World::new();
+    let path: &Path = &world.file("file.bin", 4 * PART);
+    let halfway = Halfway::of(&world, path, 2, &[]);
+    halfway.running.signal("STOP");
+    world.drive.clear_fault(halfway.stall);
+    halfway.running.signal("CONT");
+    assert_one_item(&world, &halfway.running.wait(), path);
+}

@@ -1,0 +1,121 @@
+//! Standing still is ended, being slow never: on parts that the network, the peer or the rate limit slows down.
+
+use std::time::{Duration, Instant};
+
+use local_drive::{Action, Fault, Op, Options};
+
+use crate::halfway::assert_one_item;
+use crate::support::{CAP, MIB, PART, World};
+
+/// A drive whose kernel takes little that nobody reads.
+fn narrow() -> World {
+    World::with(Options { receive_buffer: Some(16 * 1024), ..Options::default() })
+}
+
+#[test]
+fn a_part_of_which_no_byte_is_taken_is_cut_and_sent_again() {
+    for after in [0, MIB] {
+        let world = narrow();
+        let path = world.file("file.bin", 2 * PART);
+        world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after }).part(2));
+        let ran = world.run(&["-v", "file.bin", "-j1", "--stall-timeout", "1s"]);
+        assert_one_item(&world, &ran, &path);
+        ran.says("standing still");
+        let record = world.drive.record();
+        let puts = record.puts_of_part(&crate::halfway::only_upload(&world), 2);
+        assert_eq!(puts.len(), 2);
+        assert!(puts[1].start - puts[0].start >= Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_part_that_is_taken_and_not_answered_is_cut_and_sent_again() {
+    let world = World::new();
+    let path = world.file("file.bin", 2 * PART);
+    world.drive.fault(Fault::once(Op::PutPart, Action::HangAfterBody).part(1));
+    let ran = world.run(&["-v", "file.bin", "-j1", "--stall-timeout", "1s"]);
+    assert_one_item(&world, &ran, &path);
+    ran.says("no answer");
+    assert_eq!(world.drive.record().count(Op::PutPart), 3);
+}
+
+#[test]
+fn an_answer_that_comes_before_the_stall_time_out_is_waited_for() {
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    world.drive.fault(Fault::once(Op::PutPart, Action::Delay(Duration::from_secs(1))));
+    let ran = world.run(&["file.bin", "--stall-timeout", "10s"]);
+    assert_one_item(&world, &ran, &path);
+    assert_eq!(world.drive.record().count(Op::PutPart), 1);
+}
+
+#[test]
+fn a_storage_that_never_takes_a_byte_is_given_up_when_patience_ends() {
+    let world = narrow();
+    world.file("file.bin", PART);
+    world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
+    let ran = world.run(&["file.bin", "--stall-timeout", "1s", "--retry-for", "2s"]);
+    ran.fails(7).says("standing still");
+}
+
+#[test]
+fn a_slow_peer_is_never_cut_however_long_a_part_takes() {
+    let world = narrow();
+    let path = world.file("file.bin", 400_000);
+    world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 100 * 1024 }));
+    let ran = world.run(&["file.bin", "--stall-timeout", "2s"]);
+    assert_one_item(&world, &ran, &path);
+    let record = world.drive.record();
+    let puts: Vec<_> = record.requests_of(Op::PutPart).collect();
+    assert_eq!(puts.len(), 1);
+    assert!(puts[0].end.unwrap() - puts[0].start > Duration::from_secs(3), "the peer was not slow");
+}
+
+#[test]
+fn eight_parts_on_a_thin_line_all_arrive_at_the_first_try() {
+    let world = narrow();
+    let path = world.file("file.bin", 8 * PART);
+    world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: MIB }));
+    let ran = world.run(&["file.bin", "-j8", "--stall-timeout", "2s"]);
+    assert_one_item(&world, &ran, &path);
+    let record = world.drive.record();
+    assert_eq!((record.count(Op::PutPart), record.max_parts_in_flight()), (8, 8));
+}
+
+#[test]
+fn limit_rate_keeps_to_the_rate_over_all_parts() {
+    let world = narrow();
+    let path = world.file("file.bin", 2 * PART);
+    let rate = 3 * MIB;
+    let begun = Instant::now();
+    let ran = world.run(&["file.bin", "--limit-rate", "3MiB", "--stall-timeout", "1s"]);
+    let took = begun.elapsed();
+    assert_one_item(&world, &ran, &path);
+    assert_eq!(world.drive.record().count(Op::PutPart), 2);
+    let least = Duration::from_secs_f64((2 * PART) as f64 / rate as f64 * 0.9);
+    assert!(took >= least, "{took:?}, at that rate it takes {least:?}");
+}
+
+#[test]
+fn limit_rate_drips_so_that_storage_drops_no_connection() {
+    // Storage gives up on a body of which it sees nothing for a second (Amazon: about 20).
+    let world = World::with(Options { body_timeout: Duration::from_secs(1), ..Options::default() });
+    for name in ["a.bin", "b.bin", "c.bin", "d.bin"] {
+        world.file(name, 100_000);
+    }
+    let running =
+        world.spawn(&["a.bin", "b.bin", "c.bin", "d.bin", "--limit-rate", "128KiB", "--progress", "none"]);
+    let (mut seen, mut moves) = (0, 0);
+    let all_there = |record: &local_drive::Record| {
+        let bytes = record.bytes_received_on_storage();
+        moves += u32::from(bytes > seen);
+        seen = bytes;
+        bytes == 400_000
+    };
+    world.drive.wait_until(CAP, all_there).unwrap();
+    running.wait().ok();
+    let record = world.drive.record();
+    assert_eq!(record.count(Op::PutPart), 4);
+    assert!(record.requests_of(Op::PutPart).all(|put| put.status == Some(200)));
+    assert!(moves >= 40, "400 kB came in {moves} sips only");
+}
