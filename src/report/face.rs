@@ -2,7 +2,8 @@
 //! that is stopped (Ctrl-S) or a pipe that nobody reads holds up no upload.
 
 use std::io::Write;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -49,11 +50,17 @@ impl Beat {
     }
 }
 
+/// So long an impatient end waits for the last lines: a stderr that takes nothing must not bar the way out.
+const LAST_WORD: Duration = Duration::from_millis(300);
+
+/// A call to the thread: write, and tell there when it is done.
+type Call = Option<Sender<()>>;
+
 /// A face with its thread.
 pub(super) struct Face {
     shared: Arc<Shared>,
     /// Dropped to end the thread.
-    wake: Option<SyncSender<()>>,
+    calls: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
     /// Whether results and pictures meet on one terminal.
     shares_terminal: bool,
@@ -63,6 +70,8 @@ struct Shared {
     live: Mutex<Live>,
     /// Locked before `live` where both are.
     screen: Mutex<Screen>,
+    /// A call is on its way that will write what is queued now.
+    called: AtomicBool,
 }
 
 struct Live {
@@ -83,17 +92,53 @@ impl Face {
         shares_terminal: bool,
     ) -> Self {
         let live = Live { state: State::default(), voice, queue: Vec::new(), cleared: false };
-        let shared = Arc::new(Shared { live: Mutex::new(live), screen: Mutex::new(Screen::new(out)) });
-        let (wake, woken) = mpsc::sync_channel(1);
+        let (live, screen) = (Mutex::new(live), Mutex::new(Screen::new(out)));
+        let shared = Arc::new(Shared { live, screen, called: AtomicBool::new(false) });
+        let (calls, called) = mpsc::channel::<Call>();
         let (of_thread, period) = (Arc::clone(&shared), period.unwrap_or(Duration::from_secs(3600)));
         let work = move || {
-            while !matches!(woken.recv_timeout(period), Err(RecvTimeoutError::Disconnected)) {
+            loop {
+                let call = called.recv_timeout(period);
+                of_thread.called.store(false, Ordering::Release);
+                let ends = matches!(call, Err(RecvTimeoutError::Disconnected));
+                of_thread.live().cleared |= ends;
                 of_thread.write();
+                match call {
+                    // Nobody may be waiting any more.
+                    Ok(Some(done)) => drop(done.send(())),
+                    _ if ends => return,
+                    _ => {}
+                }
             }
         };
-        // Without a thread nothing moves by itself, but what matters is still written: see `event`.
+        // Without a thread nothing moves by itself, but what is said is still written: see `write_soon`.
         let thread = std::thread::Builder::new().name("report".to_owned()).spawn(work).ok();
-        Self { shared, wake: Some(wake), thread, shares_terminal }
+        Self { shared, calls: Some(calls), thread, shares_terminal }
+    }
+
+    fn call(&self, call: Call) -> bool {
+        let calls = self.calls.as_ref().filter(|_| self.thread.is_some());
+        calls.is_some_and(|calls| calls.send(call).is_ok())
+    }
+
+    /// Has the thread write what is queued.
+    fn write_soon(&self) {
+        if !self.shared.called.swap(true, Ordering::AcqRel) && !self.call(None) {
+            self.shared.called.store(false, Ordering::Release);
+            self.shared.write();
+        }
+    }
+
+    /// Has the thread write what is queued, and waits for it, though not for ever if there is a limit.
+    fn write_now(&self, limit: Option<Duration>) {
+        let (done, written) = mpsc::channel();
+        if !self.call(Some(done)) {
+            return self.shared.write();
+        }
+        let _ = match limit {
+            Some(limit) => written.recv_timeout(limit).is_ok(),
+            None => written.recv().is_ok(),
+        };
     }
 }
 
@@ -137,11 +182,10 @@ impl Reporter for Face {
         let news = queue.len() > before;
         drop(live);
         // After the last word the process may end at any time.
-        if self.thread.is_none() || matches!(event, Event::Finished { .. } | Event::Error { .. }) {
-            self.shared.write();
-        } else if let Some(wake) = self.wake.as_ref().filter(|_| news) {
-            // Full: it is about to wake up anyway.
-            let _ = wake.try_send(());
+        if matches!(event, Event::Finished { .. } | Event::Error { .. }) {
+            self.write_now(None);
+        } else if news {
+            self.write_soon();
         }
     }
 
@@ -157,17 +201,17 @@ impl Reporter for Face {
 
     fn clear(&self) {
         self.shared.live().cleared = true;
-        self.shared.write();
+        self.write_now(Some(LAST_WORD));
     }
 }
 
 impl Drop for Face {
+    /// The thread writes what is left, takes the picture away and ends.
     fn drop(&mut self) {
-        self.wake = None;
+        self.calls = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        self.clear();
     }
 }
 
@@ -231,6 +275,7 @@ mod tests {
         for _ in 0..1000 {
             face.event(&Event::Note { message: "many" });
         }
+        face.clear();
         drop(release);
     }
 }

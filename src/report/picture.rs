@@ -108,7 +108,7 @@ fn waits(state: &State, now: Instant, columns: usize, look: Look) -> Vec<String>
     let files = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
         let trouble = file.trouble.as_ref().map(|trouble| trouble.words(now));
-        let words = match (phase_words(file), &trouble) {
+        let words = match (phase_words(file.phase), &trouble) {
             (Some(words), _) => words,
             (None, Some(_)) => "renewing signed URLs",
             (None, None) => return None,
@@ -123,7 +123,11 @@ fn waits(state: &State, now: Instant, columns: usize, look: Look) -> Vec<String>
         };
         Some(line(elapsed, format!("{name}{words}"), trouble))
     });
-    let mut lines: Vec<_> = files.collect();
+    let early = state.early().filter_map(|(phase, since)| {
+        let elapsed = now.saturating_duration_since(since);
+        Some(line(elapsed, phase_words(phase).filter(|_| elapsed >= SHORT)?.to_owned(), None))
+    });
+    let mut lines: Vec<_> = early.chain(files).collect();
     if let Some((what, trouble)) = &state.trouble {
         lines.push(line(Duration::ZERO, what.clone(), Some(trouble.words(now))));
     }

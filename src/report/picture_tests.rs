@@ -148,6 +148,17 @@ fn a_long_finalize_is_seen_to_go_on() {
 }
 
 #[test]
+fn a_comparison_before_the_file_begins_is_seen() {
+    let mut play = Play::new();
+    play.known(1, MIB, true);
+    play.event(Event::Phase { file: 0, phase: Phase::Check });
+    play.pass(10.0);
+    assert_eq!(play.picture(80, 24), "  ⠋ comparing with the earlier run 10s");
+    play.start(0, "a", MIB, 1);
+    assert!(!play.picture(80, 24).contains("comparing"));
+}
+
+#[test]
 fn nothing_is_drawn_for_what_is_over_at_once_or_over() {
     let mut play = Play::new();
     play.known(1, MIB, true);

@@ -133,12 +133,16 @@ fn progress_line(state: &State, now: Instant) -> String {
     // What people wait for when nothing is in flight, or longer than a line's time.
     let slow = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let words = phase_words(file).filter(|_| flying == 0 || elapsed >= Beat::PERIOD)?;
+        let words = phase_words(file.phase).filter(|_| flying == 0 || elapsed >= Beat::PERIOD)?;
         let name = if state.single() { String::new() } else { format!("{} ", file.label) };
         let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
         Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))
     });
-    let (shown, rest): (Vec<_>, Vec<_>) = slow.enumerate().partition(|(at, _)| *at < 3);
+    let early = state.early().filter_map(|(phase, since)| {
+        let elapsed = human_duration(now.saturating_duration_since(since));
+        Some(format!("{} for {elapsed}", phase_words(phase)?))
+    });
+    let (shown, rest): (Vec<_>, Vec<_>) = early.chain(slow).enumerate().partition(|(at, _)| *at < 3);
     fields.extend(shown.into_iter().map(|(_, text)| text));
     if !rest.is_empty() {
         fields.push(format!("{} more waiting", rest.len()));

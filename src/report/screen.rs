@@ -15,12 +15,14 @@ pub(super) struct Screen {
     /// The columns of each line of the picture that is there now. The cursor stands below it, at the line's
     /// beginning, so that an echoed `^C` or a shell's prompt lands on an empty line.
     drawn: Vec<usize>,
+    /// The terminal's columns at that time.
+    columns: usize,
 }
 
 impl Screen {
     /// A screen without a picture.
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, drawn: Vec::new() }
+        Self { out, drawn: Vec::new(), columns: 0 }
     }
 
     /// Columns and rows of the terminal on stderr.
@@ -35,6 +37,12 @@ impl Screen {
             return;
         }
         let mut text = self.way_back(columns);
+        if !self.drawn.is_empty() && columns != self.columns {
+            // Terminals remember which rows they wrapped; only erased rows are lines of their own again when
+            // the terminal gets wider. At other times drawing over flickers less.
+            text.push_str("\u{1b}[J");
+        }
+        self.columns = columns;
         for message in messages {
             if self.drawn.is_empty() {
                 let _ = writeln!(text, "{message}");
@@ -115,5 +123,10 @@ mod tests {
         assert_eq!(screen.way_back(80), "\r\u{1b}[3A");
         assert_eq!(screen.way_back(40), "\r\u{1b}[4A");
         assert_eq!(screen.way_back(3), "\r\u{1b}[30A");
+        let paper = Paper::default();
+        let mut screen = Screen::new(Box::new(paper.clone()));
+        screen.show(&[], &lines(&["one", "two"]), 80);
+        screen.show(&[], &lines(&["one"]), 2);
+        assert!(paper.text().contains("\r\u{1b}[4A\u{1b}[J\u{1b}[?7lone"));
     }
 }

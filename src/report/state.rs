@@ -50,6 +50,9 @@ impl Ended {
 #[derive(Debug, Default)]
 pub(super) struct State {
     files: BTreeMap<FileId, File>,
+    /// Phases of files that have not begun: an earlier run's parts are compared before it is known what of
+    /// the file there is to send.
+    early: BTreeMap<FileId, (Phase, Instant)>,
     pub(super) flight: Flight,
     rate: Rate,
     /// Bytes sent for the first time in this run: only grows.
@@ -100,13 +103,18 @@ impl State {
                     Some(old) => self.seen.1 = (self.seen.1 + size).saturating_sub(old.size),
                     None => self.seen = (self.seen.0 + 1, self.seen.1 + size),
                 }
+                self.early.remove(&file);
                 self.trouble = None;
             }
-            Event::Phase { file, phase } => {
-                if let Some(file) = self.files.get_mut(&file).filter(|file| file.phase != phase) {
+            Event::Phase { file, phase } => match self.files.get_mut(&file) {
+                Some(file) if file.phase != phase => {
                     (file.phase, file.since, file.trouble) = (phase, now, None);
                 }
-            }
+                Some(_) => {}
+                None => {
+                    self.early.insert(file, (phase, now));
+                }
+            },
             Event::Resumed { file, parts, bytes } => self.count(file, parts, bytes),
             Event::Restarted { file } => {
                 self.flight.stop_all(file);
@@ -114,6 +122,9 @@ impl State {
                     (file.done_parts, file.done_bytes) = (0, 0);
                 }
             }
+            // Of a file that is over: told late by a task that was dropped.
+            Event::PartStart { file, .. } | Event::PartDone { file, .. }
+                if !self.files.contains_key(&file) => {}
             Event::PartStart { file, part, size, ref meter } => {
                 self.flight.start(file, part, size, meter.clone(), now);
                 self.rate.push(now, self.moved);
@@ -160,6 +171,7 @@ impl State {
     fn end(&mut self, id: FileId, outcome: &Outcome) {
         let sent = self.sent_of(id);
         self.flight.stop_all(id);
+        self.early.remove(&id);
         let file = self.files.remove(&id);
         let (label, size) = match file {
             Some(file) => (file.label, file.size),
@@ -260,6 +272,11 @@ impl State {
     /// The files on their way, in the order they began.
     pub(super) fn active(&self) -> impl Iterator<Item = &File> {
         self.files.values()
+    }
+
+    /// The phases of files that have not begun yet, and since when.
+    pub(super) fn early(&self) -> impl Iterator<Item = (Phase, Instant)> {
+        self.early.values().copied()
     }
 
     /// A file on its way.

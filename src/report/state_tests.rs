@@ -157,3 +157,15 @@ fn a_call_in_trouble_is_remembered_until_it_gets_on() {
     play.pass(62.0);
     assert!(play.state.file(0).unwrap().trouble.is_none() && play.state.trouble.is_none());
 }
+
+#[test]
+fn what_a_dropped_task_tells_late_counts_for_nothing() {
+    let mut play = Play::new();
+    play.known(1, MIB, true);
+    play.start(0, "a", MIB, 1);
+    play.end(0, &uploaded("a", MIB));
+    play.part(0, 1, MIB).set(MIB);
+    play.pass(1.0);
+    play.done(0, 1, MIB);
+    assert_eq!((play.state.flight.count(), play.state.moved, play.state.done()), (0, 0, MIB));
+}

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::state::{File, State};
+use super::state::State;
 use super::text::{Paint, bytes, plural, rate, safe, safe_lines};
 use super::{Event, Phase};
 use crate::error::{Code, Error, chain};
@@ -110,8 +110,8 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Opti
 }
 
 /// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
-pub(super) fn phase_words(file: &File) -> Option<&'static str> {
-    Some(match file.phase {
+pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
+    Some(match phase {
         Phase::Check => "comparing with the earlier run",
         Phase::Start => "starting",
         Phase::Sign => "getting signed URLs",
