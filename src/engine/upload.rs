@@ -67,7 +67,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
     let record = Record::new(journal);
 
     let mut earlier = match recorded {
-        Some(recorded) => go_on(shared, work, &source, &record, recorded).await?,
+        Some(recorded) => go_on(shared, work, job, &source, &record, recorded).await?,
         None => None,
     };
     let mut restarted = false;
@@ -125,6 +125,7 @@ fn open_record(
 async fn go_on(
     shared: &Arc<Shared>,
     work: &Arc<Work>,
+    job: &Job,
     source: &Arc<Source>,
     record: &Record,
     recorded: Recorded,
@@ -147,6 +148,7 @@ async fn go_on(
     }
     let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(None) };
     finished.retain(|number, _| (1..=parts.count).contains(number));
+    tell_start(work, job, parts);
     if identity != *source.identity() {
         work.phase(Phase::Check);
         work.note("the file was touched since an earlier upload began: comparing its parts");
@@ -164,17 +166,20 @@ async fn go_on(
     }
     let bytes = finished.keys().map(|number| parts.len(*number)).sum();
     work.resumed.store(bytes, std::sync::atomic::Ordering::Relaxed);
-    work.tell(&Event::FileStart {
-        file: work.file,
-        path: &work.path,
-        name: &work.path,
-        size,
-        parts: parts.count,
-        part_size,
-    });
     let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
     work.tell(&Event::Resumed { file: work.file, parts: count, bytes });
     Ok(Some(Session { head: Begun { upload, started }, parts, finished, finalizing }))
+}
+
+fn tell_start(work: &Work, job: &Job, parts: Parts) {
+    work.tell(&Event::FileStart {
+        file: work.file,
+        path: &work.path,
+        name: &job.name,
+        size: parts.size,
+        parts: parts.count,
+        part_size: parts.part_size,
+    });
 }
 
 /// Keeps the parts whose bytes still have the recorded MD5.
@@ -227,14 +232,7 @@ async fn begin(
 ) -> Result<Session, Error> {
     let size = source.size();
     let parts = Parts::plan(size, shared.part_size)?;
-    work.tell(&Event::FileStart {
-        file: work.file,
-        path: &work.path,
-        name: &job.name,
-        size,
-        parts: parts.count,
-        part_size: parts.part_size,
-    });
+    tell_start(work, job, parts);
     work.phase(Phase::Start);
     let start = Start {
         file_name: &job.name,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use local_drive::{Action, Fault, Op};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{MIB, World, answer};
 use crate::trap::Trap;
@@ -219,15 +219,23 @@ fn a_very_long_message_is_told_within_reason() {
 }
 
 #[test]
-fn dates_of_the_service_that_are_nonsense_do_no_harm() {
-    for date in ["", "yesterday", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"] {
-        let world = World::new();
-        world.file("f", 10);
-        let body: Value = json!({ "uploadId": "u", "fileKey": "k" });
-        let headers = vec![("date".to_owned(), date.to_owned())];
-        let start = Action::AnswerAfterWork { code: 201, headers, body: body.to_string() };
-        world.drive.fault(Fault::new(Op::Start, start));
-        // The drive does not know this upload: what counts is that this is what is said.
-        world.run(&["f"]).fails(1).says("404");
+fn dates_that_are_nonsense_do_no_harm() {
+    let storage = Trap::answering(
+        "HTTP/1.1 200 OK\r\nETag: \"no-md5\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    let dates = ["", "yesterday", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"];
+    let signed = ["", "20260601T000000Z", "99991231T235959Z", "00000000T000000Z", "soon"];
+    for (date, signed) in dates.into_iter().flat_map(|date| signed.map(|signed| (date, signed))) {
+        for expires in ["0", "3600", "18446744073709551615", "-1", "x"] {
+            let url = format!("{}/k?X-Amz-Date={signed}&X-Amz-Expires={expires}", storage.url());
+            // One answer for every call: that of each is in it.
+            let all = json!({ "uploadId": "u", "fileKey": "k", "urls": [url], "_id": "1" }).to_string();
+            let length = all.len();
+            against(
+                format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{all}")
+                    .as_bytes(),
+            )
+            .ok();
+        }
     }
 }
