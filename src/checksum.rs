@@ -2,21 +2,20 @@
 //!
 //! One MD5 stream cannot use a wide processor: each block waits for the one before it. Parts in flight are
 //! many independent streams, and `md5-many` hashes up to 16 of them side by side in SIMD lanes (chosen at run
-//! time, with a scalar way for every machine). So chunks are queued as they are read, and whoever fills the
-//! queue hashes all of it in one go; a part that wants its sum flushes the queue. No thread of its own, no
-//! hand-over, and the queue's bound is the bound on memory.
+//! time, with a scalar way for every machine). So chunks wait, as they are read, until there is one of every
+//! stream, and whoever brings the last one hashes them all; a part that wants its sum does not wait. No thread
+//! of its own, no hand-over, and the bound on what waits is the bound on memory.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bytes::Bytes;
 use md5_many::{Md5Many, Md5State};
 
-/// Chunks that make a batch: enough to fill 16 lanes when 16 parts are in flight.
-const BATCH: usize = 16;
-/// Chunks that may wait while another thread hashes; then the pusher waits too. 48 × 64 KiB are 3 MiB.
-const MOST_QUEUED: usize = 48;
+/// Streams that are hashed side by side: what fills the widest lanes.
+const LANES: usize = 16;
+/// Chunks that may wait; then they are hashed in whatever company there is. 32 × 64 KiB are 2 MiB.
+const MOST_WAITING: usize = 32;
 
 /// Hashes many streams at once. Cheap to clone.
 #[derive(Clone, Default)]
@@ -24,9 +23,16 @@ pub struct Checksums(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    next: AtomicU64,
-    queue: Mutex<Vec<(u64, Bytes)>>,
+    waiting: Mutex<Waiting>,
+    /// Held while hashing. Chunks are taken out of `waiting` only under it, so that none overtakes another.
     states: Mutex<States>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    streams: HashMap<u64, VecDeque<Bytes>>,
+    chunks: usize,
 }
 
 #[derive(Default)]
@@ -41,44 +47,62 @@ pub struct Stream {
     id: u64,
 }
 
+impl Waiting {
+    /// Streams with something to hash.
+    fn ready(&self) -> usize {
+        self.streams.values().filter(|chunks| !chunks.is_empty()).count()
+    }
+
+    /// Whether every lane that can be filled is.
+    fn full(&self) -> bool {
+        self.ready() >= self.streams.len().clamp(1, LANES)
+    }
+
+    /// The first chunk of up to [`LANES`] streams, that of `wanted` among them.
+    fn round(&mut self, wanted: Option<u64>) -> (Vec<u64>, Vec<Bytes>) {
+        let first = wanted.and_then(|id| Some((id, self.streams.get_mut(&id)?.pop_front()?)));
+        let others = self.streams.iter_mut().filter(|(id, _)| Some(**id) != wanted);
+        let others = others.filter_map(|(id, chunks)| Some((*id, chunks.pop_front()?)));
+        let round: (Vec<u64>, Vec<Bytes>) = first.into_iter().chain(others.take(LANES - 1)).unzip();
+        self.chunks -= round.0.len();
+        round
+    }
+}
+
+impl States {
+    fn hash(&mut self, (ids, chunks): (Vec<u64>, Vec<Bytes>)) {
+        let many = *self.many.get_or_insert_with(Md5Many::new);
+        let state = |id| self.streams.get(id).copied().unwrap_or_default();
+        let mut round: Vec<Md5State> = ids.iter().map(state).collect();
+        let inputs: Vec<&[u8]> = chunks.iter().map(Bytes::as_ref).collect();
+        many.update_many(&mut round, &inputs);
+        self.streams.extend(ids.into_iter().zip(round));
+    }
+}
+
 impl Checksums {
     /// Begins a stream.
     pub fn stream(&self) -> Stream {
-        Stream { sums: self.clone(), id: self.0.next.fetch_add(1, Ordering::Relaxed) }
+        let mut waiting = self.waiting();
+        waiting.next += 1;
+        let id = waiting.next;
+        waiting.streams.insert(id, VecDeque::new());
+        Stream { sums: self.clone(), id }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Vec<(u64, Bytes)>> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn states(&self) -> MutexGuard<'_, States> {
         self.0.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hashes all that is queued. Each round takes the first chunk of every stream, so that a stream's
-    /// chunks stay in order and different streams share the lanes.
-    fn flush(&self, states: &mut States) {
-        // Taken while `states` is held: a later chunk of a stream cannot overtake an earlier one.
-        let mut waiting = std::mem::take(&mut *self.queue());
-        let many = *states.many.get_or_insert_with(Md5Many::new);
-        while !waiting.is_empty() {
-            let mut ids = Vec::with_capacity(BATCH);
-            let mut chunks = Vec::with_capacity(BATCH);
-            let mut later = Vec::new();
-            for (id, chunk) in waiting {
-                if ids.contains(&id) {
-                    later.push((id, chunk));
-                } else {
-                    ids.push(id);
-                    chunks.push(chunk);
-                }
-            }
-            let mut round: Vec<Md5State> =
-                ids.iter().map(|id| states.streams.get(id).copied().unwrap_or_default()).collect();
-            let inputs: Vec<&[u8]> = chunks.iter().map(Bytes::as_ref).collect();
-            many.update_many(&mut round, &inputs);
-            states.streams.extend(ids.into_iter().zip(round));
-            waiting = later;
+    fn try_states(&self) -> Option<MutexGuard<'_, States>> {
+        match self.0.states.try_lock() {
+            Ok(states) => Some(states),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
@@ -86,28 +110,47 @@ impl Checksums {
 impl Stream {
     /// The stream's next bytes. They are hashed now or a little later.
     pub fn push(&self, chunk: Bytes) {
-        let queued = {
-            let mut queue = self.sums.queue();
-            queue.push((self.id, chunk));
-            queue.len()
+        let too_many = {
+            let mut waiting = self.sums.waiting();
+            if let Some(chunks) = waiting.streams.get_mut(&self.id) {
+                chunks.push_back(chunk);
+                waiting.chunks += 1;
+            }
+            if !waiting.full() && waiting.chunks < MOST_WAITING {
+                return;
+            }
+            waiting.chunks >= MOST_WAITING
         };
-        if queued < BATCH {
-            return;
-        }
-        match self.sums.0.states.try_lock() {
-            Ok(mut states) => self.sums.flush(&mut states),
-            Err(TryLockError::Poisoned(poisoned)) => self.sums.flush(&mut poisoned.into_inner()),
-            // Someone is hashing already. What was queued meanwhile waits for the next pusher, up to a bound.
-            Err(TryLockError::WouldBlock) if queued < MOST_QUEUED => {}
-            Err(TryLockError::WouldBlock) => self.sums.flush(&mut self.sums.states()),
+        // Someone else may be hashing: then only too much waiting is worth waiting for.
+        let states = if too_many { Some(self.sums.states()) } else { self.sums.try_states() };
+        let Some(mut states) = states else { return };
+        loop {
+            let round = {
+                let mut waiting = self.sums.waiting();
+                if !waiting.full() && waiting.chunks < MOST_WAITING {
+                    return;
+                }
+                waiting.round(None)
+            };
+            states.hash(round);
         }
     }
 
     /// The MD5 of all that was pushed, in hexadecimal.
     pub fn finish(self) -> String {
         let mut states = self.sums.states();
-        self.sums.flush(&mut states);
-        let state = states.streams.remove(&self.id).unwrap_or_default();
+        loop {
+            let round = {
+                let mut waiting = self.sums.waiting();
+                if waiting.streams.get(&self.id).is_none_or(VecDeque::is_empty) {
+                    break;
+                }
+                // The others' chunks ride along in lanes that would be empty.
+                waiting.round(Some(self.id))
+            };
+            states.hash(round);
+        }
+        let state = states.streams.get(&self.id).copied().unwrap_or_default();
         drop(states);
         hex(&state.finalize())
     }
@@ -117,7 +160,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // A given-up attempt leaves nothing behind.
         let mut states = self.sums.states();
-        self.sums.queue().retain(|(id, _)| *id != self.id);
+        let mut waiting = self.sums.waiting();
+        let dropped = waiting.streams.remove(&self.id).map_or(0, |chunks| chunks.len());
+        waiting.chunks -= dropped;
         states.streams.remove(&self.id);
     }
 }
@@ -149,11 +194,14 @@ mod tests {
     fn a_dropped_stream_leaves_nothing_behind() {
         let sums = Checksums::default();
         let stream = sums.stream();
-        for _ in 0..BATCH + 3 {
+        let _other = sums.stream();
+        for _ in 0..MOST_WAITING + 3 {
             stream.push(Bytes::from_static(b"abc"));
         }
         drop(stream);
-        assert!(sums.queue().is_empty() && sums.states().streams.is_empty());
+        let waiting = sums.waiting();
+        assert_eq!((waiting.chunks, waiting.streams.len()), (0, 1));
+        assert!(sums.states().streams.is_empty());
     }
 
     proptest::proptest! {

@@ -194,6 +194,9 @@ pub enum Error {
         /// What is wrong with them.
         what: String,
     },
+    /// The service or storage refused a file without a byte: whether it takes such files is not known.
+    #[error("{0} (the file is empty, and the service may not take empty files)")]
+    Empty(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
     #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
     Incomplete {
@@ -206,6 +209,9 @@ pub enum Error {
         /// Why not.
         what: String,
     },
+    /// Results could not be written; the uploads themselves went on.
+    #[error("the results could not be written to stdout")]
+    Output(#[source] io::Error),
     /// A signal.
     #[error("interrupted")]
     Interrupted(Signal),
@@ -243,7 +249,8 @@ impl Error {
             Self::Busy { .. } => Code::Conflict,
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
-            Self::Urls { .. } | Self::TooLarge { .. } | Self::Internal(_) => Code::Refused,
+            Self::Urls { .. } | Self::TooLarge { .. } | Self::Output(_) | Self::Internal(_) => Code::Refused,
+            Self::Empty(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -277,11 +284,13 @@ impl Error {
             }
             Self::Interrupted(_) => "the same command goes on from here",
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
+            Self::Empty(error) => return error.hint(),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Local { .. }
             | Self::NotAFile { .. }
             | Self::Urls { .. }
             | Self::Incomplete { .. }
+            | Self::Output(_)
             | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())

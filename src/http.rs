@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
+use crate::secret::Mask;
+
 /// Whether a URL's host is this machine: plain HTTP to it crosses no network.
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
@@ -14,6 +16,19 @@ pub fn is_loopback(host: &str) -> bool {
 /// A header's text, if it is there and is text.
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// More of what a server said is not kept: a message is one for people, whatever it is to a proxy.
+const SAID_MOST: usize = 2000;
+
+/// What a server said, cleaned of secrets and no longer than anybody would read.
+pub fn said(mask: &Mask, text: &str) -> String {
+    let mut text = mask.clean(text);
+    if let Some((end, _)) = text.char_indices().nth(SAID_MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Seconds since 1970 by the other side's clock (`Date`), or by this machine's where it says nothing.
@@ -60,6 +75,14 @@ mod tests {
         for nonsense in ["soon", "-1", "NaN", "inf", ""] {
             assert_eq!(parse_retry_after(nonsense, now), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn what_was_said_is_cut_between_characters_and_after_it_was_cleaned() {
+        let mask = Mask::new(&crate::secret::Token::new("secret"));
+        assert_eq!(said(&mask, "a secret"), "a ***");
+        let long = said(&mask, &format!("{}secret", "é".repeat(SAID_MOST - 2)));
+        assert_eq!(long, format!("{}**…", "é".repeat(SAID_MOST - 2)));
     }
 
     proptest::proptest! {

@@ -54,11 +54,11 @@ pub fn run(settings: Settings) -> u8 {
     for message in &settings.sources {
         reporter.event(&Event::Note { message });
     }
-    let mut output = Output::to_stdout(settings.output);
+    let output = Output::stdout(settings.output);
     let done = if settings.dry_run {
-        dry_run(&settings, &mut output, &*reporter)
+        dry_run(&settings, &output, &*reporter)
     } else {
-        upload(&settings, &mut output, &reporter)
+        upload(&settings, &output, &reporter)
     };
     let code = done.unwrap_or_else(|error| {
         reporter.event(&Event::Error { path: None, error: &error });
@@ -69,7 +69,7 @@ pub fn run(settings: Settings) -> u8 {
 }
 
 /// Prints the plan: one line a file, and nothing is sent.
-fn dry_run(settings: &Settings, output: &mut Output, reporter: &dyn Reporter) -> Result<u8, Error> {
+fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
     let mut tally = Tally::default();
     for Planned { shown, job } in plan::jobs(settings) {
         let line = job.and_then(|job| {
@@ -81,21 +81,23 @@ fn dry_run(settings: &Settings, output: &mut Output, reporter: &dyn Reporter) ->
         });
         match line {
             Ok(line) => {
-                output.dry_run_line(&line)?;
-                tally.planned();
+                output.dry_run_line(&line).map_err(Error::Output)?;
+                tally.count_planned();
             }
             Err(error) => {
                 reporter.event(&Event::Error { path: Some(&shown), error: &error });
-                tally.failed(&error);
+                tally.count_failure(&error);
             }
         }
     }
     Ok(tally.exit_code())
 }
 
-fn upload(settings: &Settings, output: &mut Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4)))
+        // Cold reads and records need a few; each more costs an arena of the allocator.
+        .max_blocking_threads(16)
         .enable_all()
         .build()
         .map_err(|error| Error::Internal(format!("the runtime did not start: {error}")))?;
@@ -105,11 +107,7 @@ fn upload(settings: &Settings, output: &mut Output, reporter: &Arc<dyn Reporter>
     code
 }
 
-async fn transfer(
-    settings: &Settings,
-    output: &mut Output,
-    reporter: &Arc<dyn Reporter>,
-) -> Result<u8, Error> {
+async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
     let begun = Instant::now();
     let stopper = Stopper::default();
     let face = Arc::clone(reporter);
@@ -128,10 +126,12 @@ async fn transfer(
         // First what came of it for people, then the result: on a terminal the result stands last.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
-        reporter.aside(&mut || printed = output.outcome(&outcome));
+        reporter.aside(&mut || printed = output.result(&outcome));
         match printed {
-            Ok(()) => told.forget_upload(),
-            Err(error) => drop(unprinted.get_or_insert(error)),
+            Ok(()) if unprinted.is_none() => told.forget_upload(),
+            // After a write that failed nothing is written any more: that is not told either.
+            Ok(()) => {}
+            Err(error) => drop(unprinted.get_or_insert(Error::Output(error))),
         }
     }
     tally.elapsed = begun.elapsed();

@@ -13,10 +13,15 @@ fn main() -> ExitCode {
         return ExitCode::from(output::generated(what));
     }
     let display = settings::display(&cli);
-    let code = match settings::resolve(cli, &Environment::of_process()) {
+    let mut warnings = Vec::new();
+    let code = match settings::resolve(cli, &Environment::of_process(), &mut warnings) {
         Ok(settings) => run(settings),
         Err(error) => {
-            report::choose(&display).event(&report::Event::Error { path: None, error: &error });
+            let reporter = report::choose(&display);
+            warnings
+                .iter()
+                .for_each(|message| reporter.event(&report::Event::Warning { path: None, message }));
+            reporter.event(&report::Event::Error { path: None, error: &error });
             error.exit_code()
         }
     };

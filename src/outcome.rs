@@ -72,7 +72,7 @@ pub struct Tally {
     /// Files that were there already.
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
-    pub failures: u64,
+    pub failed: u64,
     /// Bytes of the uploaded files.
     pub bytes: u64,
     /// Wall time of the run.
@@ -90,20 +90,20 @@ impl Tally {
                 self.uploaded += 1;
                 self.bytes += outcome.bytes;
             }
-            Err(error) => self.failed(error),
+            Err(error) => self.count_failure(error),
         }
     }
 
     /// Counts a file that failed.
-    pub fn failed(&mut self, error: &Error) {
-        self.failures += 1;
+    pub fn count_failure(&mut self, error: &Error) {
+        self.failed += 1;
         let code = error.exit_code();
         self.mixed |= self.exit.is_some_and(|first| first != code);
         self.exit = Some(code);
     }
 
     /// Counts a file that was planned in a dry run.
-    pub fn planned(&mut self) {
+    pub fn count_planned(&mut self) {
         self.skipped += 1;
     }
 
@@ -114,7 +114,7 @@ impl Tally {
 
     /// All files.
     pub fn files(&self) -> u64 {
-        self.uploaded + self.skipped + self.failures
+        self.uploaded + self.skipped + self.failed
     }
 
     /// 0 when all is done; their common code when all failed (else 1); 9 when some did. A signal outranks

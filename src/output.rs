@@ -1,32 +1,211 @@
-//! Results to stdout (stand-in).
-use crate::{cli::Generate, error::Error, outcome::Outcome, settings::OutputMode};
-use std::io::Write;
-/// Results.
-pub struct Output(OutputMode);
+//! Results on stdout, and nothing else: each written whole and flushed the moment its file is done.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::value::RawValue;
+
+use crate::error::{Code, chain};
+use crate::outcome::{Outcome, Status};
+use crate::report::text::safe_json;
+use crate::settings::OutputMode;
+
+/// Writes results in the mode that was asked for.
+pub struct Output {
+    mode: OutputMode,
+    terminal: bool,
+    /// `None` once writing failed: later results have nowhere to go.
+    out: Mutex<Option<Box<dyn Write + Send>>>,
+}
+
 impl Output {
-    /// To stdout.
-    pub fn to_stdout(mode: OutputMode) -> Self {
-        Self(mode)
+    /// The process's stdout.
+    pub fn stdout(mode: OutputMode) -> Self {
+        let stdout = io::stdout();
+        Self::new(mode, stdout.is_terminal(), stdout)
     }
-    /// One.
-    pub fn outcome(&mut self, outcome: &Outcome) -> Result<(), Error> {
-        if let Ok(done) = &outcome.result {
-            let _ = writeln!(
-                std::io::stdout(),
-                "{}",
-                if self.0 == OutputMode::Id { done.item.id() } else { done.item.json() }
-            );
+
+    /// Any other place, which is or is not a terminal.
+    pub fn new(mode: OutputMode, terminal: bool, out: impl Write + Send + 'static) -> Self {
+        Self { mode, terminal, out: Mutex::new(Some(Box::new(out))) }
+    }
+
+    /// Prints what the mode wants of one file's outcome: in these modes its item, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A write that failed, once; what comes after is dropped. A reader that went away (`| head`) is no error.
+    pub fn result(&self, outcome: &Outcome) -> io::Result<()> {
+        let item = outcome.result.as_ref().ok().map(|done| &done.item);
+        let text = match (self.mode, item) {
+            (OutputMode::Json, Some(item)) => {
+                let layout = if self.terminal { Layout::Indented } else { Layout::OneLine };
+                self.shown(&relayout(item.json(), layout))
+            }
+            (OutputMode::Id, Some(item)) => match self.terminal {
+                true => crate::report::text::safe(item.id()).into_owned(),
+                false => item.id().to_owned(),
+            },
+            (OutputMode::None, _) | (_, None) => return Ok(()),
+        };
+        self.line(&text)
+    }
+
+    /// Prints one line of a plan (JSON), whatever the mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::result`].
+    pub fn dry_run_line(&self, json: &str) -> io::Result<()> {
+        self.line(&self.shown(json))
+    }
+
+    /// A terminal gets nothing that it would obey; anything else gets the text as it is.
+    fn shown(&self, json: &str) -> String {
+        if self.terminal { safe_json(json).into_owned() } else { json.to_owned() }
+    }
+
+    fn line(&self, text: &str) -> io::Result<()> {
+        let mut place = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(out) = place.as_mut() else { return Ok(()) };
+        // One write: lines of two programs that share a pipe do not mix.
+        let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = written {
+            *place = None;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                return Err(error);
+            }
         }
         Ok(())
     }
-    /// One.
-    pub fn dry_run_line(&mut self, line: &str) -> Result<(), Error> {
-        let _ = writeln!(std::io::stdout(), "{line}");
-        Ok(())
+}
+
+/// How JSON is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Indented,
+    OneLine,
+}
+
+/// Lays valid JSON out anew by moving the white space between its tokens, which stay as they are: numbers
+/// keep their digits, keys their order and their doubles.
+fn relayout(json: &str, layout: Layout) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut depth = 0usize;
+    let mut rest = json.trim_start();
+    let break_line = |out: &mut String, depth: usize| {
+        if layout == Layout::Indented {
+            out.push('\n');
+            out.extend(std::iter::repeat_n("  ", depth));
+        }
+    };
+    while let Some(first) = rest.chars().next() {
+        let (token, after) = rest.split_at(token_end(rest, first));
+        rest = after.trim_start();
+        match first {
+            '{' | '[' => {
+                out.push(first);
+                depth += 1;
+                if !rest.starts_with(['}', ']']) {
+                    break_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                if !out.ends_with(['{', '[']) {
+                    break_line(&mut out, depth);
+                }
+                out.push(first);
+            }
+            ',' => {
+                out.push(first);
+                break_line(&mut out, depth);
+            }
+            ':' => out.push_str(if layout == Layout::Indented { ": " } else { ":" }),
+            _ => out.push_str(token),
+        }
+    }
+    out
+}
+
+/// Where the token that begins `text` ends.
+fn token_end(text: &str, first: char) -> usize {
+    match first {
+        '{' | '}' | '[' | ']' | ',' | ':' => 1,
+        '"' => {
+            let mut escaped = false;
+            let closing = |c: char| {
+                let closes = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                closes
+            };
+            text[1..].find(closing).map_or(text.len(), |at| at + 2)
+        }
+        _ => text
+            .find(|c: char| c.is_whitespace() || matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"'))
+            .unwrap_or(text.len()),
     }
 }
-/// Prints.
-pub fn generated(what: Generate) -> u8 {
-    let _ = crate::generate::generate(what, &mut std::io::stdout());
-    0
+
+/// One file's row of the report, as one line of JSON.
+///
+/// # Errors
+///
+/// None that can be thought of; serialization could fail by its types.
+pub fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
+    #[derive(serde::Serialize)]
+    struct Row<'a> {
+        path: &'a str,
+        status: Status,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        item: Option<Box<RawValue>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<RowError>,
+        bytes: u64,
+        sent_bytes: u64,
+        resumed_bytes: u64,
+        retries: u32,
+        seconds: f64,
+    }
+    #[derive(serde::Serialize)]
+    struct RowError {
+        code: Code,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+        exit_code: u8,
+    }
+    let (item, error) = match &outcome.result {
+        Ok(done) => (Some(RawValue::from_string(relayout(done.item.json(), Layout::OneLine))?), None),
+        Err(error) => {
+            let (code, exit_code) = (error.code(), error.exit_code());
+            (None, Some(RowError { code, message: chain(error), hint: error.hint(), exit_code }))
+        }
+    };
+    serde_json::to_string(&Row {
+        path: &outcome.path,
+        status: outcome.status(),
+        item,
+        error,
+        bytes: outcome.bytes,
+        sent_bytes: outcome.sent_bytes,
+        resumed_bytes: outcome.resumed_bytes,
+        retries: outcome.retries,
+        seconds: seconds(outcome.elapsed),
+    })
 }
+
+/// Seconds with milliseconds, as JSON shows durations.
+pub(crate) fn seconds(elapsed: std::time::Duration) -> f64 {
+    elapsed.as_millis() as f64 / 1000.0
+}
+
+/// Prints what `--generate` asks for; gives the process's exit code. A reader that went away is no error.
+pub fn generated(what: crate::cli::Generate) -> u8 {
+    let written = crate::generate::generate(what, &mut io::stdout().lock());
+    u8::from(written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

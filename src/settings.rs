@@ -173,15 +173,16 @@ pub enum LogFormat {
 }
 
 /// Resolves what was typed, the variables and the files into one struct. Runs a `token_command` if the token
-/// comes from one; a dry run needs no token and runs nothing.
-pub fn resolve(cli: Cli, env: &Environment) -> Result<Settings, Error> {
+/// comes from one; a dry run needs no token and runs nothing. What there is to warn of is in the settings, or,
+/// where there are none, in `warnings`: it may well be why.
+pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
     let display = display(&cli);
     let given = name_of(&cli)?;
     let parent = not_empty(cli.parent, "--parent")?;
     let asked = not_empty(cli.profile, "--profile")?;
     let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
     let mut config = config::load(only, asked.as_deref(), env)?;
-    let mut warnings = std::mem::take(&mut config.warnings);
+    warnings.append(&mut config.warnings);
     let mut sources = Sources::default();
     if let Some(from) = &config.profile_from {
         sources.add(&format!("profile `{}`", config.profile_name), from);
@@ -239,7 +240,7 @@ pub fn resolve(cli: Cli, env: &Environment) -> Result<Settings, Error> {
         display,
         dry_run: cli.dry_run,
         state_dir: env.state_dir.as_ref().map(|dir| dir.join(env!("CARGO_PKG_NAME"))),
-        warnings,
+        warnings: std::mem::take(warnings),
         sources: sources.0,
     })
 }

@@ -59,9 +59,16 @@ impl Work {
         self.tell(&Event::Warning { path: Some(&self.path), message });
     }
 
-    /// Counts and tells that `what` is tried again after `wait`.
-    pub fn retry(&self, what: &str, retry: u32, failure: &Failure, wait: Duration) {
+    /// Counts and tells that `what` (a call, or this part) is tried again after `wait`.
+    pub fn retry(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        self.tell(&Event::Retry { file: Some(self.file), what, retry, cause: &failure.to_string(), wait });
+        self.tell(&Event::Retry {
+            file: Some(self.file),
+            part,
+            what,
+            retry,
+            cause: &failure.to_string(),
+            wait,
+        });
     }
 }

@@ -247,7 +247,7 @@ impl Drive {
                 _ => None,
             };
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
-            work.retry(call.aim(), tries, &failure, wait);
+            work.retry(call.aim(), None, tries, &failure, wait);
             if failure.status() == Some(429) {
                 self.close_the_gate(wait);
             }
@@ -292,8 +292,8 @@ impl Drive {
         let wish = http::retry_after(&headers);
         Err(Failure::Status {
             status,
-            code: said.code.map(|code| self.mask.clean(&code)),
-            message: said.message.map(|message| self.mask.clean(&message)),
+            code: said.code.map(|code| http::said(&self.mask, &code)),
+            message: said.message.map(|message| http::said(&self.mask, &message)),
             retry_after: wish.max(said.retry_after),
         })
     }

@@ -21,6 +21,10 @@ impl Item {
     /// Reads an item's id (`_id` on the real service, `id` in the SDK's types) and keeps the text as it is.
     /// `None` when it has none: then it is no item.
     pub fn new(raw: Box<RawValue>) -> Option<Self> {
+        // serde would read a list as the fields in their order.
+        if !raw.get().starts_with('{') {
+            return None;
+        }
         let node: Node = serde_json::from_str(raw.get()).ok()?;
         let id = node.id()?.to_owned();
         Some(Self { raw, id })
@@ -37,15 +41,19 @@ impl Item {
     }
 }
 
-/// What the program reads of an item, in a listing or alone.
+/// What the program reads of an item, in a listing or alone. A field of another type than expected counts as not
+/// there: one odd item must not hide a whole listing.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Node {
+    #[serde(default, deserialize_with = "text_or_none")]
     _id: Option<String>,
+    #[serde(default, deserialize_with = "text_or_none")]
     id: Option<String>,
     /// Its name.
+    #[serde(default, deserialize_with = "text_or_none")]
     pub name: Option<String>,
     /// `file` or `folder`.
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "text_or_none")]
     pub kind: Option<String>,
     #[serde(default)]
     size: Option<Value>,
@@ -57,6 +65,13 @@ pub struct Node {
     parent_id: Option<Value>,
     #[serde(default, rename = "createdAt")]
     created_at: Option<Value>,
+}
+
+fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 impl Node {
@@ -369,7 +384,8 @@ mod tests {
         let read = item(text).unwrap();
         assert_eq!((read.id(), read.json()), ("a1", text));
         assert_eq!(item(r#"{"id":"b"}"#).unwrap().id(), "b");
-        for none in ["{}", "[]", "null", r#"{"_id":7}"#, r#"{"_id":""}"#] {
+        assert_eq!(item(r#"{"_id":7,"id":"b","name":[],"type":{}}"#).unwrap().id(), "b");
+        for none in ["{}", "[]", r#"["a","b","c","d"]"#, "null", r#"{"_id":7}"#, r#"{"_id":""}"#] {
             assert!(item(none).is_none(), "{none}");
         }
     }

@@ -108,7 +108,7 @@ impl Ending<'_> {
                 self.not_finalized().await;
                 return Err(Error::Call { call: Call::Finalize, failure, tries }.into());
             };
-            self.work.retry(Call::Finalize.aim(), tries, &failure, wait);
+            self.work.retry(Call::Finalize.aim(), None, tries, &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }

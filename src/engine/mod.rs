@@ -25,7 +25,7 @@ use self::turns::Turns;
 pub use self::upload::Told;
 pub use self::urls::Rules;
 use crate::api::Drive;
-use crate::error::{Error, Signal};
+use crate::error::{Code, Error, Signal};
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Job, Planned};
 use crate::report::{Event, FileId, Reporter};
@@ -190,8 +190,11 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
 }
 
 async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
-    let (item, told) = upload::upload(shared, work, job).await?;
-    Ok((Done { item, skipped: false }, told))
+    match upload::upload(shared, work, job).await {
+        Ok((item, told)) => Ok((Done { item, skipped: false }, told)),
+        Err(error) if job.size == 0 && error.code() == Code::Refused => Err(Error::Empty(Box::new(error))),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells how many files and bytes there are, where that is known from the start.

@@ -4,11 +4,27 @@
 //! draw, they never decide. What moves too often for events (bytes of a part in flight) is in a [`Meter`]
 //! that the engine writes and a face reads when it draws.
 
+mod bars;
+mod face;
+mod flight;
+mod json;
+mod picture;
+mod plain;
+mod rate;
+mod screen;
+mod state;
+#[cfg(test)]
+mod testing;
+pub(crate) mod text;
+mod words;
+
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::outcome::{Outcome, Tally};
+use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
 
 /// Names one input file within a run.
 pub type FileId = u64;
@@ -173,6 +189,8 @@ pub enum Event<'a> {
     Retry {
         /// Which file, if it is about one.
         file: Option<FileId>,
+        /// The part, if it is about one.
+        part: Option<u32>,
         /// "part 3", "start", …
         what: &'a str,
         /// The retries so far, this one included.
@@ -217,44 +235,31 @@ pub trait Reporter: Send + Sync {
     /// Takes everything off the terminal that was drawn on it. Further events may draw again.
     fn clear(&self) {}
 }
-struct Stub(bool);
-impl Reporter for Stub {
-    fn event(&self, event: &Event<'_>) {
-        use std::io::Write;
-        let _ = match event {
-            Event::FileDone { outcome, .. } => match &outcome.result {
-                Err(e) => writeln!(
-                    std::io::stderr(),
-                    "error: {}: {}\nhint: {:?}",
-                    outcome.path,
-                    crate::error::chain(e),
-                    e.hint()
-                ),
-                Ok(_) => writeln!(
-                    std::io::stderr(),
-                    "done {} in {:?} sent {} resumed {} retries {}",
-                    outcome.path,
-                    outcome.elapsed,
-                    outcome.sent_bytes,
-                    outcome.resumed_bytes,
-                    outcome.retries
-                ),
-            },
-            Event::Error { error, .. } => {
-                writeln!(std::io::stderr(), "error: {}", crate::error::chain(error))
-            }
-            Event::PartStart { .. } => Ok(()),
-            other => {
-                if self.0 || matches!(other, Event::Warning { .. }) {
-                    writeln!(std::io::stderr(), "{other:?}")
-                } else {
-                    Ok(())
-                }
-            }
-        };
+
+/// Chooses the face, once: JSON for machines; for people bars where they can be drawn, else lines; and of
+/// either no more than the settings ask for.
+pub fn choose(display: &Display) -> Arc<dyn Reporter> {
+    let stderr = std::io::stderr;
+    let wants_progress = !display.quiet && display.progress != ProgressMode::None;
+    let paint = text::Paint(match display.color {
+        ColorMode::Always => true,
+        ColorMode::Never => false,
+        // NO_COLOR, CLICOLOR, TERM=dumb and whether it is a terminal at all.
+        ColorMode::Auto => anstream::AutoStream::choice(&stderr()) != anstream::ColorChoice::Never,
+    });
+    // On Windows this also makes the console understand escape codes.
+    let out = Box::new(anstream::AutoStream::always_ansi(stderr()));
+    if display.log_format == LogFormat::Json {
+        let period = wants_progress.then_some(json::Json::TICK);
+        return Arc::new(face::Face::start(Box::new(json::Json::new(display)), out, period, false));
     }
-}
-/// Stand-in.
-pub fn choose(display: &crate::settings::Display) -> Arc<dyn Reporter> {
-    Arc::new(Stub(display.verbose > 0))
+    let words = words::Words::new(display, wants_progress, paint);
+    let wants_bars = wants_progress && display.progress != ProgressMode::Plain;
+    if wants_bars && stderr().is_terminal() && bars::Bars::drawable() {
+        let (voice, shared) = (bars::Bars::new(words, paint), std::io::stdout().is_terminal());
+        return Arc::new(face::Face::start(Box::new(voice), out, Some(bars::Bars::TICK), shared));
+    }
+    let period = wants_progress.then_some(plain::Plain::TICK);
+    let voice = plain::Plain::new(words, wants_progress);
+    Arc::new(face::Face::start(Box::new(voice), out, period, false))
 }

@@ -65,7 +65,11 @@ impl House {
     }
 
     fn resolve(&self, args: &[&str]) -> Result<Settings, Error> {
-        resolve(Cli::try_parse_from([&["copera-upload"], args, &["file"]].concat()).unwrap(), &self.env)
+        resolve(
+            Cli::try_parse_from([&["copera-upload"], args, &["file"]].concat()).unwrap(),
+            &self.env,
+            &mut Vec::new(),
+        )
     }
 
     fn ok(&self, args: &[&str]) -> Settings {
@@ -97,7 +101,7 @@ fn with_nothing_set_the_defaults_hold() {
 #[test]
 fn without_home_and_working_directory_it_works_too() {
     let env = Environment { token: Some("t".into()), ..Environment::default() };
-    assert!(resolve(Cli::try_parse_from(["x", "f"]).unwrap(), &env).is_ok());
+    assert!(resolve(Cli::try_parse_from(["x", "f"]).unwrap(), &env, &mut Vec::new()).is_ok());
 }
 
 #[test]
@@ -400,11 +404,11 @@ fn variables_that_are_not_unicode_are_told_by_name() {
         (Environment { profile: odd(), ..Environment::default() }, "COPERA_PROFILE"),
         (Environment { api_url: odd(), ..Environment::default() }, "COPERA_API_URL"),
     ] {
-        let error = resolve(Cli::try_parse_from(["x", "f"]).unwrap(), &env).unwrap_err();
+        let error = resolve(Cli::try_parse_from(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap_err();
         assert_eq!((error.code(), error.to_string()), (Code::Usage, format!("{name} is not valid Unicode")));
     }
     let cli = Cli::try_parse_from(["x".into(), "-n".into(), odd().unwrap(), "f".into()]).unwrap();
-    let settings = resolve(cli, &House::with_token().env).unwrap();
+    let settings = resolve(cli, &House::with_token().env, &mut Vec::new()).unwrap();
     assert_eq!(settings.destination.name.as_deref(), Some("%FF"));
     assert_eq!(settings.warnings.len(), 1);
 }

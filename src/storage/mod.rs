@@ -179,8 +179,8 @@ impl Storage {
             let said = xml::parse_error(&body);
             return Err(Failure::Status {
                 status,
-                code: said.code.map(|code| self.mask.clean(&code)),
-                message: said.message.map(|message| self.mask.clean(&message)),
+                code: said.code.map(|code| http::said(&self.mask, &code)),
+                message: said.message.map(|message| http::said(&self.mask, &message)),
                 retry_after: http::retry_after(&headers),
             });
         }

@@ -8,22 +8,31 @@
     reason = "a test ends where its expectation does"
 )]
 
+mod answers;
 mod basics;
 mod changes;
 mod chaos;
+mod config;
+mod errors;
 mod expiry;
 mod finalize;
 mod generate;
 mod halfway;
 mod integrity;
+mod local_files;
+mod memory;
+mod names;
 mod outage;
 mod records;
+mod results;
 mod resume;
 mod retries;
 mod retry_after;
+mod secrets;
 mod signals;
 mod stalls;
 mod stuck;
 mod support;
-#[expect(dead_code, reason = "soon")]
 mod trap;
+mod urls;
+mod wire;

@@ -1,0 +1,236 @@
+//! What all faces have in common: events are taken in at once, and a thread of its own writes. So a terminal
+//! that is stopped (Ctrl-S) or a pipe that nobody reads holds up no upload.
+
+use std::io::Write;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::screen::Screen;
+use super::state::State;
+use super::{Event, Reporter};
+
+/// What makes one face different from another. Nothing of it writes or waits.
+pub(super) trait Voice: Send {
+    /// Lines about an event that `state` has taken in.
+    fn about(&mut self, event: &Event<'_>, state: &State, now: Instant) -> Vec<String>;
+
+    /// Lines that are due because time passed.
+    fn due(&mut self, _state: &State, _now: Instant) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Lines that stand at the bottom of the terminal until the next picture.
+    fn picture(&self, _state: &State, _now: Instant, _columns: usize, _rows: usize) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The beat of progress lines: one every ten seconds while something is under way.
+#[derive(Debug, Default)]
+pub(super) struct Beat(Option<Instant>);
+
+impl Beat {
+    /// Between two lines.
+    pub(super) const PERIOD: Duration = Duration::from_secs(10);
+
+    /// Whether a line is due.
+    pub(super) fn due(&mut self, state: &State, now: Instant) -> bool {
+        let Some(begun) = state.begun.filter(|_| !state.finished) else { return false };
+        let last = *self.0.get_or_insert(begun);
+        let since = now.saturating_duration_since(last);
+        if since < Self::PERIOD {
+            return false;
+        }
+        // From the last beat, so that lines do not drift; from now when some were missed (a laptop slept).
+        self.0 = Some(if since < 2 * Self::PERIOD { last + Self::PERIOD } else { now });
+        true
+    }
+}
+
+/// A face with its thread.
+pub(super) struct Face {
+    shared: Arc<Shared>,
+    /// Dropped to end the thread.
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// Whether results and pictures meet on one terminal.
+    shares_terminal: bool,
+}
+
+struct Shared {
+    live: Mutex<Live>,
+    /// Locked before `live` where both are.
+    screen: Mutex<Screen>,
+}
+
+struct Live {
+    state: State,
+    voice: Box<dyn Voice>,
+    /// Lines to be written.
+    queue: Vec<String>,
+    /// Nothing is drawn until something happens.
+    cleared: bool,
+}
+
+impl Face {
+    /// Starts a face that writes to `out` and looks at its clock every `period`, if it has one.
+    pub(super) fn start(
+        voice: Box<dyn Voice>,
+        out: Box<dyn Write + Send>,
+        period: Option<Duration>,
+        shares_terminal: bool,
+    ) -> Self {
+        let live = Live { state: State::default(), voice, queue: Vec::new(), cleared: false };
+        let shared = Arc::new(Shared { live: Mutex::new(live), screen: Mutex::new(Screen::new(out)) });
+        let (wake, woken) = mpsc::sync_channel(1);
+        let (of_thread, period) = (Arc::clone(&shared), period.unwrap_or(Duration::from_secs(3600)));
+        let work = move || {
+            while !matches!(woken.recv_timeout(period), Err(RecvTimeoutError::Disconnected)) {
+                of_thread.write();
+            }
+        };
+        // Without a thread nothing moves by itself, but what matters is still written: see `event`.
+        let thread = std::thread::Builder::new().name("report".to_owned()).spawn(work).ok();
+        Self { shared, wake: Some(wake), thread, shares_terminal }
+    }
+}
+
+impl Shared {
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) {
+        self.write_to(&mut self.screen());
+    }
+
+    /// Writes what is queued and due, and draws. Events go on being taken in meanwhile.
+    fn write_to(&self, screen: &mut Screen) {
+        let now = Instant::now();
+        let (columns, rows) = screen.size();
+        let mut live = self.live();
+        let Live { state, voice, queue, cleared } = &mut *live;
+        state.sample(now);
+        queue.extend(voice.due(state, now));
+        let lines = std::mem::take(queue);
+        let picture = if *cleared { Vec::new() } else { voice.picture(state, now, columns, rows) };
+        drop(live);
+        screen.show(&lines, &picture, columns);
+    }
+}
+
+impl Reporter for Face {
+    fn event(&self, event: &Event<'_>) {
+        let now = Instant::now();
+        let mut live = self.shared.live();
+        let Live { state, voice, queue, cleared } = &mut *live;
+        *cleared = false;
+        state.apply(event, now);
+        let before = queue.len();
+        queue.extend(voice.about(event, state, now));
+        let news = queue.len() > before;
+        drop(live);
+        // After the last word the process may end at any time.
+        if self.thread.is_none() || matches!(event, Event::Finished { .. } | Event::Error { .. }) {
+            self.shared.write();
+        } else if let Some(wake) = self.wake.as_ref().filter(|_| news) {
+            // Full: it is about to wake up anyway.
+            let _ = wake.try_send(());
+        }
+    }
+
+    fn aside(&self, write: &mut dyn FnMut()) {
+        if !self.shares_terminal {
+            return write();
+        }
+        let mut screen = self.shared.screen();
+        screen.erase();
+        write();
+        self.shared.write_to(&mut screen);
+    }
+
+    fn clear(&self) {
+        self.shared.live().cleared = true;
+        self.shared.write();
+    }
+}
+
+impl Drop for Face {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Paper;
+    use super::*;
+
+    /// Says every note, and "tick" when asked.
+    struct Echo;
+
+    impl Voice for Echo {
+        fn about(&mut self, event: &Event<'_>, _: &State, _: Instant) -> Vec<String> {
+            match event {
+                Event::Note { message } => vec![(*message).to_owned()],
+                _ => Vec::new(),
+            }
+        }
+
+        fn due(&mut self, _: &State, _: Instant) -> Vec<String> {
+            vec!["tick".to_owned()]
+        }
+    }
+
+    #[test]
+    fn what_was_said_is_written_when_the_face_goes_and_it_goes_at_once() {
+        let (paper, begun) = (Paper::default(), Instant::now());
+        let face = Face::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        face.event(&Event::Note { message: "one" });
+        face.event(&Event::Note { message: "two" });
+        drop(face);
+        let text = paper.text();
+        assert!(text.contains("one\n") && text.contains("two\n") && text.contains("tick\n"), "{text}");
+        assert!(text.find("one") < text.find("two"));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_last_word_is_written_before_the_call_returns() {
+        let paper = Paper::default();
+        let face = Face::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        face.event(&Event::Note { message: "last" });
+        face.event(&Event::Finished { tally: &crate::outcome::Tally::default() });
+        assert!(paper.text().contains("last\n"));
+    }
+
+    #[test]
+    fn a_stderr_that_takes_nothing_does_not_hold_up_events() {
+        struct Stuck(mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, stuck) = mpsc::channel();
+        let face = Face::start(Box::new(Echo), Box::new(Stuck(stuck)), None, false);
+        for _ in 0..1000 {
+            face.event(&Event::Note { message: "many" });
+        }
+        drop(release);
+    }
+}

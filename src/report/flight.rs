@@ -1,0 +1,290 @@
+//! The parts in flight, each in a slot that it keeps until it ends, so that its line on a screen stays where
+//! it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{FileId, Meter};
+
+/// A part younger than this has no line: ten thousand small files must not flicker.
+const YOUNG: Duration = Duration::from_millis(100);
+/// A part that had a line keeps it so long after its end, for a successor to take it over in place.
+const LINGER: Duration = Duration::from_millis(300);
+/// No byte for so long is worth a word.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// A try that failed, and when the next one comes.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    /// Retries so far.
+    pub(super) retry: u32,
+    /// Why.
+    pub(super) cause: String,
+    /// When the next try begins.
+    pub(super) until: Instant,
+}
+
+impl Trouble {
+    /// `retry 2 in 4s: 503 SlowDown`, or without "in 4s" once it is under way.
+    pub(super) fn words(&self, now: Instant) -> String {
+        let wait = self.until.saturating_duration_since(now);
+        // Up, so that the last second is not "0s".
+        match wait.as_millis().div_ceil(1000) {
+            0 => format!("retry {}: {}", self.retry, self.cause),
+            seconds => format!("retry {} in {seconds}s: {}", self.retry, self.cause),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Part {
+    file: FileId,
+    number: u32,
+    size: u64,
+    meter: Arc<Meter>,
+    begun: Instant,
+    /// What of `meter.high()` has been counted into the rate.
+    counted: u64,
+    /// `meter.taken()` when it last changed, and when that was.
+    taken: u64,
+    moved: Instant,
+    trouble: Option<Trouble>,
+}
+
+impl Part {
+    fn high(&self) -> u64 {
+        self.meter.high().min(self.size)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    part: Option<Part>,
+    /// The last part that had this line, and until when it shows.
+    ghost: Option<(FileId, u32, u64, Instant)>,
+}
+
+/// One part as a screen shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) file: FileId,
+    pub(super) number: u32,
+    pub(super) size: u64,
+    /// Of the current attempt.
+    pub(super) taken: u64,
+    /// It is in storage.
+    pub(super) done: bool,
+    /// What is the matter with it.
+    pub(super) note: Option<String>,
+}
+
+/// All parts in flight.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    slots: Vec<Slot>,
+}
+
+impl Flight {
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.slots.iter().filter_map(|slot| slot.part.as_ref())
+    }
+
+    fn slot_of(&mut self, file: FileId, number: u32) -> Option<&mut Slot> {
+        self.slots
+            .iter_mut()
+            .find(|slot| slot.part.as_ref().is_some_and(|p| p.file == file && p.number == number))
+    }
+
+    /// A part takes the first free slot.
+    pub(super) fn start(&mut self, file: FileId, number: u32, size: u64, meter: Arc<Meter>, now: Instant) {
+        self.stop(file, number);
+        let counted = meter.high().min(size);
+        let taken = meter.taken();
+        let part = Part { file, number, size, meter, begun: now, counted, taken, moved: now, trouble: None };
+        match self.slots.iter_mut().find(|slot| slot.part.is_none()) {
+            Some(slot) => slot.part = Some(part),
+            None => self.slots.push(Slot { part: Some(part), ghost: None }),
+        }
+    }
+
+    /// A part is done; the bytes of it that no sample has counted yet.
+    pub(super) fn done(&mut self, file: FileId, number: u32, size: u64, now: Instant) -> u64 {
+        let Some(slot) = self.slot_of(file, number) else { return size };
+        let Some(part) = slot.part.take() else { return size };
+        if now.saturating_duration_since(part.begun) >= YOUNG {
+            slot.ghost = Some((file, number, size, now + LINGER));
+        }
+        size.saturating_sub(part.counted)
+    }
+
+    /// A part ends without being done.
+    pub(super) fn stop(&mut self, file: FileId, number: u32) {
+        if let Some(slot) = self.slot_of(file, number) {
+            slot.part = None;
+        }
+    }
+
+    /// All parts of a file end.
+    pub(super) fn stop_all(&mut self, file: FileId) {
+        for slot in &mut self.slots {
+            if slot.part.as_ref().is_some_and(|p| p.file == file) {
+                slot.part = None;
+            }
+        }
+    }
+
+    /// A part will be tried again.
+    pub(super) fn trouble(&mut self, file: FileId, number: u32, trouble: Trouble) {
+        if let Some(part) = self.slot_of(file, number).and_then(|slot| slot.part.as_mut()) {
+            part.taken = part.meter.taken();
+            part.moved = trouble.until;
+            part.trouble = Some(trouble);
+        }
+    }
+
+    /// Reads all meters; the bytes that are further than ever since the last time.
+    pub(super) fn sample(&mut self, now: Instant) -> u64 {
+        let mut fresh = 0;
+        for part in self.slots.iter_mut().filter_map(|slot| slot.part.as_mut()) {
+            let high = part.high();
+            fresh += high.saturating_sub(part.counted);
+            part.counted = part.counted.max(high);
+            let taken = part.meter.taken();
+            if taken != part.taken {
+                part.taken = taken;
+                part.moved = now;
+                // Bytes flow again. (Back to 0 is only the new attempt's beginning.)
+                if taken > 0 && part.trouble.as_ref().is_some_and(|trouble| trouble.until <= now) {
+                    part.trouble = None;
+                }
+            }
+        }
+        fresh
+    }
+
+    /// Bytes of a file's parts in flight, each as far as any attempt got.
+    pub(super) fn bytes_of(&self, file: FileId) -> u64 {
+        self.parts().filter(|p| p.file == file).map(Part::high).sum()
+    }
+
+    /// Bytes of all parts in flight, each as far as any attempt got.
+    pub(super) fn bytes(&self) -> u64 {
+        self.parts().map(Part::high).sum()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.parts().count()
+    }
+
+    /// How many wait to be tried again.
+    pub(super) fn waiting(&self, now: Instant) -> usize {
+        self.parts().filter(|p| p.trouble.as_ref().is_some_and(|trouble| trouble.until > now)).count()
+    }
+
+    /// How long no part in flight has moved.
+    pub(super) fn still_for(&self, now: Instant) -> Option<Duration> {
+        self.parts().map(|p| now.saturating_duration_since(p.moved)).min().filter(|still| *still >= STALLED)
+    }
+
+    /// What a screen shows, by slot.
+    pub(super) fn rows(&self, now: Instant) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for slot in &self.slots {
+            let grown =
+                |part: &&Part| now.saturating_duration_since(part.begun) >= YOUNG || part.trouble.is_some();
+            if let Some(part) = slot.part.as_ref().filter(grown) {
+                rows.push(Row {
+                    file: part.file,
+                    number: part.number,
+                    size: part.size,
+                    taken: part.meter.taken().min(part.size),
+                    done: false,
+                    note: note(part, now),
+                });
+            } else if let Some((file, number, size, _)) = slot.ghost.filter(|ghost| now < ghost.3) {
+                rows.push(Row { file, number, size, taken: size, done: true, note: None });
+            }
+        }
+        rows
+    }
+}
+
+fn note(part: &Part, now: Instant) -> Option<String> {
+    if let Some(trouble) = &part.trouble {
+        return Some(trouble.words(now));
+    }
+    let still = now.saturating_duration_since(part.moved);
+    if still < STALLED {
+        return None;
+    }
+    let what = if part.taken >= part.size { "waiting for storage" } else { "no byte taken" };
+    Some(format!("{what} for {}s", still.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_part_keeps_its_place_and_its_line_is_taken_over_without_a_gap() {
+        let start = Instant::now();
+        let mut flight = Flight::default();
+        for number in 1..=3 {
+            flight.start(0, number, 100, Arc::default(), start);
+        }
+        assert!(flight.rows(start + 99 * MS).is_empty());
+        let numbers = |flight: &Flight, at| flight.rows(at).iter().map(|r| r.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&flight, start + 100 * MS), [1, 2, 3]);
+        flight.done(0, 2, 100, start + 200 * MS);
+        flight.start(0, 4, 100, Arc::default(), start + 210 * MS);
+        assert_eq!(numbers(&flight, start + 250 * MS), [1, 2, 3]);
+        assert_eq!(numbers(&flight, start + 310 * MS), [1, 4, 3]);
+        flight.done(0, 4, 100, start + 1000 * MS);
+        assert_eq!(numbers(&flight, start + 1300 * MS), [1, 3]);
+        flight.stop_all(0);
+        assert_eq!(flight.count(), 0);
+    }
+
+    #[test]
+    fn small_parts_that_are_done_at_once_are_never_seen() {
+        let start = Instant::now();
+        let mut flight = Flight::default();
+        for number in 0..1000 {
+            let at = start + 50 * number * MS;
+            flight.start(u64::from(number), 1, 100, Arc::default(), at);
+            assert_eq!(flight.rows(at + 49 * MS), []);
+            assert_eq!(flight.done(u64::from(number), 1, 100, at + 50 * MS), 100);
+        }
+        assert_eq!(flight.slots.len(), 1);
+    }
+
+    #[test]
+    fn a_retry_is_told_as_long_as_it_lasts_and_bytes_count_once() {
+        let start = Instant::now();
+        let mut flight = Flight::default();
+        let meter = Arc::new(Meter::default());
+        flight.start(0, 7, 100, Arc::clone(&meter), start);
+        meter.set(60);
+        assert_eq!(flight.sample(start + 200 * MS), 60);
+        let trouble = Trouble { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
+        flight.trouble(0, 7, trouble);
+        let shown = |flight: &Flight, at| flight.rows(at)[0].note.clone();
+        assert_eq!(shown(&flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
+        assert_eq!(flight.waiting(start + 300 * MS), 1);
+        meter.set(0);
+        assert_eq!(flight.sample(start + 4300 * MS), 0);
+        assert_eq!(shown(&flight, start + 4300 * MS).unwrap(), "retry 2: 503 SlowDown");
+        meter.set(30);
+        assert_eq!(flight.sample(start + 4400 * MS), 0);
+        assert_eq!(shown(&flight, start + 4400 * MS), None);
+        assert_eq!((flight.bytes(), flight.rows(start + 4400 * MS)[0].taken), (60, 30));
+        assert_eq!(shown(&flight, start + 12_400 * MS).unwrap(), "no byte taken for 8s");
+        meter.set(500);
+        assert_eq!((flight.sample(start + 12_500 * MS), flight.bytes()), (40, 100));
+        assert_eq!(shown(&flight, start + 20_500 * MS).unwrap(), "waiting for storage for 8s");
+        assert_eq!(flight.done(0, 7, 100, start + 20_600 * MS), 0);
+    }
+}

@@ -1,0 +1,145 @@
+//! The face for machines (`--log-format json`): each line of stderr is one object of
+//! `events.schema.json`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::face::{Beat, Voice};
+use super::state::State;
+use super::text::safe_json;
+use super::{Event, FileId};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
+use crate::output::seconds;
+use crate::settings::{Display, ProgressMode};
+
+/// JSON lines.
+pub(super) struct Json {
+    quiet: bool,
+    verbose: u8,
+    progress: bool,
+    beat: Beat,
+}
+
+impl Json {
+    /// How often its clock has to be looked at.
+    pub(super) const TICK: Duration = Duration::from_millis(500);
+
+    /// A face for these settings.
+    pub(super) fn new(display: &Display) -> Self {
+        Self {
+            quiet: display.quiet,
+            verbose: display.verbose,
+            progress: !display.quiet && display.progress != ProgressMode::None,
+            beat: Beat::default(),
+        }
+    }
+
+    fn wants(&self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Error { .. } | Event::FileDone { .. } => true,
+            Event::Note { .. } => !self.quiet && self.verbose > 0,
+            Event::Request { .. } => !self.quiet && self.verbose > 1,
+            _ => !self.quiet,
+        }
+    }
+}
+
+impl Voice for Json {
+    fn about(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+        if !self.wants(event) {
+            return Vec::new();
+        }
+        let object = match event {
+            Event::Error { path, error } => about_error(*path, error),
+            Event::FileDone { file, outcome } => return self.about_file(*file, outcome),
+            Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
+            Event::Note { message } => json!({"event": "note", "message": message}),
+            Event::Request { method, url, status, elapsed } => json!({
+                "event": "request", "method": method, "url": url, "status": status, "seconds": seconds(*elapsed),
+            }),
+            Event::FileStart { file, path, name, size, parts, part_size } => json!({
+                "event": "start", "file": file, "path": path, "name": name, "size": size, "parts": parts,
+                "part_size": part_size,
+            }),
+            Event::Phase { file, phase } => json!({"event": "phase", "file": file, "phase": phase.name()}),
+            Event::Resumed { file, parts, bytes } => {
+                json!({"event": "resumed", "file": file, "parts": parts, "bytes": bytes})
+            }
+            Event::Restarted { file } => json!({"event": "restarted", "file": file}),
+            Event::PartDone { file, part, size, elapsed } => json!({
+                "event": "part", "file": file, "part": part, "size": size, "seconds": seconds(*elapsed),
+            }),
+            Event::Retry { file, part, what, retry, cause, wait } => json!({
+                "event": "retry", "file": file, "part": part, "what": what, "retry": retry, "cause": cause,
+                "wait_seconds": seconds(*wait),
+            }),
+            Event::Finished { tally } => json!({
+                "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failed,
+                "bytes": tally.bytes, "resumed_bytes": state.resumed, "seconds": seconds(tally.elapsed),
+                "exit_code": tally.exit_code(),
+            }),
+            // Places in flight are for those who draw them; what is known is in `progress`.
+            Event::Known { .. } | Event::PartStart { .. } | Event::PartStopped { .. } => return Vec::new(),
+        };
+        vec![line(object)]
+    }
+
+    fn due(&mut self, state: &State, now: Instant) -> Vec<String> {
+        if !self.progress || !self.beat.due(state, now) {
+            return Vec::new();
+        }
+        let (files, ended) = state.files();
+        vec![line(json!({
+            "event": "progress", "percent": state.percent(), "bytes_done": state.done(),
+            "bytes_total": state.total(), "files_done": ended, "files_total": files,
+            "complete": state.complete(), "bytes_per_second": state.rate().map(|rate| rate as u64),
+            "seconds_left": state.time_left().map(|left| left.as_secs()),
+            "parts_in_flight": state.flight.count(),
+        }))]
+    }
+}
+
+impl Json {
+    fn about_file(&self, file: FileId, outcome: &Outcome) -> Vec<String> {
+        let error = outcome.result.as_ref().err();
+        let mut lines: Vec<_> =
+            error.map(|error| line(about_error(Some(&outcome.path), error))).into_iter().collect();
+        if !self.quiet {
+            lines.push(line(json!({
+                "event": "file", "file": file, "path": outcome.path, "status": outcome.status(),
+                "id": outcome.result.as_ref().ok().map(|done| done.item.id()), "bytes": outcome.bytes,
+                "sent_bytes": outcome.sent_bytes, "resumed_bytes": outcome.resumed_bytes,
+                "retries": outcome.retries, "seconds": seconds(outcome.elapsed),
+            })));
+        }
+        lines
+    }
+}
+
+fn about_error(path: Option<&str>, error: &Error) -> Value {
+    json!({
+        "event": "error", "path": path, "code": error.code(), "message": chain(error), "hint": error.hint(),
+        "transient": error.transient(), "exit_code": error.exit_code(),
+    })
+}
+
+/// The object as one line: the time behind its `event`, nothing that is null.
+fn line(object: Value) -> String {
+    let mut fields = Map::new();
+    if let Value::Object(object) = object {
+        for (key, value) in object.into_iter().filter(|(_, value)| !value.is_null()) {
+            fields.insert(key, value);
+            if fields.len() == 1 {
+                let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+                fields.insert("time".to_owned(), Value::String(time));
+            }
+        }
+    }
+    safe_json(&Value::Object(fields).to_string()).into_owned()
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! The face without a terminal, for logs and cron mails: whole lines, no carriage return, no escape code, and
+//! not many of them.
+
+use std::time::{Duration, Instant};
+
+use super::Event;
+use super::face::{Beat, Voice};
+use super::state::State;
+use super::text::{bytes, plural, rate};
+use super::words::{Words, phase_words, retry_line};
+use crate::retry::human_duration;
+
+/// An upload that is over sooner needs no line that says it began.
+const SHORT: Duration = Duration::from_secs(3);
+/// A retry is worth a line when it waits for so long, or
+const LONG_WAIT: Duration = Duration::from_secs(5);
+/// when it is not the first but this one in a row.
+const OFTEN: u32 = 3;
+
+/// Lines for a log.
+pub(super) struct Plain {
+    words: Words,
+    /// `--progress none` and `-q` leave this out.
+    progress: bool,
+    announced: bool,
+    beat: Beat,
+    retries: Retries,
+}
+
+/// Retries that were not told yet.
+#[derive(Default)]
+struct Retries {
+    /// The last that was worth a line.
+    line: Option<String>,
+    /// How many there were since the last line.
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Plain {
+    /// How often its clock has to be looked at.
+    pub(super) const TICK: Duration = Duration::from_millis(500);
+
+    /// A face with these words.
+    pub(super) fn new(words: Words, progress: bool) -> Self {
+        Self { words, progress, announced: false, beat: Beat::default(), retries: Retries::default() }
+    }
+}
+
+impl Voice for Plain {
+    fn about(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+        let lines = self.words.about(event, state);
+        // With -v each retry has been told already.
+        if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
+            self.retries.count += 1;
+            if *wait >= LONG_WAIT || *retry >= OFTEN {
+                self.retries.line = retry_line(event, state, self.words.paint);
+            }
+        }
+        lines
+    }
+
+    fn due(&mut self, state: &State, now: Instant) -> Vec<String> {
+        let Some(begun) = state.begun.filter(|_| self.progress && !state.finished) else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        if !self.announced && state.active().next().is_some() && now.saturating_duration_since(begun) >= SHORT
+        {
+            self.announced = true;
+            lines.push(announcement(state));
+        }
+        lines.extend(self.retries.due(now));
+        if self.beat.due(state, now) {
+            lines.push(progress_line(state, now));
+        }
+        lines
+    }
+}
+
+impl Retries {
+    fn due(&mut self, now: Instant) -> Option<String> {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < Beat::PERIOD) {
+            return None;
+        }
+        let line = self.line.take()?;
+        let others = std::mem::take(&mut self.count).saturating_sub(1);
+        self.told = Some(now);
+        Some(match others {
+            0 => line,
+            1 => format!("{line} (and 1 more retry)"),
+            others => format!("{line} (and {others} more retries)"),
+        })
+    }
+}
+
+fn announcement(state: &State) -> String {
+    match state.active().next() {
+        Some(file) if state.single() => format!(
+            "uploading {} ({}, {})",
+            file.label,
+            bytes(file.size),
+            plural(u64::from(file.parts), "part")
+        ),
+        _ => {
+            let so_far = if state.complete() { "" } else { " so far" };
+            format!("uploading {}{so_far} ({})", plural(state.files().0, "file"), bytes(state.total()))
+        }
+    }
+}
+
+/// `42%: 512 MiB of 1.2 GiB, 17.5 MiB/s, 42s left, 8 parts in flight`.
+fn progress_line(state: &State, now: Instant) -> String {
+    let (files, ended) = state.files();
+    let mut fields = Vec::new();
+    if !state.single() {
+        fields.push(format!("{ended} of {files}{} files", if state.complete() { "" } else { "+" }));
+    }
+    fields.push(format!("{} of {}", bytes(state.done()), bytes(state.total())));
+    let flying = state.flight.count();
+    if flying > 0 {
+        fields.extend(state.rate().map(rate));
+        fields.extend(state.time_left().map(|left| format!("{} left", human_duration(left))));
+        let waiting = match state.flight.waiting(now) {
+            0 => String::new(),
+            waiting => format!(", {waiting} of them waiting to be tried again"),
+        };
+        fields.push(format!("{} in flight{waiting}", plural(flying as u64, "part")));
+        fields.extend(
+            state.flight.still_for(now).map(|still| format!("no byte for {}", human_duration(still))),
+        );
+    }
+    // What people wait for when nothing is in flight, or longer than a line's time.
+    let slow = state.active().filter_map(|file| {
+        let elapsed = now.saturating_duration_since(file.since);
+        let words = phase_words(file).filter(|_| flying == 0 || elapsed >= Beat::PERIOD)?;
+        let name = if state.single() { String::new() } else { format!("{} ", file.label) };
+        let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
+        Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))
+    });
+    let (shown, rest): (Vec<_>, Vec<_>) = slow.enumerate().partition(|(at, _)| *at < 3);
+    fields.extend(shown.into_iter().map(|(_, text)| text));
+    if !rest.is_empty() {
+        fields.push(format!("{} more waiting", rest.len()));
+    }
+    if let Some((what, trouble)) = &state.trouble {
+        fields.push(format!("{what}: {}", trouble.words(now)));
+    }
+    format!("{}%: {}", state.percent(), fields.join(", "))
+}
+
+#[cfg(test)]
+#[path = "plain_tests.rs"]
+mod tests;

@@ -1,0 +1,83 @@
+//! How fast bytes went in the last seconds.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How far back the rate looks: long enough to be calm, short enough to follow a line that changes.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Samples are this far apart, which is also how often the shown rate changes.
+const SPACING: Duration = Duration::from_millis(500);
+/// From less than this, time left would be a guess.
+const ENOUGH: Duration = Duration::from_secs(3);
+
+/// A sliding window over a count that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Rate(VecDeque<(Instant, u64)>);
+
+impl Rate {
+    /// Notes the count at a time.
+    pub(super) fn push(&mut self, now: Instant, count: u64) {
+        if self.0.back().is_some_and(|(last, _)| now.saturating_duration_since(*last) < SPACING) {
+            return;
+        }
+        self.0.push_back((now, count));
+        while self.0.get(1).is_some_and(|(second, _)| now.saturating_duration_since(*second) >= WINDOW) {
+            self.0.pop_front();
+        }
+    }
+
+    fn span(&self) -> Option<(Duration, u64)> {
+        let ((from, first), (to, last)) = (self.0.front()?, self.0.back()?);
+        Some((to.saturating_duration_since(*from), last.saturating_sub(*first)))
+    }
+
+    /// Bytes a second over the window.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let (span, moved) = self.span()?;
+        (span >= SPACING).then(|| moved as f64 / span.as_secs_f64())
+    }
+
+    /// How long so many bytes will take at this rate; `None` while nobody can tell.
+    pub(super) fn time_for(&self, left: u64) -> Option<Duration> {
+        let (span, _) = self.span()?;
+        let rate = self.per_second().filter(|rate| *rate >= 1.0 && span >= ENOUGH)?;
+        // A year from now is no forecast.
+        Duration::try_from_secs_f64(left as f64 / rate).ok().filter(|left| left.as_secs() < 365 * 86_400)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_ten_seconds() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        assert_eq!(rate.per_second(), None);
+        for second in 0..=20u64 {
+            rate.push(start + Duration::from_secs(second), second * 100);
+        }
+        assert_eq!(rate.per_second(), Some(100.0));
+        // The line stands still: after the window nothing is left of the rate, nor of the time left.
+        for second in 21..=31u64 {
+            rate.push(start + Duration::from_secs(second), 2000);
+        }
+        assert_eq!((rate.per_second(), rate.time_for(100)), (Some(0.0), None));
+        assert!(rate.0.len() <= 12);
+    }
+
+    #[test]
+    fn time_left_waits_until_it_means_something() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        rate.push(start, 0);
+        rate.push(start + Duration::from_millis(100), 5000); // too close: not a sample
+        assert_eq!(rate.per_second(), None);
+        rate.push(start + Duration::from_secs(1), 1000);
+        assert_eq!((rate.per_second(), rate.time_for(2000)), (Some(1000.0), None));
+        rate.push(start + Duration::from_secs(3), 3000);
+        assert_eq!(rate.time_for(2000), Some(Duration::from_secs(2)));
+        assert_eq!(rate.time_for(u64::MAX), None);
+    }
+}

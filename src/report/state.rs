@@ -1,0 +1,273 @@
+//! What the events so far add up to: the one account that every face draws from. Pure: time comes in as an
+//! argument, nothing is drawn.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::flight::{Flight, Trouble};
+use super::rate::Rate;
+use super::text::safe;
+use super::{Event, FileId, Phase};
+use crate::outcome::{Outcome, Status};
+
+/// A call that is tried again has this long to answer before its trouble is taken for over: what the longest
+/// ordinary API call has.
+const CALL: Duration = Duration::from_secs(60);
+
+/// A file on its way.
+#[derive(Debug)]
+pub(super) struct File {
+    /// What it is called on a screen, safe to print.
+    pub(super) label: String,
+    pub(super) size: u64,
+    pub(super) parts: u32,
+    pub(super) phase: Phase,
+    pub(super) since: Instant,
+    /// A call of it that is tried again.
+    pub(super) trouble: Option<Trouble>,
+    done_parts: u32,
+    done_bytes: u64,
+}
+
+/// A file whose way is over.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) label: String,
+    pub(super) status: Status,
+    pub(super) bytes: u64,
+    pub(super) resumed: u64,
+    pub(super) elapsed: Duration,
+}
+
+impl Ended {
+    fn new(label: String, outcome: &Outcome) -> Self {
+        let (bytes, resumed) = (outcome.bytes, outcome.resumed_bytes);
+        Self { label, status: outcome.status(), bytes, resumed, elapsed: outcome.elapsed }
+    }
+}
+
+/// The account.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    files: BTreeMap<FileId, File>,
+    pub(super) flight: Flight,
+    rate: Rate,
+    /// Bytes sent for the first time in this run: only grows.
+    moved: u64,
+    /// Files, bytes, complete.
+    known: Option<(u64, u64, bool)>,
+    /// Files and bytes that events were about.
+    seen: (u64, u64),
+    ended: u64,
+    /// Bytes of ended files that are done.
+    settled: u64,
+    /// Bytes of failed files that will not be sent.
+    lost: u64,
+    /// Bytes of uploaded files that an earlier run had sent.
+    pub(super) resumed: u64,
+    pub(super) interrupted: u64,
+    pub(super) unsettled: u64,
+    /// The last file that ended.
+    pub(super) last: Option<Ended>,
+    /// When the first thing happened.
+    pub(super) begun: Option<Instant>,
+    /// A call that belongs to no file and is tried again.
+    pub(super) trouble: Option<(String, Trouble)>,
+    pub(super) finished: bool,
+}
+
+impl State {
+    /// Takes an event into account.
+    pub(super) fn apply(&mut self, event: &Event<'_>, now: Instant) {
+        self.begun.get_or_insert(now);
+        match *event {
+            Event::Known { files, bytes, complete } => self.known = Some((files, bytes, complete)),
+            Event::FileStart { file, path, name, size, parts, .. } => {
+                // "-" says nothing; the name that standard input gets does.
+                let label = safe(if path == "-" { name } else { path }).into_owned();
+                let new = File {
+                    label,
+                    size,
+                    parts,
+                    phase: Phase::Start,
+                    since: now,
+                    trouble: None,
+                    done_parts: 0,
+                    done_bytes: 0,
+                };
+                // Told twice (planned anew after a restart), it is still one file.
+                match self.files.insert(file, new) {
+                    Some(old) => self.seen.1 = (self.seen.1 + size).saturating_sub(old.size),
+                    None => self.seen = (self.seen.0 + 1, self.seen.1 + size),
+                }
+                self.trouble = None;
+            }
+            Event::Phase { file, phase } => {
+                if let Some(file) = self.files.get_mut(&file).filter(|file| file.phase != phase) {
+                    (file.phase, file.since, file.trouble) = (phase, now, None);
+                }
+            }
+            Event::Resumed { file, parts, bytes } => self.count(file, parts, bytes),
+            Event::Restarted { file } => {
+                self.flight.stop_all(file);
+                if let Some(file) = self.files.get_mut(&file) {
+                    (file.done_parts, file.done_bytes) = (0, 0);
+                }
+            }
+            Event::PartStart { file, part, size, ref meter } => {
+                self.flight.start(file, part, size, meter.clone(), now);
+                self.rate.push(now, self.moved);
+                self.calm(file);
+            }
+            Event::PartDone { file, part, size, .. } => {
+                self.moved += self.flight.done(file, part, size, now);
+                self.count(file, 1, size);
+                self.calm(file);
+            }
+            Event::PartStopped { file, part } => self.flight.stop(file, part),
+            Event::Retry { file, part, what, retry, cause, wait } => {
+                let trouble = Trouble { retry, cause: safe(cause).into_owned(), until: now + wait };
+                match (file, part) {
+                    (Some(file), Some(part)) => self.flight.trouble(file, part, trouble),
+                    (Some(file), None) => {
+                        if let Some(file) = self.files.get_mut(&file) {
+                            file.trouble = Some(trouble);
+                        }
+                    }
+                    (None, _) => self.trouble = Some((safe(what).into_owned(), trouble)),
+                }
+            }
+            Event::FileDone { file, outcome } => self.end(file, outcome),
+            Event::Finished { .. } => self.finished = true,
+            Event::Warning { .. } | Event::Note { .. } | Event::Request { .. } | Event::Error { .. } => {}
+        }
+    }
+
+    fn count(&mut self, file: FileId, parts: u32, bytes: u64) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.done_parts += parts;
+            file.done_bytes = (file.done_bytes + bytes).min(file.size);
+        }
+    }
+
+    /// A part of it moves, so the call for its URLs is answered.
+    fn calm(&mut self, file: FileId) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.trouble = None;
+        }
+    }
+
+    fn end(&mut self, id: FileId, outcome: &Outcome) {
+        let sent = self.sent_of(id);
+        self.flight.stop_all(id);
+        let file = self.files.remove(&id);
+        let (label, size) = match file {
+            Some(file) => (file.label, file.size),
+            // It ended before it began: skipped, or not readable.
+            None => {
+                self.seen = (self.seen.0 + 1, self.seen.1 + outcome.bytes);
+                (safe(&outcome.path).into_owned(), outcome.bytes)
+            }
+        };
+        self.ended += 1;
+        match outcome.status() {
+            Status::Uploaded => {
+                self.settled += size;
+                self.resumed += outcome.resumed_bytes;
+            }
+            Status::Skipped => self.settled += size,
+            status => {
+                self.settled += sent;
+                self.lost += size.saturating_sub(sent);
+                self.interrupted += u64::from(status == Status::Interrupted);
+                self.unsettled += u64::from(status == Status::Unsettled);
+            }
+        }
+        self.last = Some(Ended::new(label, outcome));
+    }
+
+    /// Reads the meters. The more often, the truer the rate; ten times a second is plenty.
+    pub(super) fn sample(&mut self, now: Instant) {
+        self.moved += self.flight.sample(now);
+        if self.flight.count() > 0 {
+            self.rate.push(now, self.moved);
+        }
+        let over = |trouble: &Trouble| now > trouble.until + CALL;
+        self.trouble.take_if(|(_, trouble)| over(trouble));
+        for file in self.files.values_mut() {
+            file.trouble.take_if(|trouble| over(trouble));
+        }
+    }
+
+    fn sent_of(&self, id: FileId) -> u64 {
+        self.files.get(&id).map_or(0, |file| (file.done_bytes + self.flight.bytes_of(id)).min(file.size))
+    }
+
+    /// Bytes that count as done: in storage, or on the way as far as any attempt got.
+    pub(super) fn done(&self) -> u64 {
+        let active: u64 = self.files.values().map(|file| file.done_bytes).sum();
+        (self.settled + active + self.flight.bytes()).min(self.total())
+    }
+
+    /// Bytes that are to be done, as far as is known.
+    pub(super) fn total(&self) -> u64 {
+        let known = self.known.map_or(0, |(_, bytes, _)| bytes);
+        known.max(self.seen.1).saturating_sub(self.lost)
+    }
+
+    /// Whole percents, rounded down; 100 only when every part of every file is in storage.
+    pub(super) fn percent(&self) -> u8 {
+        let whole = self.complete()
+            && self.flight.count() == 0
+            && self.ended + self.files.len() as u64 >= self.files().0
+            && self.files.values().all(|file| file.done_parts >= file.parts);
+        let (done, total) = (self.done(), self.total());
+        if whole && done >= total {
+            return 100;
+        }
+        let percent = u128::from(done) * 100 / u128::from(total.max(1));
+        u8::try_from(percent.min(99)).unwrap_or(99)
+    }
+
+    /// Bytes a second of the last seconds; resumed and repeated bytes do not count.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.rate.per_second()
+    }
+
+    /// How long the rest will take, if that can be told.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        if !self.complete() {
+            return None;
+        }
+        self.rate.time_for(self.total() - self.done())
+    }
+
+    /// All files known and those that are over.
+    pub(super) fn files(&self) -> (u64, u64) {
+        (self.known.map_or(0, |(files, ..)| files).max(self.seen.0), self.ended)
+    }
+
+    /// Whether all files are known.
+    pub(super) fn complete(&self) -> bool {
+        self.known.is_none_or(|(.., complete)| complete)
+    }
+
+    /// Whether this run is about one file alone.
+    pub(super) fn single(&self) -> bool {
+        self.complete() && self.files().0 <= 1
+    }
+
+    /// The files on their way, in the order they began.
+    pub(super) fn active(&self) -> impl Iterator<Item = &File> {
+        self.files.values()
+    }
+
+    /// A file on its way.
+    pub(super) fn file(&self, id: FileId) -> Option<&File> {
+        self.files.get(&id)
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+//! The sentences that the faces for people share: errors with their hints, warnings, what `-v` and `-vv` add,
+//! the summary. Everything from outside is made safe here.
+
+use std::collections::HashSet;
+
+use super::state::{File, State};
+use super::text::{Paint, bytes, plural, rate, safe, safe_lines};
+use super::{Event, Phase};
+use crate::error::{Code, Error, chain};
+use crate::outcome::{Outcome, Status, Tally};
+use crate::retry::human_duration;
+use crate::settings::Display;
+
+/// Turns events into lines, as many as the user asked for.
+#[derive(Debug)]
+pub(super) struct Words {
+    quiet: bool,
+    verbose: u8,
+    /// Whether the end is worth a line: not with `--progress none`.
+    summary: bool,
+    pub(super) paint: Paint,
+    /// Hints that were given: advice for a thousand files is given once.
+    hints: HashSet<String>,
+    interrupted: bool,
+}
+
+impl Words {
+    /// Words for these settings.
+    pub(super) fn new(display: &Display, summary: bool, paint: Paint) -> Self {
+        Self {
+            quiet: display.quiet,
+            verbose: if display.quiet { 0 } else { display.verbose },
+            summary: !display.quiet && (summary || display.verbose > 0),
+            paint,
+            hints: HashSet::new(),
+            interrupted: false,
+        }
+    }
+
+    /// What is to be said about an event that `state` knows of already.
+    pub(super) fn about(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
+        match event {
+            Event::Warning { path, message } if !self.quiet => {
+                let warning = self.paint.yellow("warning:");
+                let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
+                vec![format!("{warning} {path}{}", safe(message))]
+            }
+            Event::Note { message } if self.verbose > 0 => {
+                vec![format!("{} {}", self.paint.dim("note:"), safe(message))]
+            }
+            Event::Request { method, url, status, elapsed } if self.verbose > 1 => {
+                let (url, elapsed) = (safe(url), human_duration(*elapsed));
+                vec![match status {
+                    Some(status) => format!("{method} {url} {status} in {elapsed}"),
+                    None => format!("{method} {url} no answer after {elapsed}"),
+                }]
+            }
+            Event::Retry { .. } if self.verbose > 0 => {
+                retry_line(event, state, self.paint).into_iter().collect()
+            }
+            Event::FileDone { outcome, .. } => self.about_file(outcome, state),
+            Event::Error { path, error } => self.about_error(*path, error, true),
+            Event::Finished { tally } if self.summary => summary(tally, state).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn about_file(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
+        match &outcome.result {
+            Err(error) => self.about_error(Some(&outcome.path), error, state.single()),
+            // The summary of a single file says the same.
+            Ok(_) if self.verbose > 0 && !state.single() => {
+                state.last.iter().map(|ended| ended_line(ended.status, state)).collect()
+            }
+            Ok(_) => Vec::new(),
+        }
+    }
+
+    fn about_error(&mut self, path: Option<&str>, error: &Error, single: bool) -> Vec<String> {
+        // A signal stops all files at once: that is one piece of news, not one for each file.
+        let interrupted = error.code() == Code::Interrupted;
+        if interrupted && std::mem::replace(&mut self.interrupted, true) {
+            return Vec::new();
+        }
+        let path = match path.filter(|_| single || !interrupted) {
+            Some("-") => "standard input: ".to_owned(),
+            Some(path) => format!("{}: ", safe(path)),
+            None => String::new(),
+        };
+        let message = chain(error);
+        // Only our own words about a configuration have lines of their own (TOML's snippet).
+        let message = match error {
+            Error::Usage { .. } => safe_lines(&message),
+            _ => safe(&message).into_owned(),
+        };
+        let mut lines = vec![format!("{} {path}{message}", self.paint.red("error:"))];
+        if let Some(hint) = error.hint().filter(|hint| self.hints.insert(hint.clone())) {
+            lines.push(format!("{} {}", self.paint.cyan("hint:"), safe(&hint)));
+        }
+        lines
+    }
+}
+
+/// `retry: report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.
+pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Option<String> {
+    let Event::Retry { file, what, retry, cause, wait, .. } = event else { return None };
+    let file = file.and_then(|id| state.file(id)).map(|file| format!("{}: ", file.label)).unwrap_or_default();
+    let (head, wait) = (paint.dim("retry:"), human_duration(*wait));
+    Some(format!("{head} {file}{} again in {wait} (retry {retry}): {}", safe(what), safe(cause)))
+}
+
+/// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
+pub(super) fn phase_words(file: &File) -> Option<&'static str> {
+    Some(match file.phase {
+        Phase::Check => "comparing with the earlier run",
+        Phase::Start => "starting",
+        Phase::Sign => "getting signed URLs",
+        Phase::Send => return None,
+        Phase::Finalize => "finalizing",
+        Phase::Settle => "finding out whether it was made",
+    })
+}
+
+/// `1.2 GiB in 1m 10s (17.5 MiB/s)`, the rate without what an earlier run had sent.
+fn effort(total: u64, resumed: u64, elapsed: std::time::Duration) -> String {
+    let mut line = bytes(total);
+    if resumed > 0 {
+        line.push_str(&format!(" ({} of it earlier)", bytes(resumed)));
+    }
+    line.push_str(&format!(" in {}", human_duration(elapsed)));
+    let sent = total.saturating_sub(resumed);
+    // A rate out of a few milliseconds is noise.
+    if sent > 0 && elapsed.as_millis() >= 10 {
+        line.push_str(&format!(" ({})", rate(sent as f64 / elapsed.as_secs_f64())));
+    }
+    line
+}
+
+fn ended_line(status: Status, state: &State) -> String {
+    let Some(ended) = &state.last else { return String::new() };
+    match status {
+        Status::Skipped => format!("skipped {}: it is there already", ended.label),
+        _ => format!("uploaded {}: {}", ended.label, effort(ended.bytes, ended.resumed, ended.elapsed)),
+    }
+}
+
+/// The one line that stays when all is over; `None` when an error has said it all.
+fn summary(tally: &Tally, state: &State) -> Option<String> {
+    if tally.files() == 0 {
+        return Some("nothing to upload".to_owned());
+    }
+    if tally.files() == 1 && state.single() {
+        let ended = state.last.as_ref()?;
+        return matches!(ended.status, Status::Uploaded | Status::Skipped)
+            .then(|| ended_line(ended.status, state));
+    }
+    let failed = tally.failed.saturating_sub(state.interrupted + state.unsettled);
+    let mut line = format!("uploaded {}", plural(tally.uploaded, "file"));
+    for (count, what) in [
+        (tally.skipped, "skipped"),
+        (failed, "failed"),
+        (state.unsettled, "unsettled"),
+        (state.interrupted, "interrupted"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {what} {count}"));
+        }
+    }
+    line.push_str(&format!(": {}", effort(tally.bytes, state.resumed, tally.elapsed)));
+    Some(line)
+}
+
+#[cfg(test)]
+#[path = "words_tests.rs"]
+mod tests;

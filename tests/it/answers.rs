@@ -1,0 +1,233 @@
+//! Answers that no service should give: they end in a clear error with the right exit code, soon, and never in a
+//! panic (which `Ran` looks for) or without end.
+
+use std::time::{Duration, Instant};
+
+use local_drive::{Action, Fault, Op};
+use serde_json::{Value, json};
+
+use crate::support::{MIB, World, answer};
+use crate::trap::Trap;
+
+/// More than any of these runs takes, debug build and busy machine included.
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_start_without_its_two_ids_is_an_error() {
+    for odd in [
+        json!({}),
+        json!([]),
+        json!(null),
+        json!(17),
+        json!("text"),
+        json!({ "uploadId": "u" }),
+        json!({ "fileKey": "k" }),
+        json!({ "uploadId": 1, "fileKey": "k" }),
+        json!({ "uploadId": null, "fileKey": null }),
+        json!({ "uploadId": "", "fileKey": "" }),
+        json!({ "uploadId": ["u"], "fileKey": { "k": 1 } }),
+    ] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::new(Op::Start, answer(201, &odd)));
+        world.run(&["f"]).fails(1).says("error: f: could not start the upload");
+        assert_eq!(world.drive.record().count(Op::Any), 1, "{odd}");
+    }
+}
+
+#[test]
+fn a_success_that_is_html_or_nothing_or_half_is_an_error() {
+    for body in
+        ["<!doctype html><title>Sign in</title>", "", "   ", "{\"uploadId\":\"u\"", "\u{feff}{}", "[[[["]
+    {
+        for op in [Op::Start, Op::Urls] {
+            let world = World::new();
+            world.file("f", 10);
+            world.drive.fault(Fault::new(op, Action::status(200, body)));
+            world.run(&["f"]).fails(1).says("error: f: ").says_nothing_of("doctype");
+            assert_eq!(world.drive.record().count(op), 1, "{body}");
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_stack_overflow() {
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    for (op, body) in [
+        (Op::Start, format!(r#"{{"uploadId":"u","fileKey":"k","x":{deep}}}"#)),
+        (Op::Urls, format!(r#"{{"urls":{deep}}}"#)),
+        (Op::Start, deep.clone()),
+    ] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::new(op, answer(201, body)));
+        world.run(&["f"]).fails(1);
+    }
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::Start, answer(400, format!(r#"{{"message":{deep}}}"#))));
+    world.run(&["f"]).fails(1).says("400");
+}
+
+#[test]
+fn a_finalize_whose_answer_is_no_item_is_settled_by_looking() {
+    for body in ["<html>", "", "{}", "[]", "null", r#"{"_id":7}"#, r#"{"_id":"","id":null}"#, r#"{"_id":"x""#]
+    {
+        let world = World::new();
+        let path = world.file("f", 10);
+        let done = Action::AnswerAfterWork { code: 200, headers: Vec::new(), body: body.into() };
+        world.drive.fault(Fault::once(Op::Finalize, done));
+        let id = world.run(&["f"]).ok().id();
+        assert_eq!(world.only_item()["_id"], id, "{body}");
+        world.assert_stored(&id, &path);
+        assert_eq!(world.drive.record().count(Op::Finalize), 1);
+    }
+}
+
+#[test]
+fn an_item_with_odd_fields_is_an_item() {
+    for item in [
+        json!({ "_id": "1" }),
+        json!({ "_id": "1", "size": "big", "createdAt": 7, "parent": { "_id": 7 }, "name": null }),
+        json!({ "_id": "1", "name": "f", "size": -1, "type": null }),
+        json!({ "_id": "1", "size": 1e300, "parent": [] }),
+    ] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::once(Op::Finalize, answer(201, &item)));
+        assert_eq!(world.run(&["f"]).ok().json(), item);
+    }
+    for item in [json!({ "_id": "1", "name": 7 }), json!({ "_id": "1", "type": ["file"], "id": 2 })] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::once(Op::Finalize, answer(201, &item)));
+        assert_eq!(world.run(&["f"]).ok().json(), item, "an item is known by its id");
+    }
+}
+
+#[test]
+fn an_answer_without_end_is_not_read_without_end() {
+    for op in [Op::Start, Op::Urls] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::new(op, Action::EndlessBody));
+        let begun = Instant::now();
+        world.run(&["f", "--retry-for", "0"]).fails(1).says("larger than");
+        assert!(begun.elapsed() < SOON);
+    }
+}
+
+#[test]
+fn an_answer_of_storage_without_end_is_not_read_without_end() {
+    let world = World::new();
+    let path = world.file("f", 10);
+    world.drive.fault(Fault::once(Op::PutPart, Action::EndlessBody));
+    let begun = Instant::now();
+    let id = world.run(&["f"]).ok().id();
+    assert!(begun.elapsed() < SOON);
+    world.assert_stored(&id, &path);
+}
+
+#[test]
+fn an_answer_that_is_cut_off_is_a_matter_of_the_network() {
+    for op in [Op::Start, Op::Urls] {
+        let world = World::new();
+        let path = world.file("f", 10);
+        let fault = world.drive.fault(Fault::new(op, Action::TruncateAnswer));
+        world.run(&["f", "--retry-for", "0"]).fails(7);
+        world.drive.clear_fault(fault);
+        world.drive.fault(Fault::once(op, Action::TruncateAnswer));
+        world.assert_stored(&world.run(&["f"]).ok().id(), &path);
+    }
+}
+
+#[test]
+fn a_part_without_an_etag_is_an_error() {
+    for headers in
+        [vec![], vec![("etag".to_owned(), String::new())], vec![("etag".to_owned(), "\"\"".to_owned())]]
+    {
+        let world = World::new();
+        world.file("f", 10);
+        let ok = Action::Status { code: 200, headers, body: String::new() };
+        world.drive.fault(Fault::new(Op::PutPart, ok));
+        world.run(&["f", "--retry-for", "0"]).fails(1).says("ETag");
+        assert_eq!(world.drive.record().count(Op::Finalize), 0);
+    }
+}
+
+#[test]
+fn another_success_than_200_is_none_for_a_part() {
+    for code in [201, 204, 206] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::new(Op::PutPart, Action::status(code, "")));
+        world.run(&["f", "--retry-for", "0"]).fails(1).says(&code.to_string());
+    }
+}
+
+/// Runs against a service that answers every connection with these bytes.
+fn against(bytes: &[u8]) -> crate::support::Ran {
+    let mut world = World::new();
+    let trap = Trap::answering(bytes);
+    world.file("f", 10);
+    world.set("COPERA_API_URL", trap.url());
+    let begun = Instant::now();
+    let ran = world.run(&["f", "--retry-for", "0"]);
+    assert!(begun.elapsed() < SOON);
+    ran
+}
+
+#[test]
+fn what_is_no_http_is_a_matter_of_the_network() {
+    for bytes in [
+        &b""[..],
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x28",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 999999 What\r\n\r\n",
+        b"HTTP/1.1 200",
+    ] {
+        against(bytes).fails(7).says("error: f: ");
+    }
+    let header = [b"HTTP/1.1 200 OK\r\nX: ", "a".repeat(2 * MIB as usize).as_bytes()].concat();
+    against(&header).fails(7);
+}
+
+#[test]
+fn odd_but_legal_http_is_understood() {
+    against(b"HTTP/1.1 400 \xe9\xe8\r\nServer: \xff\xfe\r\nContent-Type: \xff\r\n\r\n\xff\xfe\xfd")
+        .fails(1)
+        .says("400");
+    against(b"HTTP/1.0 429 Slow\r\nRetry-After: soon\r\n\r\n{\"retryAfter\":\"later\"}").fails(6);
+    against(b"HTTP/1.1 503 X\r\nRetry-After: 99999999999999999999999999\r\n\r\n").fails(7);
+    against(b"HTTP/1.1 429 X\r\n\r\n{\"retryAfter\":1e308}").fails(6);
+    against(b"HTTP/1.1 429 X\r\n\r\n{\"retryAfter\":-5,\"message\":[1,null]}").fails(6);
+    against(b"HTTP/1.1 600 X\r\n\r\n").ends(7);
+}
+
+#[test]
+fn a_very_long_message_is_told_within_reason() {
+    let world = World::new();
+    world.file("f", 10);
+    let body = json!({ "message": "long ".repeat(400_000) });
+    world.drive.fault(Fault::new(Op::Start, answer(400, body)));
+    let ran = world.run(&["f"]);
+    ran.fails(1).says("400").says("long long");
+    assert!(ran.stderr.len() < 20_000, "{} bytes on stderr", ran.stderr.len());
+}
+
+#[test]
+fn dates_of_the_service_that_are_nonsense_do_no_harm() {
+    for date in ["", "yesterday", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        let world = World::new();
+        world.file("f", 10);
+        let body: Value = json!({ "uploadId": "u", "fileKey": "k" });
+        let headers = vec![("date".to_owned(), date.to_owned())];
+        let start = Action::AnswerAfterWork { code: 201, headers, body: body.to_string() };
+        world.drive.fault(Fault::new(Op::Start, start));
+        // The drive does not know this upload: what counts is that this is what is said.
+        world.run(&["f"]).fails(1).says("404");
+    }
+}

@@ -1,0 +1,287 @@
+//! Where the token and the settings come from, in which order, and whom a project's file may not send them to.
+
+use local_drive::Op;
+
+use crate::support::World;
+use crate::trap::Trap;
+
+/// A world in which neither token nor URL is in the environment.
+fn bare() -> World {
+    let mut world = World::new();
+    world.unset("COPERA_TOKEN");
+    world.unset("COPERA_API_URL");
+    world.file("f", 10);
+    world
+}
+
+/// Writes one of our or the official CLI's files.
+fn write(path: std::path::PathBuf, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn without_a_token_the_ways_to_give_one_are_named_in_their_order() {
+    let world = bare();
+    let ran = world.run(&["f"]);
+    ran.fails(4);
+    let ways = ["COPERA_TOKEN", "COPERA_CLI_AUTH_TOKEN", "`token`", "`token_command`"];
+    let mut at = 0;
+    for way in ways {
+        let found = ran.stderr.find(way);
+        assert!(found.is_some_and(|found| found >= at), "{way}: {ran:#?}");
+        at = found.unwrap();
+    }
+    // A variable that is empty or blank counts as not set.
+    for blank in ["", "  "] {
+        let mut world = bare();
+        world.set("COPERA_TOKEN", blank);
+        world.set("COPERA_CLI_AUTH_TOKEN", blank);
+        world.run(&["f"]).fails(4).says("COPERA_TOKEN");
+    }
+}
+
+#[test]
+fn the_first_token_that_is_there_counts() {
+    let mut world = bare();
+    let token = world.drive.token().to_owned();
+    world.set("COPERA_API_URL", world.drive.api_url());
+    let config = world.config_dir().join("config.toml");
+    let works = |world: &World| {
+        world.run(&["f"]).ok();
+    };
+
+    write(config.clone(), &format!("[profiles.default]\ntoken_command = 'echo {token}; echo more'\n"));
+    works(&world);
+    write(config.clone(), &format!("[profiles.default]\ntoken_command = 'exit 1'\ntoken = \"{token}\"\n"));
+    works(&world);
+    write(config, "[profiles.default]\ntoken = \"cp_pat_wrong\"\n");
+    world.set("COPERA_CLI_AUTH_TOKEN", &token);
+    works(&world);
+    world.set("COPERA_CLI_AUTH_TOKEN", "cp_pat_wrong");
+    world.set("COPERA_TOKEN", format!(" {token}\n"));
+    works(&world);
+    world.set("COPERA_TOKEN", "cp_pat_wrong");
+    world.run(&["f"]).fails(4).says("401");
+}
+
+#[test]
+fn a_token_command_that_fails_ends_with_4() {
+    let mut world = bare();
+    world.set("COPERA_API_URL", world.drive.api_url());
+    let config = world.config_dir().join("config.toml");
+    for command in ["exit 3", "true", "no-such-command-here", "echo; echo late", "kill $$", "printf 'a b'"] {
+        write(config.clone(), &format!("[profiles.default]\ntoken_command = \"{command}\"\n"));
+        world.run(&["f"]).fails(4).says("token_command").says("hint: ");
+    }
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+}
+
+#[test]
+fn files_are_laid_over_each_other_from_home_to_the_working_directory() {
+    let world = bare();
+    let folders: Vec<_> = (0..4).map(|n| world.drive.make_folder(&format!("{n}"), None)).collect();
+    let (token, url) = (world.drive.token(), world.drive.api_url());
+    let parent = |world: &World| world.run(&["f"]).ok().json()["parent"].as_str().map(str::to_owned);
+    let own = format!("token = \"{token}\"\napi_url = \"{url}\"\n");
+    write(
+        world.home().join(".copera.toml"),
+        &format!("[profiles.default]\n{own}parent = \"{}\"\n", folders[0]),
+    );
+    assert_eq!(parent(&world).as_ref(), Some(&folders[0]));
+    for (path, folder) in [
+        (world.config_dir().join("config.toml"), &folders[1]),
+        (world.work().join(".copera.toml"), &folders[2]),
+        (world.work().join(".copera.local.toml"), &folders[3]),
+    ] {
+        write(path, &format!("[profiles.default]\nparent = \"{folder}\"\n"));
+        assert_eq!(parent(&world).as_ref(), Some(folder));
+    }
+}
+
+#[test]
+fn the_official_clis_file_just_works_and_its_own_keys_are_passed_over() {
+    let world = bare();
+    let text = format!(
+        "default_profile = \"work\"\noutput = \"table\"\n[profiles.work]\ntoken = \"{}\"\nboard_id = \"x\"\n\
+         [profiles.home]\ntoken = \"cp_pat_wrong\"\n[api]\nbase_url = \"{}\"\ntimeout = 30\n[cache]\nttl = 5\n",
+        world.drive.token(),
+        world.drive.api_url()
+    );
+    write(world.home().join(".copera.toml"), &text);
+    world.run(&["f"]).ok();
+    world.run(&["f", "--profile", "home"]).fails(4).says("401");
+    world.run(&["f", "--profile", "none"]).fails(2).says("none").says("home, work");
+}
+
+#[test]
+fn the_profile_is_chosen_by_option_then_variable_then_file() {
+    let mut world = bare();
+    let names = ["a", "b", "c"];
+    let mut text = String::from("default_profile = \"a\"\n");
+    for name in names {
+        let folder = world.drive.make_folder(name, None);
+        text += &format!("[profiles.{name}]\ntoken = \"{}\"\nparent = \"{folder}\"\n", world.drive.token());
+    }
+    write(world.config_dir().join("config.toml"), &text);
+    world.set("COPERA_API_URL", world.drive.api_url());
+    let landed = |world: &World, args: &[&str]| {
+        let parent = world.run(&[&["f"], args].concat()).ok().json()["parent"].clone();
+        let folder = world.drive.items().into_iter().find(|item| item["_id"] == parent).unwrap();
+        folder["name"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(landed(&world, &[]), "a");
+    world.set("COPERA_PROFILE", "b");
+    assert_eq!(landed(&world, &[]), "b");
+    assert_eq!(landed(&world, &["--profile", "c"]), "c");
+}
+
+#[test]
+fn a_profile_may_set_how_parts_travel_and_an_option_overrides_it() {
+    let world = World::new();
+    world.sparse("f", 64 << 20);
+    write(world.config_dir().join("config.toml"), "[profiles.default]\npart_size = \"16MiB\"\n");
+    assert_eq!(world.run(&["--dry-run", "f"]).ok().json()["part_size"], 16 << 20);
+    assert_eq!(world.run(&["--dry-run", "f", "--part-size", "8MiB"]).ok().json()["part_size"], 8 << 20);
+}
+
+#[test]
+fn an_unknown_key_in_our_own_file_is_an_error_that_names_key_file_and_line() {
+    let world = World::new();
+    world.file("f", 10);
+    let config = world.config_dir().join("config.toml");
+    write(config.clone(), "[profiles.default]\nparent = \"x\"\n\nparrent = \"y\"\n");
+    world.run(&["f"]).fails(2).says("parrent").says("config.toml:4");
+    write(config, "[profiles.default]\npart_size = \"1\"\n");
+    world.run(&["f"]).fails(2).says("part_size").says("config.toml:2");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+}
+
+#[test]
+fn a_named_file_is_the_only_one_read() {
+    let mut world = bare();
+    write(world.home().join(".copera.toml"), "this is no TOML");
+    let text = format!(
+        "[profiles.default]\ntoken = \"{}\"\napi_url = \"{}\"\n",
+        world.drive.token(),
+        world.drive.api_url()
+    );
+    write(world.work().join("mine.toml"), &text);
+    world.run(&["f"]).fails(2).says(".copera.toml");
+    world.run(&["f", "--config", "mine.toml"]).ok();
+    world.set("COPERA_CONFIG", "mine.toml");
+    world.run(&["f"]).ok();
+    world.run(&["f", "--config", "missing.toml"]).fails(2).says("missing.toml");
+}
+
+#[test]
+fn a_projects_url_never_meets_a_token_from_elsewhere() {
+    for file in [".copera.toml", ".copera.local.toml"] {
+        for key in ["[api]\nbase_url", "[profiles.default]\napi_url"] {
+            let trap = Trap::new();
+            let mut world = bare();
+            write(world.work().join(file), &format!("{key} = \"{}\"\n", trap.url()));
+            let refused = |world: &World| {
+                let ran = world.run(&["f"]);
+                ran.fails(2).says(file).says("token").says("--api-url");
+                assert_eq!(trap.heard(), [""; 0], "{file} {key}");
+            };
+            let marker = world.work().join("ran");
+            let config = world.config_dir().join("config.toml");
+            write(
+                config.clone(),
+                &format!("[profiles.default]\ntoken_command = 'touch {}'\n", marker.display()),
+            );
+            refused(&world);
+            assert!(!marker.exists(), "no command is run for a URL that is refused");
+            write(config, "[profiles.default]\ntoken = \"cp_pat_mine\"\n");
+            refused(&world);
+            world.set("COPERA_CLI_AUTH_TOKEN", "cp_pat_mine");
+            refused(&world);
+            world.set("COPERA_TOKEN", "cp_pat_mine");
+            refused(&world);
+        }
+    }
+}
+
+#[test]
+fn a_project_file_named_as_the_configuration_stays_a_project_file() {
+    let trap = Trap::new();
+    let mut world = bare();
+    write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{}\"\n", trap.url()));
+    world.set("COPERA_TOKEN", "cp_pat_mine");
+    world.run(&["f", "--config", ".copera.toml"]).fails(2);
+    world.run(&["f", "--config", "./../work/.copera.toml"]).fails(2);
+    assert_eq!(trap.heard(), [""; 0]);
+}
+
+#[test]
+fn a_projects_url_is_used_with_the_token_beside_it() {
+    let world = bare();
+    let (token, url) = (world.drive.token(), world.drive.api_url());
+    let text = format!("[api]\nbase_url = \"{url}\"\n[profiles.default]\ntoken = \"{token}\"\n");
+    write(world.work().join(".copera.toml"), &text);
+    world.run(&["f"]).ok();
+    // In the other file it is from elsewhere.
+    write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{url}\"\n"));
+    write(world.work().join(".copera.local.toml"), &format!("[profiles.default]\ntoken = \"{token}\"\n"));
+    world.run(&["f"]).fails(2);
+}
+
+#[test]
+fn a_projects_url_is_not_looked_at_when_one_is_given() {
+    let mut world = World::new();
+    world.file("f", 10);
+    write(world.work().join(".copera.toml"), "[api]\nbase_url = \"http://evil.example\"\n");
+    world.run(&["f"]).ok();
+    world.unset("COPERA_API_URL");
+    world.run(&["f"]).fails(2);
+    world.run(&["f", "--api-url", &world.drive.api_url()]).ok();
+}
+
+#[test]
+fn a_projects_token_command_is_not_run_and_warned_of() {
+    let mut world = bare();
+    world.set("COPERA_API_URL", world.drive.api_url());
+    let marker = world.work().join("ran");
+    let text = format!("[profiles.default]\ntoken_command = 'touch {}; echo x'\n", marker.display());
+    write(world.work().join(".copera.toml"), &text);
+    world.run(&["f"]).fails(4).says("token_command").says(".copera.toml");
+    world.set("COPERA_TOKEN", world.drive.token().to_owned());
+    world.run(&["f"]).ok().says("token_command");
+    assert!(!marker.exists());
+}
+
+#[test]
+fn plain_http_to_another_machine_needs_leave_that_no_project_can_give() {
+    let mut world = World::new();
+    world.file("f", 10);
+    world.set("COPERA_API_URL", "http://api.example/public/v1");
+    world.run(&["f"]).fails(2).says("http://").says("--allow-http");
+    world.run(&["f", "--api-url", "http://192.0.2.1"]).fails(2).says("--allow-http");
+    write(world.work().join(".copera.toml"), "[profiles.default]\nallow_http = true\n");
+    world.run(&["f"]).fails(2).says("--allow-http");
+    for local in ["localhost", "127.0.0.1", "[::1]"] {
+        world.set("COPERA_API_URL", format!("http://{local}:9"));
+        world.run(&["f", "--retry-for", "0"]).fails(7);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_a_token_that_others_can_read_gets_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let world = World::new();
+    world.file("f", 10);
+    let path = world.config_dir().join("config.toml");
+    write(path.clone(), "[profiles.default]\ntoken = \"cp_pat_x\"\n");
+    world.run(&["f"]).ok().says_nothing_of("config.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    world.run(&["f"]).ok().says("config.toml").says("chmod 600").says_nothing_of("cp_pat_x");
+}

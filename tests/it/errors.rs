@@ -1,0 +1,256 @@
+//! What goes wrong ends with the exit code of its kind, an error that says what the service said, and advice.
+
+use std::time::Instant;
+
+use local_drive::{Action, Fault, Op, Options};
+
+use crate::support::{MIB, PART, Ran, World, answer, refusal};
+
+/// A run for a small file in which this call is refused so.
+fn refused(op: Op, action: Action) -> Ran {
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(op, action));
+    let ran = world.run(&["f", "--retry-for", "0"]);
+    assert!(world.drive.items().is_empty(), "{ran:#?}");
+    ran
+}
+
+const CALLS: [Op; 3] = [Op::Start, Op::Urls, Op::Finalize];
+
+#[test]
+fn a_refusal_is_told_in_the_services_words_with_exit_code_1() {
+    for op in CALLS {
+        for status in [400, 402, 405, 413, 422, 451, 501] {
+            let ran = refused(op, refusal(status, "Not with us"));
+            ran.fails(1).says("error: f: ").says(&status.to_string()).says("Not with us");
+        }
+    }
+}
+
+#[test]
+fn every_shape_of_an_api_error_is_read() {
+    for body in [
+        r#"{"statusCode":400,"error":"Bad Request","message":"The words"}"#,
+        r#"{"code":"E_CODE","error":"The words"}"#,
+        r#"{"message":"The words"}"#,
+        r#"{"message":["The words","and more"]}"#,
+        r#"{"error":{"message":"The words"}}"#,
+    ] {
+        refused(Op::Start, answer(400, body)).fails(1).says("The words");
+    }
+}
+
+#[test]
+fn html_and_empty_errors_are_told_by_their_status() {
+    for body in
+        ["<html><body><h1>Bad</h1></body></html>", "", "null", "[]", "\"x\"", "{\"message\":7}", "\u{0}"]
+    {
+        refused(Op::Start, Action::status(400, body)).fails(1).says("400").says_nothing_of("<h1>");
+        refused(Op::Start, Action::status(404, body)).fails(3).says("404");
+        refused(Op::Start, Action::status(502, body)).fails(7).says("502");
+    }
+}
+
+#[test]
+fn a_token_that_is_not_good_enough_ends_with_4() {
+    for op in CALLS {
+        refused(op, refusal(401, "Token expired")).fails(4).says("Token expired").says("hint: ");
+        refused(op, refusal(403, "Missing scope")).fails(4).says("Missing scope").says("ACCESS_DRIVE");
+    }
+}
+
+#[test]
+fn the_drive_itself_refuses_a_wrong_token_and_an_integration_key() {
+    let mut world = World::new();
+    world.file("f", 10);
+    world.set("COPERA_TOKEN", "cp_pat_wrong");
+    world.run(&["f"]).fails(4).says("401").says("hint: ").says_nothing_of("cp_pat_wrong");
+    world.set("COPERA_TOKEN", "cp_key_of_boards");
+    world.run(&["f"]).fails(4).says("403").says("cp_key_").says_nothing_of("cp_key_of_boards");
+}
+
+#[test]
+fn a_folder_that_is_not_there_ends_with_3() {
+    let world = World::new();
+    world.file("f", 10);
+    let ran = world.run(&["f", "-p", "665f1c2ab3d4e5f60718293a"]);
+    ran.fails(3).says("404").says("folder").says("--parent");
+    assert_eq!(world.drive.record().count(Op::AnyApi), 1);
+}
+
+#[test]
+fn an_id_that_is_none_is_the_services_to_refuse() {
+    let world = World::new();
+    world.file("f", 10);
+    world.run(&["f", "-p", "photos"]).fails(1).says("400").says("24-character");
+    world.run(&["f", "-p", ""]).fails(2).says("--parent");
+}
+
+#[test]
+fn a_file_as_parent_is_the_services_to_refuse() {
+    let world = World::new();
+    world.file("f", 10);
+    let file = world.run(&["f"]).ok().id();
+    world.run(&["f", "-p", &file]).fails(1).says("not a folder");
+}
+
+#[test]
+fn a_conflict_ends_with_5() {
+    for op in CALLS {
+        refused(op, refusal(409, "It is there")).fails(5).says("It is there");
+    }
+}
+
+#[test]
+fn a_rate_limit_to_the_end_ends_with_6_and_says_when_to_come_back() {
+    for op in CALLS {
+        refused(op, Action::rate_limited(90)).fails(6).says("429").says("1m 30s");
+        let header = Action::Status {
+            code: 429,
+            headers: vec![("Retry-After".into(), "90".into())],
+            body: String::new(),
+        };
+        refused(op, header).fails(6).says("1m 30s");
+    }
+}
+
+#[test]
+fn a_wish_to_wait_longer_than_patience_ends_at_once() {
+    let world = World::new();
+    world.file("f", 10);
+    for (status, code) in [(429, 6), (503, 7)] {
+        let headers = vec![("Retry-After".into(), "3600".into())];
+        world
+            .drive
+            .fault(Fault::once(Op::Start, Action::Status { code: status, headers, body: String::new() }));
+        let begun = Instant::now();
+        world.run(&["f"]).fails(code).says("1h 00m");
+        assert!(begun.elapsed().as_secs() < 20, "it did not wait");
+    }
+}
+
+#[test]
+fn a_service_that_is_down_to_the_end_ends_with_7() {
+    for status in [408, 500, 502, 503, 504, 520] {
+        for op in [Op::Start, Op::Urls] {
+            refused(op, Action::status(status, "")).fails(7).says(&status.to_string()).says("hint: ");
+        }
+    }
+    for op in [Op::Start, Op::Urls] {
+        refused(op, Action::Reset).fails(7);
+    }
+}
+
+#[test]
+fn nobody_at_the_other_end_ends_with_7() {
+    let mut world = World::new();
+    world.file("f", 10);
+    world.set("COPERA_API_URL", "http://127.0.0.1:9/public/v1");
+    world.run(&["f", "--retry-for", "0"]).fails(7).says("error: f: ").says("hint: ");
+    world.set("COPERA_API_URL", "https://no-such-host.invalid");
+    world.run(&["f", "--retry-for", "0"]).fails(7);
+}
+
+#[test]
+fn what_storage_refuses_is_told_in_its_words_with_exit_code_1() {
+    for (status, code) in [(403, "SignatureDoesNotMatch"), (400, "EntityTooSmall"), (403, "AccessDenied")] {
+        let error = Action::S3Error { status, code: code.into(), message: "The words".into() };
+        refused(Op::PutPart, error).fails(1).says("part 1").says(code).says("The words");
+    }
+}
+
+#[test]
+fn storage_that_is_down_to_the_end_ends_with_7() {
+    for action in
+        [Action::slow_down(), Action::internal_error(), Action::status(502, "<html>"), Action::Reset]
+    {
+        refused(Op::PutPart, action).fails(7).says("part 1");
+    }
+}
+
+#[test]
+fn a_number_of_retries_is_kept_to() {
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::Start, Action::status(500, "")));
+    world.run(&["f", "--max-retries", "2"]).fails(7).says("3 tries");
+    assert_eq!(world.drive.record().count(Op::Start), 3);
+}
+
+#[test]
+fn a_full_workspace_is_told_in_the_services_words() {
+    let world = World::with(Options { quota: Some(MIB), ..Options::default() });
+    world.file("f", PART);
+    world.run(&["f"]).fails(4).says("no space left");
+}
+
+#[test]
+fn a_service_that_refuses_empty_files_is_quoted_and_the_file_said_to_be_empty() {
+    let world = World::new();
+    world.file("f", 0);
+    world.drive.fault(Fault::new(Op::Start, refusal(400, "fileSize must be positive")));
+    world.run(&["f"]).fails(1).says("fileSize must be positive").says("empty");
+}
+
+#[test]
+fn trouble_that_passes_is_no_error() {
+    let world = World::new();
+    let path = world.file("f", PART + 1);
+    for op in [Op::Start, Op::Urls] {
+        world.drive.fault(Fault::once(op, Action::status(503, "")));
+        world.drive.fault(Fault::once(op, Action::Reset));
+        world.drive.fault(Fault::once(op, Action::rate_limited(0)));
+    }
+    world.drive.fault(Fault::once(Op::PutPart, Action::internal_error()).part(2));
+    let id = world.run(&["f"]).ok().id();
+    world.assert_stored(&id, &path);
+}
+
+#[test]
+fn a_message_with_control_characters_is_told_and_obeyed_by_no_terminal() {
+    let words = "Red\u{1b}[31m alert\u{7}\r\nerror: forged\u{9b}2J\u{202e}";
+    let ran = refused(Op::Start, refusal(400, words));
+    ran.fails(1).says("Red");
+    for c in ['\u{1b}', '\u{7}', '\r', '\u{9b}'] {
+        assert!(!ran.stderr.contains(c), "{ran:#?}");
+    }
+    assert!(!ran.stderr.lines().any(|line| line.starts_with("error: forged")), "{ran:#?}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_asks_nobody() {
+    let world = World::new();
+    world.file("f", 10);
+    world.file("g", 10);
+    for args in [
+        &[][..],
+        &["--no-such-option", "f"],
+        &["--part-size", "1MiB", "f"],
+        &["-j", "0", "f"],
+        &["--mime-type", "pdf", "f"],
+        &["--token", "x", "f"],
+        &["-n", "one", "f", "g"],
+        &["-n", "a/b", "f"],
+        &["-n", "", "f"],
+        &["--api-url", "nonsense", "f"],
+        &["--config", "missing.toml", "f"],
+        &["--profile", "missing", "f"],
+    ] {
+        let ran = world.run(args);
+        ran.ends(2);
+        assert!(ran.stderr.starts_with("error: ") && ran.stdout.is_empty(), "{args:?}: {ran:#?}");
+    }
+    let ran = world.run(&["--cacert", "missing.pem", "--api-url", "https://127.0.0.1:9", "f"]);
+    ran.fails(2).says("missing.pem");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+}
+
+#[test]
+fn a_part_size_with_which_the_file_has_too_many_parts_is_a_usage_error_that_names_one_that_works() {
+    let world = World::new();
+    world.sparse("f", 60 * 1024 * MIB);
+    let ran = world.run(&["f", "--part-size", "5MiB"]);
+    ran.fails(2).says("12288 parts").says("hint: ").says("7MiB");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+}

@@ -1,0 +1,144 @@
+//! What is wrong with one file does not stop the others; and what a dry run says.
+
+use std::process::Command;
+
+use local_drive::{Action, Fault, Op};
+
+use crate::support::{PART, World, refusal};
+
+#[cfg(unix)]
+fn make_fifo(world: &World, name: &str) {
+    assert!(Command::new("mkfifo").arg(world.work().join(name)).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_fails_with_its_own_code_and_the_rest_is_uploaded() {
+    let world = World::new();
+    world.file("good", 10);
+    world.file("better", PART + 1);
+    std::fs::create_dir(world.work().join("folder")).unwrap();
+    make_fifo(&world, "fifo");
+    let ran = world.run(&["missing", "good", "folder", "fifo", "better"]);
+    ran.ends(9).says("error: missing: ").says("error: folder: ").says("error: fifo: ").says("FIFO");
+    let mut names: Vec<_> = ran.json_lines().iter().map(|item| item["name"].to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["\"better\"", "\"good\""]);
+    assert_eq!(world.drive.items().len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn when_all_fail_alike_their_code_is_the_runs() {
+    let world = World::new();
+    std::fs::create_dir(world.work().join("folder")).unwrap();
+    make_fifo(&world, "fifo");
+    world.run(&["missing"]).fails(8);
+    world.run(&["fifo"]).fails(8);
+    world.run(&["/dev/null"]).fails(8);
+    world.run(&["missing", "fifo", "/dev/null"]).fails(8);
+    world.run(&["folder"]).fails(2);
+    world.run(&["folder", ".", "/"]).fails(2);
+    world.run(&["missing", "folder"]).fails(1);
+    world.run(&["good/", "missing"]).fails(8);
+    assert_eq!(world.drive.record().count(Op::Any), 0, "nobody was asked for anything");
+}
+
+#[test]
+fn a_service_that_refuses_one_file_does_not_stop_the_others() {
+    let world = World::new();
+    for name in ["a", "b", "c"] {
+        world.file(name, 10);
+    }
+    world.drive.fault(Fault::once(Op::Start, refusal(400, "Not this one")));
+    let ran = world.run(&["a", "b", "c"]);
+    ran.ends(9).says("Not this one");
+    assert_eq!((ran.json_lines().len(), world.drive.items().len()), (2, 2));
+}
+
+#[test]
+fn when_all_fail_at_the_service_their_common_code_is_the_runs() {
+    let world = World::new();
+    world.file("a", 10);
+    world.file("b", 10);
+    world.drive.fault(Fault::new(Op::Start, Action::rate_limited(60)));
+    world.run(&["a", "b", "--retry-for", "0"]).fails(6);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_be_read_fails_with_8() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let world = World::new();
+    let path = world.file("f", 10);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::File::open(&path).is_ok() {
+        // For the superuser there is no such file.
+        return;
+    }
+    world.run(&["f"]).fails(8).says("error: f: ");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_file_is_uploaded_under_its_own_name() {
+    let world = World::new();
+    let path = world.file("target", 1000);
+    std::os::unix::fs::symlink("target", world.work().join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", world.work().join("dangling")).unwrap();
+    let ran = world.run(&["link"]);
+    assert_eq!(ran.ok().json()["name"], "link");
+    world.assert_stored(&ran.id(), &path);
+    world.run(&["dangling"]).fails(8);
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_needs_neither_network_nor_token() {
+    let mut world = World::new();
+    world.unset("COPERA_TOKEN");
+    world.unset("COPERA_API_URL");
+    world.file("a b.pdf", 10);
+    world.file("empty", 0);
+    world.sparse("big.mov", 1 << 40);
+    let ran = world.run(&["--dry-run", "./a b.pdf", "empty", "big.mov"]);
+    let wanted = concat!(
+        r#"{"path":"./a b.pdf","name":"a b.pdf","size":10,"mime_type":"application/pdf","part_size":5242880,"parts":1}"#,
+        "\n",
+        r#"{"path":"empty","name":"empty","size":0,"mime_type":"application/octet-stream","part_size":5242880,"parts":1}"#,
+    );
+    assert_eq!(ran.ok().stdout.lines().take(2).collect::<Vec<_>>().join("\n"), wanted);
+    let big = &ran.json_lines()[2];
+    assert_eq!((&big["size"], &big["mime_type"]), (&(1_u64 << 40).into(), &"video/quicktime".into()));
+    let (size, parts) = (big["part_size"].as_u64().unwrap(), big["parts"].as_u64().unwrap());
+    assert!(parts <= 10_000 && size * parts >= 1 << 40 && size * (parts - 1) < 1 << 40, "{big}");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+    assert!(!world.state_dir().exists(), "no record is kept");
+}
+
+#[test]
+fn a_dry_run_says_what_would_fail() {
+    let world = World::new();
+    world.file("f", 10);
+    let ran = world.run(&["--dry-run", "f", "missing"]);
+    ran.ends(9).says("error: missing: ");
+    assert_eq!(ran.json()["path"], "f");
+    world.run(&["--dry-run", "missing"]).fails(8);
+    let ran = world.run(&["--dry-run", "f", "-n", "other.txt", "--mime-type", "a/b", "--part-size", "1GiB"]);
+    let wanted =
+        r#"{"path":"f","name":"other.txt","size":10,"mime_type":"a/b","part_size":1073741824,"parts":1}"#;
+    assert_eq!(ran.ok().stdout, format!("{wanted}\n"));
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+}
+
+#[test]
+fn help_version_and_generated_files_need_nothing() {
+    let mut world = World::new();
+    world.unset("COPERA_TOKEN");
+    world.unset("COPERA_API_URL");
+    let short = world.run(&["-h"]);
+    let long = world.run(&["--help"]);
+    assert!(short.ok().stdout.len() < long.ok().stdout.len());
+    assert_eq!(world.run(&["-V"]).ok().stdout, concat!("copera-upload ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert!(world.run(&["--generate", "man"]).ok().stdout.starts_with(".ie"));
+}

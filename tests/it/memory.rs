@@ -1,0 +1,47 @@
+//! Memory: it must not grow with the file.
+//!
+//! Here 64 MiB are compared with 1 GiB. The same for 4 GiB, of a release build, by hand:
+//!
+//! ```sh
+//! cargo build --workspace --release && truncate -s 64M /tmp/small && truncate -s 4G /tmp/large
+//! for file in /tmp/small /tmp/large; do
+//!     target/release/local-drive --discard python3 -c 'import resource, subprocess, sys
+//! subprocess.run(["target/release/copera-upload", "-q", "-o", "none", sys.argv[1]], check=True)
+//! print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, "KiB")' $file
+//! done
+//! ```
+#![cfg(target_os = "linux")]
+
+use local_drive::{Action, Fault, Mode, Op, Options};
+
+use crate::support::{CAP, MIB, World};
+
+/// The most memory that the program has had when all parts of a file of this size are in storage.
+fn peak(size: u64, args: &[&str]) -> u64 {
+    let world = World::with(Options { mode: Mode::Discard, ..Options::default() });
+    world.sparse("f", size);
+    // It has to be there still when it is looked at.
+    let hang = world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+    let running = world.spawn(&[&["f"], args].concat());
+    let done =
+        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+    world.drive.wait_until(CAP, done).unwrap();
+    let peak = running.peak_memory();
+    world.drive.clear_fault(hang);
+    running.wait().ok();
+    assert_eq!(world.drive.record().bytes_received_on_storage(), size);
+    peak
+}
+
+#[test]
+fn memory_does_not_grow_with_the_file_or_the_part() {
+    let small = peak(64 * MIB, &[]);
+    let large = peak(1024 * MIB, &[]);
+    let large_parts = peak(512 * MIB, &["--part-size", "128MiB"]);
+    // What differs from run to run is how many parts were read at once; a buffer kept for each part of 1 GiB, or
+    // one as large as a part, would be far more than this.
+    assert!(
+        large.max(large_parts) < small + 8 * MIB,
+        "{small} for 64 MiB, {large} for 1 GiB, {large_parts} for 512 MiB in parts of 128 MiB"
+    );
+}

@@ -1,0 +1,124 @@
+//! stdout: the item as the service answered it, in the form that was asked for, and nothing else.
+
+use std::process::Stdio;
+
+use local_drive::{Action, Fault, Op};
+
+use crate::support::{PART, Ran, World};
+
+/// Fields, numbers and an order that no client would make up.
+const ODD: &str = r#"{"zeta":[],"_id":"665f1c2ab3d4e5f60718293a","rev":1.50,"big":12345678901234567890123,"e":1E+3,"id":"other","name":"é 😀 \"q\" <&> /","type":"file","createdAt":"2026-06-01T00:00:00.000Z","owner":{"_id":"x","a":{"z":null,"b":false}},"a":""}"#;
+
+fn answers(body: impl Into<String>) -> Fault {
+    Fault::once(Op::Finalize, Action::AnswerAfterWork { code: 201, headers: Vec::new(), body: body.into() })
+}
+
+fn run_with_answer(body: &str, args: &[&str]) -> Ran {
+    let world = World::new();
+    world.file("f", 3);
+    world.drive.fault(answers(body));
+    world.run(&[&["f"], args].concat())
+}
+
+#[test]
+fn the_item_is_printed_as_the_service_answered_it_in_one_line() {
+    assert_eq!(run_with_answer(ODD, &[]).ok().stdout, format!("{ODD}\n"));
+    assert_eq!(run_with_answer(ODD, &["-o", "json"]).ok().stdout, format!("{ODD}\n"));
+    // White space between tokens is the only thing that may change.
+    let spread = ODD.replace(":[]", " : [\n ]").replace(",\"", " ,\r\n\t\"");
+    assert_eq!(run_with_answer(&format!("\n{spread} \n"), &[]).ok().stdout, format!("{ODD}\n"));
+}
+
+#[test]
+fn with_output_id_the_id_is_all_there_is() {
+    assert_eq!(run_with_answer(ODD, &["-o", "id"]).ok().stdout, "665f1c2ab3d4e5f60718293a\n");
+    // The SDK's name for it counts where there is no `_id`.
+    let sdk = r#"{"id":"5f2b8c9d1e4a3b0012c4d5e6","fileSize":3}"#;
+    assert_eq!(run_with_answer(sdk, &["--output=id"]).ok().stdout, "5f2b8c9d1e4a3b0012c4d5e6\n");
+}
+
+#[test]
+fn with_output_none_there_is_nothing() {
+    let ran = run_with_answer(ODD, &["-o", "none"]);
+    assert_eq!(ran.ok().stdout, "");
+}
+
+#[test]
+fn several_files_give_one_line_each() {
+    let world = World::new();
+    let names = ["a", "b", "c"];
+    names.iter().for_each(|name| drop(world.file(name, 10)));
+    let ran = world.run(&["-o", "id", "a", "b", "c"]);
+    let mut printed: Vec<_> = ran.ok().stdout.lines().map(str::to_owned).collect();
+    let mut there: Vec<_> =
+        world.drive.items().iter().map(|item| item["_id"].as_str().unwrap().to_owned()).collect();
+    printed.sort();
+    there.sort();
+    assert_eq!(printed, there);
+}
+
+#[test]
+fn verbose_and_json_logs_leave_stdout_alone() {
+    for args in [&["-vv"][..], &["--log-format", "json", "-v"], &["-q"], &["--progress", "bar"]] {
+        let world = World::new();
+        world.file("f", PART + 1);
+        let ran = world.run(&[&["f"], args].concat());
+        assert_eq!(ran.ok().json()["name"], "f", "{args:?}");
+    }
+}
+
+#[test]
+fn quiet_says_nothing_at_all_when_all_goes_well() {
+    let world = World::new();
+    world.file("f", PART + 1);
+    let ran = world.run(&["-q", "f"]);
+    assert_eq!((ran.ok().id(), ran.stderr.as_str()), (world.only_item()["_id"].as_str().unwrap().into(), ""));
+}
+
+#[test]
+fn each_result_is_there_as_soon_as_its_file_is_done() {
+    use std::io::{BufRead as _, BufReader};
+
+    let world = World::new();
+    world.file("first", 10);
+    world.file("second", PART);
+    let stall = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody).skip(1));
+    let mut command = world.command(&["-o", "id", "first", "second"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = command.spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(running.try_wait().unwrap().is_none(), "the other file is still under way");
+    assert!(world.drive.items().iter().any(|item| item["_id"] == *first));
+    world.drive.clear_fault(stall);
+    assert!(lines.next().unwrap().is_ok());
+    assert!(running.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_that_went_away_does_not_end_the_upload() {
+    let world = World::new();
+    world.file("a", PART + 1);
+    world.file("b", PART + 1);
+    let mut command = world.command(&["a", "b"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+    let ran = world.spawn_with(command).wait();
+    assert_eq!(world.drive.items().len(), 2, "{ran:#?}");
+    ran.ok().says_nothing_of("error:");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_is_an_error_and_the_upload_is_done() {
+    let world = World::new();
+    world.file("f", 10);
+    let mut command = world.command(&["f"]);
+    let full = std::fs::File::create("/dev/full").unwrap();
+    command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let ran = world.spawn_with(command).wait();
+    world.only_item();
+    ran.ends(1);
+    assert!(ran.stderr.starts_with("error: ") || ran.stderr.contains("\nerror: "), "{ran:#?}");
+}

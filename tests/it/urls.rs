@@ -1,0 +1,106 @@
+//! The answer with the signed URLs: every shape that it is known to have, and no guess when it makes no whole.
+
+use local_drive::{Fault, Op, Options, UrlShape};
+use serde_json::{Value, json};
+
+use crate::support::{PART, Ran, World, answer};
+
+#[test]
+fn signed_urls_are_read_in_every_shape_and_any_order() {
+    for (shape, shuffle) in [
+        (UrlShape::Strings, false),
+        (UrlShape::Objects, false),
+        (UrlShape::Objects, true),
+        (UrlShape::UrlObjects, false),
+        (UrlShape::UrlObjects, true),
+    ] {
+        let world = World::with(Options { shape, shuffle, ..Options::default() });
+        let path = world.file("f", 5 * PART + 7);
+        let id = world.run(&["f"]).ok().id();
+        world.assert_stored(&id, &path);
+    }
+}
+
+/// A run for a file of three parts in which the service answers with these URLs. It has to end with 1, before
+/// anything was sent anywhere.
+fn refuses(urls: impl Into<Value>) -> Ran {
+    let world = World::new();
+    world.file("f", 2 * PART + 1);
+    world.drive.fault(Fault::new(Op::Urls, answer(201, urls.into())));
+    let ran = world.run(&["f"]);
+    ran.fails(1).says("error: f: ").says("signed URLs");
+    let record = world.drive.record();
+    assert_eq!((record.count(Op::PutPart), record.count(Op::Finalize)), (0, 0));
+    assert_eq!(record.count(Op::Urls), 1, "it does not get better by asking again");
+    ran
+}
+
+/// What looks like a URL, and may not be shown.
+fn url(part: u32) -> String {
+    format!("http://127.0.0.1:9/b/k?X-Amz-Signature=5ec7e7&partNumber={part}")
+}
+
+fn objects(parts: &[u32]) -> Value {
+    parts.iter().map(|part| json!({ "signedUrl": url(*part), "PartNumber": part })).collect()
+}
+
+#[test]
+fn a_missing_part_is_an_error_that_names_it() {
+    refuses(json!({ "parts": objects(&[1, 3]) })).says("part 2 of 3");
+    refuses(json!({ "urls": [url(1), url(2)] })).says("part 3 of 3");
+    refuses(json!({ "parts": [] })).says("part 1 of 3");
+}
+
+#[test]
+fn a_doubled_part_is_an_error_that_names_it() {
+    refuses(json!({ "parts": objects(&[1, 2, 2, 3]) })).says("two for part 2");
+    refuses(json!({ "parts": objects(&[3, 2, 3]) })).says("two for part 3");
+}
+
+#[test]
+fn a_surplus_part_is_an_error_that_names_it() {
+    refuses(json!({ "parts": objects(&[1, 2, 3, 4]) })).says("part 4");
+    refuses(json!({ "parts": objects(&[0, 1, 2]) })).says("part 0");
+    refuses(json!({ "urls": [url(1), url(2), url(3), url(4)] })).says("part 4");
+    refuses(json!({ "parts": objects(&[1, 2, 4_000_000_000]) })).says("part 4000000000");
+}
+
+#[test]
+fn an_answer_of_no_known_shape_is_an_error() {
+    for odd in [
+        json!([]),
+        json!({}),
+        json!({ "urls": null }),
+        json!({ "urls": "http://127.0.0.1:9/" }),
+        json!({ "urls": { "1": url(1) } }),
+        json!({ "urls": [1, 2, 3] }),
+        json!({ "parts": [{ "PartNumber": 1 }] }),
+        json!({ "parts": [{ "signedUrl": url(1) }] }),
+        json!({ "parts": [{ "signedUrl": url(1), "PartNumber": "1" }] }),
+        json!({ "parts": [{ "signedUrl": 1, "PartNumber": 1 }] }),
+        json!(null),
+        json!("text"),
+    ] {
+        refuses(odd);
+    }
+}
+
+#[test]
+fn a_signed_url_that_is_none_is_an_error_without_a_put() {
+    for odd in [
+        "",
+        "nowhere",
+        "/relative?X-Amz-Signature=5ec7e7",
+        "ftp://127.0.0.1/x",
+        "file:///etc/passwd",
+        "http://",
+    ] {
+        refuses(json!({ "urls": [url(1), odd, url(3)] }));
+    }
+}
+
+#[test]
+fn a_signed_url_over_plain_http_to_another_machine_is_refused() {
+    let far = "http://storage.example/b/k?X-Amz-Signature=5ec7e7";
+    refuses(json!({ "urls": [far, far, far] })).says("storage.example").says("--allow-http");
+}

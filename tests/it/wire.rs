@@ -1,0 +1,175 @@
+//! What goes over the wire: no header that S3 would refuse, no token where it does not belong, no more parts in
+//! flight than allowed, no connection more than needed.
+
+use std::collections::BTreeSet;
+
+use local_drive::{Action, Fault, Op, Options};
+
+use crate::support::{CAP, MIB, PART, World, answer};
+use crate::trap::Trap;
+
+#[test]
+fn a_put_has_host_and_content_length_and_no_other_header() {
+    let world = World::new();
+    world.file("f", PART + 1);
+    world.file("empty", 0);
+    world.run(&["f", "empty"]).ok();
+    let record = world.drive.record();
+    assert_eq!(record.count(Op::PutPart), 3);
+    let host = world.drive.storage_addr().to_string();
+    for put in record.requests_of(Op::PutPart) {
+        let names: BTreeSet<_> = put.headers.keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["content-length", "host"].into());
+        assert_eq!(put.headers.len(), 2);
+        assert_eq!(put.headers["host"], host);
+        assert_eq!(put.headers["content-length"], put.body_bytes.to_string());
+    }
+}
+
+#[test]
+fn calls_name_the_program_and_its_version_and_carry_json() {
+    let world = World::new();
+    world.file("f", 1);
+    world.run(&["f"]).ok();
+    for call in world.drive.record().requests_of(Op::AnyApi) {
+        assert_eq!(call.headers["user-agent"], concat!("copera-upload/", env!("CARGO_PKG_VERSION")));
+        assert_eq!(call.headers["content-type"], "application/json");
+        assert!(call.path.starts_with("/public/v1/drive/files/upload/multipart/"), "{}", call.path);
+    }
+}
+
+#[test]
+fn connections_to_storage_are_used_again() {
+    let world = World::new();
+    world.file("f", 12 * PART);
+    world.run(&["f", "-j", "2"]).ok();
+    let record = world.drive.record();
+    assert_eq!(record.count(Op::PutPart), 12);
+    assert!(record.connections_accepted_on_storage() <= 2, "{}", record.connections_accepted_on_storage());
+}
+
+#[test]
+fn one_part_in_flight_means_one() {
+    let world = World::new();
+    world.file("f", 4 * PART);
+    world.file("g", PART);
+    world.run(&["-j", "1", "f", "g"]).ok();
+    let record = world.drive.record();
+    assert_eq!((record.count(Op::PutPart), record.max_parts_in_flight()), (5, 1));
+}
+
+#[test]
+fn three_parts_in_flight_mean_three_and_no_more_over_all_files() {
+    let world = World::new();
+    for name in ["a", "b", "c"] {
+        world.file(name, 3 * PART);
+    }
+    let hang = world.drive.fault(Fault::new(Op::PutPart, Action::HangAfterBody).times(3));
+    let running = world.spawn(&["-j", "3", "a", "b", "c"]);
+    world.drive.wait_until(CAP, |record| record.parts_in_flight() == 3).unwrap();
+    world.drive.clear_fault(hang);
+    running.wait().ok();
+    let record = world.drive.record();
+    assert_eq!((record.count(Op::PutPart), record.max_parts_in_flight()), (9, 3));
+}
+
+#[test]
+fn parts_travel_side_by_side_when_nothing_is_said() {
+    let world = World::new();
+    world.file("f", 4 * PART);
+    let hang = world.drive.fault(Fault::new(Op::PutPart, Action::HangAfterBody).times(4));
+    let running = world.spawn(&["f"]);
+    world.drive.wait_until(CAP, |record| record.parts_in_flight() == 4).unwrap();
+    world.drive.clear_fault(hang);
+    running.wait().ok();
+}
+
+#[test]
+fn the_rate_limit_is_kept_over_all_parts() {
+    let world = World::new();
+    world.file("f", 2 * PART);
+    let begun = std::time::Instant::now();
+    world.run(&["f", "--limit-rate", "8MiB"]).ok();
+    let least = 10.0 / 8.0 * 0.6;
+    assert!(begun.elapsed().as_secs_f64() > least, "{:?} for 10 MiB at 8 MiB/s", begun.elapsed());
+}
+
+#[test]
+fn the_token_does_not_follow_a_redirect_of_any_call() {
+    for op in [Op::Start, Op::Urls, Op::Finalize] {
+        for code in [301, 302, 303, 307, 308] {
+            let (world, trap) = (World::new(), Trap::new());
+            world.file("f", 10);
+            let headers = vec![("location".to_owned(), format!("{}/elsewhere", trap.url()))];
+            world.drive.fault(Fault::new(op, Action::Status { code, headers, body: String::new() }));
+            let ran = world.run(&["f", "--retry-for", "0"]);
+            ran.fails(1).says(&code.to_string()).says("hint: ").says("redirect");
+            assert_eq!(trap.heard(), [""; 0], "{op:?} {code}");
+            assert_eq!(world.drive.record().count(op), 1);
+        }
+    }
+}
+
+#[test]
+fn a_redirect_of_storage_is_not_followed_either() {
+    let (world, trap) = (World::new(), Trap::new());
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::PutPart, Action::Redirect { to: format!("{}/x", trap.url()) }));
+    world.run(&["f", "--retry-for", "0"]).fails(1).says("307");
+    assert_eq!(trap.heard(), [""; 0]);
+}
+
+#[test]
+fn storage_on_another_host_gets_the_part_and_never_the_token() {
+    let world = World::new();
+    let etag = "47bce5c74f589f4867dbd57e9ca9f808"; // Of "aaa".
+    let trap = Trap::answering(format!(
+        "HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    ));
+    world.file_of("f", "aaa");
+    let url = format!("{}/b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9", trap.url());
+    world.drive.fault(Fault::once(Op::Urls, answer(201, serde_json::json!({ "urls": [url] }))));
+    world.drive.fault(Fault::once(Op::Finalize, answer(201, r#"{"_id":"1"}"#)));
+    world.run(&["f"]).ok();
+    let heard = trap.heard();
+    assert_eq!(heard.len(), 1);
+    let wanted = format!(
+        "PUT /b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9 HTTP/1.1\r\nhost: {}\r\ncontent-length: 3\r\n\r\naaa",
+        trap.url().trim_start_matches("http://")
+    );
+    assert_eq!(heard[0], wanted, "as it was signed, and nothing more");
+}
+
+#[test]
+fn a_base_url_without_a_path_gets_the_services_path() {
+    let mut world = World::new();
+    world.file("f", 1);
+    let bare = world.drive.api_url().replace("/public/v1", "");
+    world.set("COPERA_API_URL", &bare);
+    world.run(&["f"]).ok();
+    world.unset("COPERA_API_URL");
+    world.run(&["f", "--api-url", &format!("{bare}/")]).ok();
+    world.run(&["f", "--api-url", &format!("{bare}/public/v1/")]).ok();
+}
+
+#[test]
+fn a_proxy_named_in_the_environment_is_asked_for_calls_and_parts() {
+    let mut world = World::new();
+    let proxy =
+        Trap::answering("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    world.file("f", MIB);
+    world.set("http_proxy", proxy.url());
+    world.set("COPERA_API_URL", "http://api.test/public/v1");
+    world.run(&["f", "--allow-http", "--retry-for", "0"]).fails(1).says("418");
+    let heard = proxy.heard();
+    assert_eq!(heard.len(), 1);
+    assert!(heard[0].starts_with("POST http://api.test/public/v1/drive/files/upload/"), "{}", heard[0]);
+}
+
+#[test]
+fn an_answer_that_comes_slowly_is_waited_for() {
+    let options = Options { latency: std::time::Duration::from_millis(300), ..Options::default() };
+    let world = World::with(options);
+    world.file("f", 1);
+    world.run(&["f", "--stall-timeout", "100ms", "--retry-for", "0"]).ok();
+}
