@@ -280,7 +280,7 @@ impl Error {
             Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
             Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
             Self::Unsettled { .. } => {
-                "look into the folder; the same command looks again before it sends anything twice"
+                "look into the folder; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"
             }
             Self::Interrupted(_) => "the same command goes on from here",
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),

@@ -38,7 +38,7 @@ use crate::output::Output;
 use crate::plan::{Parts, Planned};
 use crate::report::{Event, Reporter};
 use crate::retry::Policy;
-use crate::secret::{Mask, Token};
+use crate::secret::Mask;
 use crate::settings::Settings;
 use crate::storage::{Storage, Trust};
 
@@ -116,6 +116,7 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
         leave(signal.exit_code());
     });
     let planned: Vec<Planned> = plan::jobs(settings).collect();
+    let files = planned.len();
     engine::tell_known(&**reporter, &planned);
     let mut outcomes = engine::run(options(settings, reporter)?, planned.into_iter(), stopper.clone());
 
@@ -137,8 +138,11 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
     tally.elapsed = begun.elapsed();
     reporter.event(&Event::Finished { tally: &tally });
     match (stopper.signal(), unprinted) {
-        (Some(signal), _) if tally.incomplete(settings.paths.len()) => Ok(signal.exit_code()),
+        (Some(signal), _) if tally.incomplete(files) => Ok(signal.exit_code()),
         (_, Some(error)) => Err(error),
+        (None, None) if tally.files() < files as u64 => {
+            Err(Error::Internal("not every file has an outcome; see what was printed before".to_owned()))
+        }
         _ => Ok(tally.exit_code()),
     }
 }
@@ -172,17 +176,13 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
         storage: Storage::new(transfer, trust, Mask::new(&token), Arc::clone(reporter)),
         journals: transfer.resume.then(|| journals(settings)).flatten(),
         api: account.api_url.clone(),
-        account: account_hash(&token),
+        account: journal::account(&token),
         policy,
         part_size: transfer.part_size,
         concurrency: transfer.concurrency,
         rules: Rules { allow_http: account.allow_http },
         reporter: Arc::clone(reporter),
     })
-}
-
-fn account_hash(token: &Token) -> String {
-    journal::account(token)
 }
 
 fn journals(settings: &Settings) -> Option<Journals> {

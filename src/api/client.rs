@@ -148,7 +148,13 @@ impl Drive {
             .post("multipart/finalize", finalize)
             .map_err(|error| Failure::Malformed { detail: chain(&error) })?;
         self.wait_for_the_gate().await;
-        let answer = self.once(Call::Finalize, request).await?;
+        let answer = self.once(Call::Finalize, request).await.inspect_err(|failure| {
+            if let (Some(429), Some(wish)) =
+                (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
+            {
+                self.close_the_gate(wish);
+            }
+        })?;
         serde_json::from_slice::<Box<RawValue>>(&answer.body).ok().and_then(Item::new).ok_or_else(|| {
             Failure::Malformed { detail: "no drive item in the answer to finalize".to_owned() }
         })
@@ -262,9 +268,10 @@ impl Drive {
     }
 
     /// Waits while the service wants nobody to call.
-    pub async fn wait_for_the_gate(&self) {
-        let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = until.filter(|until| *until > Instant::now()) {
+    async fn wait_for_the_gate(&self) {
+        loop {
+            let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(until) = until.filter(|until| *until > Instant::now()) else { return };
             tokio::time::sleep_until(until.into()).await;
         }
     }
@@ -301,7 +308,9 @@ impl Drive {
     async fn exchange(&self, request: reqwest::Request) -> Result<(u16, HeaderMap, Bytes), Failure> {
         let failed = |error: reqwest::Error| {
             let kind = match &error {
-                error if is_distrust(error) => Transport::Tls,
+                // Only of a connection that did not come about: later it may be a middlebox, and the request may
+                // have been served.
+                error if error.is_connect() && is_distrust(error) => Transport::Tls,
                 // A connection that takes too long is both; that it did not come about says more.
                 error if error.is_connect() => Transport::Connect,
                 error if error.is_timeout() => Transport::Timeout,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Shared;
+use super::journal::Journal;
 use super::parts::Stop;
 use super::record::Record;
 use crate::api::wire::{Finalize, FinishedPart, Item, Node, Upload};
@@ -48,7 +49,8 @@ enum Answered {
 }
 
 impl Ending<'_> {
-    /// Has the item made, exactly once. `begun`: an earlier run may have done so already.
+    /// Has the item made, exactly once. `begun`: an earlier run may have done so, though [`Ending::settle`] found
+    /// nothing.
     pub(super) async fn run(&self, receipts: &BTreeMap<u32, Receipt>, begun: bool) -> Result<Item, Stop> {
         let request = Finalize {
             upload: self.upload,
@@ -58,22 +60,24 @@ impl Ending<'_> {
                 .collect(),
         };
         let mut unclear = begun;
-        if begun {
-            self.work.note("an earlier run was at finalize: looking whether the item is there");
-            if let Some(item) = self.settle().await? {
-                return Ok(item);
-            }
-        }
-        let sync = self.sync;
-        self.record.write(self.work, move |journal| journal.finalizing(sync)).await;
+        self.record.finalizing(self.work, self.sync).await;
         let mut patience = Patience::new(self.shared.policy);
         loop {
             self.work.phase(Phase::Finalize);
-            let (failure, sent) = match self.ask(&request).await {
+            let answered = self.ask(&request).await;
+            if patience.in_a_row() == 0 {
+                // The call itself may take longer than patience lasts.
+                patience.renew();
+            }
+            let (failure, sent) = match answered {
                 Answered::Item(item) => return Ok(item),
                 Answered::NotDone(failure) => (failure, false),
                 Answered::Refused(failure) if !unclear => {
-                    self.not_finalized().await;
+                    match failure.status() {
+                        // These parts are no good, and would be none the next time.
+                        Some(400 | 422) => self.record.write(self.work, Journal::clear).await,
+                        _ => self.not_finalized().await,
+                    }
                     return Err(refused(failure, patience.in_a_row() + 1));
                 }
                 Answered::Refused(failure) => {
@@ -138,7 +142,7 @@ impl Ending<'_> {
     }
 
     /// Looks for the item that an unclear finalize may have made.
-    async fn settle(&self) -> Result<Option<Item>, Error> {
+    pub(super) async fn settle(&self) -> Result<Option<Item>, Error> {
         self.work.phase(Phase::Settle);
         if let Some(item) = self.look().await? {
             return Ok(Some(item));

@@ -19,7 +19,7 @@ use crate::checksum::hex;
 use crate::platform::{self, Identity};
 use crate::storage::Receipt;
 
-/// The format's number. A record with another one is left alone.
+/// The format's number. A record with another one cannot be used.
 const FORMAT: u32 = 1;
 /// Hexadecimal digits of a line's checksum.
 const SUM: usize = 16;

@@ -115,8 +115,8 @@ impl Shared {
 }
 
 /// Uploads the jobs, several side by side, and sends each outcome as soon as it is known; the channel ends when
-/// all are. Whoever has told of one says so ([`Told::forget_upload`]). After a stop, files not yet begun are not
-/// begun, and have no outcome.
+/// all are. Whoever has told of one says so ([`Told::forget_upload`]). After a stop, files not yet begun are
+/// interrupted before they begin.
 pub fn run(
     options: Options,
     jobs: impl Iterator<Item = Planned> + Send + 'static,
@@ -142,9 +142,6 @@ pub fn run(
         for (file, planned) in (0..).zip(jobs) {
             while under_way.len() >= FILES_AT_ONCE {
                 under_way.join_next().await;
-            }
-            if stopper.token.is_cancelled() {
-                break;
             }
             let (shared, stopper, results) = (Arc::clone(&shared), stopper.clone(), results.clone());
             under_way.spawn(async move {

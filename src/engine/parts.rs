@@ -44,6 +44,10 @@ impl From<Error> for Stop {
 
 /// Bytes that arrive damaged every time are not mended by sending them for minutes.
 const CHECKSUM_TRIES: u32 = 3;
+/// One part's URLs that storage called expired, after which fresh ones are no hope.
+const EXPIRED_TRIES: u32 = 8;
+/// The first fresh URL is used at once; those after it come at a slower and slower pace.
+const EXPIRED_PAUSE: Duration = Duration::from_millis(500);
 
 /// Everything that sending one file's parts takes.
 pub(super) struct Sender {
@@ -78,9 +82,17 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
                 }
             }
             Some(done) = flying.join_next(), if !flying.is_empty() => {
-                let (number, receipt) =
-                    done.map_err(|error| Error::Internal(format!("a part's task ended: {error}")))??;
-                finished.insert(number, receipt);
+                let done = done.map_err(|error| Error::Internal(format!("a part's task ended: {error}")).into());
+                match done.flatten() {
+                    Ok((number, receipt)) => {
+                        finished.insert(number, receipt);
+                    }
+                    Err(stop) => {
+                        // Nothing of this upload goes on once it is given up, or begun again.
+                        flying.shutdown().await;
+                        return Err(stop);
+                    }
+                }
             }
             else => return Ok(()),
         }
@@ -124,13 +136,13 @@ impl Sender {
     /// Tries until the part is in storage, or trying again is no use.
     async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
         let mut patience = Patience::new(self.shared.policy);
-        let (mut tries, mut damaged, mut fresh) = (0, 0, false);
+        let (mut tries, mut damaged, mut expired, mut fresh) = (0, 0, 0, false);
         loop {
             let signed = self.urls.get(&self.work, part).await?;
             let furthest = meter.high();
             let failure = match self.once(part, &signed.url, meter, fresh).await {
                 Ok(receipt) => {
-                    self.urls.worked().await;
+                    self.urls.worked();
                     if let Some(places) = self.shared.slots.good() {
                         self.work.note(&format!("{places} parts in flight again"));
                     }
@@ -147,9 +159,12 @@ impl Sender {
             // An answer says that the connection works; without one a new one may do better.
             fresh = failure.status().is_none();
             let wait = match failure.verdict_of_part() {
+                // Other parts' success says nothing about a URL that is dead each time.
+                Verdict::Expired if expired >= EXPIRED_TRIES => None,
                 Verdict::Expired => {
                     self.urls.expired(signed.generation).await;
-                    Some(Duration::ZERO)
+                    expired += 1;
+                    Some(EXPIRED_PAUSE * (expired - 1))
                 }
                 Verdict::Gone => return Err(Stop::Gone(Error::Part { part, failure, tries })),
                 Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),

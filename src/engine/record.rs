@@ -61,6 +61,13 @@ impl Record {
         self.write(work, move |journal| journal.part(number, &receipt)).await;
     }
 
+    /// Finalize is about to be sent. Tried also on a disk that took no more: it is what keeps the next run
+    /// from making a second item.
+    pub(super) async fn finalizing(&self, work: &Work, sync: bool) {
+        self.state().full = false;
+        self.write(work, move |journal| journal.finalizing(sync)).await;
+    }
+
     /// The upload is over, or can never go on.
     pub(super) fn remove(&self) {
         if let Some(journal) = self.state().journal.take() {

@@ -140,7 +140,8 @@ async fn go_on(
         ));
         return Ok(None);
     }
-    if shared.part_size.is_some_and(|asked| asked != part_size) {
+    // An upload that may be an item already is settled first, whatever its parts.
+    if !finalizing && shared.part_size.is_some_and(|asked| asked != part_size) {
         work.note(&format!(
             "an earlier upload has parts of {part_size} bytes: starting over with --part-size"
         ));
@@ -275,7 +276,30 @@ async fn finish(
         record: if single { Record::default() } else { record.clone() },
         pace: Pace::default(),
     });
-    send(&sender, &mut finished).await?;
+    let ending = Ending {
+        shared,
+        work,
+        job,
+        upload: &head.upload,
+        size: source.size(),
+        started: head.started,
+        record,
+        sync: !single,
+    };
+    if finalizing {
+        work.note("an earlier run was at finalize: looking whether the item is there");
+        if let Some(item) = ending.settle().await? {
+            shared.note_taken(item.id());
+            return Ok(item);
+        }
+    }
+    match send(&sender, &mut finished).await {
+        // Gone may mean done: to begin again could make a second item.
+        Err(Stop::Gone(error)) if finalizing => {
+            return Err(Error::Unsettled { what: crate::error::chain(&error) }.into());
+        }
+        sent => sent?,
+    }
 
     // S3 builds a shorter object without a word when parts are missing.
     if let Some(missing) = parts.numbers().find(|number| !finished.contains_key(number)) {
@@ -296,16 +320,6 @@ async fn finish(
             record.write(work, move |journal| journal.part_unsynced(number, &receipt)).await;
         }
     }
-    let ending = Ending {
-        shared,
-        work,
-        job,
-        upload: &head.upload,
-        size: source.size(),
-        started: head.started,
-        record,
-        sync: !single,
-    };
     let item = ending.run(&finished, finalizing).await?;
     shared.note_taken(item.id());
     Ok(item)

@@ -1,6 +1,7 @@
 //! The signed URLs of one upload: kept small, checked, and renewed before they lapse.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::api::wire::{Upload, parse_urls};
@@ -32,20 +33,23 @@ pub struct Urls {
     count: u32,
     rules: Rules,
     state: tokio::sync::Mutex<State>,
+    /// Answers in a row whose URLs storage called expired before any part got through. Beside the lock, which
+    /// is held for as long as a renewal takes: a part that is stored waits for no other part's URL.
+    dead: AtomicU32,
 }
 
 #[derive(Default)]
 struct State {
     set: Option<Set>,
     generation: u64,
-    /// Answers in a row whose URLs storage called expired before any part got through.
-    dead: u32,
 }
 
 /// One answer's URLs.
 struct Set {
     urls: Packed,
     renew_at: Option<Instant>,
+    /// Storage called one of them expired.
+    expired: bool,
 }
 
 /// A part's URL, and which answer it is from.
@@ -59,7 +63,7 @@ pub struct Signed {
 impl Urls {
     /// For an upload of `count` parts. Nothing is asked for yet.
     pub fn new(drive: Arc<Drive>, upload: Upload, count: u32, rules: Rules) -> Self {
-        Self { drive, upload, count, rules, state: tokio::sync::Mutex::default() }
+        Self { drive, upload, count, rules, state: tokio::sync::Mutex::default(), dead: AtomicU32::new(0) }
     }
 
     /// A part's URL with some life left in it.
@@ -68,9 +72,11 @@ impl Urls {
     /// Those of the call; [`Error::Urls`] when the answer makes no whole, or when fresh URLs are dead each time.
     pub async fn get(&self, work: &Work, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
-        let stale = state.set.as_ref().is_none_or(|set| set.renew_at.is_some_and(|at| at <= Instant::now()));
+        let lapses = |set: &Set| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());
+        let stale = state.set.as_ref().is_none_or(lapses);
         if stale {
-            if state.dead >= DEAD_MOST {
+            let dead = self.dead.load(Ordering::Relaxed);
+            if dead >= DEAD_MOST {
                 return Err(Error::Urls {
                     what: format!(
                         "they had expired when they were handed out, {DEAD_MOST} times in a row; is the service's clock right?"
@@ -82,9 +88,9 @@ impl Urls {
             } else {
                 work.phase(Phase::Sign);
             }
-            if state.dead > 1 {
+            if dead > 1 {
                 // A clock that is off by a little may need a moment.
-                tokio::time::sleep(Duration::from_millis(250) * (1 << state.dead)).await;
+                tokio::time::sleep(Duration::from_millis(250) * (1 << dead)).await;
             }
             let answer = self.drive.sign_urls(work, &self.upload, self.count).await?;
             state.set = Some(self.read(answer)?);
@@ -98,16 +104,16 @@ impl Urls {
     pub async fn expired(&self, generation: u64) {
         let mut state = self.state.lock().await;
         if state.generation == generation
-            && let Some(set) = &mut state.set
+            && let Some(set) = state.set.as_mut().filter(|set| !set.expired)
         {
-            set.renew_at = Some(Instant::now());
-            state.dead += 1;
+            set.expired = true;
+            self.dead.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A part got through: the URLs are good.
-    pub async fn worked(&self) {
-        self.state.lock().await.dead = 0;
+    pub fn worked(&self) {
+        self.dead.store(0, Ordering::Relaxed);
     }
 
     fn read(&self, SignedParts { body, at }: SignedParts) -> Result<Set, Error> {
@@ -121,6 +127,7 @@ impl Urls {
         Ok(Set {
             renew_at: life
                 .map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
+            expired: false,
             urls: Packed::new(urls.iter().map(AsRef::as_ref)),
         })
     }

@@ -1,7 +1,7 @@
 //! The body of one PUT: exactly a part's bytes, read from the file as the connection asks for them.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -20,6 +20,8 @@ use crate::source::Source;
 #[derive(Default)]
 pub struct Flow {
     handed: AtomicU64,
+    /// The connection could take more, and the disk or the limiter has it wait.
+    ours: AtomicBool,
     trouble: Mutex<Option<Error>>,
     sums: Mutex<Option<checksum::Stream>>,
 }
@@ -33,6 +35,11 @@ impl Flow {
     /// Bytes handed to the connection so far.
     pub fn handed(&self) -> u64 {
         self.handed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the disk or the limiter is waited for, and not the network.
+    pub fn waits_for_us(&self) -> bool {
+        self.ours.load(Ordering::Relaxed)
     }
 
     /// What went wrong with the file, if the body ended for that.
@@ -116,6 +123,23 @@ impl Body for PartBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
+        let frame = this.poll_next(cx);
+        this.flow.ours.store(frame.is_pending(), Ordering::Relaxed);
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl PartBody {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let this = self;
         if this.left == 0 {
             return Poll::Ready(None);
         }
@@ -142,13 +166,5 @@ impl Body for PartBody {
             Err(join) => Err(this.fail(Error::Internal(format!("a read did not finish: {join}")))),
         };
         Poll::Ready(Some(read.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }

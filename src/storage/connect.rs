@@ -37,6 +37,9 @@ use crate::retry::{Failure, Transport};
 /// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
 const IDLE_MOST: Duration = Duration::from_secs(4);
 
+/// A kept connection is ready for its next part within this, or never.
+const READY_WITHIN: Duration = Duration::from_millis(100);
+
 /// Where trust comes from, made when the first `https` connection needs it: reading the platform's store
 /// takes longer than a small upload on plain HTTP.
 pub type Trust = Box<dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync>;
@@ -94,7 +97,9 @@ impl Connections {
         let origin = origin(uri);
         if !fresh {
             while let Some(mut connection) = self.take_idle(&origin) {
-                if connection.sender.ready().await.is_ok() {
+                // Ready in no time, or the one before left something behind.
+                let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
+                if matches!(ready, Ok(Ok(()))) {
                     connection.reused = true;
                     return Ok(connection);
                 }

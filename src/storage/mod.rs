@@ -242,13 +242,16 @@ struct Watch<'a> {
     probe: Probe,
     before: Wire,
     taken: u64,
+    /// The wire's count at its highest.
+    seen: u64,
     moved: Instant,
     patience: Duration,
 }
 
 impl<'a> Watch<'a> {
     fn new(put: &'a Put<'a>, flow: &'a Flow, probe: Probe, patience: Duration) -> Self {
-        Self { put, flow, before: probe.wire(), probe, taken: 0, moved: Instant::now(), patience }
+        let before = probe.wire();
+        Self { put, flow, probe, before, taken: 0, seen: before.taken, moved: Instant::now(), patience }
     }
 
     /// Waits for `work` and looks meanwhile.
@@ -285,12 +288,12 @@ impl<'a> Watch<'a> {
         let handed = self.flow.handed();
         // Headers and TLS records count on the wire (under 1 %); never more than was handed over.
         let taken = wire.taken.saturating_sub(self.before.taken).min(handed);
-        // With nothing waiting in the kernel and more to come, it is us (the disk, the limiter) who are
-        // waited for, not the network.
-        let ours = handed < self.put.range.1
-            && wire.waiting == 0
-            && wire.taken.saturating_sub(self.before.taken) >= handed;
-        if taken > self.taken || ours {
+        // With nothing waiting in the kernel and the body waiting for the disk or the limiter, it is not the
+        // network that stands still. Movement is judged by the wire's own count: the capped one stops short of
+        // a large part's last bytes.
+        let ours = wire.waiting == 0 && self.flow.waits_for_us();
+        if wire.taken > self.seen || ours {
+            self.seen = self.seen.max(wire.taken);
             self.moved = Instant::now();
         }
         self.count(taken);
