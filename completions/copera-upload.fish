@@ -1,7 +1,7 @@
 complete -c copera-upload -s p -l parent -d 'Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive\'s root]' -r
 complete -c copera-upload -s n -l name -d 'Name in the drive, for one file [default: the file\'s own name]' -r -f
 complete -c copera-upload -l mime-type -d 'MIME type [default: by extension, then by content]' -r
-complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: adaptive]' -r
+complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: 8, fewer while storage asks for less]' -r
 complete -c copera-upload -l part-size -d 'Bytes a part, 5MiB to 5GiB [default: planned from the file\'s size]' -r
 complete -c copera-upload -l limit-rate -d 'Bytes a second over all parts, such as 2MiB [default: no limit]' -r
 complete -c copera-upload -l retry-for -d 'How long to keep trying what gets no further; 0: not at all [default: 5m]' -r

@@ -114,7 +114,7 @@ pub struct Cli {
     #[arg(long, value_name = "TYPE", help_heading = "Destination", value_parser = mime::check)]
     pub mime_type: Option<String>,
 
-    /// Parts in flight, 1 to 64 [default: adaptive]
+    /// Parts in flight, 1 to 64 [default: 8, fewer while storage asks for less]
     #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
     pub concurrency: Option<usize>,
 

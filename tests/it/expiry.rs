@@ -52,7 +52,7 @@ fn each_way_of_saying_that_a_url_has_expired_gets_fresh_ones() {
 fn urls_are_renewed_before_they_lapse() {
     let world = World::with(Options { url_lifetime: Duration::from_secs(4), ..Options::default() });
     let path = world.file("file.bin", 20 * PART);
-    world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_millis(250))));
+    world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 4 * PART }));
     let ran = world.run(&["file.bin", "-j1"]);
     assert_one_item(&world, &ran, &path);
     let record = world.drive.record();
@@ -95,7 +95,7 @@ fn short_lived_urls_are_renewed_by_the_services_clock_and_not_by_ours() {
         ..Options::default()
     });
     let path = world.file("file.bin", 20 * PART);
-    world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_millis(250))));
+    world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 4 * PART }));
     let ran = world.run(&["file.bin", "-j1"]);
     assert_one_item(&world, &ran, &path);
     let record = world.drive.record();

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use local_drive::{Action, Fault, FinalizeRepeat, Op, Options};
 
+#[cfg(target_os = "linux")]
+use crate::halfway::full_pipe;
 use crate::halfway::{Later, assert_one_item, later, records};
 use crate::support::{CAP, PART, World, sha256_of};
 
@@ -299,16 +301,6 @@ fn a_kill_while_finalize_is_still_at_work_is_settled_by_the_next_run() {
     // The service makes the item while the next run looks for it.
     let options = Options { finalize_repeat: FinalizeRepeat::SecondItem, ..Options::default() };
     killed_at_finalize(options, 2 * PART, Action::Delay(Duration::from_secs(1)), "request");
-}
-
-/// A pipe that takes nothing more: whoever writes to it waits.
-#[cfg(target_os = "linux")]
-fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
-    use std::io::Write as _;
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    // pipe(7): its capacity is 65,536 bytes since Linux 2.6.11.
-    writer.write_all(&[b'\n'; 65_536]).unwrap();
-    (reader, writer)
 }
 
 #[cfg(target_os = "linux")]

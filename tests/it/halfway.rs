@@ -124,3 +124,13 @@ pub fn assert_one_item(world: &World, ran: &Ran, path: &Path) {
     world.assert_stored(&id, path);
     assert_eq!(records(world), Vec::<PathBuf>::new(), "a finished upload has no record");
 }
+
+/// A pipe that takes nothing more: whoever writes to it waits.
+#[cfg(target_os = "linux")]
+pub fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write as _;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // pipe(7): its capacity is 65,536 bytes since Linux 2.6.11.
+    writer.write_all(&[b'\n'; 65_536]).unwrap();
+    (reader, writer)
+}

@@ -196,7 +196,6 @@ fn an_answer_without_end_keeps_nobody_from_going_on() {
 }
 
 #[test]
-#[ignore = "takes a minute: so long a call has to answer"]
 fn a_call_that_is_not_answered_within_a_minute_is_made_again() {
     let world = World::new();
     let path = world.file("file.bin", 20);

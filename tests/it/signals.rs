@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use local_drive::{Action, Fault, Op};
 
-use crate::halfway::{Halfway, assert_one_item, later};
+#[cfg(target_os = "linux")]
+use crate::halfway::full_pipe;
+use crate::halfway::{Halfway, assert_one_item, later, wait_for};
 use crate::support::{CAP, PART, Ran, Running, World};
 
 /// Sends a signal and waits for the end, which has to come soon.
@@ -49,6 +51,27 @@ fn a_second_ctrl_c_ends_it_at_once() {
     let again = later(&world, &["file.bin"]);
     assert_one_item(&world, &again.ran, &path);
     assert_eq!(again.parts(), [3, 4]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_ctrl_c_ends_it_at_once_also_when_nobody_reads_its_output() {
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    let (_reader, writer) = full_pipe();
+    let mut command = world.command(&["file.bin"]);
+    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+    let mut running = world.spawn_with(command);
+    let answered =
+        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|request| request.end.is_some());
+    world.drive.wait_until(CAP, answered).unwrap();
+    wait_for("the end", || {
+        running.signal("INT");
+        !running.is_running()
+    });
+    running.wait().ends(130);
+    // Its result was not told, so the same command tells it.
+    assert_one_item(&world, &world.run(&["file.bin"]), &path);
 }
 
 #[test]
