@@ -46,6 +46,20 @@ struct State {
 struct Set {
     urls: Packed,
     renew_at: Option<Instant>,
+    /// Storage called them expired: it says so of each part in flight.
+    expired: bool,
+}
+
+impl State {
+    fn expired(&mut self, generation: u64) {
+        if self.generation == generation
+            && let Some(set) = self.set.as_mut().filter(|set| !set.expired)
+        {
+            set.expired = true;
+            set.renew_at = Some(Instant::now());
+            self.dead += 1;
+        }
+    }
 }
 
 /// A part's URL, and which answer it is from.
@@ -96,13 +110,7 @@ impl Urls {
 
     /// Storage says that URLs of this answer have expired. The first to say so has them renewed.
     pub async fn expired(&self, generation: u64) {
-        let mut state = self.state.lock().await;
-        if state.generation == generation
-            && let Some(set) = &mut state.set
-        {
-            set.renew_at = Some(Instant::now());
-            state.dead += 1;
-        }
+        self.state.lock().await.expired(generation);
     }
 
     /// A part got through: the URLs are good.
@@ -122,6 +130,7 @@ impl Urls {
             renew_at: life
                 .map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
             urls: Packed::new(urls.iter().map(AsRef::as_ref)),
+            expired: false,
         })
     }
 }
@@ -219,6 +228,22 @@ mod tests {
         assert_eq!(life_left(url, 1_743_700_506 + 4000), Some(Duration::ZERO));
         assert_eq!(life_left("https://h/k?X-Amz-Date=20250403T171506Z", 0), None);
         assert_eq!(life_left("https://h/k", 0), None);
+    }
+
+    #[test]
+    fn parts_whose_urls_expire_together_count_as_one_dead_answer() {
+        let set = |at| Some(Set { urls: Packed::new(std::iter::once("u")), renew_at: at, expired: false });
+        let mut state = State { set: set(None), generation: 1, dead: 0 };
+        for _ in 0..8 {
+            state.expired(1);
+        }
+        assert_eq!(state.dead, 1);
+        assert!(state.set.as_ref().is_some_and(|set| set.renew_at.is_some()));
+        state = State { set: set(None), generation: 2, ..state };
+        state.expired(1);
+        assert_eq!(state.dead, 1, "that was about the answer before");
+        state.expired(2);
+        assert_eq!(state.dead, 2);
     }
 
     #[test]
