@@ -48,8 +48,16 @@ struct State {
 struct Set {
     urls: Packed,
     renew_at: Option<Instant>,
-    /// Storage called one of them expired.
+    /// Storage called them expired: it says so of each part in flight.
     expired: bool,
+}
+
+impl State {
+    /// Whether this is the first that is heard of it.
+    fn expired(&mut self, generation: u64) -> bool {
+        let current = self.set.as_mut().filter(|set| self.generation == generation && !set.expired);
+        current.map(|set| set.expired = true).is_some()
+    }
 }
 
 /// A part's URL, and which answer it is from.
@@ -102,11 +110,7 @@ impl Urls {
 
     /// Storage says that URLs of this answer have expired. The first to say so has them renewed.
     pub async fn expired(&self, generation: u64) {
-        let mut state = self.state.lock().await;
-        if state.generation == generation
-            && let Some(set) = state.set.as_mut().filter(|set| !set.expired)
-        {
-            set.expired = true;
+        if self.state.lock().await.expired(generation) {
             self.dead.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -127,8 +131,8 @@ impl Urls {
         Ok(Set {
             renew_at: life
                 .map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
-            expired: false,
             urls: Packed::new(urls.iter().map(AsRef::as_ref)),
+            expired: false,
         })
     }
 }
@@ -226,6 +230,14 @@ mod tests {
         assert_eq!(life_left(url, 1_743_700_506 + 4000), Some(Duration::ZERO));
         assert_eq!(life_left("https://h/k?X-Amz-Date=20250403T171506Z", 0), None);
         assert_eq!(life_left("https://h/k", 0), None);
+    }
+
+    #[test]
+    fn parts_whose_urls_expire_together_count_as_one_dead_answer() {
+        let set = Set { urls: Packed::new(std::iter::once("u")), renew_at: None, expired: false };
+        let mut state = State { set: Some(set), generation: 2 };
+        assert!(!state.expired(1), "that was about the answer before");
+        assert_eq!((0..8).filter(|_| state.expired(2)).count(), 1);
     }
 
     #[test]

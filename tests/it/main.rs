@@ -23,6 +23,7 @@ mod local_files;
 mod memory;
 mod names;
 mod outage;
+mod ran;
 mod records;
 mod results;
 mod resume;
