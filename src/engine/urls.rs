@@ -151,8 +151,8 @@ fn check(url: &str, rules: Rules) -> Result<(), String> {
     }
 }
 
-/// How much longer a URL lives: `X-Amz-Date` and `X-Amz-Expires` against the service's clock. `None` when it
-/// does not say.
+/// How much longer a URL lives at least: `X-Amz-Date` and `X-Amz-Expires` against the service's clock, which
+/// told whole seconds and may be nearly one further. `None` when the URL does not say.
 fn life_left(url: &str, now: i64) -> Option<Duration> {
     let value = |name: &str| {
         let query = url.split_once('?')?.1;
@@ -164,7 +164,7 @@ fn life_left(url: &str, now: i64) -> Option<Duration> {
     let signed = jiff::tz::Offset::UTC.to_timestamp(signed).ok()?.as_second();
     let lives: i64 = value("X-Amz-Expires")?.1.parse().ok()?;
     // The longest that S3 allows is a week; more than that is nonsense and not worth an overflow.
-    let left = signed.saturating_add(lives).saturating_sub(now).clamp(0, 7 * 86_400);
+    let left = signed.saturating_add(lives).saturating_sub(now).saturating_sub(1).clamp(0, 7 * 86_400);
     u64::try_from(left).ok().map(Duration::from_secs)
 }
 
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_urls_life_is_counted_by_the_services_clock() {
         let url = "https://h/k?X-Amz-Date=20250403T171506Z&X-Amz-Expires=3600&x-id=UploadPart";
-        assert_eq!(life_left(url, 1_743_700_506), Some(Duration::from_secs(3600)));
+        assert_eq!(life_left(url, 1_743_700_506), Some(Duration::from_secs(3599)));
         assert_eq!(life_left(url, 1_743_700_506 + 4000), Some(Duration::ZERO));
         assert_eq!(life_left("https://h/k?X-Amz-Date=20250403T171506Z", 0), None);
         assert_eq!(life_left("https://h/k", 0), None);

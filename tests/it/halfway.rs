@@ -31,10 +31,11 @@ impl Halfway {
         let mut all = vec![path.to_str().unwrap(), "-j1"];
         all.extend(args);
         let running = world.spawn(&all);
-        let stored = before.stored_count() + done;
-        let in_flight =
-            |record: &local_drive::Record| record.stored_count() == stored && record.parts_in_flight() == 1;
-        world.drive.wait_until(CAP, in_flight).unwrap();
+        let begun = before.count(Op::PutPart) + done + 1;
+        let standing = |record: &local_drive::Record| {
+            record.count(Op::PutPart) == begun && record.parts_in_flight() == 1
+        };
+        world.drive.wait_until(CAP, standing).unwrap();
         Self { running, stall }
     }
 

@@ -9,7 +9,7 @@ use local_drive::{Action, Fault, Op};
 
 #[cfg(target_os = "linux")]
 use crate::halfway::full_pipe;
-use crate::halfway::{Halfway, assert_one_item, later, wait_for};
+use crate::halfway::{Halfway, assert_one_item, later, parts_on_record, records, wait_for};
 use crate::support::{CAP, PART, Ran, Running, World};
 
 /// Sends a signal and waits for the end, which has to come soon.
@@ -122,10 +122,9 @@ fn what_was_finished_before_ctrl_c_is_on_stdout() {
     let large = world.file("large.bin", 2 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).part(2));
     let running = world.spawn(&["small.bin", "large.bin"]);
-    let small_done = |record: &local_drive::Record| {
-        record.requests_of(Op::Finalize).any(|request| request.end.is_some()) && record.stored_count() == 2
-    };
-    world.drive.wait_until(CAP, small_done).unwrap();
+    world.drive.wait_until(CAP, |record| record.stored_count() == 2).unwrap();
+    // The small file's record is gone once its result is told; the large one's has its first part.
+    wait_for("the small file's result", || records(&world).len() == 1 && parts_on_record(&world) == 1);
     let ran = stop(running, "TERM");
     assert_eq!(ran.ends(143).json()["name"], "small.bin");
     world.drive.clear_faults();
