@@ -165,6 +165,13 @@ impl Failure {
         }
     }
 
+    /// Whether a finalize was refused for what storage thinks of the parts (S3's codes, passed on).
+    pub fn blames_parts(&self) -> bool {
+        let Self::Status { code, message, .. } = self else { return false };
+        let says = |word: &str| [code, message].into_iter().flatten().any(|text| text.contains(word));
+        says("InvalidPart") || says("EntityTooSmall")
+    }
+
     /// Whether the service's words are about room: which status a full workspace gets is not documented.
     pub fn is_about_space(&self) -> bool {
         match self {

@@ -73,10 +73,11 @@ impl Ending<'_> {
                 Answered::Item(item) => return Ok(item),
                 Answered::NotDone(failure) => (failure, false),
                 Answered::Refused(failure) if !unclear => {
-                    match failure.status() {
-                        // These parts are no good, and would be none the next time.
-                        Some(400 | 422) => self.record.write(self.work, Journal::clear).await,
-                        _ => self.not_finalized().await,
+                    if failure.blames_parts() {
+                        // They would be no better the next time: then all are sent anew.
+                        self.record.write(self.work, Journal::clear).await;
+                    } else {
+                        self.not_finalized().await;
                     }
                     return Err(refused(failure, patience.in_a_row() + 1));
                 }

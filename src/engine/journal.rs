@@ -343,8 +343,20 @@ mod tests {
         Receipt { etag: format!("{number:032x}"), md5: Some(format!("{number:032x}")) }
     }
 
+    type Opened = (Journal, Option<Recorded>, Option<String>);
+
+    /// Another test that starts a process holds a copy of every lock until that process runs.
+    fn open(journals: &Journals) -> Opened {
+        loop {
+            match journals.open(binding()) {
+                Err(OpenError::Busy(_)) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
+    }
+
     fn filled(journals: &Journals) -> Recorded {
-        let (mut journal, recorded, warning) = journals.open(binding()).unwrap();
+        let (mut journal, recorded, warning) = open(journals);
         assert!(recorded.is_none() && warning.is_none());
         let upload = Upload { upload_id: "u".into(), file_key: "k".into() };
         journal.begin(identity(), 10, upload, 99, true).unwrap();
@@ -352,7 +364,7 @@ mod tests {
             journal.part(number, &receipt(number)).unwrap();
         }
         drop(journal);
-        journals.open(binding()).unwrap().1.unwrap()
+        open(journals).1.unwrap()
     }
 
     fn text(folder: &Path) -> (PathBuf, Vec<u8>) {
@@ -370,32 +382,32 @@ mod tests {
         assert_eq!(recorded.parts[&3], receipt(3));
         assert_eq!((recorded.head.started, recorded.finalizing), (99, false));
 
-        let (mut journal, ..) = journals.open(binding()).unwrap();
+        let (mut journal, ..) = open(&journals);
         journal.finalizing(true).unwrap();
         journal.compared(Identity { mtime: 7, ..identity() }).unwrap();
         drop(journal);
-        let (journal, recorded, _) = journals.open(binding()).unwrap();
+        let (journal, recorded, _) = open(&journals);
         let recorded = recorded.unwrap();
         assert!(recorded.finalizing && recorded.head.identity.mtime == 7);
         drop(journal);
-        let (mut journal, ..) = journals.open(binding()).unwrap();
+        let (mut journal, ..) = open(&journals);
         journal.not_finalized(true).unwrap();
         drop(journal);
-        let (journal, recorded, _) = journals.open(binding()).unwrap();
+        let (journal, recorded, _) = open(&journals);
         assert!(!recorded.unwrap().finalizing);
         journal.remove();
-        assert!(journals.open(binding()).unwrap().1.is_none());
+        assert!(open(&journals).1.is_none());
     }
 
     #[test]
     fn a_record_in_use_is_busy_and_another_bindings_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let journals = Journals::new(folder.path().to_owned());
-        let held = journals.open(binding()).unwrap();
+        let held = open(&journals);
         assert!(matches!(journals.open(binding()), Err(OpenError::Busy(_))));
         assert!(journals.open(Binding { name: "other".into(), ..binding() }).is_ok());
         drop(held);
-        assert!(journals.open(binding()).is_ok());
+        open(&journals);
     }
 
     #[cfg(unix)]
@@ -417,7 +429,7 @@ mod tests {
         recorded.head.format = 2;
         let (path, _) = text(folder.path());
         std::fs::write(path, line(&Entry::Head(recorded.head)).unwrap()).unwrap();
-        let (_, recorded, warning) = journals.open(binding()).unwrap();
+        let (_, recorded, warning) = open(&journals);
         assert!(recorded.is_none() && warning.is_some());
     }
 
@@ -429,7 +441,7 @@ mod tests {
         journals.clean(SystemTime::now());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let later = SystemTime::now() + KEPT + Duration::from_secs(60);
-        let held = journals.open(binding()).unwrap();
+        let held = open(&journals);
         journals.clean(later);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         drop(held);
@@ -457,11 +469,11 @@ mod tests {
         for length in 0..=full.len() {
             assert_true(&full[..length], &whole);
             std::fs::write(&path, &full[..length]).unwrap();
-            let (mut journal, before, _) = journals.open(binding()).unwrap();
+            let (mut journal, before, _) = open(&journals);
             if let Some(before) = before {
                 journal.part(7, &receipt(7)).unwrap();
                 drop(journal);
-                let after = journals.open(binding()).unwrap().1.unwrap();
+                let after = open(&journals).1.unwrap();
                 assert_eq!(after.parts.len(), before.parts.len() + 1, "torn at {length}");
             }
         }

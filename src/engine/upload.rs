@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
@@ -23,6 +24,10 @@ use crate::work::Work;
 
 /// Parts of an earlier run that are compared with the file side by side: as many as MD5 has lanes.
 const COMPARED_AT_ONCE: usize = 8;
+/// A record in use is asked for again for a second: the run before may just be on its way out.
+const BUSY_TRIES: u32 = 10;
+/// See [`BUSY_TRIES`].
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes read at once when comparing.
 const COMPARE_BUFFER: usize = 256 * 1024;
 
@@ -63,7 +68,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((job.parent.clone(), job.name.clone())).await;
-    let (journal, recorded) = open_record(shared, work, job)?;
+    let (journal, recorded) = open_record(shared, work, job).await?;
     let record = Record::new(journal);
 
     let mut earlier = match recorded {
@@ -90,7 +95,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
     }
 }
 
-fn open_record(
+async fn open_record(
     shared: &Shared,
     work: &Work,
     job: &Job,
@@ -103,7 +108,15 @@ fn open_record(
         name: job.name.clone(),
         path: path_text(&job.path),
     };
-    match journals.open(binding) {
+    let mut opened = journals.open(binding.clone());
+    for _ in 0..BUSY_TRIES {
+        if !matches!(opened, Err(OpenError::Busy(_))) {
+            break;
+        }
+        tokio::time::sleep(BUSY_PAUSE).await;
+        opened = journals.open(binding.clone());
+    }
+    match opened {
         Ok((journal, recorded, warning)) => {
             if let Some(warning) = warning {
                 work.warn(&warning);

@@ -117,6 +117,32 @@ fn a_finalize_that_never_got_in_is_not_taken_for_one_that_may_have_worked() {
 }
 
 #[test]
+fn parts_that_finalize_does_not_take_are_sent_anew_by_the_next_run() {
+    let world = World::new();
+    let path = world.file("file.bin", 2 * PART);
+    let refusal = Action::status(400, r#"{"statusCode":400,"message":"InvalidPart: one of them"}"#);
+    world.drive.fault(Fault::once(Op::Finalize, refusal));
+    world.run(&["file.bin"]).fails(1).says("InvalidPart");
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!(again.parts(), [1, 2]);
+}
+
+#[test]
+fn a_record_at_finalize_is_settled_whatever_part_size_is_asked_for() {
+    let world = World::new();
+    let path = world.file("file.bin", 2 * PART);
+    let lost = world.drive.fault(Fault::once(Op::Finalize, Action::ResetAfterWork));
+    let blind = world.drive.fault(Fault::new(Op::Tree, Action::status(403, "")));
+    world.run(&["file.bin"]).fails(7);
+    world.drive.clear_fault(lost);
+    world.drive.clear_fault(blind);
+    let again = later(&world, &["file.bin", "--part-size", "6MiB"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Finalize)), (vec![], 0));
+}
+
+#[test]
 fn a_first_finalize_that_says_the_upload_is_gone_starts_the_upload_again_once() {
     for size in [20, 2 * PART] {
         let world = World::new();
