@@ -155,7 +155,8 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
     let policy = Policy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
     let cacert = account.cacert.clone();
     let trust: Trust = Box::new(move || tls::config(cacert.as_deref()));
-    let tls = if account.api_url.starts_with("https:") { Some(trust()?) } else { None };
+    let tls =
+        if account.cacert.is_some() || account.api_url.starts_with("https:") { Some(trust()?) } else { None };
     let drive = Drive::new(
         api::Options {
             url: account.api_url.clone(),

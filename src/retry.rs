@@ -209,6 +209,10 @@ impl Failure {
                  sign in to it with a browser first"
                     .to_owned(),
             ),
+            Self::Transport { kind: Transport::Stalled, .. } => Some(
+                "the same command goes on from here; behind a proxy that takes more than it passes on, raise --stall-timeout"
+                    .to_owned(),
+            ),
             Self::Status { status: 301..=308, .. } => {
                 Some("redirects are not followed: check the API URL, or sign in to the network with a browser".to_owned())
             }

@@ -243,6 +243,7 @@ fn a_wrong_command_line_ends_with_2_and_asks_nobody() {
     }
     let ran = world.run(&["--cacert", "missing.pem", "--api-url", "https://127.0.0.1:9", "f"]);
     ran.fails(2).says("missing.pem");
+    world.run(&["--cacert", "missing.pem", "f"]).fails(2).says("missing.pem");
     assert_eq!(world.drive.record().count(Op::Any), 0);
 }
 

@@ -120,7 +120,9 @@ fn a_record_that_another_run_holds_is_exit_code_5() {
     let first = Halfway::of(&world, &path, 2, &[]);
     let second = later(&world, &["file.bin"]);
     second.ran.fails(5).says("another").says("hint:");
-    assert_eq!(second.requests.len(), 0, "it asked for nothing: {:?}", second.requests);
+    // The first run may try its stuck part on a second connection meanwhile.
+    let asked = second.requests.iter().filter(|request| request.op != Op::PutPart).count();
+    assert_eq!(asked, 0, "it asked for nothing: {:?}", second.requests);
     world.drive.clear_fault(first.stall);
     assert_one_item(&world, &first.running.wait(), &path);
 }
