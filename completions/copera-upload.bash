@@ -126,11 +126,11 @@ _copera__upload() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "json id none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json id report none" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "json id none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json id report none" -- "${cur}"))
                     return 0
                     ;;
                 --progress)

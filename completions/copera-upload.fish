@@ -14,6 +14,7 @@ complete -c copera-upload -l api-url -d 'Base URL of the API [env: COPERA_API_UR
 complete -c copera-upload -l cacert -d 'Trust these certificates too (PEM)' -r -F
 complete -c copera-upload -s o -l output -d 'What goes to stdout' -r -f -a "json\t'The created drive item, exactly as the service answered'
 id\t'Its id, one a line'
+report\t'One JSON line for every input file, whatever became of it'
 none\t'Nothing'"
 complete -c copera-upload -l progress -d 'How progress is shown' -r -f -a "auto\t'Bars on a terminal, else a line every 10 s'
 bar\t'Bars'

@@ -91,10 +91,6 @@ pub enum Call {
     Search,
     /// `GET /drive/files/{id}`
     Item,
-    /// `POST /drive/folders`
-    CreateFolder,
-    /// `GET /workspace/info`
-    Workspace,
 }
 
 impl Call {
@@ -107,8 +103,6 @@ impl Call {
             Self::Tree => "list the folder",
             Self::Search => "search the drive",
             Self::Item => "get the item",
-            Self::CreateFolder => "create the folder",
-            Self::Workspace => "ask for the workspace",
         }
     }
 }

@@ -30,7 +30,7 @@ impl Output {
         Self { mode, terminal, out: Mutex::new(Some(Box::new(out))) }
     }
 
-    /// Prints what the mode wants of one file's outcome: in these modes its item, if there is one.
+    /// Prints what the mode wants of one file's outcome: its item, if there is one, or its row of the report.
     ///
     /// # Errors
     ///
@@ -46,6 +46,7 @@ impl Output {
                 true => crate::report::text::safe(item.id()).into_owned(),
                 false => item.id().to_owned(),
             },
+            (OutputMode::Report, _) => self.shown(&report_row(outcome)?),
             (OutputMode::None, _) | (_, None) => return Ok(()),
         };
         self.line(&text)
@@ -152,7 +153,7 @@ fn token_end(text: &str, first: char) -> usize {
 /// # Errors
 ///
 /// None that can be thought of; serialization could fail by its types.
-pub fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
+fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
     #[derive(serde::Serialize)]
     struct Row<'a> {
         path: &'a str,

@@ -120,6 +120,8 @@ pub enum OutputMode {
     Json,
     /// Its id, one a line
     Id,
+    /// One JSON line for every input file, whatever became of it
+    Report,
     /// Nothing
     None,
 }

@@ -202,20 +202,12 @@ impl Journal {
         self.add(&Entry::Head(Head { format: FORMAT, binding, identity, part_size, upload, started }), sync)
     }
 
-    /// A part is in storage.
+    /// A part is in storage. Without `sync` the line is safe against a kill, not against a power cut.
     ///
     /// # Errors
     /// The disk's.
-    pub fn part(&mut self, number: u32, receipt: &Receipt) -> io::Result<()> {
-        self.add(&Entry::Part { number, etag: receipt.etag.clone(), md5: receipt.md5.clone() }, true)
-    }
-
-    /// As [`Journal::part`], without waiting for the disk: safe against a kill, not against a power cut.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn part_unsynced(&mut self, number: u32, receipt: &Receipt) -> io::Result<()> {
-        self.add(&Entry::Part { number, etag: receipt.etag.clone(), md5: receipt.md5.clone() }, false)
+    pub fn part(&mut self, number: u32, receipt: &Receipt, sync: bool) -> io::Result<()> {
+        self.add(&Entry::Part { number, etag: receipt.etag.clone(), md5: receipt.md5.clone() }, sync)
     }
 
     /// The parts on record were compared with the file as it is now.
@@ -361,7 +353,7 @@ mod tests {
         let upload = Upload { upload_id: "u".into(), file_key: "k".into() };
         journal.begin(identity(), 10, upload, 99, true).unwrap();
         for number in [2, 1, 3] {
-            journal.part(number, &receipt(number)).unwrap();
+            journal.part(number, &receipt(number), true).unwrap();
         }
         drop(journal);
         open(journals).1.unwrap()
@@ -471,7 +463,7 @@ mod tests {
             std::fs::write(&path, &full[..length]).unwrap();
             let (mut journal, before, _) = open(&journals);
             if let Some(before) = before {
-                journal.part(7, &receipt(7)).unwrap();
+                journal.part(7, &receipt(7), true).unwrap();
                 drop(journal);
                 let after = open(&journals).1.unwrap();
                 assert_eq!(after.parts.len(), before.parts.len() + 1, "torn at {length}");

@@ -58,7 +58,7 @@ impl Record {
 
     pub(super) async fn part(&self, work: &Work, number: u32, receipt: &Receipt) {
         let receipt = receipt.clone();
-        self.write(work, move |journal| journal.part(number, &receipt)).await;
+        self.write(work, move |journal| journal.part(number, &receipt, true)).await;
     }
 
     /// Finalize is about to be sent. Tried also on a disk that took no more: it is what keeps the next run

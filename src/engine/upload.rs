@@ -330,7 +330,7 @@ async fn finish(
         begin_record(work, source, record, parts, &head, false).await;
         if let Some((number, receipt)) = finished.iter().next() {
             let (number, receipt) = (*number, receipt.clone());
-            record.write(work, move |journal| journal.part_unsynced(number, &receipt)).await;
+            record.write(work, move |journal| journal.part(number, &receipt, false)).await;
         }
     }
     let item = ending.run(&finished, finalizing).await?;

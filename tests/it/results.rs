@@ -122,3 +122,22 @@ fn a_full_disk_behind_stdout_is_an_error_and_the_upload_is_done() {
     ran.ends(1);
     assert!(ran.stderr.starts_with("error: ") || ran.stderr.contains("\nerror: "), "{ran:#?}");
 }
+
+#[test]
+fn the_report_has_a_row_for_every_file_whatever_became_of_it() {
+    let world = World::new();
+    world.file("f", 10);
+    let ran = world.run(&["-o", "report", "f", "missing"]);
+    ran.ends(9);
+    let mut rows: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    rows.sort_by_key(|row| row["path"].to_string());
+    assert_eq!((&rows[0]["path"], &rows[0]["status"]), (&"f".into(), &"uploaded".into()));
+    assert_eq!((&rows[0]["item"]["name"], &rows[0]["sent_bytes"]), (&"f".into(), &10.into()));
+    assert_eq!((&rows[1]["path"], &rows[1]["status"]), (&"missing".into(), &"failed".into()));
+    assert_eq!(
+        (&rows[1]["error"]["code"], &rows[1]["error"]["exit_code"]),
+        (&"local_file".into(), &8.into())
+    );
+    assert_eq!(rows.len(), 2);
+}
