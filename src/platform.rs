@@ -165,20 +165,13 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored (`nohup`).
-#[cfg(target_os = "linux")]
-pub fn hangup_is_ignored() -> bool {
-    // proc(5): SigIgn is a mask of ignored signals, bit n-1 for signal n; SIGHUP is 1.
+/// Signals that this process was started with ignored, as the caller wants them to stay: SIGHUP under `nohup`,
+/// SIGINT in a script's background job (POSIX shell, "Asynchronous Lists"). Bit n-1 is signal n; 0 where the
+/// system does not say.
+#[cfg(unix)]
+pub fn ignored_signals() -> u64 {
+    // proc(5): SigIgn is such a mask, in hexadecimal. Elsewhere than on Linux there is no such file.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 == 1)
-}
-
-/// Whether this process was started with SIGHUP ignored (`nohup`).
-#[cfg(all(unix, not(target_os = "linux")))]
-pub fn hangup_is_ignored() -> bool {
-    false
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

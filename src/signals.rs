@@ -19,8 +19,8 @@ pub fn listen(stopper: Stopper, impatient: impl FnOnce(Signal) + Send + 'static)
 
 #[cfg(unix)]
 struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
@@ -28,29 +28,30 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        let ignored = crate::platform::ignored_signals();
+        // Who started the program wants an ignored signal to be no reason to stop.
+        let heard = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            (!is_ignored).then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            // `nohup` asks for a closed terminal to be no reason to stop.
-            hangup: if crate::platform::hangup_is_ignored() {
-                None
-            } else {
-                Some(signal(SignalKind::hangup())?)
-            },
+            interrupt: heard(SignalKind::interrupt())?,
+            terminate: heard(SignalKind::terminate())?,
+            hangup: heard(SignalKind::hangup())?,
         })
     }
 
     async fn next(&mut self) -> Signal {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
+        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
                 None => std::future::pending().await,
             }
-        };
+        }
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = hangup => Signal::Hangup,
+            () = one(&mut self.interrupt) => Signal::Interrupt,
+            () = one(&mut self.terminate) => Signal::Terminate,
+            () = one(&mut self.hangup) => Signal::Hangup,
         }
     }
 }
