@@ -5,7 +5,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::retry::{Failure, human_duration};
 
@@ -209,6 +208,9 @@ pub enum Error {
     /// A signal.
     #[error("interrupted")]
     Interrupted(Signal),
+    /// One of these, of an upload that no record is kept of (`--no-resume`, a disk that takes none).
+    #[error(transparent)]
+    Unrecorded(Box<Self>),
     /// Something inside that should not happen, told instead of panicking.
     #[error("internal error: {0}")]
     Internal(String),
@@ -244,7 +246,7 @@ impl Error {
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
             Self::Urls { .. } | Self::TooLarge { .. } | Self::Output(_) | Self::Internal(_) => Code::Refused,
-            Self::Empty(error) => error.code(),
+            Self::Empty(error) | Self::Unrecorded(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -255,12 +257,18 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
+            Self::Unrecorded(error) => error.exit_code(),
             other => other.code().exit_code(),
         }
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
+        self.advice("the same command goes on from here")
+    }
+
+    /// Advice, in which `again` says what the same command would do.
+    fn advice(&self, again: &str) -> Option<String> {
         let hint = match self {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::NoToken => {
@@ -276,9 +284,17 @@ impl Error {
             Self::Unsettled { .. } => {
                 "look into the folder; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"
             }
-            Self::Interrupted(_) => "the same command goes on from here",
-            Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure),
-            Self::Empty(error) => return error.hint(),
+            Self::Unrecorded(error) => match &**error {
+                Self::Unsettled { .. } => {
+                    "look into the folder first: the same command uploads anew, since no record of this upload is kept"
+                }
+                error => {
+                    return error.advice("the same command starts over: no record of this upload is kept");
+                }
+            },
+            Self::Interrupted(_) => again,
+            Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure, again),
+            Self::Empty(error) => return error.advice(again),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Local { .. }
             | Self::NotAFile { .. }
@@ -290,10 +306,11 @@ impl Error {
         Some(hint.to_owned())
     }
 
-    fn hint_of(&self, failure: &Failure) -> Option<String> {
+    fn hint_of(&self, failure: &Failure, again: &str) -> Option<String> {
         if let Some(hint) = failure.hint() {
             return Some(hint);
         }
+        let wish = failure.retry_after().filter(|wish| !wish.is_zero()).map(human_duration);
         let hint = match self.code() {
             Code::Auth if failure.status() == Some(401) => {
                 "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE and set COPERA_TOKEN"
@@ -306,24 +323,18 @@ impl Error {
                  do not reach drives"
             }
             Code::NotFound => "check --parent: no folder with that id can be seen with this token",
-            Code::RateLimited => match failure.retry_after() {
-                Some(wait) => {
-                    return Some(format!(
-                        "come back in {}: the same command goes on from here; or raise --retry-for",
-                        human_duration(wait)
-                    ));
-                }
-                None => "come back later: the same command goes on from here",
-            },
-            Code::Network => match failure.retry_after() {
-                Some(wait) if wait > Duration::ZERO => {
-                    return Some(format!(
-                        "come back in {}: the same command goes on from here",
-                        human_duration(wait)
-                    ));
-                }
-                _ => "the same command goes on from here; --retry-for says how long to keep trying",
-            },
+            Code::RateLimited => {
+                return Some(match wish {
+                    Some(wish) => format!("come back in {wish}: {again}; or raise --retry-for"),
+                    None => format!("come back later: {again}"),
+                });
+            }
+            Code::Network => {
+                return Some(match wish {
+                    Some(wish) => format!("come back in {wish}: {again}"),
+                    None => format!("{again}; --retry-for says how long to keep trying"),
+                });
+            }
             _ => return None,
         };
         Some(hint.to_owned())

@@ -1,7 +1,7 @@
 //! One file's account while it is under way: its voice to the reporter, and what it has cost so far.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::report::{Event, FileId, Phase, Reporter};
@@ -17,6 +17,8 @@ pub struct Work {
     pub sent: AtomicU64,
     /// Bytes kept from an earlier run.
     pub resumed: AtomicU64,
+    /// No record of the upload is kept: the same command would start over.
+    pub unrecorded: AtomicBool,
     retries: AtomicU32,
     reporter: Arc<dyn Reporter>,
 }
@@ -29,6 +31,7 @@ impl Work {
             path,
             sent: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
+            unrecorded: AtomicBool::new(false),
             retries: AtomicU32::new(0),
             reporter,
         }

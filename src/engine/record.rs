@@ -1,6 +1,7 @@
 //! The journal as the engine uses it: shared by a file's parts, written off the runtime's threads, and never
 //! a reason to fail. A disk that does not take the record costs a warning, once.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Journal;
@@ -52,6 +53,7 @@ impl Record {
         };
         // What is in it stays true; it just is not added to.
         if !std::mem::replace(&mut self.state().full, true) {
+            work.unrecorded.store(true, Ordering::Relaxed);
             work.warn(&format!("the record for resuming cannot be written ({error}); an interruption will cost what is sent from now on"));
         }
     }
