@@ -129,7 +129,7 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
         let mut printed = Ok(());
         reporter.aside(&mut || printed = output.result(&outcome));
         match printed {
-            Ok(()) if unprinted.is_none() => told.forget_upload(),
+            Ok(()) if unprinted.is_none() => told.forget_upload().await,
             // After a write that failed nothing is written any more: that is not told either.
             Ok(()) => {}
             Err(error) => drop(unprinted.get_or_insert(Error::Output(error))),

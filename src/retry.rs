@@ -51,8 +51,10 @@ pub enum Transport {
     Connect,
     /// The other side's certificate is not trusted, or TLS could not be agreed on.
     Tls,
-    /// The network took no byte, or storage gave no answer, for the stall time-out.
+    /// The network took no byte for the stall time-out.
     Stalled,
+    /// Storage has the whole part, as far as can be seen from here, and gave no answer in the time it had.
+    Unanswered,
     /// The answer took longer than a call may take.
     Timeout,
     /// The connection ended in the middle.
@@ -151,9 +153,11 @@ impl Failure {
         }
     }
 
-    /// Whether storage or the service asks for less: SlowDown and its like.
+    /// Whether storage or the service asks for less: SlowDown and its like; or something on the way takes parts
+    /// faster than it can pass them on, so that their answers are late.
     pub fn asks_for_less(&self) -> bool {
         match self {
+            Self::Transport { kind: Transport::Unanswered, .. } => true,
             Self::Status { status: 429 | 503, .. } => true,
             Self::Status { code: Some(code), .. } => {
                 matches!(
@@ -207,10 +211,6 @@ impl Failure {
             Self::Transport { kind: Transport::Tls, .. } => Some(
                 "behind a company proxy, name its CA with --cacert or SSL_CERT_FILE; on a hotel or train network, \
                  sign in to it with a browser first"
-                    .to_owned(),
-            ),
-            Self::Transport { kind: Transport::Stalled, .. } => Some(
-                "the same command goes on from here; behind a proxy that takes more than it passes on, raise --stall-timeout"
                     .to_owned(),
             ),
             Self::Status { status: 301..=308, .. } => {
@@ -279,6 +279,7 @@ impl fmt::Display for Failure {
                     Transport::Connect => "no connection",
                     Transport::Tls => "no trusted connection",
                     Transport::Stalled => "standing still",
+                    Transport::Unanswered => "no answer from storage",
                     Transport::Timeout => "no answer in time",
                     Transport::Lost => "the connection was lost",
                 };
@@ -328,6 +329,11 @@ impl Patience {
     pub fn renew(&mut self) {
         self.since = Instant::now();
         self.in_a_row = 0;
+    }
+
+    /// So much of the time since then is not held against it: something moved, if no further than before.
+    pub fn excuse(&mut self, moving: Duration) {
+        self.since = (self.since + moving).min(Instant::now());
     }
 
     /// Retries since patience was whole.
@@ -432,6 +438,18 @@ mod tests {
         assert_eq!(twice.wait(None), None);
         twice.renew();
         assert!(twice.wait(None).is_some());
+    }
+
+    #[test]
+    fn time_in_which_bytes_moved_is_not_held_against_a_part() {
+        let policy = Policy { retry_for: Duration::from_millis(20), max_retries: None };
+        let mut patience = Patience::new(policy);
+        patience.since -= Duration::from_secs(3600);
+        patience.excuse(Duration::from_secs(3600));
+        assert!(patience.wait(None).is_some());
+        patience.since -= Duration::from_secs(3600);
+        patience.excuse(Duration::from_secs(1800));
+        assert_eq!(patience.wait(None), None, "it stood still for half an hour");
     }
 
     proptest::proptest! {

@@ -172,6 +172,9 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
     };
     let (result, told) = match result {
         Ok((done, told)) => (Ok(done), told),
+        Err(error) if work.unrecorded.load(Ordering::Relaxed) => {
+            (Err(Error::Unrecorded(Box::new(error))), Told::default())
+        }
         Err(error) => (Err(error), Told::default()),
     };
     let outcome = Outcome {
@@ -184,6 +187,14 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
         elapsed: begun.elapsed(),
     };
     (outcome, told)
+}
+
+/// Asks the disk on a thread that may wait for it: a network mount that hangs holds up neither other files nor
+/// Ctrl-C.
+async fn on_disk<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
 }
 
 async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::Shared;
 use super::record::Record;
 use super::slots::Slot;
 use super::urls::Urls;
+use super::{Shared, on_disk};
 use crate::error::{Call, Error};
 use crate::plan::Parts;
-use crate::report::{Event, Meter, Phase};
-use crate::retry::{Failure, Patience, Verdict};
+use crate::report::{Event, Lane, Meter, Phase};
+use crate::retry::{Failure, Patience, Transport, Verdict};
 use crate::source::Source;
 use crate::storage::{Put, Receipt, Trouble};
 use crate::work::Work;
@@ -48,6 +48,11 @@ const CHECKSUM_TRIES: u32 = 3;
 const EXPIRED_TRIES: u32 = 8;
 /// The first fresh URL is used at once; those after it come at a slower and slower pace.
 const EXPIRED_PAUSE: Duration = Duration::from_millis(500);
+
+/// Each time that a part's answer is late, its next try gets twice the time for it, so often: a proxy that takes
+/// megabytes at once and passes them on at a trickle is slow, and does not stand still. With the default stall
+/// time-out the longest wait is 16 minutes.
+const LATE_DOUBLINGS: u32 = 5;
 
 /// Everything that sending one file's parts takes.
 pub(super) struct Sender {
@@ -123,7 +128,8 @@ impl Sender {
         let receipt = self.until_stored(part, &meter).await?;
         // The place is for those who send; the record is written beside it.
         drop(slot);
-        self.source.check_unchanged()?;
+        let source = Arc::clone(&self.source);
+        on_disk(move || source.check_unchanged()).await??;
         self.record.part(&self.work, part, &receipt).await;
         if size == self.parts.part_size {
             self.pace.finished(begun.elapsed());
@@ -136,11 +142,12 @@ impl Sender {
     /// Tries until the part is in storage, or trying again is no use.
     async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
         let mut patience = Patience::new(self.shared.policy);
-        let (mut tries, mut damaged, mut expired, mut fresh) = (0, 0, 0, false);
+        let (mut tries, mut damaged, mut expired, mut unanswered, mut fresh) = (0, 0, 0, 0, false);
         loop {
             let signed = self.urls.get(&self.work, part).await?;
-            let furthest = meter.high();
-            let failure = match self.once(part, &signed.url, meter, fresh).await {
+            let (furthest, begun) = (meter.high(), Instant::now());
+            let answer_patience = 1 << unanswered;
+            let failure = match self.once(part, &signed.url, meter, fresh, answer_patience).await {
                 Ok(receipt) => {
                     self.urls.worked();
                     if let Some(places) = self.shared.slots.good() {
@@ -154,6 +161,11 @@ impl Sender {
             tries += 1;
             if meter.high() > furthest {
                 patience.renew();
+            } else {
+                patience.excuse(meter.moved().saturating_duration_since(begun));
+            }
+            if matches!(failure, Failure::Transport { kind: Transport::Unanswered, .. }) {
+                unanswered = (unanswered + 1).min(LATE_DOUBLINGS);
             }
             damaged += u32::from(matches!(failure, Failure::Checksum { .. }));
             // An answer says that the connection works; without one a new one may do better.
@@ -189,26 +201,29 @@ impl Sender {
         url: &crate::secret::SignedUrl,
         meter: &Meter,
         fresh: bool,
+        answer_patience: u32,
     ) -> Result<Receipt, Trouble> {
         let range = self.parts.range(part);
-        let other = Meter::default();
-        let put = |meter, fresh| {
+        meter.set(Lane::Second, 0);
+        let put = |lane, fresh| {
             self.shared.storage.put(Put {
                 url,
                 source: &self.source,
                 range: (range.start, range.end - range.start),
                 meter,
+                lane,
                 sent: &self.work.sent,
                 fresh,
+                answer_patience,
             })
         };
-        let mut first = std::pin::pin!(put(meter, fresh));
+        let mut first = std::pin::pin!(put(Lane::First, fresh));
         let _spare = tokio::select! {
             done = &mut first => return done,
             spare = self.pace.fallen_behind(meter, range.end - range.start, &self.shared.slots) => spare,
         };
         self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
-        let mut second = std::pin::pin!(put(&other, true));
+        let mut second = std::pin::pin!(put(Lane::Second, true));
         tokio::select! {
             done = &mut first => match done {
                 Err(Trouble::Failure(_)) => second.await,

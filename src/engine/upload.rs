@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
 
-use super::Shared;
 use super::finalize::Ending;
 use super::journal::{Binding, Head, Journal, OpenError, Recorded, path_text};
 use super::parts::{Pace, Sender, Stop, send};
 use super::record::Record;
 use super::urls::Urls;
+use super::{Shared, on_disk};
 use crate::api::wire::{Item, Start};
 use crate::checksum::Checksums;
 use crate::error::Error;
@@ -57,14 +58,16 @@ pub struct Told {
 
 impl Told {
     /// The result is told: the record goes, and the next upload to the same place may begin.
-    pub fn forget_upload(self) {
-        self.record.remove();
+    pub async fn forget_upload(self) {
+        // Should the thread for it not come about, the record stays, and does no harm.
+        let _ = on_disk(move || self.record.remove()).await;
     }
 }
 
 /// Uploads one file.
 pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Item, Told), Error> {
-    let source = Arc::new(Source::open(&job.path)?);
+    let path = job.path.clone();
+    let source = Arc::new(on_disk(move || Source::open(&path)).await??);
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((job.parent.clone(), job.name.clone())).await;
@@ -87,7 +90,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
                 restarted = true;
                 work.warn(&format!("the upload is gone on the server ({error}): starting it again"));
                 work.tell(&Event::Restarted { file: work.file });
-                work.resumed.store(0, std::sync::atomic::Ordering::Relaxed);
+                work.resumed.store(0, Ordering::Relaxed);
                 record.write(work, Journal::clear).await;
             }
             Err(Stop::Gone(error) | Stop::Error(error)) => return Err(error),
@@ -100,7 +103,10 @@ async fn open_record(
     work: &Work,
     job: &Job,
 ) -> Result<(Option<Journal>, Option<Recorded>), Error> {
-    let Some(journals) = &shared.journals else { return Ok((None, None)) };
+    let Some(journals) = &shared.journals else {
+        work.unrecorded.store(true, Ordering::Relaxed);
+        return Ok((None, None));
+    };
     let binding = Binding {
         api: shared.api.clone(),
         account: shared.account.clone(),
@@ -108,13 +114,17 @@ async fn open_record(
         name: job.name.clone(),
         path: path_text(&job.path),
     };
-    let mut opened = journals.open(binding.clone());
+    let open = || {
+        let (journals, binding) = (journals.clone(), binding.clone());
+        on_disk(move || journals.open(binding))
+    };
+    let mut opened = open().await?;
     for _ in 0..BUSY_TRIES {
         if !matches!(opened, Err(OpenError::Busy(_))) {
             break;
         }
         tokio::time::sleep(BUSY_PAUSE).await;
-        opened = journals.open(binding.clone());
+        opened = open().await?;
     }
     match opened {
         Ok((journal, recorded, warning)) => {
@@ -125,6 +135,7 @@ async fn open_record(
         }
         Err(OpenError::Busy(record)) => Err(Error::Busy { record }),
         Err(OpenError::Io(error)) => {
+            work.unrecorded.store(true, Ordering::Relaxed);
             work.warn(&format!(
                 "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
             ));
@@ -179,7 +190,7 @@ async fn go_on(
         record.write(work, |journal| journal.compared(identity)).await;
     }
     let bytes = finished.keys().map(|number| parts.len(*number)).sum();
-    work.resumed.store(bytes, std::sync::atomic::Ordering::Relaxed);
+    work.resumed.store(bytes, Ordering::Relaxed);
     let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
     work.tell(&Event::Resumed { file: work.file, parts: count, bytes });
     Ok(Some(Session { head: Begun { upload, started }, parts, finished, finalizing }))
@@ -324,7 +335,8 @@ async fn finish(
     if sum != source.size() || finished.len() != parts.count as usize {
         return Err(Error::Incomplete { what: format!("{sum} bytes of {}", source.size()) }.into());
     }
-    source.check_unchanged()?;
+    let looked_at = Arc::clone(source);
+    on_disk(move || looked_at.check_unchanged()).await??;
 
     if single && !finalizing {
         begin_record(work, source, record, parts, &head, false).await;

@@ -224,6 +224,7 @@ fn note(part: &Part, now: Instant) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Lane;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -267,22 +268,22 @@ mod tests {
         let mut flight = Flight::default();
         let meter = Arc::new(Meter::default());
         flight.start(0, 7, 100, Arc::clone(&meter), start);
-        meter.set(60);
+        meter.set(Lane::First, 60);
         assert_eq!(flight.sample(start + 200 * MS), 60);
         let trouble = Trouble { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
         flight.trouble(0, 7, trouble);
         let shown = |flight: &Flight, at| flight.rows(at)[0].note.clone();
         assert_eq!(shown(&flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
         assert_eq!(flight.waiting(start + 300 * MS), 1);
-        meter.set(0);
+        meter.set(Lane::First, 0);
         assert_eq!(flight.sample(start + 4300 * MS), 0);
         assert_eq!(shown(&flight, start + 4300 * MS).unwrap(), "retry 2: 503 SlowDown");
-        meter.set(30);
+        meter.set(Lane::First, 30);
         assert_eq!(flight.sample(start + 4400 * MS), 0);
         assert_eq!(shown(&flight, start + 4400 * MS), None);
         assert_eq!((flight.bytes(), flight.rows(start + 4400 * MS)[0].taken), (60, 30));
         assert_eq!(shown(&flight, start + 12_400 * MS).unwrap(), "no byte taken for 8s");
-        meter.set(500);
+        meter.set(Lane::First, 500);
         assert_eq!((flight.sample(start + 12_500 * MS), flight.bytes()), (40, 100));
         assert_eq!(shown(&flight, start + 20_500 * MS).unwrap(), "waiting for storage for 8s");
         assert_eq!(flight.done(0, 7, 100, start + 20_600 * MS), 0);

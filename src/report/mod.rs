@@ -21,7 +21,7 @@ mod words;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::outcome::{Outcome, Tally};
 use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
@@ -61,16 +61,41 @@ impl Phase {
 }
 
 /// How far one part is. The engine writes, faces read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meter {
-    taken: AtomicU64,
+    /// Of each connection that the part is tried on at the same time.
+    taken: [AtomicU64; 2],
     high: AtomicU64,
+    begun: Instant,
+    /// Milliseconds from `begun` to when bytes last moved.
+    moved: AtomicU64,
+}
+
+/// Which of a part's connections: the second is for one that fell behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// The one that every try has.
+    First = 0,
+    /// The one beside it.
+    Second = 1,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            taken: Default::default(),
+            high: AtomicU64::new(0),
+            begun: Instant::now(),
+            moved: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Meter {
-    /// Bytes of the current attempt that the network has taken (on Linux: that the peer has acknowledged).
+    /// Bytes of the current attempt that the network has taken (on Linux: that the peer has acknowledged), on
+    /// the connection that is further.
     pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// The furthest that any attempt got: bytes sent again count once.
@@ -78,10 +103,18 @@ impl Meter {
         self.high.load(Ordering::Relaxed)
     }
 
-    /// Sets the current attempt's bytes; returns whether this is further than any attempt was.
-    pub fn set(&self, taken: u64) -> bool {
-        self.taken.store(taken, Ordering::Relaxed);
-        self.high.fetch_max(taken, Ordering::Relaxed) < taken
+    /// When bytes last moved; when the part began, if none have.
+    pub fn moved(&self) -> Instant {
+        self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Sets the current attempt's bytes on one connection.
+    pub fn set(&self, lane: Lane, taken: u64) {
+        if self.taken[lane as usize].swap(taken, Ordering::Relaxed) < taken {
+            let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.moved.store(since, Ordering::Relaxed);
+        }
+        self.high.fetch_max(taken, Ordering::Relaxed);
     }
 }
 

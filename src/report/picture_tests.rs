@@ -1,5 +1,5 @@
 use super::super::testing::{MIB, Play, uploaded};
-use super::super::{Event, Phase};
+use super::super::{Event, Lane, Phase};
 use super::*;
 
 const LOOK: Look = Look { unicode: true, paint: Paint(false) };
@@ -28,11 +28,11 @@ fn one_file(name: &str) -> Play {
     let meters: Vec<_> = (61..=64).map(|part| play.part(0, part, 8 * MIB)).collect();
     for step in 1..=8 {
         play.pass(0.5);
-        meters[0].set(step * MIB / 2);
-        meters[1].set(step * MIB);
+        meters[0].set(Lane::First, step * MIB / 2);
+        meters[1].set(Lane::First, step * MIB);
     }
     play.pass(8.0);
-    meters[2].set(3 * MIB);
+    meters[2].set(Lane::First, 3 * MIB);
     play.pass(0.5);
     play.retry(Some(64), 2, 4);
     play
@@ -81,8 +81,8 @@ fn three_files() -> Play {
     play.start(0, "video-of-the-whole-day.mp4", 100 * MIB, 10);
     play.start(1, "notes.txt", 4 * MIB, 1);
     play.start(2, "数据.tar.zst", 50 * MIB, 5);
-    play.part(0, 1, 10 * MIB).set(5 * MIB);
-    play.part(1, 1, 4 * MIB).set(MIB);
+    play.part(0, 1, 10 * MIB).set(Lane::First, 5 * MIB);
+    play.part(1, 1, 4 * MIB).set(Lane::First, MIB);
     play.event(Event::Phase { file: 2, phase: Phase::Finalize });
     play.end(9, &uploaded("first", 30 * MIB));
     play.pass(4.0);

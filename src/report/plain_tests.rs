@@ -1,6 +1,6 @@
-use super::super::Phase;
 use super::super::testing::{MIB, Play, uploaded};
 use super::super::text::Paint;
+use super::super::{Lane, Phase};
 use super::*;
 use crate::outcome::Tally;
 use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
@@ -54,7 +54,7 @@ fn a_long_upload_is_announced_and_has_a_line_every_ten_seconds() {
     log.play.start(0, "report.pdf", 100 * MIB, 20);
     let meter = log.play.part(0, 1, 100 * MIB);
     for step in 1..=24 {
-        meter.set(step * MIB);
+        meter.set(Lane::First, step * MIB);
         log.pass(1);
     }
     assert_eq!(
@@ -96,7 +96,7 @@ fn several_files_are_counted() {
     log.play.known(12, 120 * MIB, false);
     log.play.start(0, "a", 10 * MIB, 1);
     log.play.start(1, "b", 10 * MIB, 1);
-    log.play.part(1, 1, 10 * MIB).set(5 * MIB);
+    log.play.part(1, 1, 10 * MIB).set(Lane::First, 5 * MIB);
     log.event(&Event::Phase { file: 0, phase: Phase::Finalize });
     log.pass(10);
     assert_eq!(

@@ -26,7 +26,7 @@ use self::limiter::Limiter;
 use crate::checksum::Checksums;
 use crate::error::chain;
 use crate::http::{self, header};
-use crate::report::{Event, Meter, Reporter};
+use crate::report::{Event, Lane, Meter, Reporter};
 use crate::retry::{Failure, Transport, human_duration};
 use crate::secret::{Mask, SignedUrl};
 use crate::settings::Transfer;
@@ -58,10 +58,14 @@ pub struct Put<'a> {
     pub range: (u64, u64),
     /// Told how far it is.
     pub meter: &'a Meter,
+    /// As which of the part's connections.
+    pub lane: Lane,
     /// Told what goes over the wire, repeats included.
     pub sent: &'a AtomicU64,
     /// On a new connection, with the host's name looked up again.
     pub fresh: bool,
+    /// The answer may take so many times the stall time-out.
+    pub answer_patience: u32,
 }
 
 /// Storage's word that it has a part.
@@ -132,7 +136,7 @@ impl Storage {
         let request = request(uri, put.range.1, body, connection.through.as_ref())
             .map_err(|failure| (failure.into(), false))?;
         let mut watch = Watch::new(put, &flow, connection.probe.clone(), self.stall_timeout);
-        put.meter.set(0);
+        put.meter.set(put.lane, 0);
 
         let sending = connection.sender.send_request(request);
         let answer = watch.over(sending).await;
@@ -269,16 +273,16 @@ impl<'a> Watch<'a> {
                 }
                 _ = looks.tick() => self.look(),
             }
-            if self.moved.elapsed() >= self.patience {
-                let where_to = if self.taken >= self.put.range.1 {
-                    "storage has taken the whole part and gives no answer".to_owned()
-                } else {
-                    format!("no byte taken after {} of {}", self.taken, self.put.range.1)
-                };
-                return Err(Failure::transport(
-                    Transport::Stalled,
-                    format!("{where_to} for {}", human_duration(self.patience)),
-                ));
+            let (taken, size, still) = (self.taken, self.put.range.1, self.moved.elapsed());
+            let answer_patience = self.patience.saturating_mul(self.put.answer_patience);
+            if taken < size && still >= self.patience {
+                let still = human_duration(self.patience);
+                let detail = format!("no byte taken after {taken} of {size} for {still}");
+                return Err(Failure::transport(Transport::Stalled, detail));
+            }
+            if still >= answer_patience {
+                let detail = format!("none {} after it took the whole part", human_duration(answer_patience));
+                return Err(Failure::transport(Transport::Unanswered, detail));
             }
         }
     }
@@ -303,7 +307,7 @@ impl<'a> Watch<'a> {
         if taken > self.taken {
             self.put.sent.fetch_add(taken - self.taken, Ordering::Relaxed);
             self.taken = taken;
-            self.put.meter.set(taken);
+            self.put.meter.set(self.put.lane, taken);
         }
     }
 

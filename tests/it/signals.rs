@@ -135,20 +135,31 @@ fn what_was_finished_before_ctrl_c_is_on_stdout() {
 }
 
 #[test]
-fn under_nohup_a_closed_terminal_is_no_reason_to_stop() {
+fn a_signal_that_was_ignored_from_the_start_is_no_reason_to_stop() {
+    // SIGHUP under `nohup`, SIGINT in a script's background job.
+    for signal in ["HUP", "INT", "TERM"] {
+        let world = World::new();
+        let path = world.file("file.bin", 20);
+        let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
+        let program = world.command(&["file.bin"]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("trap '' {signal}; exec \"$0\" \"$@\"")).arg(program.get_program());
+        command.args(program.get_args()).current_dir(world.work()).env_clear();
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let running = world.spawn_command(command);
+        world.drive.wait_until(CAP, |record| record.parts_in_flight() == 1).unwrap();
+        running.signal(signal);
+        world.drive.clear_fault(stall);
+        assert_one_item(&world, &running.wait(), &path);
+    }
+}
+
+#[test]
+fn without_a_record_nobody_is_told_that_the_same_command_goes_on() {
     let world = World::new();
-    let path = world.file("file.bin", 20);
-    let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
-    let program = world.command(&["file.bin"]);
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(program.get_program());
-    command.args(program.get_args()).current_dir(world.work()).env_clear();
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let running = world.spawn_command(command);
-    world.drive.wait_until(CAP, |record| record.parts_in_flight() == 1).unwrap();
-    running.signal("HUP");
-    world.drive.clear_fault(stall);
-    assert_one_item(&world, &running.wait(), &path);
+    let path = world.file("file.bin", 4 * PART);
+    let halfway = Halfway::without_record(&world, &path, 2, &["--no-resume"]);
+    stop(halfway.running, "INT").fails(130).says("starts over").says_nothing_of("goes on");
 }
 
 #[test]

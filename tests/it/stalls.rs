@@ -119,3 +119,27 @@ fn limit_rate_drips_so_that_storage_drops_no_connection() {
     assert!(record.requests_of(Op::PutPart).all(|put| put.status == Some(200)));
     assert!(moves >= 40, "400 kB came in {moves} sips only");
 }
+
+#[test]
+fn a_part_whose_answers_are_late_gets_more_time_with_each_try() {
+    // A proxy that takes all at once and passes it on at a trickle: the answer takes longer than was waited.
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_secs(3))));
+    let ran = world.run(&["-v", "file.bin", "-j1", "--stall-timeout", "1s"]);
+    assert_one_item(&world, &ran, &path);
+    ran.says("no answer from storage: none 1.0s after").says("none 2.0s after");
+    assert_eq!(world.drive.record().count(Op::PutPart), 3);
+}
+
+#[test]
+fn a_part_that_moved_longer_than_patience_lasts_is_tried_again_though_it_got_less_far() {
+    let world = narrow();
+    let path = world.file("file.bin", 200_000);
+    for after in [150_000, 100_000] {
+        world.drive.fault(Fault::once(Op::PutPart, Action::ResetAfter(after)));
+    }
+    let ran = world.run(&["file.bin", "--limit-rate", "60KiB", "--retry-for", "1s"]);
+    assert_one_item(&world, &ran, &path);
+    assert_eq!(world.drive.record().count(Op::PutPart), 3);
+}
