@@ -23,7 +23,7 @@ _copera__upload() {
 
     case "${cmd}" in
         copera__upload)
-            opts="-p -n -j -o -q -v -h -V --parent --name --mime-type --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
+            opts="-p -n -r -L -j -o -q -v -h -V --parent --name --mime-type --recursive --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -53,6 +53,24 @@ _copera__upload() {
                     ;;
                 --mime-type)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --include)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --if-exists)
+                    COMPREPLY=($(compgen -W "upload skip fail" -- "${cur}"))
                     return 0
                     ;;
                 --concurrency)
@@ -126,11 +144,11 @@ _copera__upload() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "json id report none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json id url report none" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "json id report none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json id url report none" -- "${cur}"))
                     return 0
                     ;;
                 --progress)

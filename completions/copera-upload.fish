@@ -1,6 +1,11 @@
 complete -c copera-upload -s p -l parent -d 'Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive\'s root]' -r
-complete -c copera-upload -s n -l name -d 'Name in the drive, for one file [default: the file\'s own name]' -r -f
+complete -c copera-upload -s n -l name -d 'Name in the drive, for one file; standard input needs one [default: the file\'s own name]' -r -f
 complete -c copera-upload -l mime-type -d 'MIME type [default: by extension, then by content]' -r
+complete -c copera-upload -l include -d 'Of directories, send only what matches; may be given again, the last match wins' -r -f
+complete -c copera-upload -l exclude -d 'Of directories, leave out what matches; may be given again, the last match wins' -r -f
+complete -c copera-upload -l if-exists -d 'When the folder has a file of that name already' -r -f -a "upload\t'Upload it all the same: a second item of that name'
+skip\t'Take the one that is there if it has the same size; else upload'
+fail\t'Fail'"
 complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: 8, fewer while storage asks for less]' -r
 complete -c copera-upload -l part-size -d 'Bytes a part, 5MiB to 5GiB [default: planned from the file\'s size]' -r
 complete -c copera-upload -l limit-rate -d 'Bytes a second over all parts, such as 2MiB [default: no limit]' -r
@@ -14,6 +19,7 @@ complete -c copera-upload -l api-url -d 'Base URL of the API [env: COPERA_API_UR
 complete -c copera-upload -l cacert -d 'Trust these certificates too (PEM)' -r -F
 complete -c copera-upload -s o -l output -d 'What goes to stdout' -r -f -a "json\t'The created drive item, exactly as the service answered'
 id\t'Its id, one a line'
+url\t'The address of its page, one a line'
 report\t'One JSON line for every input file, whatever became of it'
 none\t'Nothing'"
 complete -c copera-upload -l progress -d 'How progress is shown' -r -f -a "auto\t'Bars on a terminal, else a line every 10 s'
@@ -31,6 +37,8 @@ complete-fish\t'Completions for fish'
 complete-powershell\t'Completions for PowerShell'
 complete-elvish\t'Completions for elvish'
 man\t'The man page'"
+complete -c copera-upload -s r -l recursive -d 'Upload directories with all that is in them'
+complete -c copera-upload -s L -l follow-symlinks -d 'Follow links in directories [default: they are skipped with a warning]'
 complete -c copera-upload -l no-resume -d 'Neither continue an earlier upload nor keep records for a later one'
 complete -c copera-upload -l no-checksum -d 'Do not compare each part\'s MD5 with what storage returns'
 complete -c copera-upload -l allow-http -d 'Accept plain http:// for hosts other than this machine'

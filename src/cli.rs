@@ -8,10 +8,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum, ValueHint};
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
 
+use crate::plan::filter::Filter;
 use crate::plan::mime;
-use crate::settings::{ColorMode, LogFormat, OutputMode, ProgressMode};
+use crate::settings::{ColorMode, IfExists, LogFormat, OutputMode, ProgressMode};
 use crate::units::{
     parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,
 };
@@ -26,6 +27,10 @@ Examples:
           Upload several files into a folder and print their ids, one a line
   copera-upload build.zip --name build-42.zip --limit-rate 2MiB
           Upload under another name, and leave some of the line to others
+  copera-upload -r photos --exclude '*.tmp' --if-exists skip
+          Upload a directory; run again, only what is missing is sent
+  pg_dump shop | copera-upload - --name shop.sql
+          Upload what another program writes
   copera-upload --dry-run *.mov
           Show what would be sent; no network and no token are needed
 
@@ -40,7 +45,7 @@ Exit codes:
   2  the command line or the configuration is at fault
   3  folder not found
   4  no token, or one that is not good enough (401, 403)
-  5  conflict (409, or another run is at work on this upload)
+  5  conflict (409, --if-exists fail, or another run is at work on this upload)
   6  rate limited to the end
   7  network or service unavailable to the end: the same command goes on from there
   8  a local file is missing, unreadable, not regular, or changed while read
@@ -96,23 +101,56 @@ Environment:
     disable_version_flag = true
 )]
 pub struct Cli {
-    /// Files to upload
+    /// Files to upload, directories with -r, or - for standard input
     ///
-    /// A file whose name begins with `-` is given as ./-name, or after `--`.
-    #[arg(value_name = "PATH", required_unless_present = "generate", value_hint = ValueHint::FilePath)]
+    /// A file whose name begins with `-` is given as ./-name, or after `--`. Standard input is kept in the
+    /// temporary directory until it is uploaded, since the service wants the size first.
+    #[arg(value_name = "PATH", required_unless_present = "generate", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
     /// Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive's root]
     #[arg(short, long, value_name = "ID", help_heading = "Destination")]
     pub parent: Option<String>,
 
-    /// Name in the drive, for one file [default: the file's own name]
+    /// Name in the drive, for one file; standard input needs one [default: the file's own name]
     #[arg(short, long, value_name = "NAME", help_heading = "Destination", value_hint = ValueHint::Other)]
     pub name: Option<OsString>,
 
     /// MIME type [default: by extension, then by content]
     #[arg(long, value_name = "TYPE", help_heading = "Destination", value_parser = mime::check)]
     pub mime_type: Option<String>,
+
+    /// Upload directories with all that is in them
+    ///
+    /// `photos` becomes the folder `photos` in the target, as `cp -r` does it; `photos/`, `photos/.` and `.` put
+    /// what is in them straight into the target, as rsync does it. Folders that are there already are used.
+    #[arg(short, long, help_heading = "Destination")]
+    pub recursive: bool,
+
+    /// Of directories, send only what matches; may be given again, the last match wins
+    ///
+    /// A glob without `/` matches a name at any depth, one with `/` the path below the given directory. `*` does
+    /// not cross a `/`, `**` does. Folders are made as they are needed.
+    #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::include, value_hint = ValueHint::Other)]
+    include: Vec<Filter>,
+
+    /// Of directories, leave out what matches; may be given again, the last match wins
+    ///
+    /// Globs are as for --include. A directory that is left out is not looked into.
+    #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::exclude, value_hint = ValueHint::Other)]
+    exclude: Vec<Filter>,
+
+    /// Both of them, in the order in which they were given
+    #[arg(skip)]
+    pub filters: Vec<Filter>,
+
+    /// Follow links in directories [default: they are skipped with a warning]
+    #[arg(short = 'L', long, help_heading = "Destination")]
+    pub follow_symlinks: bool,
+
+    /// When the folder has a file of that name already
+    #[arg(long, value_name = "WHAT", help_heading = "Destination", default_value_t = IfExists::Upload, value_enum)]
+    pub if_exists: IfExists,
 
     /// Parts in flight, 1 to 64 [default: 8, fewer while storage asks for less]
     #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
@@ -221,6 +259,32 @@ pub struct Cli {
     version: Option<bool>,
 }
 
+impl Cli {
+    /// Parses the process's arguments; ends the process where they are wrong, or ask for help.
+    pub fn of_process() -> Self {
+        Self::read(Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Parses these, the program's name first.
+    ///
+    /// # Errors
+    /// Clap's.
+    pub fn of<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error> {
+        Self::read(Self::command().try_get_matches_from(args)?)
+    }
+
+    fn read(matches: ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let places = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<_>>();
+        let mut filters: Vec<_> =
+            places("include").into_iter().zip(std::mem::take(&mut cli.include)).collect();
+        filters.extend(places("exclude").into_iter().zip(std::mem::take(&mut cli.exclude)));
+        filters.sort_by_key(|(place, _)| *place);
+        cli.filters = filters.into_iter().map(|(_, filter)| filter).collect();
+        Ok(cli)
+    }
+}
+
 /// What can be made out of the definition of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Generate {
@@ -241,11 +305,10 @@ pub enum Generate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from([&["copera-upload"], args].concat())
+        Cli::of([&["copera-upload"], args].concat())
     }
 
     #[test]
@@ -321,9 +384,10 @@ mod tests {
             (&["--stall-timeout", "0", "f"], ValueValidation),
             (&["--mime-type", "pdf", "f"], ValueValidation),
             (&["-o", "xml", "f"], InvalidValue),
+            (&["--include", "a[", "f"], ValueValidation),
+            (&["--exclude", "", "f"], ValueValidation),
             // Not there, or not there yet.
             (&["--token", "t", "f"], UnknownArgument),
-            (&["-r", "f"], UnknownArgument),
             (&["--login"], UnknownArgument),
         ] {
             let error = parse(args).unwrap_err();
@@ -344,6 +408,13 @@ mod tests {
     }
 
     #[test]
+    fn filters_stand_in_the_order_in_which_they_were_given() {
+        let cli = parse(&["--exclude", "a", "--include=b", "d", "--exclude", "c", "--include", "b"]).unwrap();
+        let (include, exclude) = (|g| Filter::include(g).unwrap(), |g| Filter::exclude(g).unwrap());
+        assert_eq!(cli.filters, [exclude("a"), include("b"), exclude("c"), include("b")]);
+    }
+
+    #[test]
     fn generating_needs_no_path() {
         assert_eq!(parse(&["--generate", "complete-zsh"]).unwrap().generate, Some(Generate::CompleteZsh));
     }
@@ -353,7 +424,7 @@ mod tests {
     fn paths_and_names_need_not_be_unicode() {
         use std::os::unix::ffi::OsStringExt;
         let odd = OsString::from_vec(b"a\xff".to_vec());
-        let cli = Cli::try_parse_from(["x".into(), odd.clone(), "-n".into(), odd.clone()]).unwrap();
+        let cli = Cli::of(["x".into(), odd.clone(), "-n".into(), odd.clone()]).unwrap();
         assert_eq!((cli.paths, cli.name), (vec![odd.clone()], Some(odd)));
     }
 

@@ -90,6 +90,10 @@ pub enum Call {
     Search,
     /// `GET /drive/files/{id}`
     Item,
+    /// `POST /drive/folders`
+    Folder,
+    /// `GET /workspace/info`
+    Workspace,
 }
 
 impl Call {
@@ -102,6 +106,8 @@ impl Call {
             Self::Tree => "list the folder",
             Self::Search => "search the drive",
             Self::Item => "get the item",
+            Self::Folder => "make the folder",
+            Self::Workspace => "get the workspace's name",
         }
     }
 }
@@ -142,6 +148,40 @@ pub enum Error {
     NotAFile {
         /// "a directory", "a FIFO", …
         kind: &'static str,
+    },
+    /// With `-L`, a link to a folder that it is in.
+    #[error("is a link to {above}, a directory that it is in: a loop")]
+    LinkLoop {
+        /// Where it leads.
+        above: String,
+    },
+    /// A folder could not be found or made in the drive, and so nothing can go into it.
+    #[error("the folder for {path} is not there")]
+    Folder {
+        /// The directory.
+        path: String,
+        /// Why; the same for all that should go into it.
+        #[source]
+        error: std::sync::Arc<Self>,
+    },
+    /// One that several files have in common.
+    #[error(transparent)]
+    Shared(std::sync::Arc<Self>),
+    /// `--if-exists fail`.
+    #[error("a file called `{name}` is there already (id {id})")]
+    Exists {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+    },
+    /// The folder has more items than the service tells of.
+    #[error(
+        "whether a folder `{name}` is there already cannot be found out: there are too many items for the service to list"
+    )]
+    Unlisted {
+        /// The folder's name.
+        name: String,
     },
     /// A file that no upload can hold.
     #[error("has {size} bytes, and an upload holds at most 10,000 parts of 5 GiB (48.8 TiB)")]
@@ -211,6 +251,15 @@ pub enum Error {
     /// One of these, of an upload that no record is kept of (`--no-resume`, a disk that takes none).
     #[error(transparent)]
     Unrecorded(Box<Self>),
+    /// Standard input could not be kept until its size is known.
+    #[error("could not keep standard input in {}", .folder.display())]
+    Spool {
+        /// Where.
+        folder: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
     /// Something inside that should not happen, told instead of panicking.
     #[error("internal error: {0}")]
     Internal(String),
@@ -241,11 +290,20 @@ impl Error {
         match self {
             Self::Usage { .. } => Code::Usage,
             Self::NoToken | Self::TokenCommand { .. } => Code::Auth,
-            Self::Local { .. } | Self::NotAFile { .. } | Self::Changed { .. } => Code::LocalFile,
-            Self::Busy { .. } => Code::Conflict,
+            Self::Local { .. }
+            | Self::NotAFile { .. }
+            | Self::LinkLoop { .. }
+            | Self::Spool { .. }
+            | Self::Changed { .. } => Code::LocalFile,
+            Self::Folder { error, .. } | Self::Shared(error) => error.code(),
+            Self::Busy { .. } | Self::Exists { .. } => Code::Conflict,
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
-            Self::Urls { .. } | Self::TooLarge { .. } | Self::Output(_) | Self::Internal(_) => Code::Refused,
+            Self::Urls { .. }
+            | Self::TooLarge { .. }
+            | Self::Unlisted { .. }
+            | Self::Output(_)
+            | Self::Internal(_) => Code::Refused,
             Self::Empty(error) | Self::Unrecorded(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
@@ -296,8 +354,17 @@ impl Error {
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure, again),
             Self::Empty(error) => return error.advice(again),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
+            Self::Folder { error, .. } | Self::Shared(error) => return error.advice(again),
+            Self::Exists { .. } => {
+                "--if-exists skip takes one of the same size for this one; --if-exists upload makes another"
+            }
+            Self::Spool { .. } => {
+                "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"
+            }
+            Self::Unlisted { .. } => "upload into that folder itself, by its id with --parent",
             Self::Local { .. }
             | Self::NotAFile { .. }
+            | Self::LinkLoop { .. }
             | Self::Urls { .. }
             | Self::Incomplete { .. }
             | Self::Output(_)

@@ -21,6 +21,7 @@ pub mod secret;
 pub mod settings;
 pub mod signals;
 pub mod source;
+pub mod spool;
 pub mod storage;
 pub mod tls;
 pub mod units;
@@ -32,14 +33,15 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::api::Drive;
 use crate::engine::journal::{self, Journals};
 use crate::engine::{Rules, Stopper};
-use crate::error::Error;
+use crate::error::{Call, Error};
 use crate::outcome::Tally;
-use crate::output::Output;
-use crate::plan::{Parts, Planned};
+use crate::output::{Output, Pages};
+use crate::plan::{Input, Parts, Planned, Step};
 use crate::report::{Event, Reporter};
-use crate::retry::Policy;
+use crate::retry::{Failure, Policy};
 use crate::secret::Mask;
 use crate::settings::Settings;
+use crate::source::Source;
 use crate::storage::{Storage, Trust};
 
 /// Time that is left to finish what cannot be dropped, after an orderly stop.
@@ -71,13 +73,31 @@ pub fn run(settings: Settings) -> u8 {
 /// Prints the plan: one line a file, and nothing is sent.
 fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
     let mut tally = Tally::default();
-    for Planned { shown, job } in plan::jobs(settings) {
+    for step in plan::steps(settings.selection.clone()) {
+        let Planned { shown, job } = match step {
+            Step::File(planned) => planned,
+            Step::Folder(folder) => {
+                folder.warning.iter().for_each(|message| {
+                    reporter.event(&Event::Warning { path: Some(&folder.shown), message });
+                });
+                continue;
+            }
+            Step::Warning { shown, message } => {
+                reporter.event(&Event::Warning { path: Some(&shown), message: &message });
+                continue;
+            }
+        };
         let line = job.and_then(|job| {
             job.warnings
                 .iter()
                 .for_each(|message| reporter.event(&Event::Warning { path: Some(&shown), message }));
-            let parts = Parts::plan(job.size, settings.transfer.part_size)?;
-            plan::dry_run_line(&job, &parts)
+            let source = match &job.input {
+                Input::File(path) => Source::open(path)?,
+                Input::Stdin => spool::standard_input(|_| {})?,
+            };
+            let mime_type = job.mime_type.map_or_else(|| source.mime_type(&job.name), Ok)?;
+            let parts = Parts::plan(source.size(), settings.transfer.part_size)?;
+            plan::dry_run_line(&shown, &job.name, &mime_type, &parts)
         });
         match line {
             Ok(line) => {
@@ -115,10 +135,15 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
         face.clear();
         leave(signal.exit_code());
     });
-    let planned: Vec<Planned> = plan::jobs(settings).collect();
-    let files = planned.len();
-    engine::tell_known(&**reporter, &planned);
-    let mut outcomes = engine::run(options(settings, reporter)?, planned.into_iter(), stopper.clone());
+    let options = options(settings, reporter)?;
+    if output.wants_pages() {
+        // First, so that nothing is uploaded whose address could not be printed.
+        output.set_pages(tokio::select! {
+            error = stopper.stopped() => return Err(error),
+            pages = pages(&options.drive, &**reporter) => pages?,
+        });
+    }
+    let mut outcomes = engine::run(options, plan::steps(settings.selection.clone()), stopper.clone());
 
     let mut tally = Tally::default();
     let mut unprinted = None;
@@ -138,13 +163,19 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
     tally.elapsed = begun.elapsed();
     reporter.event(&Event::Finished { tally: &tally });
     match (stopper.signal(), unprinted) {
-        (Some(signal), _) if tally.incomplete(files) => Ok(signal.exit_code()),
+        (Some(signal), _) if tally.interrupted > 0 || stopper.cut_short() => Ok(signal.exit_code()),
         (_, Some(error)) => Err(error),
-        (None, None) if tally.files() < files as u64 => {
-            Err(Error::Internal("not every file has an outcome; see what was printed before".to_owned()))
-        }
         _ => Ok(tally.exit_code()),
     }
+}
+
+/// Where the workspace's pages are.
+async fn pages(drive: &Drive, reporter: &dyn Reporter) -> Result<Pages, Error> {
+    let slug = drive.slug(&engine::Nobody(reporter)).await?;
+    Pages::of_workspace(&slug).ok_or_else(|| {
+        let detail = "a workspace without a name in URLs".to_owned();
+        Error::Call { call: Call::Workspace, failure: Failure::Malformed { detail }, tries: 1 }
+    })
 }
 
 /// The settings as the engine wants them.
@@ -181,6 +212,7 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
         policy,
         part_size: transfer.part_size,
         concurrency: transfer.concurrency,
+        if_exists: settings.if_exists,
         rules: Rules { allow_http: account.allow_http },
         reporter: Arc::clone(reporter),
     })

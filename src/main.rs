@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
 use copera_upload::{output, report, run, settings};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     if let Some(what) = cli.generate {
         return ExitCode::from(output::generated(what));
     }

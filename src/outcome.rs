@@ -73,6 +73,8 @@ pub struct Tally {
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
     pub failed: u64,
+    /// Of those, interrupted.
+    pub interrupted: u64,
     /// Bytes of the uploaded files.
     pub bytes: u64,
     /// Wall time of the run.
@@ -97,6 +99,7 @@ impl Tally {
     /// Counts a file that failed.
     pub fn count_failure(&mut self, error: &Error) {
         self.failed += 1;
+        self.interrupted += u64::from(error.code() == Code::Interrupted);
         let code = error.exit_code();
         self.mixed |= self.exit.is_some_and(|first| first != code);
         self.exit = Some(code);
@@ -105,11 +108,6 @@ impl Tally {
     /// Counts a file that was planned in a dry run.
     pub fn count_planned(&mut self) {
         self.skipped += 1;
-    }
-
-    /// Whether less than `files` files were done.
-    pub fn incomplete(&self, files: usize) -> bool {
-        self.uploaded + self.skipped < files as u64
     }
 
     /// All files.

@@ -1,7 +1,7 @@
 //! Results on stdout, and nothing else: each written whole and flushed the moment its file is done.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::value::RawValue;
 
@@ -14,6 +14,8 @@ use crate::settings::OutputMode;
 pub struct Output {
     mode: OutputMode,
     terminal: bool,
+    /// Where an item's page is, for [`OutputMode::Url`].
+    pages: OnceLock<Pages>,
     /// `None` once writing failed: later results have nowhere to go.
     out: Mutex<Option<Box<dyn Write + Send>>>,
 }
@@ -27,7 +29,18 @@ impl Output {
 
     /// Any other place, which is or is not a terminal.
     pub fn new(mode: OutputMode, terminal: bool, out: impl Write + Send + 'static) -> Self {
-        Self { mode, terminal, out: Mutex::new(Some(Box::new(out))) }
+        Self { mode, terminal, pages: OnceLock::new(), out: Mutex::new(Some(Box::new(out))) }
+    }
+
+    /// Whether [`Output::set_pages`] has to come before the first result.
+    pub fn wants_pages(&self) -> bool {
+        self.mode == OutputMode::Url
+    }
+
+    /// Tells where items' pages are.
+    pub fn set_pages(&self, pages: Pages) {
+        // Told twice, the first one stays.
+        let _ = self.pages.set(pages);
     }
 
     /// Prints what the mode wants of one file's outcome: its item, if there is one, or its row of the report.
@@ -45,6 +58,10 @@ impl Output {
             (OutputMode::Id, Some(item)) => match self.terminal {
                 true => crate::report::text::safe(item.id()).into_owned(),
                 false => item.id().to_owned(),
+            },
+            (OutputMode::Url, Some(item)) => match self.pages.get() {
+                Some(pages) => pages.of(item.id()),
+                None => return Err(io::Error::other("the workspace's name is not known")),
             },
             (OutputMode::Report, _) => self.shown(&report_row(outcome)?),
             (OutputMode::None, _) | (_, None) => return Ok(()),
@@ -78,6 +95,28 @@ impl Output {
             }
         }
         Ok(())
+    }
+}
+
+/// Where the pages of a workspace's files are (cli: `https://app.copera.ai/<slug>/drive/c/<id>`).
+#[derive(Debug)]
+pub struct Pages(reqwest::Url);
+
+impl Pages {
+    /// Those of the workspace with this name in URLs; `None`: it cannot be one.
+    pub fn of_workspace(slug: &str) -> Option<Self> {
+        let mut url = reqwest::Url::parse("https://app.copera.ai").ok()?;
+        // Segment by segment, so that nothing in a name can lead anywhere else.
+        url.path_segments_mut().ok()?.push(slug).extend(["drive", "c"]);
+        (!slug.is_empty() && url.path().ends_with("/drive/c")).then_some(Self(url))
+    }
+
+    fn of(&self, id: &str) -> String {
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(id);
+        }
+        url.into()
     }
 }
 

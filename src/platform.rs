@@ -154,6 +154,15 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Standard input's handle, as a file of its own; `None` where it cannot be had.
+pub fn stdin_as_file() -> Option<File> {
+    #[cfg(unix)]
+    let handle = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned();
+    #[cfg(windows)]
+    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned();
+    handle.ok().map(File::from)
+}
+
 /// Whether an open file is still the one at `path` (it may have been removed or replaced meanwhile).
 pub fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {

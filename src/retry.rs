@@ -235,7 +235,9 @@ impl Failure {
     pub fn code_of_call(&self, call: Call) -> Code {
         match self {
             Self::Status { status: 401 | 403, .. } => Code::Auth,
-            Self::Status { status: 404, .. } if matches!(call, Call::Start | Call::Tree) => Code::NotFound,
+            Self::Status { status: 404, .. } if matches!(call, Call::Start | Call::Tree | Call::Folder) => {
+                Code::NotFound
+            }
             Self::Status { status: 409, .. } => Code::Conflict,
             Self::Status { status: 429, .. } => Code::RateLimited,
             other => other.code_of_transport(other.verdict_of_call(call)),

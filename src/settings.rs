@@ -1,7 +1,6 @@
 //! Everything the program was told, resolved into one plain struct: flags over environment over TOML over
 //! defaults. What comes after this file asks no flag, no variable and no file of configuration again.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use crate::cli::Cli;
 use crate::config::{self, Config, Place, Set, api_url, token};
 use crate::environment;
 use crate::error::Error;
-use crate::plan::name;
+use crate::plan::{Filters, Selection, name};
 use crate::secret::Token;
 
 pub use crate::environment::Environment;
@@ -17,10 +16,10 @@ pub use crate::environment::Environment;
 /// One run's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The PATHs as given.
-    pub paths: Vec<OsString>,
-    /// Where files go and what they are called.
-    pub destination: Destination,
+    /// What is uploaded, and where to.
+    pub selection: Selection,
+    /// What to do about a file that is there already.
+    pub if_exists: IfExists,
     /// How parts travel.
     pub transfer: Transfer,
     /// Which drive, and as whom.
@@ -59,6 +58,17 @@ pub struct Destination {
     pub name: Option<String>,
     /// The MIME type, instead of a guess.
     pub mime_type: Option<String>,
+}
+
+/// What to do when the folder has a file of that name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum IfExists {
+    /// Upload it all the same: a second item of that name
+    Upload,
+    /// Take the one that is there if it has the same size; else upload
+    Skip,
+    /// Fail
+    Fail,
 }
 
 /// How parts travel.
@@ -120,6 +130,8 @@ pub enum OutputMode {
     Json,
     /// Its id, one a line
     Id,
+    /// The address of its page, one a line
+    Url,
     /// One JSON line for every input file, whatever became of it
     Report,
     /// Nothing
@@ -180,6 +192,9 @@ pub enum LogFormat {
 pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
     let display = display(&cli);
     let given = name_of(&cli)?;
+    if cli.paths.iter().filter(|path| *path == "-").count() > 1 {
+        return Err(Error::usage("standard input can be given once only"));
+    }
     let parent = not_empty(cli.parent, "--parent")?;
     let asked = not_empty(cli.profile, "--profile")?;
     let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
@@ -234,8 +249,14 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
         name
     });
     Ok(Settings {
-        paths: cli.paths,
-        destination: Destination { parent, name, mime_type: cli.mime_type },
+        selection: Selection {
+            paths: cli.paths,
+            recursive: cli.recursive,
+            follow_symlinks: cli.follow_symlinks,
+            filters: Filters::new(&cli.filters).map_err(Error::usage)?,
+            destination: Destination { parent, name, mime_type: cli.mime_type },
+        },
+        if_exists: cli.if_exists,
         transfer,
         account: Account { api_url, token, allow_http: cli.allow_http, cacert: cli.cacert },
         output: cli.output,

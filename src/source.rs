@@ -1,17 +1,19 @@
 //! One local file while it is uploaded: opened once, read at any place, and watched for change.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::plan::{kind_of, mime};
 use crate::platform::{self, Identity};
 
 /// An open input file.
 #[derive(Debug)]
 pub struct Source {
     file: File,
-    path: PathBuf,
+    /// Where it is to stay; `None`: it has no name that counts.
+    path: Option<PathBuf>,
     identity: Identity,
 }
 
@@ -23,15 +25,41 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::local("open the file", error);
         // Asked before opening: opening a FIFO would wait for its writer.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::NotAFile { kind: "something else" });
-        }
+        regular(&std::fs::metadata(path).map_err(failed)?)?;
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile { kind: "something else" });
+        regular(&metadata)?;
+        Ok(Self { identity: platform::identity(&metadata), file, path: Some(path.to_owned()) })
+    }
+
+    /// Takes an open file whose name, if it has one, is nobody's business.
+    ///
+    /// # Errors
+    /// [`Error::Local`] when the system cannot say what it is like.
+    pub fn unnamed(file: File) -> Result<Self, Error> {
+        let metadata = file.metadata().map_err(|error| Error::local("look at the file", error))?;
+        Ok(Self { identity: platform::identity(&metadata), file, path: None })
+    }
+
+    /// Its first bytes, up to `most`. Waits for the disk.
+    ///
+    /// # Errors
+    /// Those of [`Source::read_at`].
+    pub fn head(&self, most: usize) -> Result<Vec<u8>, Error> {
+        let mut head = vec![0; most.min(usize::try_from(self.size()).unwrap_or(most))];
+        let mut filled = 0;
+        while filled < head.len() {
+            filled += self.read_at(&mut head[filled..], filled as u64)?;
         }
-        Ok(Self { identity: platform::identity(&metadata), file, path: path.to_owned() })
+        Ok(head)
+    }
+
+    /// What kind of file it is, for a name in the drive. Waits for the disk when no extension says it.
+    ///
+    /// # Errors
+    /// Those of [`Source::read_at`].
+    pub fn mime_type(&self, name: &str) -> Result<String, Error> {
+        mime::guess(name, self.path.as_deref(), self.size(), |most| self.head(most))
     }
 
     /// Its size when it was opened, in bytes.
@@ -79,7 +107,8 @@ impl Source {
         if open.mtime != self.identity.mtime {
             return Err(Error::Changed { what: "it was written to".to_owned() });
         }
-        match std::fs::metadata(&self.path) {
+        let Some(path) = &self.path else { return Ok(()) };
+        match std::fs::metadata(path) {
             Ok(metadata) => {
                 let named = platform::identity(&metadata);
                 if (named.device, named.inode) != (open.device, open.inode) {
@@ -92,6 +121,14 @@ impl Source {
             }
             Err(error) => Err(asked(error)),
         }
+    }
+}
+
+fn regular(metadata: &Metadata) -> Result<(), Error> {
+    match metadata.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(Error::NotAFile { kind: "a directory" }),
+        kind => Err(Error::NotAFile { kind: kind_of(kind) }),
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::api::Caller;
+use crate::error::Call;
 use crate::report::{Event, FileId, Phase, Reporter};
 use crate::retry::Failure;
 
@@ -13,6 +15,8 @@ pub struct Work {
     pub file: FileId,
     /// The path as shown.
     pub path: String,
+    /// The file's bytes, once they are known.
+    pub size: AtomicU64,
     /// Bytes put on the wire in this run, repeats included.
     pub sent: AtomicU64,
     /// Bytes kept from an earlier run.
@@ -25,10 +29,11 @@ pub struct Work {
 
 impl Work {
     /// A fresh account.
-    pub fn new(file: FileId, path: String, reporter: Arc<dyn Reporter>) -> Self {
+    pub fn new(file: FileId, path: String, size: u64, reporter: Arc<dyn Reporter>) -> Self {
         Self {
             file,
             path,
+            size: AtomicU64::new(size),
             sent: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             unrecorded: AtomicBool::new(false),
@@ -62,8 +67,12 @@ impl Work {
         self.tell(&Event::Warning { path: Some(&self.path), message });
     }
 
-    /// Counts and tells that `what` (a call, or this part) is tried again after `wait`.
-    pub fn retry(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
+    /// Counts and tells that this part is tried again after `wait`.
+    pub fn retry_part(&self, part: u32, retry: u32, failure: &Failure, wait: Duration) {
+        self.told(&format!("part {part}"), Some(part), retry, failure, wait);
+    }
+
+    fn told(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.tell(&Event::Retry {
             file: Some(self.file),
@@ -73,5 +82,11 @@ impl Work {
             cause: &failure.to_string(),
             wait,
         });
+    }
+}
+
+impl Caller for Work {
+    fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration) {
+        self.told(call.aim(), None, retry, failure, wait);
     }
 }

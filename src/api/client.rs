@@ -3,7 +3,8 @@
 //! The client never follows a redirect (the token would go along), never reads an answer without end, and
 //! keeps no server's message that was not cleaned of secrets.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use super::wire::{self, Item, Upload};
 use crate::error::{Call, Error, chain};
@@ -19,7 +21,6 @@ use crate::report::{Event, Reporter};
 use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
 use crate::secret::{Mask, Token};
 use crate::storage::is_distrust;
-use crate::work::Work;
 
 /// A call has this long to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -27,6 +28,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const FINALIZE_WITHIN: Duration = Duration::from_secs(600);
 /// More of an answer than this is not read. 10,000 signed URLs have some 10 MB, at the worst twice that.
 const ANSWER_MOST: usize = 32 * 1024 * 1024;
+/// Calls under way at once. With 24 a thousand small files, three calls each at 40 ms, take some 5 s; more would
+/// only find the rate limit sooner, which is not published (429 for the drive's neighbours comes at 30 to 50 a
+/// minute).
+const CALLS_AT_ONCE: usize = 24;
 /// Connections that were idle for longer are not used again.
 const IDLE_MOST: Duration = Duration::from_secs(15);
 
@@ -50,9 +55,22 @@ pub struct Drive {
     base: Url,
     mask: Mask,
     policy: Policy,
+    /// Places for calls, first come, first served; a call keeps its place until it is settled, so that none is
+    /// overtaken for ever while the service takes only a few.
+    places: Semaphore,
     /// A 429 is about the account, not about one call: all calls wait until then.
     not_before: Mutex<Option<Instant>>,
+    /// Calls that were answered as hoped.
+    answered: AtomicU64,
+    /// The token was refused (401): it will be the next time too.
+    unauthorized: OnceLock<Failure>,
     reporter: Arc<dyn Reporter>,
+}
+
+/// Who waits for a call, and is told when it is tried again.
+pub trait Caller: Sync {
+    /// A call is tried again after `wait`, for the `retry`th time in a row.
+    fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration);
 }
 
 /// A success.
@@ -109,7 +127,10 @@ impl Drive {
             base,
             mask: Mask::new(&options.token),
             policy: options.policy,
+            places: Semaphore::new(CALLS_AT_ONCE),
             not_before: Mutex::default(),
+            answered: AtomicU64::new(0),
+            unauthorized: OnceLock::new(),
             reporter,
         })
     }
@@ -118,9 +139,10 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn start(&self, work: &Work, start: &wire::Start<'_>) -> Result<Started, Error> {
-        let (upload, at) =
-            self.ask_json::<Upload>(work, Call::Start, self.post("multipart/start", start)?).await?;
+    pub async fn start(&self, caller: &dyn Caller, start: &wire::Start<'_>) -> Result<Started, Error> {
+        let (upload, at) = self
+            .ask_json::<Upload>(caller, Call::Start, self.post("drive/files/upload/multipart/start", start)?)
+            .await?;
         if upload.upload_id.is_empty() || upload.file_key.is_empty() {
             let detail = "an empty uploadId or fileKey".to_owned();
             return Err(Error::Call { call: Call::Start, failure: Failure::Malformed { detail }, tries: 1 });
@@ -132,66 +154,100 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn sign_urls(&self, work: &Work, upload: &Upload, parts: u32) -> Result<SignedParts, Error> {
-        let request = self.post("multipart/presigned-urls", &wire::SignUrls { upload, parts })?;
-        let answer = self.ask(work, Call::SignUrls, request).await?;
+    pub async fn sign_urls(
+        &self,
+        caller: &dyn Caller,
+        upload: &Upload,
+        parts: u32,
+    ) -> Result<SignedParts, Error> {
+        let request =
+            self.post("drive/files/upload/multipart/presigned-urls", &wire::SignUrls { upload, parts })?;
+        let answer = self.ask(caller, Call::SignUrls, request).await?;
         Ok(SignedParts { body: answer.body, at: answer.date })
     }
 
-    /// Asks once for the item to be made. Whether to ask again is the caller's to decide: this call, alone
-    /// of all, must not be repeated blindly.
+    /// Asks once for the item to be made. Whether to ask again is the caller's to decide: this call and
+    /// [`Drive::make_folder`] must not be repeated blindly.
     ///
     /// # Errors
     /// The [`Failure`].
     pub async fn finalize(&self, finalize: &wire::Finalize<'_>) -> Result<Item, Failure> {
-        let request = self
-            .post("multipart/finalize", finalize)
-            .map_err(|error| Failure::Malformed { detail: chain(&error) })?;
+        self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize).await
+    }
+
+    /// Asks once for a folder to be made.
+    ///
+    /// # Errors
+    /// The [`Failure`].
+    pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
+        self.make(Call::Folder, "drive/folders", folder).await
+    }
+
+    async fn make(&self, call: Call, path: &str, body: &impl serde::Serialize) -> Result<Item, Failure> {
+        let request = self.post(path, body).map_err(|error| Failure::Malformed { detail: chain(&error) })?;
+        // Never closed, so there always is a place.
+        let _place = self.places.acquire().await;
         self.wait_for_the_gate().await;
-        let answer = self.once(Call::Finalize, request).await.inspect_err(|failure| {
+        let answer = self.once(call, request).await.inspect_err(|failure| {
             if let (Some(429), Some(wish)) =
                 (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
             {
                 self.close_the_gate(wish);
             }
         })?;
-        serde_json::from_slice::<Box<RawValue>>(&answer.body).ok().and_then(Item::new).ok_or_else(|| {
-            Failure::Malformed { detail: "no drive item in the answer to finalize".to_owned() }
-        })
+        serde_json::from_slice::<Box<RawValue>>(&answer.body)
+            .ok()
+            .and_then(Item::new)
+            .ok_or_else(|| Failure::Malformed { detail: "no drive item in the answer".to_owned() })
     }
 
     /// The items directly in a folder, as many as one answer holds (500).
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn folder(&self, work: &Work, parent: Option<&str>) -> Result<wire::Tree, Error> {
+    pub async fn folder(&self, caller: &dyn Caller, parent: Option<&str>) -> Result<wire::Tree, Error> {
         let mut query = vec![("depth", "1")];
         query.extend(parent.map(|parent| ("parentId", parent)));
-        Ok(self.ask_json(work, Call::Tree, self.get("drive/tree", &query)?).await?.0)
+        Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
     }
 
     /// Items whose name or content matches `text`, 50 at the most.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn search(&self, work: &Work, text: &str) -> Result<wire::Hits, Error> {
+    pub async fn search(&self, caller: &dyn Caller, text: &str) -> Result<wire::Hits, Error> {
         let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
-        Ok(self.ask_json(work, Call::Search, request).await?.0)
+        Ok(self.ask_json(caller, Call::Search, request).await?.0)
     }
 
     /// One item by its id.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn item(&self, work: &Work, id: &str) -> Result<Item, Error> {
+    pub async fn item(&self, caller: &dyn Caller, id: &str) -> Result<Item, Error> {
         let (raw, _) = self
-            .ask_json::<Box<RawValue>>(work, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
+            .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
             .await?;
         Item::new(raw).ok_or_else(|| Error::Call {
             call: Call::Item,
             failure: Failure::Malformed { detail: "an item without an id".to_owned() },
             tries: 1,
         })
+    }
+
+    /// The workspace's name in URLs.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn slug(&self, caller: &dyn Caller) -> Result<String, Error> {
+        let request = self.get("workspace/info", &[])?;
+        let (workspace, _) = self.ask_json::<wire::Workspace>(caller, Call::Workspace, request).await?;
+        Ok(workspace.slug)
+    }
+
+    /// Calls that were answered as hoped, so far: whether the service lets others through.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {
@@ -212,8 +268,8 @@ impl Drive {
         Ok(reqwest::Request::new(Method::GET, url))
     }
 
-    fn post(&self, what: &str, body: &impl serde::Serialize) -> Result<reqwest::Request, Error> {
-        let url = self.url(&format!("drive/files/upload/{what}"))?;
+    fn post(&self, path: &str, body: &impl serde::Serialize) -> Result<reqwest::Request, Error> {
+        let url = self.url(path)?;
         self.http
             .post(url)
             .json(body)
@@ -223,11 +279,11 @@ impl Drive {
 
     async fn ask_json<T: DeserializeOwned>(
         &self,
-        work: &Work,
+        caller: &dyn Caller,
         call: Call,
         request: reqwest::Request,
     ) -> Result<(T, i64), Error> {
-        let answer = self.ask(work, call, request).await?;
+        let answer = self.ask(caller, call, request).await?;
         let value = serde_json::from_slice(&answer.body).map_err(|error| {
             let detail = self.mask.clean(&error.to_string());
             Error::Call { call, failure: Failure::Malformed { detail }, tries: 1 }
@@ -236,10 +292,13 @@ impl Drive {
     }
 
     /// Asks until there is an answer, a refusal, or no patience.
-    async fn ask(&self, work: &Work, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
+    async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
+        // Never closed, so there always is a place.
+        let _place = self.places.acquire().await;
         let mut patience = Patience::new(self.policy);
         loop {
             self.wait_for_the_gate().await;
+            let others = self.answered();
             let again = request
                 .try_clone()
                 .ok_or_else(|| Error::Internal("a request that cannot be sent twice".into()))?;
@@ -247,13 +306,17 @@ impl Drive {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if failure.status() == Some(429) && self.answered() > others {
+                // Others got through meanwhile: the service is there, and it is only not this call's turn.
+                patience.renew();
+            }
             let tries = patience.in_a_row() + 1;
             let wait = match failure.verdict_of_call(call) {
                 Verdict::Transient => patience.wait(failure.retry_after()),
                 _ => None,
             };
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
-            work.retry(call.aim(), None, tries, &failure, wait);
+            caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
                 self.close_the_gate(wait);
             }
@@ -277,6 +340,9 @@ impl Drive {
     }
 
     async fn once(&self, call: Call, mut request: reqwest::Request) -> Result<Answer, Failure> {
+        if let Some(failure) = self.unauthorized.get() {
+            return Err(failure.clone());
+        }
         *request.timeout_mut() = Some(if call == Call::Finalize { FINALIZE_WITHIN } else { ANSWER_WITHIN });
         let method = request.method().clone();
         let mut shown = request.url().clone();
@@ -293,16 +359,22 @@ impl Drive {
         let (status, headers, body) = result?;
         let date = http::clock(&headers);
         if (200..300).contains(&status) {
+            self.answered.fetch_add(1, Ordering::Relaxed);
             return Ok(Answer { body, date });
         }
         let said = wire::parse_error(&body);
         let wish = http::retry_after(&headers);
-        Err(Failure::Status {
+        let failure = Failure::Status {
             status,
             code: said.code.map(|code| http::said(&self.mask, &code)),
             message: said.message.map(|message| http::said(&self.mask, &message)),
             retry_after: wish.max(said.retry_after),
-        })
+        };
+        if status == 401 {
+            // Ten thousand files need not ask ten thousand times.
+            let _ = self.unauthorized.set(failure.clone());
+        }
+        Err(failure)
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<(u16, HeaderMap, Bytes), Failure> {

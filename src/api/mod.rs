@@ -3,4 +3,4 @@
 mod client;
 pub mod wire;
 
-pub use client::{Drive, Options, SignedParts};
+pub use client::{Caller, Drive, Options, SignedParts};

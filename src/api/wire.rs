@@ -9,6 +9,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// A drive item exactly as the service sent it: no field dropped, renamed or reordered.
 #[derive(Debug, Clone)]
@@ -75,6 +76,21 @@ fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
 }
 
 impl Node {
+    /// Reads one of a listing; one that is no item has nothing in it.
+    pub fn read(raw: &RawValue) -> Self {
+        serde_json::from_str(raw.get()).unwrap_or_default()
+    }
+
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.kind.as_deref() == Some("folder")
+    }
+
+    /// Whether its name is this one, however its characters are composed.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name.as_deref().is_some_and(|own| own.nfc().eq(name.nfc()))
+    }
+
     /// `_id`, else `id`.
     pub fn id(&self) -> Option<&str> {
         self._id.as_deref().or(self.id.as_deref()).filter(|id| !id.is_empty())
@@ -99,12 +115,12 @@ impl Node {
     }
 }
 
-/// `GET /drive/tree`.
+/// `GET /drive/tree`. The items as text: whoever wants to know more of one asks [`Node::read`] or [`Item::new`].
 #[derive(Debug, Default, Deserialize)]
 pub struct Tree {
     /// The folder's items.
     #[serde(default)]
-    pub root: Vec<Node>,
+    pub root: Vec<Box<RawValue>>,
     /// Whether there are more than the answer holds.
     #[serde(default)]
     pub truncated: bool,
@@ -115,7 +131,28 @@ pub struct Tree {
 pub struct Hits {
     /// What was found.
     #[serde(default)]
-    pub hits: Vec<Node>,
+    pub hits: Vec<Box<RawValue>>,
+    /// How much there is; more than `hits` when those are not all.
+    #[serde(default, rename = "totalHits")]
+    pub total: u64,
+}
+
+/// `POST /drive/folders`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewFolder<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The folder that it is made in; left out for the drive's root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<&'a str>,
+}
+
+/// `GET /workspace/info`.
+#[derive(Debug, Deserialize)]
+pub struct Workspace {
+    /// Its name in URLs.
+    pub slug: String,
 }
 
 /// `POST …/multipart/start`.

@@ -5,47 +5,34 @@
 //! again only when there is nothing new in it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Shared;
 use super::journal::Journal;
+use super::once::{Answered, LOOK_AGAIN};
 use super::parts::Stop;
 use super::record::Record;
+use crate::api::Caller as _;
 use crate::api::wire::{Finalize, FinishedPart, Item, Node, Upload};
 use crate::error::{Call, Error};
-use crate::plan::Job;
 use crate::report::Phase;
-use crate::retry::{Failure, Patience, Transport, Verdict};
+use crate::retry::{Failure, Patience, Verdict};
 use crate::storage::Receipt;
 use crate::work::Work;
-
-/// A finalize that timed out may still be at work: the folder is looked into once more after this long
-/// before anything is sent again.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// An upload of which all parts are in storage.
 pub(super) struct Ending<'a> {
     pub(super) shared: &'a Shared,
     pub(super) work: &'a Work,
-    pub(super) job: &'a Job,
+    /// The folder's id; `None`: the drive's root.
+    pub(super) parent: Option<&'a str>,
+    /// The name in the drive.
+    pub(super) name: &'a str,
     pub(super) upload: &'a Upload,
     pub(super) size: u64,
     /// The service's clock when the upload began, seconds since 1970.
     pub(super) started: i64,
     pub(super) record: &'a Record,
     pub(super) sync: bool,
-}
-
-/// What one finalize came to.
-enum Answered {
-    /// The item.
-    Item(Item),
-    /// It never reached the service, or the service did not look at it: nothing has happened.
-    NotDone(Failure),
-    /// The service said no.
-    Refused(Failure),
-    /// It may have happened.
-    Unclear(Failure),
 }
 
 impl Ending<'_> {
@@ -64,9 +51,11 @@ impl Ending<'_> {
         let mut patience = Patience::new(self.shared.policy);
         loop {
             self.work.phase(Phase::Finalize);
-            let answered = self.ask(&request).await;
-            if patience.in_a_row() == 0 {
-                // The call itself may take longer than patience lasts.
+            let others = self.shared.drive.answered();
+            let answered = Answered::of(Call::Finalize, self.shared.drive.finalize(&request).await);
+            if patience.in_a_row() == 0 || self.shared.drive.answered() > others {
+                // The call itself may take longer than patience lasts; and while others get through, it is only
+                // not this one's turn.
                 patience.renew();
             }
             let (failure, sent) = match answered {
@@ -113,7 +102,7 @@ impl Ending<'_> {
                 self.not_finalized().await;
                 return Err(Error::Call { call: Call::Finalize, failure, tries }.into());
             };
-            self.work.retry(Call::Finalize.aim(), None, tries, &failure, wait);
+            self.work.retry(Call::Finalize, tries, &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }
@@ -122,24 +111,6 @@ impl Ending<'_> {
     async fn not_finalized(&self) {
         let sync = self.sync;
         self.record.write(self.work, move |journal| journal.not_finalized(sync)).await;
-    }
-
-    async fn ask(&self, request: &Finalize<'_>) -> Answered {
-        match self.shared.drive.finalize(request).await {
-            Ok(item) => Answered::Item(item),
-            Err(failure) => match &failure {
-                Failure::Transport { kind: Transport::Connect, .. } | Failure::Status { status: 429, .. } => {
-                    Answered::NotDone(failure)
-                }
-                Failure::Transport { kind: Transport::Tls, .. } => Answered::Refused(failure),
-                // A success without an item in it may be one all the same.
-                Failure::Malformed { .. } => Answered::Unclear(failure),
-                _ => match failure.verdict_of_call(Call::Finalize) {
-                    Verdict::Refused | Verdict::Gone | Verdict::Expired => Answered::Refused(failure),
-                    Verdict::Transient => Answered::Unclear(failure),
-                },
-            },
-        }
     }
 
     /// Looks for the item that an unclear finalize may have made.
@@ -155,33 +126,29 @@ impl Ending<'_> {
     async fn look(&self) -> Result<Option<Item>, Error> {
         let unsettled = |error: Error| Error::Unsettled { what: crate::error::chain(&error) };
         let drive = &self.shared.drive;
-        let parent = self.job.parent.as_deref();
-        let tree = drive.folder(self.work, parent).await.map_err(unsettled)?;
-        let mut found = self.newest(tree.root.iter());
-        let hits;
+        let tree = drive.folder(self.work, self.parent).await.map_err(unsettled)?;
+        let mut found = self.newest(tree.root.iter().map(|raw| Node::read(raw)));
         if found.is_none() && tree.truncated {
             // The folder is longer than the tree's 500 items.
-            hits = drive.search(self.work, &self.job.name).await.map_err(unsettled)?.hits;
-            found = self.newest(hits.iter().filter(|node| node.parent() == parent));
+            let hits = drive.search(self.work, self.name).await.map_err(unsettled)?.hits;
+            let here = hits.iter().map(|raw| Node::read(raw)).filter(|node| node.parent() == self.parent);
+            found = self.newest(here);
         }
-        match found {
+        match found.as_ref().and_then(Node::id) {
             Some(id) => Ok(Some(drive.item(self.work, id).await.map_err(unsettled)?)),
             None => Ok(None),
         }
     }
 
     /// The newest file of this name and size that was made since the upload began, by the service's clock.
-    fn newest<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> Option<&'n str> {
-        use unicode_normalization::UnicodeNormalization;
+    fn newest(&self, nodes: impl Iterator<Item = Node>) -> Option<Node> {
         // `Date` has whole seconds.
         let since = self.started.saturating_mul(1000);
         nodes
-            .filter(|node| node.kind.as_deref() != Some("folder") && node.size() == Some(self.size))
-            .filter(|node| node.name.as_deref().is_some_and(|name| name.nfc().eq(self.job.name.nfc())))
+            .filter(|node| !node.is_folder() && node.size() == Some(self.size) && node.is_called(self.name))
             .filter(|node| node.created_ms().is_some_and(|at| at >= since))
             .filter(|node| node.id().is_some_and(|id| !self.shared.is_taken(id)))
-            .max_by_key(|node| node.created_ms())
-            .and_then(Node::id)
+            .max_by_key(Node::created_ms)
     }
 }
 

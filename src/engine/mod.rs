@@ -1,41 +1,54 @@
 //! The transfer engine: takes jobs, gives outcomes, and tells a [`Reporter`] what happens. It knows nothing of
 //! command lines, terminals or files of configuration.
 
+mod directory;
+mod existing;
 mod finalize;
+mod folders;
 pub mod journal;
+mod once;
 mod parts;
 mod record;
+mod resume;
 mod slots;
 mod turns;
 mod upload;
 mod urls;
 
-use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::folders::Folders;
 use self::journal::Journals;
 use self::slots::Slots;
 use self::turns::Turns;
 pub use self::upload::Told;
 pub use self::urls::Rules;
-use crate::api::Drive;
-use crate::error::{Code, Error, Signal};
+use crate::api::{Caller, Drive};
+use crate::error::{Call, Code, Error, Signal};
 use crate::outcome::{Done, Outcome};
-use crate::plan::{Job, Planned};
+use crate::plan::{Folder, Place, Planned, Step};
 use crate::report::{Event, FileId, Reporter};
-use crate::retry::Policy;
+use crate::retry::{Failure, Policy};
+use crate::settings::IfExists;
 use crate::storage::Storage;
 use crate::work::Work;
 
 /// Files under way at once. Small ones spend most of their time waiting for answers of the API; how many
-/// parts are in flight is limited by itself.
-const FILES_AT_ONCE: usize = 16;
+/// parts are in flight, and how many calls, is limited by itself.
+const FILES_AT_ONCE: usize = 48;
+/// Files of more than one part under way at once: enough to fill the line while some of them are begun or
+/// finalized, few enough that after an interruption most files are whole or not begun.
+const LARGE_AT_ONCE: usize = 8;
+/// Steps planned ahead, so that a person sees how much there is; some 300 bytes each.
+const PLANNED_AHEAD: usize = 4096;
 
 /// What the engine works with.
 pub struct Options {
@@ -55,6 +68,8 @@ pub struct Options {
     pub part_size: Option<u64>,
     /// Parts in flight, if the user said so.
     pub concurrency: Option<usize>,
+    /// What to do about a file that is there already.
+    pub if_exists: IfExists,
     /// What signed URLs may look like.
     pub rules: Rules,
     /// Told what happens.
@@ -66,6 +81,8 @@ pub struct Options {
 pub struct Stopper {
     token: CancellationToken,
     signal: Arc<Mutex<Option<Signal>>>,
+    /// Not all steps were looked at.
+    cut: Arc<AtomicBool>,
 }
 
 impl Stopper {
@@ -80,9 +97,25 @@ impl Stopper {
         *self.signal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn stopped(&self) -> Error {
+    /// Whether the stop came before all that there was to do had been looked at.
+    pub fn cut_short(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Comes back when a stop is asked for.
+    pub async fn stopped(&self) -> Error {
         self.token.cancelled().await;
         Error::Interrupted(self.signal().unwrap_or(Signal::Interrupt))
+    }
+}
+
+/// Waits for calls that belong to no file.
+pub struct Nobody<'a>(pub &'a dyn Reporter);
+
+impl Caller for Nobody<'_> {
+    fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration) {
+        let cause = &failure.to_string();
+        self.0.event(&Event::Retry { file: None, part: None, what: call.aim(), retry, cause, wait });
     }
 }
 
@@ -96,34 +129,47 @@ struct Shared {
     account: String,
     policy: Policy,
     part_size: Option<u64>,
+    if_exists: IfExists,
     rules: Rules,
+    folders: Folders,
+    bulk: Semaphore,
     /// One upload at a time for each name in each folder.
     turns: Turns<(Option<String>, String)>,
-    /// Items that this run has made: none of them is the answer to another file's lost finalize.
-    taken: Mutex<HashSet<String>>,
+    /// Items that this run has made: none of them is the answer to another file's lost finalize. Hashes of their
+    /// ids, some ten bytes a file.
+    taken: Mutex<HashSet<u64>>,
+    hasher: RandomState,
     reporter: Arc<dyn Reporter>,
 }
 
 impl Shared {
     fn is_taken(&self, id: &str) -> bool {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.contains(&self.hasher.hash_one(id))
     }
 
     fn note_taken(&self, id: &str) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert(self.hasher.hash_one(id));
     }
 }
 
-/// Uploads the jobs, several side by side, and sends each outcome as soon as it is known; the channel ends when
-/// all are. Whoever has told of one says so ([`Told::forget_upload`]). After a stop, files not yet begun are
-/// interrupted before they begin.
+/// A file's outcome, by its number among the steps; whoever has told of it says so ([`Told::forget_upload`]).
+pub type Settled = (FileId, Outcome, Told);
+
+/// Does the steps, several side by side, and sends the outcome of each file as soon as it is known (of a folder
+/// only a failure); the channel ends when all are. After a stop, files not yet begun are interrupted before they
+/// begin, and no further steps are asked for.
 pub fn run(
     options: Options,
-    jobs: impl Iterator<Item = Planned> + Send + 'static,
+    steps: impl Iterator<Item = Step> + Send + 'static,
     stopper: Stopper,
-) -> mpsc::Receiver<(FileId, Outcome, Told)> {
+) -> mpsc::Receiver<Settled> {
+    let drive = Arc::new(options.drive);
+    let with_files = options.if_exists != IfExists::Upload;
     let shared = Arc::new(Shared {
-        drive: Arc::new(options.drive),
+        folders: Folders::new(Arc::clone(&drive), options.policy, Arc::clone(&options.reporter), with_files),
+        drive,
         storage: options.storage,
         slots: Slots::new(options.concurrency),
         journals: options.journals,
@@ -131,62 +177,161 @@ pub fn run(
         account: options.account,
         policy: options.policy,
         part_size: options.part_size,
+        if_exists: options.if_exists,
         rules: options.rules,
+        bulk: Semaphore::new(LARGE_AT_ONCE),
         turns: Turns::default(),
         taken: Mutex::default(),
+        hasher: RandomState::new(),
         reporter: options.reporter,
     });
     let (results, receiver) = mpsc::channel(FILES_AT_ONCE);
-    tokio::spawn(async move {
-        let mut under_way = JoinSet::new();
-        for (file, planned) in (0..).zip(jobs) {
-            while under_way.len() >= FILES_AT_ONCE {
-                under_way.join_next().await;
-            }
-            let (shared, stopper, results) = (Arc::clone(&shared), stopper.clone(), results.clone());
-            under_way.spawn(async move {
-                let (outcome, told) = one(&shared, file, planned, &stopper).await;
-                // Whoever listened may be gone; the upload was worth it all the same.
-                let _ = results.send((file, outcome, told)).await;
-            });
-        }
-        while under_way.join_next().await.is_some() {}
-    });
+    let planned = plan(steps, stopper.clone(), Arc::clone(&shared.reporter));
+    tokio::spawn(do_all(shared, planned, stopper, results));
     receiver
+}
+
+/// Has the steps looked up ahead, on a thread that may wait for the disk.
+fn plan(
+    steps: impl Iterator<Item = Step> + Send + 'static,
+    stopper: Stopper,
+    reporter: Arc<dyn Reporter>,
+) -> mpsc::Receiver<(FileId, Step)> {
+    let (ahead, planned) = mpsc::channel(PLANNED_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let (mut files, mut bytes) = (0, 0);
+        let mut steps = (0..).zip(steps);
+        loop {
+            if stopper.token.is_cancelled() {
+                return stopper.cut.store(true, Ordering::Relaxed);
+            }
+            let Some((file, step)) = steps.next() else { break };
+            if let Step::File(planned) = &step {
+                files += 1;
+                bytes += planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
+                reporter.event(&Event::Known { files, bytes, complete: false });
+            }
+            if ahead.blocking_send((file, step)).is_err() {
+                return;
+            }
+        }
+        reporter.event(&Event::Known { files, bytes, complete: true });
+    });
+    planned
+}
+
+async fn do_all(
+    shared: Arc<Shared>,
+    mut planned: mpsc::Receiver<(FileId, Step)>,
+    stopper: Stopper,
+    results: mpsc::Sender<Settled>,
+) {
+    let mut under_way = JoinSet::new();
+    // What to say of a task that panicked.
+    let mut paths = HashMap::new();
+    let mut more = true;
+    loop {
+        let room = under_way.len() < FILES_AT_ONCE;
+        let settled = tokio::select! {
+            step = planned.recv(), if more && room => {
+                let Some((file, step)) = step else {
+                    more = false;
+                    continue;
+                };
+                let path = match &step {
+                    Step::File(Planned { shown, .. }) => shown.clone(),
+                    Step::Folder(folder) => folder.shown.clone(),
+                    Step::Warning { shown, message } => {
+                        shared.reporter.event(&Event::Warning { path: Some(shown), message });
+                        continue;
+                    }
+                };
+                let (shared, stopper) = (Arc::clone(&shared), stopper.clone());
+                let task = under_way.spawn(async move { settle(&shared, file, step, &stopper).await });
+                paths.insert(task.id(), (file, path));
+                continue;
+            }
+            Some(ended) = under_way.join_next_with_id() => match ended {
+                Ok((id, settled)) => {
+                    paths.remove(&id);
+                    settled
+                }
+                Err(error) => paths.remove(&error.id()).map(|(file, path)| {
+                    let work = Work::new(file, path, 0, Arc::clone(&shared.reporter));
+                    let failed = Err(Error::Internal(format!("its task ended: {error}")));
+                    (file, outcome(&work, failed, Instant::now()), Told::default())
+                }),
+            },
+            else => return,
+        };
+        if let Some(settled) = settled {
+            // Whoever listened may be gone; the upload was worth it all the same.
+            let _ = results.send(settled).await;
+        }
+    }
+}
+
+async fn settle(shared: &Arc<Shared>, file: FileId, step: Step, stopper: &Stopper) -> Option<Settled> {
+    let (outcome, told) = match step {
+        Step::File(planned) => one(shared, file, planned, stopper).await,
+        Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Told::default()),
+        Step::Warning { .. } => return None,
+    };
+    Some((file, outcome, told))
 }
 
 async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Stopper) -> (Outcome, Told) {
     let begun = Instant::now();
-    let work = Arc::new(Work::new(file, planned.shown, Arc::clone(&shared.reporter)));
-    let bytes = planned.job.as_ref().map_or(0, |job| job.size);
+    let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
+    let work = Arc::new(Work::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
     let result = match planned.job {
         Ok(job) => {
             job.warnings.iter().for_each(|warning| work.warn(warning));
             tokio::select! {
                 biased;
                 error = stopper.stopped() => Err(error),
-                result = go(shared, &work, &job) => result,
+                result = upload::upload(shared, &work, &job) => result,
             }
         }
         Err(error) => Err(error),
     };
-    let (result, told) = match result {
-        Ok((done, told)) => (Ok(done), told),
-        Err(error) if work.unrecorded.load(Ordering::Relaxed) => {
-            (Err(Error::Unrecorded(Box::new(error))), Told::default())
+    match result {
+        Ok((done, told)) => (outcome(&work, Ok(done), begun), told),
+        Err(error) => {
+            let refused =
+                matches!(error, Error::Call { .. } | Error::Part { .. }) && error.code() == Code::Refused;
+            let empty = work.size.load(Ordering::Relaxed) == 0;
+            let error = if refused && empty { Error::Empty(Box::new(error)) } else { error };
+            let unrecorded = work.unrecorded.load(Ordering::Relaxed);
+            let error = if unrecorded { Error::Unrecorded(Box::new(error)) } else { error };
+            (outcome(&work, Err(error), begun), Told::default())
         }
-        Err(error) => (Err(error), Told::default()),
+    }
+}
+
+/// Sees to it that a folder is there; what is to be told of it if it is not.
+async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
+    let begun = Instant::now();
+    let work = Work::new(file, folder.shown.clone(), 0, Arc::clone(&shared.reporter));
+    let place = Place::Below(folder);
+    let error = tokio::select! {
+        biased;
+        error = stopper.stopped() => error,
+        found = shared.folders.find(&place) => found.err()?,
     };
-    let outcome = Outcome {
+    Some(outcome(&work, Err(error), begun))
+}
+
+fn outcome(work: &Work, result: Result<Done, Error>, begun: Instant) -> Outcome {
+    Outcome {
         path: work.path.clone(),
         result,
-        bytes,
+        bytes: work.size.load(Ordering::Relaxed),
         sent_bytes: work.sent.load(Ordering::Relaxed),
         resumed_bytes: work.resumed.load(Ordering::Relaxed),
         retries: work.retries(),
         elapsed: begun.elapsed(),
-    };
-    (outcome, told)
+    }
 }
 
 /// Asks the disk on a thread that may wait for it: a network mount that hangs holds up neither other files nor
@@ -195,18 +340,4 @@ async fn on_disk<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) ->
     tokio::task::spawn_blocking(ask)
         .await
         .map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
-}
-
-async fn go(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
-    match upload::upload(shared, work, job).await {
-        Ok((item, told)) => Ok((Done { item, skipped: false }, told)),
-        Err(error) if job.size == 0 && error.code() == Code::Refused => Err(Error::Empty(Box::new(error))),
-        Err(error) => Err(error),
-    }
-}
-
-/// Tells how many files and bytes there are, where that is known from the start.
-pub fn tell_known(reporter: &dyn Reporter, planned: &[Planned]) {
-    let bytes = planned.iter().filter_map(|one| one.job.as_ref().ok()).map(|job| job.size).sum();
-    reporter.event(&Event::Known { files: planned.len() as u64, bytes, complete: true });
 }

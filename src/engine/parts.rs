@@ -188,7 +188,7 @@ impl Sender {
             {
                 self.work.note(&format!("storage asks for less: {places} parts in flight"));
             }
-            self.work.retry(&format!("part {part}"), Some(part), patience.in_a_row().max(1), &failure, wait);
+            self.work.retry_part(part, patience.in_a_row().max(1), &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }

@@ -1,112 +1,222 @@
-//! From paths to jobs: what each file is, what it will be called, how it is cut. Reads the file system (and
-//! of a file at most its first bytes), never the network.
+//! From paths to jobs: what each file is, what it will be called, which folder it goes to. Reads the file
+//! system, never the network.
 
+pub mod filter;
 pub mod mime;
 pub mod name;
 pub mod parts;
+mod walk;
 
-use std::ffi::OsStr;
-use std::fs::{self, FileType};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, FileType, Metadata};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::Error;
-use crate::settings::{Destination, Settings};
+use crate::settings::Destination;
 
+pub use filter::Filters;
 pub use parts::Parts;
+use walk::Walk;
+
+/// Where a job's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// In a file.
+    File(PathBuf),
+    /// They come over standard input.
+    Stdin,
+}
+
+/// A folder of the drive's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// One that is there, by its id; `None`: the drive's root.
+    Given(Option<String>),
+    /// One below it, which is found or made when it is needed.
+    Below(Arc<Folder>),
+}
+
+/// A folder by its name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// The folder that it is in.
+    pub above: Place,
+    /// Its name in the drive.
+    pub name: String,
+    /// The directory's path as walked to.
+    pub shown: String,
+    /// What to warn of before it is made.
+    pub warning: Option<String>,
+}
 
 /// One file to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Where it is.
-    pub path: PathBuf,
-    /// The path as given, undecodable bytes as `%XX`: what messages and reports show.
-    pub shown: String,
+    /// Where its bytes are.
+    pub input: Input,
     /// Its name in the drive.
     pub name: String,
-    /// What kind of file it is.
-    pub mime_type: String,
-    /// Its bytes, when it was looked at.
-    pub size: u64,
-    /// The folder it goes to; `None`: the drive's root.
-    pub parent: Option<String>,
+    /// What kind of file it is, if the user said so.
+    pub mime_type: Option<String>,
+    /// Its bytes, when it was looked at; `None`: that remains to be seen.
+    pub size: Option<u64>,
+    /// The folder it goes to.
+    pub place: Place,
     /// What to warn of before it is sent.
     pub warnings: Vec<String>,
 }
 
-/// One PATH of the command line, and what it turned out to be.
+/// One input file, and what it turned out to be.
 #[derive(Debug)]
 pub struct Planned {
-    /// The path as given, undecodable bytes as `%XX`.
+    /// The path as given or walked to, undecodable bytes as `%XX`: what messages and reports show.
     pub shown: String,
     /// The job, or why there is none.
     pub job: Result<Job, Error>,
 }
 
-/// The jobs of a run, one for each PATH in its order. Each is looked at when it is asked for, and one that
-/// cannot be uploaded does not stop the others.
-pub fn jobs(settings: &Settings) -> impl Iterator<Item = Planned> + '_ {
-    settings
-        .paths
-        .iter()
-        .map(|path| Planned { shown: name::decode(path).0, job: job(path, &settings.destination) })
+/// What there is to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// A directory: the folder is to be there, whether or not a file goes into it.
+    Folder(Arc<Folder>),
+    /// A file.
+    File(Planned),
+    /// Nothing to do, but to be told.
+    Warning {
+        /// The path as walked to.
+        shown: String,
+        /// What.
+        message: String,
+    },
+}
+
+/// What is to be uploaded, as the user said it.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The PATHs as given.
+    pub paths: Vec<OsString>,
+    /// Directories are uploaded too.
+    pub recursive: bool,
+    /// Links in directories are followed.
+    pub follow_symlinks: bool,
+    /// Which entries of directories are sent.
+    pub filters: Filters,
+    /// Where to, and under which name and type.
+    pub destination: Destination,
+}
+
+/// All steps of a run, for each PATH in its order. Each is looked at when it is asked for, and what cannot be
+/// uploaded does not stop the rest.
+pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'static {
+    let paths = selection.paths.clone();
+    paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
+        match given(&path, &selection) {
+            Ok(Given::Directory(walk)) => walk,
+            Ok(Given::File(job)) => one(&path, Ok(job)),
+            Err(error) => one(&path, Err(error)),
+        }
+    })
+}
+
+fn one(path: &OsStr, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> + Send> {
+    let shown = name::decode(path).0;
+    Box::new(std::iter::once(Step::File(Planned { shown, job })))
+}
+
+/// What a PATH turned out to be.
+enum Given {
+    File(Job),
+    Directory(Box<dyn Iterator<Item = Step> + Send>),
 }
 
 /// What one PATH stands for. Errors do not repeat the path.
-pub fn job(path: &OsStr, destination: &Destination) -> Result<Job, Error> {
+fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
+    let destination = &selection.destination;
     if path.is_empty() {
         return Err(Error::usage("an empty path names no file"));
     }
+    let place = Place::Given(destination.parent.clone());
+    let job = |input, name, size, warnings| Job {
+        input,
+        name,
+        mime_type: destination.mime_type.clone(),
+        size,
+        place: place.clone(),
+        warnings,
+    };
     if path == "-" {
-        return Err(Error::usage_hint(
-            "standard input is not uploaded yet",
-            "write it to a file first; a file that is called `-` is given as ./-",
-        ));
+        let name = destination.name.clone().ok_or_else(|| {
+            Error::usage_hint(
+                "standard input has no name of its own: give it one with --name",
+                "a file that is called `-` is given as ./-",
+            )
+        })?;
+        return Ok(Given::File(job(Input::Stdin, name, None, Vec::new())));
     }
-    let (shown, _) = name::decode(path);
+    let own_name = Path::new(path).file_name();
     let path = Path::new(path);
-    let size = regular_file(path)?;
-    let mut warnings = Vec::new();
-    let name = match &destination.name {
-        Some(name) => name.clone(),
-        None => {
-            let own = path
-                .file_name()
-                .ok_or_else(|| Error::usage("has no file name of its own; give one with --name"))?;
-            let (name, lossy) = name::sent(own);
-            if lossy {
-                warnings.push(format!("the file's name is not valid Unicode; it is sent as {name}"));
-            }
-            name
+    let metadata = look_at(path)?;
+    if metadata.is_dir() {
+        if !selection.recursive {
+            return Err(Error::usage_hint(
+                "is a directory",
+                "-r uploads directories with all that is in them",
+            ));
         }
+        if destination.name.is_some() {
+            return Err(Error::usage_hint(
+                "is a directory, and --name is for one file",
+                "a directory keeps its own name; with a `/` behind it, its contents go straight into the target",
+            ));
+        }
+        let Some(own_name) = own_name.filter(|_| !means_contents(path)) else {
+            return Ok(Given::Directory(Box::new(Walk::new(path, place, None, selection))));
+        };
+        let (name, warning) = name::of_entry(own_name);
+        let shown = name::decode(path.as_os_str()).0;
+        let folder = Arc::new(Folder { above: place, name, shown, warning });
+        let step = (!selection.filters.are_choosy()).then(|| Step::Folder(Arc::clone(&folder)));
+        return Ok(Given::Directory(Box::new(Walk::new(path, Place::Below(folder), step, selection))));
+    }
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
+    }
+    let (name, warning) = match (&destination.name, own_name) {
+        (Some(name), _) => (name.clone(), None),
+        (None, Some(own)) => name::of_entry(own),
+        (None, None) => return Err(Error::usage("has no file name of its own; give one with --name")),
     };
-    let mime_type = match &destination.mime_type {
-        Some(given) => given.clone(),
-        None => mime::guess(&name, path, size).map_err(|e| Error::local("open the file", e))?,
-    };
-    let parent = destination.parent.clone();
-    Ok(Job { path: path.to_owned(), shown, name, mime_type, size, parent, warnings })
+    let (input, warnings) = (Input::File(path.to_owned()), warning.into_iter().collect());
+    Ok(Given::File(job(input, name, Some(metadata.len()), warnings)))
 }
 
-/// The size of what must be a regular file. A link is followed; nothing is opened, since opening a FIFO
-/// waits until somebody writes to it, and opening a device can do anything.
-fn regular_file(path: &Path) -> Result<u64, Error> {
-    let metadata = fs::metadata(path).map_err(|error| {
+/// Whether a directory stands for what is in it, as for rsync: `dir/`, `dir/.`, `.`, and what has no name.
+fn means_contents(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    let separates = |byte: &u8| std::path::is_separator(char::from(*byte));
+    match text {
+        b"." => true,
+        [.., last] if separates(last) => true,
+        [.., before, b'.'] => separates(before),
+        _ => false,
+    }
+}
+
+/// What is behind a path. A link is followed; nothing is opened, since opening a FIFO waits until somebody
+/// writes to it, and opening a device can do anything.
+fn look_at(path: &Path) -> Result<Metadata, Error> {
+    fs::metadata(path).map_err(|error| {
         let dangling = error.kind() == ErrorKind::NotFound && path.is_symlink();
         Error::local(if dangling { "open the file that the link points to" } else { "open the file" }, error)
-    })?;
-    let kind = metadata.file_type();
-    if kind.is_file() {
-        Ok(metadata.len())
-    } else if kind.is_dir() {
-        Err(Error::usage_hint("is a directory, and directories are not uploaded yet", "give the files in it"))
-    } else {
-        Err(Error::NotAFile { kind: special(kind) })
-    }
+    })
 }
 
+/// What to call something that is neither a file nor a directory.
 #[cfg(unix)]
-fn special(kind: FileType) -> &'static str {
+pub(crate) fn kind_of(kind: FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     if kind.is_fifo() {
         "a FIFO"
@@ -119,13 +229,14 @@ fn special(kind: FileType) -> &'static str {
     }
 }
 
+/// What to call something that is neither a file nor a directory.
 #[cfg(not(unix))]
-fn special(_: FileType) -> &'static str {
+pub(crate) fn kind_of(_: FileType) -> &'static str {
     "something special"
 }
 
 /// The line of `--dry-run` for one job: JSON, without a line break.
-pub fn dry_run_line(job: &Job, parts: &Parts) -> Result<String, Error> {
+pub fn dry_run_line(shown: &str, name: &str, mime_type: &str, parts: &Parts) -> Result<String, Error> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         path: &'a str,
@@ -135,121 +246,10 @@ pub fn dry_run_line(job: &Job, parts: &Parts) -> Result<String, Error> {
         part_size: u64,
         parts: u32,
     }
-    let line = Line {
-        path: &job.shown,
-        name: &job.name,
-        size: parts.size,
-        mime_type: &job.mime_type,
-        part_size: parts.part_size,
-        parts: parts.count,
-    };
-    serde_json::to_string(&line)
+    let (size, part_size, parts) = (parts.size, parts.part_size, parts.count);
+    serde_json::to_string(&Line { path: shown, name, size, mime_type, part_size, parts })
         .map_err(|e| Error::Internal(format!("the plan cannot be written as JSON: {e}")))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(path: impl AsRef<Path>) -> Result<Job, Error> {
-        job(path.as_ref().as_os_str(), &Destination::default())
-    }
-
-    #[test]
-    fn a_file_becomes_a_job() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("re\u{301}sume\u{301}.txt");
-        std::fs::write(&path, "hello").unwrap();
-        let destination = Destination { parent: Some("p".into()), ..Destination::default() };
-        let job = job(path.as_os_str(), &destination).unwrap();
-        assert_eq!(
-            (job.name.as_str(), job.size, job.mime_type.as_str(), job.parent.as_deref()),
-            ("résumé.txt", 5, "text/plain", Some("p"))
-        );
-        assert_eq!(job.shown, path.to_str().unwrap());
-        assert_eq!(job.warnings, [""; 0]);
-
-        let line = dry_run_line(&job, &Parts::plan(5, None).unwrap()).unwrap();
-        let expected = format!(
-            r#"{{"path":{},"name":"résumé.txt","size":5,"mime_type":"text/plain","part_size":5242880,"parts":1}}"#,
-            serde_json::to_string(&job.shown).unwrap()
-        );
-        assert_eq!(line, expected);
-    }
-
-    #[test]
-    fn a_given_name_and_type_are_taken() {
-        let file = tempfile::Builder::new().suffix(".txt").tempfile().unwrap();
-        let destination = Destination {
-            name: Some("a.pdf".into()),
-            mime_type: Some("x/y".into()),
-            ..Destination::default()
-        };
-        let job = job(file.path().as_os_str(), &destination).unwrap();
-        assert_eq!((job.name.as_str(), job.mime_type.as_str()), ("a.pdf", "x/y"));
-    }
-
-    #[test]
-    fn what_is_no_file_says_so_with_its_own_exit_code() {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, exit) in [
-            (dir.path().to_owned(), 2),
-            (dir.path().join(".."), 2),
-            (PathBuf::from("/"), 2),
-            (PathBuf::from(""), 2),
-            (PathBuf::from("-"), 2),
-            (dir.path().join("missing"), 8),
-        ] {
-            let error = plan(&path).unwrap_err();
-            assert_eq!(error.exit_code(), exit, "{path:?}: {error}");
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn special_files_are_told_without_being_opened() {
-        let dir = tempfile::tempdir().unwrap();
-        let fifo = dir.path().join("fifo");
-        let status = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-        assert!(status.success());
-        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
-        for (path, words) in [
-            (fifo, "is a FIFO, not a regular file"),
-            (dir.path().join("socket"), "is a socket, not a regular file"),
-            (PathBuf::from("/dev/null"), "is a device, not a regular file"),
-        ] {
-            let error = plan(&path).unwrap_err();
-            assert_eq!((error.to_string().as_str(), error.exit_code()), (words, 8));
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_are_followed_and_keep_their_own_name() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("target"), "12345").unwrap();
-        std::os::unix::fs::symlink("target", dir.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
-        let job = plan(dir.path().join("link")).unwrap();
-        assert_eq!((job.name.as_str(), job.size), ("link", 5));
-        let error = plan(dir.path().join("dangling")).unwrap_err();
-        assert!(error.to_string().contains("the link points to") && error.exit_code() == 8);
-    }
-
-    // Other systems' file systems do not take such a name.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn undecodable_names_are_escaped_with_a_warning() {
-        use std::os::unix::ffi::OsStrExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(OsStr::from_bytes(b"a\xff.txt"));
-        std::fs::write(&path, "x").unwrap();
-        let job = plan(&path).unwrap();
-        assert_eq!(
-            (job.name.as_str(), job.mime_type.as_str(), job.path.as_path()),
-            ("a%FF.txt", "text/plain", &*path)
-        );
-        assert!(job.shown.ends_with("/a%FF.txt"));
-        assert_eq!(job.warnings.len(), 1);
-    }
-}
+mod tests;

@@ -25,6 +25,13 @@ pub fn sent(text: &OsStr) -> (String, bool) {
     (text.nfc().collect(), lossy)
 }
 
+/// The name that an entry of the file system gets in the drive, and what to warn of about it.
+pub fn of_entry(own: &OsStr) -> (String, Option<String>) {
+    let (name, lossy) = sent(own);
+    let warning = lossy.then(|| format!("the name is not valid Unicode; it is sent as {name}"));
+    (name, warning)
+}
+
 /// Why a given name cannot be one in the drive.
 pub fn check(name: &str) -> Result<(), &'static str> {
     match name {

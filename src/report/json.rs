@@ -81,7 +81,10 @@ impl Voice for Json {
                 "exit_code": tally.exit_code(),
             }),
             // Places in flight are for those who draw them; what is known is in `progress`.
-            Event::Known { .. } | Event::PartStart { .. } | Event::PartStopped { .. } => return Vec::new(),
+            Event::Known { .. }
+            | Event::Spooled { .. }
+            | Event::PartStart { .. }
+            | Event::PartStopped { .. } => return Vec::new(),
         };
         vec![line(object)]
     }

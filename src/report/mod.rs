@@ -32,6 +32,8 @@ pub type FileId = u64;
 /// The phases of a file's way that a person waits through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Standard input is read to its end.
+    Spool,
     /// Bytes of an earlier run are compared with the file.
     Check,
     /// The start call.
@@ -50,6 +52,7 @@ impl Phase {
     /// One word for it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Spool => "spool",
             Self::Check => "check",
             Self::Start => "start",
             Self::Sign => "sign",
@@ -174,6 +177,13 @@ pub enum Event<'a> {
         file: FileId,
         /// What comes now.
         phase: Phase,
+    },
+    /// So much of standard input is read.
+    Spooled {
+        /// Which file.
+        file: FileId,
+        /// Bytes.
+        bytes: u64,
     },
     /// Parts of an earlier run count.
     Resumed {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::flight::Row;
 use super::state::State;
 use super::text::{Paint, bytes, clock, cut_end, cut_middle, pad, rate, width};
-use super::words::phase_words;
+use super::words::{early_words, phase_words};
 
 /// What is over sooner is not drawn at all.
 const SHORT: Duration = Duration::from_millis(300);
@@ -123,9 +123,9 @@ fn waits(state: &State, now: Instant, columns: usize, look: Look) -> Vec<String>
         };
         Some(line(elapsed, format!("{name}{words}"), trouble))
     });
-    let early = state.early().filter_map(|(phase, since)| {
-        let elapsed = now.saturating_duration_since(since);
-        Some(line(elapsed, phase_words(phase).filter(|_| elapsed >= SHORT)?.to_owned(), None))
+    let early = state.early().filter_map(|early| {
+        let elapsed = now.saturating_duration_since(early.since);
+        Some(line(elapsed, early_words(&early).filter(|_| elapsed >= SHORT)?, None))
     });
     let mut lines: Vec<_> = early.chain(files).collect();
     if let Some((what, trouble)) = &state.trouble {

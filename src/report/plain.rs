@@ -7,7 +7,7 @@ use super::Event;
 use super::face::{Beat, Voice};
 use super::state::State;
 use super::text::{bytes, plural, rate};
-use super::words::{Words, phase_words, retry_line};
+use super::words::{Words, early_words, phase_words, retry_line};
 use crate::retry::human_duration;
 
 /// An upload that is over sooner needs no line that says it began.
@@ -138,9 +138,9 @@ fn progress_line(state: &State, now: Instant) -> String {
         let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
         Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))
     });
-    let early = state.early().filter_map(|(phase, since)| {
-        let elapsed = human_duration(now.saturating_duration_since(since));
-        Some(format!("{} for {elapsed}", phase_words(phase)?))
+    let early = state.early().filter_map(|early| {
+        let elapsed = human_duration(now.saturating_duration_since(early.since));
+        Some(format!("{} for {elapsed}", early_words(&early)?))
     });
     let (shown, rest): (Vec<_>, Vec<_>) = early.chain(slow).enumerate().partition(|(at, _)| *at < 3);
     fields.extend(shown.into_iter().map(|(_, text)| text));

@@ -29,6 +29,15 @@ pub(super) struct File {
     done_bytes: u64,
 }
 
+/// What a file that has not begun waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Early {
+    pub(super) phase: Phase,
+    pub(super) since: Instant,
+    /// Bytes of standard input read so far.
+    pub(super) spooled: u64,
+}
+
 /// A file whose way is over.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
@@ -52,7 +61,7 @@ pub(super) struct State {
     files: BTreeMap<FileId, File>,
     /// Phases of files that have not begun: an earlier run's parts are compared before it is known what of
     /// the file there is to send.
-    early: BTreeMap<FileId, (Phase, Instant)>,
+    early: BTreeMap<FileId, Early>,
     pub(super) flight: Flight,
     rate: Rate,
     /// Bytes sent for the first time in this run: only grows.
@@ -112,9 +121,14 @@ impl State {
                 }
                 Some(_) => {}
                 None => {
-                    self.early.insert(file, (phase, now));
+                    self.early.insert(file, Early { phase, since: now, spooled: 0 });
                 }
             },
+            Event::Spooled { file, bytes } => {
+                if let Some(early) = self.early.get_mut(&file) {
+                    early.spooled = bytes;
+                }
+            }
             Event::Resumed { file, parts, bytes } => self.count(file, parts, bytes),
             Event::Restarted { file } => {
                 self.flight.stop_all(file);
@@ -274,8 +288,8 @@ impl State {
         self.files.values()
     }
 
-    /// The phases of files that have not begun yet, and since when.
-    pub(super) fn early(&self) -> impl Iterator<Item = (Phase, Instant)> {
+    /// What files that have not begun yet wait for.
+    pub(super) fn early(&self) -> impl Iterator<Item = Early> {
         self.early.values().copied()
     }
 

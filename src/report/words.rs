@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::state::State;
+use super::state::{Early, State};
 use super::text::{Paint, bytes, plural, rate, safe, safe_lines};
 use super::{Event, Phase};
 use crate::error::{Code, Error, chain};
@@ -112,12 +112,22 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Opti
 /// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
 pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
     Some(match phase {
+        Phase::Spool => "reading standard input",
         Phase::Check => "comparing with the earlier run",
         Phase::Start => "starting",
         Phase::Sign => "getting signed URLs",
         Phase::Send => return None,
         Phase::Finalize => "finalizing",
         Phase::Settle => "finding out whether it was made",
+    })
+}
+
+/// The same of a file that has not begun.
+pub(super) fn early_words(early: &Early) -> Option<String> {
+    let words = phase_words(early.phase)?;
+    Some(match early.spooled {
+        0 => words.to_owned(),
+        spooled => format!("{words}, {} so far,", bytes(spooled)),
     })
 }
 

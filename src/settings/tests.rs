@@ -1,7 +1,8 @@
 //! The whole way from arguments, variables and files to settings, with a home and a working directory of its
 //! own for each test, and no look at the process's environment.
 
-use clap::Parser;
+use std::ffi::OsString;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -65,11 +66,7 @@ impl House {
     }
 
     fn resolve(&self, args: &[&str]) -> Result<Settings, Error> {
-        resolve(
-            Cli::try_parse_from([&["copera-upload"], args, &["file"]].concat()).unwrap(),
-            &self.env,
-            &mut Vec::new(),
-        )
+        resolve(Cli::of([&["copera-upload"], args, &["file"]].concat()).unwrap(), &self.env, &mut Vec::new())
     }
 
     fn ok(&self, args: &[&str]) -> Settings {
@@ -91,7 +88,7 @@ fn token(settings: &Settings) -> &str {
 fn with_nothing_set_the_defaults_hold() {
     let settings = House::with_token().ok(&[]);
     assert_eq!(settings.account.api_url, "https://api.copera.ai/public/v1");
-    assert_eq!((settings.destination.parent, settings.transfer.part_size), (None, None));
+    assert_eq!((settings.selection.destination.parent, settings.transfer.part_size), (None, None));
     assert_eq!(settings.transfer.retry_for, Duration::from_secs(300));
     assert!(settings.transfer.resume && settings.transfer.checksum);
     assert!(settings.warnings.is_empty());
@@ -101,23 +98,23 @@ fn with_nothing_set_the_defaults_hold() {
 #[test]
 fn without_home_and_working_directory_it_works_too() {
     let env = Environment { token: Some("t".into()), ..Environment::default() };
-    assert!(resolve(Cli::try_parse_from(["x", "f"]).unwrap(), &env, &mut Vec::new()).is_ok());
+    assert!(resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).is_ok());
 }
 
 #[test]
 fn flags_beat_variables_and_variables_beat_files() {
     let mut house = House::with_token();
     house.home("[profiles.default]\nparent = 'file'\npart_size = '16MiB'\nno_resume = true\nretry_for = 1");
-    assert_eq!(house.ok(&[]).destination.parent.as_deref(), Some("file"));
+    assert_eq!(house.ok(&[]).selection.destination.parent.as_deref(), Some("file"));
     house.env.parent = Some("variable".into());
-    assert_eq!(house.ok(&[]).destination.parent.as_deref(), Some("variable"));
+    assert_eq!(house.ok(&[]).selection.destination.parent.as_deref(), Some("variable"));
     let settings = house.ok(&["-p", "flag", "--part-size", "8MiB"]);
-    assert_eq!(settings.destination.parent.as_deref(), Some("flag"));
+    assert_eq!(settings.selection.destination.parent.as_deref(), Some("flag"));
     assert_eq!(settings.transfer.part_size, Some(8 << 20));
     assert_eq!((settings.transfer.retry_for, settings.transfer.resume), (Duration::from_secs(1), false));
     house.env.parent = Some("".into());
     let settings = house.ok(&[]);
-    assert_eq!(settings.destination.parent.as_deref(), Some("file"));
+    assert_eq!(settings.selection.destination.parent.as_deref(), Some("file"));
     assert!(
         settings.sources.contains(&"part_size from ~/.copera.toml:3".to_owned()),
         "{:?}",
@@ -137,9 +134,9 @@ fn the_four_files_are_merged_key_by_key_lowest_to_highest() {
     let transfer = &settings.transfer;
     assert_eq!((transfer.concurrency, transfer.part_size), (Some(1), Some(6 << 20)));
     assert_eq!((transfer.limit_rate, transfer.max_retries), (Some(3), Some(4)));
-    assert_eq!(settings.destination.parent.as_deref(), Some("p4"));
+    assert_eq!(settings.selection.destination.parent.as_deref(), Some("p4"));
     std::fs::remove_file(local).unwrap();
-    assert_eq!(house.ok(&[]).destination.parent.as_deref(), Some("p3"));
+    assert_eq!(house.ok(&[]).selection.destination.parent.as_deref(), Some("p3"));
 }
 
 #[test]
@@ -149,9 +146,12 @@ fn a_named_file_is_the_only_one() {
     let named =
         house.write(house.env.cwd.as_ref().unwrap().join("ci.toml"), "[profiles.default]\nparent = 'ci'");
     let settings = house.ok(&["--config", "ci.toml"]);
-    assert_eq!((settings.destination.parent.as_deref(), settings.transfer.concurrency), (Some("ci"), None));
+    assert_eq!(
+        (settings.selection.destination.parent.as_deref(), settings.transfer.concurrency),
+        (Some("ci"), None)
+    );
     house.env.config = Some(named.into());
-    assert_eq!(house.ok(&[]).destination.parent.as_deref(), Some("ci"));
+    assert_eq!(house.ok(&[]).selection.destination.parent.as_deref(), Some("ci"));
 
     for missing in ["missing.toml", "."] {
         let (code, words) = house.fails(&["--config", missing]);
@@ -227,10 +227,10 @@ fn a_profile_that_was_asked_for_must_be_there() {
     let (code, words) = house.fails(&["--profile", "work"]);
     assert!(code == 2 && words.contains("`work`") && words.contains("no configuration file"), "{words}");
     house.home("default_profile = 'home'\n[profiles.home]\nparent = 'h'\n[profiles.work]\nparent = 'w'");
-    assert_eq!(house.ok(&[]).destination.parent.as_deref(), Some("h"));
+    assert_eq!(house.ok(&[]).selection.destination.parent.as_deref(), Some("h"));
     house.env.profile = Some("work".into());
-    assert_eq!(house.ok(&[]).destination.parent.as_deref(), Some("w"));
-    assert_eq!(house.ok(&["--profile", "home"]).destination.parent.as_deref(), Some("h"));
+    assert_eq!(house.ok(&[]).selection.destination.parent.as_deref(), Some("w"));
+    assert_eq!(house.ok(&["--profile", "home"]).selection.destination.parent.as_deref(), Some("h"));
     house.env.profile = Some("wrok".into());
     assert_eq!(
         house.fails(&[]),
@@ -327,7 +327,7 @@ fn at_home_the_files_are_the_users_own() {
     house.user("[profiles.default]\nparent = 'high'");
     let settings = house.ok(&[]);
     assert_eq!(settings.account.api_url, "https://own.example/public/v1");
-    assert_eq!(settings.destination.parent.as_deref(), Some("high"));
+    assert_eq!(settings.selection.destination.parent.as_deref(), Some("high"));
     house.local("[api]\nbase_url = 'https://other.example'");
     assert_eq!(house.ok(&[]).account.api_url, "https://other.example/public/v1");
     assert_eq!(house.ok(&["--config", ".copera.toml"]).account.api_url, "https://own.example/public/v1");
@@ -375,7 +375,7 @@ fn plain_http_needs_loopback_or_leave_wherever_the_url_is_from() {
 #[test]
 fn names_are_checked_and_composed() {
     let house = House::with_token();
-    assert_eq!(house.ok(&["-n", "Cafe\u{301}"]).destination.name.as_deref(), Some("Café"));
+    assert_eq!(house.ok(&["-n", "Cafe\u{301}"]).selection.destination.name.as_deref(), Some("Café"));
     for (args, word) in [
         (&["--name", ""][..], "empty"),
         (&["--name", "a/b"], "`/`"),
@@ -404,12 +404,12 @@ fn variables_that_are_not_unicode_are_told_by_name() {
         (Environment { profile: odd(), ..Environment::default() }, "COPERA_PROFILE"),
         (Environment { api_url: odd(), ..Environment::default() }, "COPERA_API_URL"),
     ] {
-        let error = resolve(Cli::try_parse_from(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap_err();
+        let error = resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap_err();
         assert_eq!((error.code(), error.to_string()), (Code::Usage, format!("{name} is not valid Unicode")));
     }
-    let cli = Cli::try_parse_from(["x".into(), "-n".into(), odd().unwrap(), "f".into()]).unwrap();
+    let cli = Cli::of(["x".into(), "-n".into(), odd().unwrap(), "f".into()]).unwrap();
     let settings = resolve(cli, &House::with_token().env, &mut Vec::new()).unwrap();
-    assert_eq!(settings.destination.name.as_deref(), Some("%FF"));
+    assert_eq!(settings.selection.destination.name.as_deref(), Some("%FF"));
     assert_eq!(settings.warnings.len(), 1);
 }
 

@@ -141,3 +141,38 @@ fn the_report_has_a_row_for_every_file_whatever_became_of_it() {
     );
     assert_eq!(rows.len(), 2);
 }
+
+#[test]
+fn with_output_url_the_pages_address_is_printed_and_the_workspace_is_asked_for_once() {
+    let world = World::new();
+    ["a", "b", "c"].iter().for_each(|name| drop(world.file(name, 3)));
+    let ran = world.run(&["-o", "url", "a", "b", "c"]);
+    let mut printed: Vec<_> = ran.ok().stdout.lines().map(str::to_owned).collect();
+    let mut pages: Vec<_> = world
+        .drive
+        .items()
+        .iter()
+        .map(|item| format!("https://app.copera.ai/local/drive/c/{}", item["_id"].as_str().unwrap()))
+        .collect();
+    printed.sort();
+    pages.sort();
+    assert_eq!(printed, pages);
+    assert_eq!(world.drive.record().count(Op::Workspace), 1);
+}
+
+#[test]
+fn a_workspace_without_an_address_fails_before_anything_is_uploaded() {
+    for answer in [
+        Action::status(403, r#"{"message":"Missing scope"}"#),
+        Action::status(200, r#"{"slug":""}"#),
+        Action::status(200, "{}"),
+    ] {
+        let world = World::new();
+        world.file("f", 3);
+        world.drive.fault(Fault::new(Op::Workspace, answer));
+        let ran = world.run(&["-o", "url", "f"]);
+        assert!([Some(1), Some(4)].contains(&ran.code), "{ran:#?}");
+        ran.says("could not get the workspace's name");
+        assert_eq!(world.drive.record().count(Op::Start), 0);
+    }
+}

@@ -1,0 +1,153 @@
+//! One folder of the drive while this run has to do with it: what is known to be in it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use serde_json::value::RawValue;
+use tokio::sync::Mutex;
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::api::wire::{Item, Node, Tree};
+use crate::api::{Caller, Drive};
+use crate::error::Error;
+
+/// A folder that is there. Names in it are in NFC.
+pub(super) struct Directory {
+    /// Its id; `None`: the drive's root.
+    pub(super) id: Option<String>,
+    /// Kept as long as something below it is, so that what is known of it is not asked for again.
+    _above: Option<Arc<Directory>>,
+    /// Whether it matters which files are in it.
+    with_files: bool,
+    contents: Mutex<Option<Result<Contents, Arc<Error>>>>,
+}
+
+/// What is in it.
+#[derive(Default)]
+pub(super) struct Contents {
+    folders: HashMap<String, Child>,
+    files: HashMap<String, Vec<Found>>,
+    /// There is more than the service tells of.
+    pub(super) truncated: bool,
+}
+
+/// A folder in it.
+enum Child {
+    /// It is there; and while somebody works in it, all know it as the same.
+    There { id: String, live: Weak<Directory> },
+    /// It could not be found or made. That is not tried again for each file that should go into it.
+    Failed(Arc<Error>),
+}
+
+/// A file in it.
+pub(super) struct Found {
+    /// Bytes.
+    pub(super) size: Option<u64>,
+    /// As the service tells of it.
+    pub(super) item: Item,
+}
+
+impl Directory {
+    /// A folder of which nothing is known yet.
+    pub(super) fn new(id: Option<String>, above: Option<Arc<Self>>, with_files: bool) -> Arc<Self> {
+        Arc::new(Self { id, _above: above, with_files, contents: Mutex::default() })
+    }
+
+    /// Does something with its contents, which are asked for if nobody has yet.
+    pub(super) async fn contents<T>(
+        &self,
+        drive: &Drive,
+        caller: &dyn Caller,
+        look: impl FnOnce(&mut Contents) -> T,
+    ) -> Result<T, Arc<Error>> {
+        let mut known = self.contents.lock().await;
+        if known.is_none() {
+            let listed = drive.folder(caller, self.id.as_deref()).await;
+            *known = Some(listed.map(|tree| Contents::read(&tree, self.with_files)).map_err(Arc::new));
+        }
+        match known.get_or_insert_with(|| Ok(Contents::default())) {
+            Ok(contents) => Ok(look(contents)),
+            Err(error) => Err(Arc::clone(error)),
+        }
+    }
+
+    /// A folder in it, if that much is known.
+    pub(super) async fn child(self: &Arc<Self>, name: &str) -> Option<Result<Arc<Self>, Arc<Error>>> {
+        let mut known = self.contents.lock().await;
+        match known.as_mut()?.as_mut().ok()?.folders.get_mut(name)? {
+            Child::There { id, live } => Some(Ok(live.upgrade().unwrap_or_else(|| {
+                let child = Self::new(Some(id.clone()), Some(Arc::clone(self)), self.with_files);
+                *live = Arc::downgrade(&child);
+                child
+            }))),
+            Child::Failed(error) => Some(Err(Arc::clone(error))),
+        }
+    }
+
+    /// Notes a folder in it that was found or just `made` (then there is nothing in it), or why there is none.
+    pub(super) async fn note_child(
+        self: &Arc<Self>,
+        name: &str,
+        result: Result<(String, bool), Error>,
+    ) -> Result<Arc<Self>, Arc<Error>> {
+        let noted = result.map_err(Arc::new).map(|(id, made)| {
+            let contents = Mutex::new(made.then(|| Ok(Contents::default())));
+            let (id, above) = (Some(id), Some(Arc::clone(self)));
+            Arc::new(Self { id, _above: above, with_files: self.with_files, contents })
+        });
+        let child = match &noted {
+            Ok(child) => {
+                Child::There { id: child.id.clone().unwrap_or_default(), live: Arc::downgrade(child) }
+            }
+            Err(error) => Child::Failed(Arc::clone(error)),
+        };
+        if let Some(Ok(contents)) = &mut *self.contents.lock().await {
+            contents.folders.insert(name.to_owned(), child);
+        }
+        noted
+    }
+
+    /// Notes a file that this run has put into it, for whoever looks for one of that name.
+    pub(super) async fn note_file(&self, name: &str, size: u64, item: &Item) {
+        if let (true, Some(Ok(contents))) = (self.with_files, &mut *self.contents.lock().await) {
+            let found = Found { size: Some(size), item: item.clone() };
+            contents.files.entry(name.to_owned()).or_default().push(found);
+        }
+    }
+}
+
+impl Contents {
+    fn read(tree: &Tree, with_files: bool) -> Self {
+        let mut contents = Self { truncated: tree.truncated, ..Self::default() };
+        for raw in &tree.root {
+            let node = Node::read(raw);
+            let Some(name) = node.name.as_deref().map(|name| name.nfc().collect::<String>()) else {
+                continue;
+            };
+            match node.id() {
+                Some(id) if node.is_folder() => {
+                    let child = Child::There { id: id.to_owned(), live: Weak::new() };
+                    // Of two with one name the first: the same in every run.
+                    contents.folders.entry(name).or_insert(child);
+                }
+                Some(_) if with_files => {
+                    contents.files.entry(name).or_default().extend(Found::read(raw, &node));
+                }
+                _ => {}
+            }
+        }
+        contents
+    }
+
+    /// The files of this name.
+    pub(super) fn files_called(&self, name: &str) -> &[Found] {
+        self.files.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Found {
+    /// Reads a file of a listing; `None`: it is no item.
+    pub(super) fn read(raw: &RawValue, node: &Node) -> Option<Self> {
+        Some(Self { size: node.size(), item: Item::new(raw.to_owned())? })
+    }
+}

@@ -1,0 +1,38 @@
+//! `--if-exists`: what is in the folder already, before a file is sent there.
+
+use super::Shared;
+use super::directory::Directory;
+use crate::api::wire::Item;
+use crate::error::Error;
+use crate::plan::Job;
+use crate::settings::IfExists;
+use crate::work::Work;
+
+/// Looks whether a file of the job's name is there: the item that takes its place, or nothing, when it is to be
+/// sent.
+pub(super) async fn look(
+    shared: &Shared,
+    work: &Work,
+    job: &Job,
+    directory: &Directory,
+    size: u64,
+) -> Result<Option<Item>, Error> {
+    if shared.if_exists == IfExists::Upload {
+        return Ok(None);
+    }
+    let (found, certain) = shared.folders.file(work, directory, &job.name, size).await?;
+    let Some(found) = found else {
+        if !certain {
+            work.warn("the folder has more items than the service tells of, so it may be there already");
+        }
+        return Ok(None);
+    };
+    if shared.if_exists == IfExists::Fail {
+        return Err(Error::Exists { name: job.name.clone(), id: found.item.id().to_owned() });
+    }
+    if found.size == Some(size) {
+        return Ok(Some(found.item));
+    }
+    work.note("there is one of that name and another size: uploading");
+    Ok(None)
+}

@@ -1,0 +1,235 @@
+//! The way to a file's folder: each is found, or made, once, whoever asks for it first; folders that do not
+//! depend on each other side by side.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::value::RawValue;
+
+use super::Nobody;
+use super::directory::{Directory, Found};
+use super::once::{Answered, LOOK_AGAIN};
+use super::turns::Turns;
+use crate::api::wire::{NewFolder, Node, Tree};
+use crate::api::{Caller, Drive};
+use crate::error::{Call, Error};
+use crate::plan::{Folder, Place};
+use crate::report::{Event, Reporter};
+use crate::retry::{Patience, Policy};
+
+/// Folders remembered though nobody works in them at the moment. A full one takes some 200 KiB.
+const RECENT: usize = 32;
+
+/// All folders of a run.
+pub(super) struct Folders {
+    drive: Arc<Drive>,
+    policy: Policy,
+    reporter: Arc<dyn Reporter>,
+    /// Whether it matters which files are in them.
+    with_files: bool,
+    /// The targets: one, when a command line is behind it.
+    given: Mutex<HashMap<Option<String>, Arc<Directory>>>,
+    /// The last ones that were come to: the walk goes on into them, and what is known of them is not asked for
+    /// again.
+    recent: Mutex<VecDeque<Arc<Directory>>>,
+    /// One at a time for each name in each folder.
+    turns: Turns<(Option<String>, String)>,
+}
+
+impl Folders {
+    /// None known yet.
+    pub(super) fn new(
+        drive: Arc<Drive>,
+        policy: Policy,
+        reporter: Arc<dyn Reporter>,
+        with_files: bool,
+    ) -> Self {
+        Self {
+            drive,
+            policy,
+            reporter,
+            with_files,
+            given: Mutex::default(),
+            recent: Mutex::default(),
+            turns: Turns::default(),
+        }
+    }
+
+    /// The folder at a place.
+    ///
+    /// # Errors
+    /// [`Error::Folder`]: it, or one above it, is not there and could not be made.
+    pub(super) async fn find(&self, place: &Place) -> Result<Arc<Directory>, Error> {
+        let (mut way, mut at) = (Vec::new(), place);
+        let given = loop {
+            match at {
+                Place::Given(id) => break id,
+                Place::Below(folder) => {
+                    way.push(folder);
+                    at = &folder.above;
+                }
+            }
+        };
+        let mut directory = self.given(given);
+        while let Some(folder) = way.pop() {
+            directory = self
+                .below(&directory, folder)
+                .await
+                .map_err(|error| Error::Folder { path: folder.shown.clone(), error })?;
+        }
+        Ok(directory)
+    }
+
+    fn given(&self, id: &Option<String>) -> Arc<Directory> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory =
+            given.entry(id.clone()).or_insert_with(|| Directory::new(id.clone(), None, self.with_files));
+        Arc::clone(directory)
+    }
+
+    async fn below(&self, directory: &Arc<Directory>, folder: &Folder) -> Result<Arc<Directory>, Arc<Error>> {
+        if let Some(known) = directory.child(&folder.name).await {
+            return known;
+        }
+        let _turn = self.turns.take((directory.id.clone(), folder.name.clone())).await;
+        let voice = Nobody(&*self.reporter);
+        let truncated = directory.contents(&self.drive, &voice, |contents| contents.truncated).await?;
+        if let Some(known) = directory.child(&folder.name).await {
+            return known;
+        }
+        if let Some(warning) = &folder.warning {
+            self.reporter.event(&Event::Warning { path: Some(&folder.shown), message: warning });
+        }
+        let place = Spot { folders: self, voice, parent: directory.id.as_deref(), name: &folder.name };
+        let result = match truncated {
+            true => place.search().await,
+            false => Ok(None),
+        };
+        let result = match result {
+            Ok(Some(id)) => Ok((id, false)),
+            Ok(None) => place.make().await,
+            Err(error) => Err(error),
+        };
+        let child = directory.note_child(&folder.name, result).await?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push_back(Arc::clone(&child));
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        Ok(child)
+    }
+
+    /// A file of this name in a folder, preferably of this size. `Ok(None)` is certain only if the `bool` is.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub(super) async fn file(
+        &self,
+        caller: &dyn Caller,
+        directory: &Directory,
+        name: &str,
+        size: u64,
+    ) -> Result<(Option<Found>, bool), Error> {
+        let look = |files: &[Found]| {
+            let best = files.iter().find(|file| file.size == Some(size)).or(files.first());
+            best.map(|file| Found { size: file.size, item: file.item.clone() })
+        };
+        let (found, truncated) = directory
+            .contents(&self.drive, caller, |contents| (look(contents.files_called(name)), contents.truncated))
+            .await
+            .map_err(Error::Shared)?;
+        if found.is_some() || !truncated {
+            return Ok((found, true));
+        }
+        let hits = self.drive.search(caller, name).await?;
+        let here = |raw: &RawValue| {
+            let node = Node::read(raw);
+            let is_it = !node.is_folder() && node.is_called(name) && node.parent() == directory.id.as_deref();
+            is_it.then(|| Found::read(raw, &node)).flatten()
+        };
+        let files: Vec<Found> = hits.hits.iter().filter_map(|raw| here(raw)).collect();
+        let found = look(&files);
+        let certain = found.is_some() || hits.total <= hits.hits.len() as u64;
+        Ok((found, certain))
+    }
+}
+
+/// Where one folder is to be.
+struct Spot<'a> {
+    folders: &'a Folders,
+    voice: Nobody<'a>,
+    parent: Option<&'a str>,
+    name: &'a str,
+}
+
+impl Spot<'_> {
+    /// Has the folder made; `true` if it was this call that made it.
+    async fn make(&self) -> Result<(String, bool), Error> {
+        let drive = &self.folders.drive;
+        let request = NewFolder { name: self.name, parent_id: self.parent };
+        let mut patience = Patience::new(self.folders.policy);
+        loop {
+            let others = drive.answered();
+            let failure = match Answered::of(Call::Folder, drive.make_folder(&request).await) {
+                Answered::Item(item) => return Ok((item.id().to_owned(), true)),
+                Answered::NotDone(failure) => failure,
+                Answered::Refused(failure) => {
+                    // Somebody else may have been quicker.
+                    let there = if failure.status() == Some(409) { self.look().await? } else { None };
+                    let tries = patience.in_a_row() + 1;
+                    return there.map(|id| (id, false)).ok_or(Error::Call {
+                        call: Call::Folder,
+                        failure,
+                        tries,
+                    });
+                }
+                Answered::Unclear(failure) => match self.settle().await? {
+                    Some(id) => return Ok((id, false)),
+                    None => failure,
+                },
+            };
+            if drive.answered() > others {
+                patience.renew();
+            }
+            let tries = patience.in_a_row() + 1;
+            let Some(wait) = patience.wait(failure.retry_after()) else {
+                return Err(Error::Call { call: Call::Folder, failure, tries });
+            };
+            self.voice.retry(Call::Folder, tries, &failure, wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Looks for what a call without an answer may have made.
+    async fn settle(&self) -> Result<Option<String>, Error> {
+        match self.look().await? {
+            None => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                self.look().await
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn look(&self) -> Result<Option<String>, Error> {
+        let Tree { root, truncated } = self.folders.drive.folder(&self.voice, self.parent).await?;
+        let found = root.iter().find_map(|raw| self.is_it(&Node::read(raw)));
+        if found.is_none() && truncated { self.search().await } else { Ok(found) }
+    }
+
+    /// Looks for it in a folder that is longer than the service lists.
+    async fn search(&self) -> Result<Option<String>, Error> {
+        let hits = self.folders.drive.search(&self.voice, self.name).await?;
+        let nodes = hits.hits.iter().map(|raw| Node::read(raw));
+        let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.is_it(&node));
+        if found.is_none() && hits.total > hits.hits.len() as u64 {
+            // It may be among those that were not told of, and must not be made twice.
+            return Err(Error::Unlisted { name: self.name.to_owned() });
+        }
+        Ok(found)
+    }
+
+    fn is_it(&self, node: &Node) -> Option<String> {
+        (node.is_folder() && node.is_called(self.name)).then(|| node.id().map(str::to_owned)).flatten()
+    }
+}

@@ -1,0 +1,116 @@
+//! Directories into folders and files, one entry at a time: a tree of any size takes the memory of its depth.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::filter::Filters;
+use super::{Folder, Input, Job, Place, Planned, Selection, Step, kind_of, name};
+use crate::error::Error;
+
+/// Walks one directory.
+pub(super) struct Walk {
+    root: PathBuf,
+    entries: walkdir::IntoIter,
+    filters: Filters,
+    mime_type: Option<String>,
+    /// The place of the directory at each depth on the way to where the walk is.
+    places: Vec<Place>,
+    /// The one that is next, with what is to be said of its name.
+    ahead: Option<Step>,
+}
+
+impl Walk {
+    /// Of a directory whose contents go to `place`; `step` comes before them.
+    pub(super) fn new(root: &Path, place: Place, step: Option<Step>, selection: &Selection) -> Self {
+        Self {
+            root: root.to_owned(),
+            entries: WalkDir::new(root).follow_links(selection.follow_symlinks).into_iter(),
+            filters: selection.filters.clone(),
+            mime_type: selection.destination.mime_type.clone(),
+            places: vec![place],
+            ahead: step,
+        }
+    }
+
+    /// What an entry is to the drive; nothing, if it is not to be sent.
+    fn step(&mut self, entry: &DirEntry) -> Option<Step> {
+        let kind = entry.file_type();
+        let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
+        if !self.filters.admit(below, kind.is_dir()) {
+            if kind.is_dir() {
+                self.entries.skip_current_dir();
+            }
+            return None;
+        }
+        self.places.truncate(entry.depth());
+        let place = self.places.last().cloned()?;
+        let (shown, _) = name::decode(entry.path().as_os_str());
+        if kind.is_symlink() {
+            let message = "is a link and is skipped; -L follows links".to_owned();
+            return Some(Step::Warning { shown, message });
+        }
+        let (name, warning) = name::of_entry(entry.file_name());
+        if kind.is_dir() {
+            let folder = Folder { above: place, name, shown: shown.clone(), warning };
+            let folder = Arc::new(folder);
+            self.places.push(Place::Below(Arc::clone(&folder)));
+            // With an include only what it matches is sent: a folder then comes with the first file in it.
+            return (!self.filters.are_choosy()).then_some(Step::Folder(folder));
+        }
+        let looked_at = entry.metadata().map_err(|error| failure(&error)).and_then(|metadata| {
+            let size = size_of_file(&metadata)?;
+            let warnings = warning.into_iter().collect();
+            let (input, mime_type) = (Input::File(entry.path().to_owned()), self.mime_type.clone());
+            Ok(Job { input, name, mime_type, size: Some(size), place, warnings })
+        });
+        Some(Step::File(Planned { shown, job: looked_at }))
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        if let Some(step) = self.ahead.take() {
+            return Some(step);
+        }
+        loop {
+            match self.entries.next()? {
+                // The directory itself.
+                Ok(entry) if entry.depth() == 0 => {}
+                Ok(entry) => match self.step(&entry) {
+                    Some(step) => return Some(step),
+                    None => continue,
+                },
+                Err(error) => {
+                    let path = error.path().unwrap_or(&self.root);
+                    let (shown, _) = name::decode(path.as_os_str());
+                    return Some(Step::File(Planned { shown, job: Err(failure(&error)) }));
+                }
+            }
+        }
+    }
+}
+
+fn size_of_file(metadata: &Metadata) -> Result<u64, Error> {
+    let kind = metadata.file_type();
+    if kind.is_file() { Ok(metadata.len()) } else { Err(Error::NotAFile { kind: kind_of(kind) }) }
+}
+
+fn failure(error: &walkdir::Error) -> Error {
+    if let Some(above) = error.loop_ancestor() {
+        return Error::LinkLoop { above: name::decode(above.as_os_str()).0 };
+    }
+    // Without its own words around it: they repeat the path.
+    let source = error.io_error().map_or_else(
+        || std::io::Error::other(error.to_string()),
+        |error| match error.raw_os_error() {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => std::io::Error::new(error.kind(), error.to_string()),
+        },
+    );
+    Error::local("look into it", source)
+}

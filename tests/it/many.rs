@@ -1,0 +1,143 @@
+//! Many files: side by side within their limits, each once and right, under faults and rate limits too.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use local_drive::{Action, Fault, Op, Options};
+
+use crate::support::{PART, World};
+
+/// So many files `d/<n mod 20>/<n>` whose content is their number.
+fn plant(world: &World, count: u32) {
+    for n in 0..count {
+        let folder = world.work().join(format!("d/{}", n % 20));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(n.to_string()), n.to_string()).unwrap();
+    }
+}
+
+#[track_caller]
+fn assert_each_once(world: &World, count: u32) {
+    let mut seen = BTreeSet::new();
+    for item in world.drive.items().iter().filter(|item| item["type"] == "file") {
+        let bytes = world.drive.object(item["_id"].as_str().unwrap()).unwrap();
+        assert_eq!(item["name"].as_str().unwrap().as_bytes(), bytes);
+        assert!(seen.insert(bytes), "twice: {item}");
+    }
+    assert_eq!(seen.len(), count as usize);
+    let folders = world.drive.items().iter().filter(|item| item["type"] == "folder").count();
+    assert_eq!(folders, 21);
+}
+
+#[test]
+fn two_thousand_small_files_under_faults_and_rate_limits_all_arrive_once() {
+    let world = World::new();
+    plant(&world, 2000);
+    let fault = |op, action, probability| world.drive.fault(Fault::new(op, action).probability(probability));
+    fault(Op::AnyApi, Action::rate_limited(0), 0.05);
+    fault(Op::AnyApi, Action::status(503, ""), 0.01);
+    fault(Op::AnyApi, Action::ResetAfterWork, 0.002);
+    fault(Op::Folders, Action::ResetAfterWork, 0.2);
+    fault(Op::PutPart, Action::slow_down(), 0.01);
+    fault(Op::PutPart, Action::Reset, 0.01);
+    let ran = world.run(&["-r", "d", "-o", "id"]);
+    let ids: BTreeSet<_> = ran.ok().stdout.lines().collect();
+    assert_eq!(ids.len(), 2000);
+    assert_each_once(&world, 2000);
+}
+
+#[test]
+fn a_rate_limit_is_waited_for_by_all_together_and_not_by_each_for_itself() {
+    let world = World::new();
+    plant(&world, 200);
+    let limit = world.drive.fault(Fault::new(Op::Start, Action::rate_limited(1)).skip(60).times(10));
+    let ran = world.run(&["-r", "d"]);
+    ran.ok();
+    assert_each_once(&world, 200);
+    assert_eq!(world.drive.fault_used(limit), 10);
+    let record = world.drive.record();
+    let refused: Vec<_> = record.requests.iter().filter(|call| call.status == Some(429)).collect();
+    let first = refused.iter().filter_map(|call| call.end).min().unwrap();
+    // What was under way when it came is answered; nothing new is asked for until the second is over.
+    let meanwhile = |call: &&local_drive::RequestRecord| {
+        call.op.is_api()
+            && call.start > first + Duration::from_millis(300)
+            && call.start < first + Duration::from_millis(900)
+    };
+    assert_eq!(record.requests.iter().filter(meanwhile).count(), 0);
+}
+
+#[test]
+fn parts_of_all_files_share_one_limit_and_calls_have_their_own() {
+    let world = World::with(Options { latency: Duration::from_millis(5), ..Options::default() });
+    plant(&world, 200);
+    world.run(&["-r", "d", "-j3"]).ok();
+    assert!(world.drive.record().max_parts_in_flight() <= 3);
+    let record = world.drive.record();
+    let mut moments: Vec<_> = record
+        .requests
+        .iter()
+        .filter(|call| call.op.is_api())
+        .flat_map(|call| [(call.start, 1), (call.end.unwrap(), -1)])
+        .collect();
+    moments.sort_by_key(|(at, step)| (*at, *step));
+    let mut most = 0;
+    moments.iter().fold(0, |now, (_, step)| {
+        most = most.max(now + step);
+        now + step
+    });
+    assert!(most <= 24, "{most} calls at once");
+    assert!(most > 8, "only {most} calls at once");
+}
+
+#[test]
+fn a_small_file_costs_four_requests_on_connections_that_are_open() {
+    let world = World::new();
+    plant(&world, 200);
+    world.run(&["-r", "d"]).ok();
+    let record = world.drive.record();
+    for op in [Op::Start, Op::Urls, Op::PutPart, Op::Finalize] {
+        assert_eq!(record.count(op), 200, "{op:?}");
+    }
+    let opened = record.connections_accepted_on_storage();
+    assert!(opened <= 64, "{opened} connections");
+}
+
+#[test]
+fn large_files_are_not_all_begun_before_the_first_is_done() {
+    let world = World::new();
+    std::fs::create_dir(world.work().join("d")).unwrap();
+    for n in 0..12 {
+        world.file(format!("d/{n}"), PART + 1);
+    }
+    world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).part(2).times(1));
+    world.run(&["-r", "d", "--stall-timeout", "2s"]).ok();
+    let record = world.drive.record();
+    let first_done = record.requests_of(Op::Finalize).map(|call| call.start).min().unwrap();
+    let begun = record.requests_of(Op::Start).filter(|call| call.start < first_done).count();
+    assert!(begun <= 8, "{begun} of 12 were begun before the first was finalized");
+    assert_eq!(world.drive.items().len(), 13);
+}
+
+#[test]
+fn one_file_of_two_for_one_place_is_skipped_when_the_other_has_come() {
+    let world = World::new();
+    for folder in ["a", "b"] {
+        std::fs::create_dir(world.work().join(folder)).unwrap();
+        std::fs::write(world.work().join(folder).join("x"), "same").unwrap();
+    }
+    world.run(&["a/x", "b/x", "--if-exists", "skip"]).ok().says("skipped 1");
+    world.only_item();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_number_of_files() {
+    let world = World::with(Options { mode: local_drive::Mode::Discard, ..Options::default() });
+    plant(&world, 3000);
+    let running = world.spawn(&["-r", "d", "-q", "-o", "none"]);
+    world.drive.wait_until(Duration::from_secs(100), |record| record.count(Op::Finalize) >= 2900).unwrap();
+    let peak = running.peak_memory();
+    running.wait().ok();
+    assert!(peak < 40 << 20, "{} MiB", peak >> 20);
+}

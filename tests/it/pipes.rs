@@ -1,0 +1,164 @@
+//! Standard input: kept until its size is known, uploaded like any file, and gone on every way out.
+#![cfg(unix)]
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use local_drive::{Action, Fault, Op};
+
+use crate::halfway::{only_upload, records, wait_for};
+use crate::support::{CAP, MIB, PART, Ran, World};
+
+/// The program behind a pipe out of this shell command.
+fn behind(world: &World, producer: &str, args: &[&str]) -> Ran {
+    let program = world.command(&[&["-", "--name", "dump.sql"], args].concat());
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(format!("set -o pipefail; {producer} | \"$0\" \"$@\"")).arg(program.get_program());
+    command.args(program.get_args()).current_dir(world.work()).env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    world.spawn_command(command).wait()
+}
+
+/// What is in the directory that temporary files go to, besides the world's own folders.
+fn left_over(world: &World) -> Vec<PathBuf> {
+    let root = world.home().parent().unwrap().to_owned();
+    let own = ["home", "work", "config", "state"];
+    std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| !own.iter().any(|own| path.ends_with(own)))
+        .collect()
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_stored_byte_for_byte_whatever_its_size() {
+    for (size, parts) in [(0, 1), (1, 1), (2 * PART + 3, 3)] {
+        let world = World::new();
+        let path = world.file("source", size);
+        let ran = behind(&world, "cat source", &[]);
+        let item = ran.ok().json();
+        assert_eq!((item["name"].as_str(), item["size"].as_u64()), (Some("dump.sql"), Some(size)));
+        world.assert_stored(&ran.id(), &path);
+        assert_eq!(world.drive.record().count(Op::PutPart), parts, "{size}");
+        assert_eq!((left_over(&world), records(&world)), (Vec::new(), Vec::new()));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn three_hundred_mebibytes_through_a_pipe_take_little_memory() {
+    let world = World::new();
+    let path = world.sparse("source", 300 * MIB);
+    let mut command = world.command(&["-", "-n", "zeros", "-q"]);
+    let mut cat = Command::new("cat").arg(&path).stdout(Stdio::piped()).spawn().unwrap();
+    command.stdin(cat.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).skip(50));
+    let running = world.spawn_with(command);
+    world.drive.wait_until(CAP, |record| record.stored_count() == 50).unwrap();
+    let peak = running.peak_memory();
+    world.drive.clear_fault(stall);
+    let ran = running.wait();
+    cat.wait().unwrap();
+    world.assert_stored(&ran.ok().id(), &path);
+    assert!(peak < 40 * MIB, "{} MiB", peak / MIB);
+}
+
+#[test]
+fn a_pipe_that_fails_midway_fails_the_pipeline() {
+    let world = World::new();
+    let ran = behind(&world, "{ echo half; exit 3; }", &[]);
+    assert_eq!(ran.ends(3).json()["size"], 5);
+}
+
+#[test]
+fn standard_input_needs_a_name_and_is_given_once() {
+    let world = World::new();
+    world.run(&["-"]).fails(2).says("--name");
+    world.run(&["-", "-", "--name", "x"]).fails(2);
+    assert_eq!(world.drive.record().requests.len(), 0);
+}
+
+#[test]
+fn a_place_for_standard_input_that_takes_nothing_is_exit_code_8_and_names_tmpdir() {
+    let mut world = World::new();
+    world.set("TMPDIR", world.work().join("missing"));
+    behind(&world, "echo hello", &[]).fails(8).says("missing").says("TMPDIR");
+    assert_eq!(world.drive.record().requests.len(), 0);
+}
+
+#[test]
+fn a_file_that_standard_input_comes_from_is_not_copied() {
+    let mut world = World::new();
+    // Where nothing can be kept, nothing was.
+    world.set("TMPDIR", world.work().join("missing"));
+    let path = world.file("source", PART + 9);
+    let mut command = world.command(&["-", "-n", "name"]);
+    command.stdin(File::open(&path).unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ran = world.spawn_with(command).wait();
+    world.assert_stored(&ran.ok().id(), &path);
+}
+
+#[test]
+fn a_file_of_which_somebody_has_read_already_is_sent_from_there() {
+    let world = World::new();
+    world.file_of("source", "first\nrest\n");
+    let program = world.command(&["-", "-n", "name"]);
+    let mut command = Command::new("bash");
+    // `read` on a file leaves it right behind the line.
+    command.arg("-c").arg("{ read -r line; \"$0\" \"$@\"; } <source").arg(program.get_program());
+    command.args(program.get_args()).current_dir(world.work()).env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = world.spawn_command(command).wait();
+    assert_eq!(world.drive.object(&ran.ok().id()).unwrap(), b"rest\n");
+}
+
+#[test]
+fn ctrl_c_while_reading_leaves_nothing_behind() {
+    for signal in ["INT", "TERM", "KILL"] {
+        let world = World::new();
+        let mut command = world.command(&["-", "-n", "name", "-vv", "--log-format", "json"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = world.spawn_with(command);
+        let mut pipe = running.child.stdin.take().unwrap();
+        // More than a pipe holds: the program has begun to read.
+        pipe.write_all(&vec![b'x'; MIB as usize]).unwrap();
+        running.signal(signal);
+        wait_for("its end", || !running.is_running());
+        let code = running.wait().code;
+        assert_eq!(
+            code,
+            [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)]
+                .into_iter()
+                .find(|(name, _)| *name == signal)
+                .unwrap()
+                .1
+        );
+        assert_eq!(left_over(&world), Vec::<PathBuf>::new(), "{signal}");
+    }
+}
+
+#[test]
+fn the_same_bytes_through_a_pipe_again_go_on_where_they_were() {
+    let world = World::new();
+    let path = world.file("source", 4 * PART);
+    world.drive.fault(Fault::new(Op::PutPart, Action::status(500, "")).part(3));
+    behind(&world, "cat source", &["-j1", "--max-retries", "0"]).fails(7);
+    world.drive.clear_faults();
+    let ran = behind(&world, "cat source", &["-o", "report"]);
+    let row = ran.ok().json();
+    assert_eq!((row["path"].as_str(), row["resumed_bytes"].as_u64()), (Some("-"), Some(2 * PART)));
+    world.assert_stored(row["item"]["_id"].as_str().unwrap(), &path);
+    only_upload(&world);
+    world.only_item();
+}
+
+#[test]
+fn a_dry_run_of_a_pipe_tells_its_size() {
+    let world = World::new();
+    let ran = behind(&world, "printf '%s' '%PDF-1.7 and so on'", &["--dry-run", "--name", "page"]);
+    let line = ran.ok().json();
+    assert_eq!((line["path"].as_str(), line["size"].as_u64()), (Some("-"), Some(18)));
+    assert_eq!(line["mime_type"], "application/pdf");
+}
