@@ -4,7 +4,7 @@
 //! keeps no server's message that was not cleaned of secrets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 
+use super::gate::Gate;
 use super::wire::{self, Item, Upload};
 use crate::error::{Call, Error, chain};
 use crate::http::{self, header};
@@ -28,10 +28,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const FINALIZE_WITHIN: Duration = Duration::from_secs(600);
 /// More of an answer than this is not read. 10,000 signed URLs have some 10 MB, at the worst twice that.
 const ANSWER_MOST: usize = 32 * 1024 * 1024;
-/// Calls under way at once. With 24 a thousand small files, three calls each at 40 ms, take some 5 s; more would
-/// only find the rate limit sooner, which is not published (429 for the drive's neighbours comes at 30 to 50 a
-/// minute).
-const CALLS_AT_ONCE: usize = 24;
 /// Connections that were idle for longer are not used again.
 const IDLE_MOST: Duration = Duration::from_secs(15);
 
@@ -55,11 +51,7 @@ pub struct Drive {
     base: Url,
     mask: Mask,
     policy: Policy,
-    /// Places for calls, first come, first served; a call keeps its place until it is settled, so that none is
-    /// overtaken for ever while the service takes only a few.
-    places: Semaphore,
-    /// A 429 is about the account, not about one call: all calls wait until then.
-    not_before: Mutex<Option<Instant>>,
+    gate: Gate,
     /// Calls that were answered as hoped.
     answered: AtomicU64,
     /// The token was refused (401): it will be the next time too.
@@ -127,8 +119,7 @@ impl Drive {
             base,
             mask: Mask::new(&options.token),
             policy: options.policy,
-            places: Semaphore::new(CALLS_AT_ONCE),
-            not_before: Mutex::default(),
+            gate: Gate::default(),
             answered: AtomicU64::new(0),
             unauthorized: OnceLock::new(),
             reporter,
@@ -185,14 +176,13 @@ impl Drive {
 
     async fn make(&self, call: Call, path: &str, body: &impl serde::Serialize) -> Result<Item, Failure> {
         let request = self.post(path, body).map_err(|error| Failure::Malformed { detail: chain(&error) })?;
-        // Never closed, so there always is a place.
-        let _place = self.places.acquire().await;
-        self.wait_for_the_gate().await;
+        let _place = self.gate.place().await;
+        self.gate.wait().await;
         let answer = self.once(call, request).await.inspect_err(|failure| {
             if let (Some(429), Some(wish)) =
                 (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
             {
-                self.close_the_gate(wish);
+                self.gate.close(wish);
             }
         })?;
         serde_json::from_slice::<Box<RawValue>>(&answer.body)
@@ -293,11 +283,10 @@ impl Drive {
 
     /// Asks until there is an answer, a refusal, or no patience.
     async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
-        // Never closed, so there always is a place.
-        let _place = self.places.acquire().await;
+        let _place = self.gate.place().await;
         let mut patience = Patience::new(self.policy);
         loop {
-            self.wait_for_the_gate().await;
+            self.gate.wait().await;
             let others = self.answered();
             let again = request
                 .try_clone()
@@ -318,24 +307,9 @@ impl Drive {
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
             caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
-                self.close_the_gate(wait);
+                self.gate.close(wait);
             }
             tokio::time::sleep(wait).await;
-        }
-    }
-
-    fn close_the_gate(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        *not_before = Some(not_before.map_or(until, |at| at.max(until)));
-    }
-
-    /// Waits while the service wants nobody to call.
-    async fn wait_for_the_gate(&self) {
-        loop {
-            let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(until) = until.filter(|until| *until > Instant::now()) else { return };
-            tokio::time::sleep_until(until.into()).await;
         }
     }
 

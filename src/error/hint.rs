@@ -1,0 +1,93 @@
+//! What the user can do about an error: advice apart from what happened, printed last and once.
+
+use super::{Code, Error};
+use crate::retry::{Failure, human_duration};
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.advice("the same command goes on from here")
+    }
+
+    /// Advice, in which `again` says what the same command would do.
+    fn advice(&self, again: &str) -> Option<String> {
+        let hint = match self {
+            Self::Usage { hint, .. } => return hint.clone(),
+            Self::NoToken => {
+                "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or put `token` or `token_command` into your \
+                 profile in the configuration; a personal access token (cp_pat_…) with the scope ACCESS_DRIVE \
+                 is needed"
+            }
+            Self::TokenCommand { .. } => {
+                "run the command by hand; its first line of output is taken as the token"
+            }
+            Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
+            Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
+            Self::Unsettled { .. } => {
+                "look into the folder; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"
+            }
+            Self::Unrecorded(error) => match &**error {
+                Self::Unsettled { .. } => {
+                    "look into the folder first: the same command uploads anew, since no record of this upload is kept"
+                }
+                error => {
+                    return error.advice("the same command starts over: no record of this upload is kept");
+                }
+            },
+            Self::Interrupted(_) => again,
+            Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure, again),
+            Self::Empty(error) => return error.advice(again),
+            Self::TooLarge { .. } => "split the file: storage itself has this limit",
+            Self::Folder { error, .. } | Self::Shared(error) => return error.advice(again),
+            Self::Exists { .. } => {
+                "--if-exists skip takes one of the same size for this one; --if-exists upload makes another"
+            }
+            Self::Spool { .. } => {
+                "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"
+            }
+            Self::Unlisted { .. } => "upload into that folder itself, by its id with --parent",
+            Self::Local { .. }
+            | Self::NotAFile { .. }
+            | Self::LinkLoop { .. }
+            | Self::Urls { .. }
+            | Self::Incomplete { .. }
+            | Self::Output(_)
+            | Self::Internal(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    fn hint_of(&self, failure: &Failure, again: &str) -> Option<String> {
+        if let Some(hint) = failure.hint() {
+            return Some(hint);
+        }
+        let wish = failure.retry_after().filter(|wish| !wish.is_zero()).map(human_duration);
+        let hint = match self.code() {
+            Code::Auth if failure.status() == Some(401) => {
+                "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE and set COPERA_TOKEN"
+            }
+            Code::Auth if failure.is_about_space() => {
+                "the workspace may be out of space: see its storage settings"
+            }
+            Code::Auth => {
+                "the token needs the scope ACCESS_DRIVE and access to the folder; integration keys (cp_key_…) \
+                 do not reach drives"
+            }
+            Code::NotFound => "check --parent: no folder with that id can be seen with this token",
+            Code::RateLimited => {
+                return Some(match wish {
+                    Some(wish) => format!("come back in {wish}: {again}; or raise --retry-for"),
+                    None => format!("come back later: {again}"),
+                });
+            }
+            Code::Network => {
+                return Some(match wish {
+                    Some(wish) => format!("come back in {wish}: {again}"),
+                    None => format!("{again}; --retry-for says how long to keep trying"),
+                });
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
