@@ -6,7 +6,7 @@ complete -c copera-upload -l exclude -d 'Of directories, leave out what matches;
 complete -c copera-upload -l if-exists -d 'When the folder has a file of that name already' -r -f -a "upload\t'Upload it all the same: a second item of that name'
 skip\t'Take the one that is there if it has the same size; else upload'
 fail\t'Fail'"
-complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: 8, fewer while storage asks for less]' -r
+complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: 1 to 32, as the line gives]' -r
 complete -c copera-upload -l part-size -d 'Bytes a part, 5MiB to 5GiB [default: planned from the file\'s size]' -r
 complete -c copera-upload -l limit-rate -d 'Bytes a second over all parts, such as 2MiB [default: no limit]' -r
 complete -c copera-upload -l retry-for -d 'How long to keep trying what gets no further; 0: not at all [default: 5m]' -r

@@ -152,7 +152,7 @@ pub struct Cli {
     #[arg(long, value_name = "WHAT", help_heading = "Destination", default_value_t = IfExists::Upload, value_enum)]
     pub if_exists: IfExists,
 
-    /// Parts in flight, 1 to 64 [default: 8, fewer while storage asks for less]
+    /// Parts in flight, 1 to 64 [default: 1 to 32, as the line gives]
     #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
     pub concurrency: Option<usize>,
 

@@ -4,6 +4,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
@@ -101,8 +102,8 @@ pub fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(
         &socket2::TcpKeepalive::new()
-            .with_time(std::time::Duration::from_secs(15))
-            .with_interval(std::time::Duration::from_secs(5)),
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5)),
     );
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
@@ -126,6 +127,54 @@ pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
 /// Bytes handed to the kernel that the peer has not acknowledged yet; `None` where the system does not say.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub fn unacknowledged(_stream: &TcpStream) -> Option<u64> {
+    None
+}
+
+/// What a connection's TCP has measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// The round trip of late (RFC 6298's SRTT).
+    pub smoothed: Duration,
+    /// The shortest round trip: the way without a queue.
+    pub least: Duration,
+    /// Packets sent again since it was opened.
+    pub resent: u64,
+}
+
+/// What the connection's TCP has measured; `None` where the system does not say.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn measured(stream: &TcpStream) -> Option<Measured> {
+    use std::os::fd::AsRawFd as _;
+    // linux/tcp.h, struct tcp_info: fields are only ever added at its end, and not every libc's copy has
+    // them all. After eight bytes come 32-bit words: tcpi_rtt at byte 68, tcpi_total_retrans at
+    // 100, tcpi_min_rtt at 148, times in microseconds. A kernel without the last (before 4.6) gives fewer bytes.
+    const RTT: usize = 68 / 4;
+    const TOTAL_RETRANS: usize = 100 / 4;
+    const MIN_RTT: usize = 148 / 4;
+    let mut info = [0_u32; MIN_RTT + 1];
+    let size = size_of_val(&info) as libc::socklen_t;
+    let mut length = size;
+    // SAFETY: getsockopt writes at most `length` bytes to `info`, which is that long, and the length it wrote.
+    #[expect(unsafe_code, reason = "no safe wrapper for TCP_INFO exists; see SAFETY")]
+    let failed = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    // Nothing was measured yet: 0, and for the shortest the largest number (tcp_min_rtt's start, ~0U).
+    let known = failed == 0 && length == size && info[RTT] > 0 && info[MIN_RTT] < u32::MAX;
+    let micros = |word: usize| Duration::from_micros(u64::from(info[word]));
+    let resent = u64::from(info[TOTAL_RETRANS]);
+    known.then(|| Measured { smoothed: micros(RTT), least: micros(MIN_RTT), resent })
+}
+
+/// What the connection's TCP has measured; `None` where the system does not say.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn measured(_stream: &TcpStream) -> Option<Measured> {
     None
 }
 

@@ -1,6 +1,7 @@
 //! The transfer engine: takes jobs, gives outcomes, and tells a [`Reporter`] what happens. It knows nothing of
 //! command lines, terminals or files of configuration.
 
+mod controller;
 mod directory;
 mod existing;
 mod finalize;
@@ -14,6 +15,7 @@ mod slots;
 mod turns;
 mod upload;
 mod urls;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -187,7 +189,11 @@ pub fn run(
     });
     let (results, receiver) = mpsc::channel(FILES_AT_ONCE);
     let planned = plan(steps, stopper.clone(), Arc::clone(&shared.reporter));
-    tokio::spawn(do_all(shared, planned, stopper, results));
+    tokio::spawn(async move {
+        let steering = tokio::spawn(slots::steer(Arc::clone(&shared)));
+        do_all(shared, planned, stopper, results).await;
+        steering.abort();
+    });
     receiver
 }
 

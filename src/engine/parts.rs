@@ -150,9 +150,6 @@ impl Sender {
             let failure = match self.once(part, &signed.url, meter, fresh, answer_patience).await {
                 Ok(receipt) => {
                     self.urls.worked();
-                    if let Some(places) = self.shared.slots.good() {
-                        self.work.note(&format!("{places} parts in flight again"));
-                    }
                     return Ok(receipt);
                 }
                 Err(Trouble::Error(error)) => return Err(error.into()),
@@ -183,10 +180,8 @@ impl Sender {
                 Verdict::Transient | Verdict::Refused => None,
             };
             let Some(wait) = wait else { return Err(Error::Part { part, failure, tries }.into()) };
-            if failure.asks_for_less()
-                && let Some(places) = self.shared.slots.shrink(Instant::now())
-            {
-                self.work.note(&format!("storage asks for less: {places} parts in flight"));
+            if let Some(news) = self.shared.slots.failed(&failure, Instant::now()) {
+                self.work.note(&news);
             }
             self.work.retry_part(part, patience.in_a_row().max(1), &failure, wait);
             tokio::time::sleep(wait).await;
@@ -244,6 +239,7 @@ pub(super) struct Pace(Mutex<Times>);
 #[derive(Default)]
 struct Times {
     recent: VecDeque<Duration>,
+    fastest: Option<Duration>,
     last: Option<Instant>,
 }
 
@@ -269,6 +265,7 @@ impl Pace {
             times.recent.pop_front();
         }
         times.recent.push_back(took);
+        times.fastest = Some(times.fastest.map_or(took, |fastest| fastest.min(took)));
         times.last = Some(Instant::now());
     }
 
@@ -305,12 +302,20 @@ impl Pace {
                 if others_finish {
                     return None;
                 }
-                if let Some(spare) = slots.take_spare() {
+                if let Some(spare) = slots.take_beside() {
                     return Some(spare);
                 }
             }
-            let Some(median) = self.median() else { continue };
+            // At the end of a file on a line that loses packets, a few slow connections are left and the line
+            // is all but idle: a new one, not held back by losses yet, is faster than the fastest was among many.
+            let fastest = self.times().fastest.filter(|_| slots.has_room());
             let elapsed = now.duration_since(begun);
+            if fastest.is_some_and(|fastest| to_come(elapsed, taken, size) > fastest / 2 + SLACK)
+                && let Some(spare) = slots.take_room()
+            {
+                return Some(spare);
+            }
+            let Some(median) = self.median() else { continue };
             if elapsed > median * SLOW + SLACK
                 && to_come(elapsed, taken, size) > median
                 && let Some(spare) = slots.take_spare()

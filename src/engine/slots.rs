@@ -1,33 +1,40 @@
-//! How many parts are in flight, over all files: places that are given out and taken back.
+//! How many parts are in flight, over all files: places that are given out and taken back, as many as the
+//! user said or the [`Controller`] thinks best.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Parts in flight when nothing is said. Amazon's guidance is one connection for each 85–90 MB/s wanted; a
-/// line with loss or delay wants several flows to fill.
-const PLACES: usize = 8;
-/// Storage that asks for less gets less at most this often: the parts in flight all hear the same SlowDown.
-const SHRINK_EVERY: Duration = Duration::from_secs(2);
-/// Finished parts in a row, as a multiple of the places, after which one more place is tried again.
-const GROW_AFTER: usize = 4;
+use super::Shared;
+use super::controller::Controller;
+use super::window::Look;
+use crate::report::Event;
+use crate::retry::{Failure, Transport};
+use crate::storage::Seen;
 
-/// The places. Fixed when the user named a number, else fewer while storage asks for less.
+/// The network is looked at this often while parts are in flight.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The places. Fixed when the user named a number.
 pub struct Slots {
     semaphore: Arc<Semaphore>,
-    adaptive: bool,
     state: Mutex<State>,
     waiting: AtomicUsize,
+    /// Somebody had to wait since this was last looked at.
+    short: AtomicBool,
+    flying: AtomicUsize,
+    room: AtomicBool,
+    begun: Notify,
 }
 
 struct State {
     places: usize,
     /// Places to take out of use as soon as they are given back.
     owed: usize,
-    good: usize,
-    shrunk: Option<Instant>,
+    /// `None`: the number is fixed.
+    controller: Option<Controller>,
 }
 
 /// A part's place. Given back when dropped.
@@ -39,12 +46,16 @@ pub struct Slot {
 impl Slots {
     /// `fixed` places, or as many as is good.
     pub fn new(fixed: Option<usize>) -> Arc<Self> {
-        let places = fixed.unwrap_or(PLACES);
+        let controller = fixed.is_none().then(Controller::default);
+        let places = fixed.or(controller.as_ref().map(Controller::places)).unwrap_or(1);
         Arc::new(Self {
             semaphore: Arc::new(Semaphore::new(places)),
-            adaptive: fixed.is_none(),
-            state: Mutex::new(State { places, owed: 0, good: 0, shrunk: None }),
+            state: Mutex::new(State { places, owed: 0, controller }),
             waiting: AtomicUsize::new(0),
+            short: AtomicBool::new(false),
+            flying: AtomicUsize::new(0),
+            room: AtomicBool::new(false),
+            begun: Notify::new(),
         })
     }
 
@@ -52,9 +63,12 @@ impl Slots {
     pub async fn take(self: &Arc<Self>) -> Slot {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _counted = scopeguard(&self.waiting);
+        if self.semaphore.available_permits() == 0 {
+            self.short.store(true, Ordering::Relaxed);
+        }
         // Never closed, so there is always a permit; without one the place just is not counted.
         let permit = Arc::clone(&self.semaphore).acquire_owned().await.ok();
-        Slot { permit, slots: Arc::clone(self) }
+        self.slot(permit)
     }
 
     /// A place if one is free and nobody waits: for work that is only worth it then.
@@ -63,46 +77,107 @@ impl Slots {
             return None;
         }
         let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
-        Some(Slot { permit: Some(permit), slots: Arc::clone(self) })
+        Some(self.slot(Some(permit)))
     }
 
-    /// Storage asks for less: half the places. Returns the new number if it changed.
-    pub fn shrink(&self, now: Instant) -> Option<usize> {
-        let mut state = self.state();
-        let too_soon = state.shrunk.is_some_and(|at| now.duration_since(at) < SHRINK_EVERY);
-        if !self.adaptive || too_soon || state.places == 1 {
-            return None;
-        }
-        let places = state.places / 2;
-        state.owed += state.places - places;
-        state.places = places;
-        state.shrunk = Some(now);
-        state.good = 0;
-        Some(places)
+    /// A place beside a part on which nothing moves, if nobody waits: it takes nothing from the line that the
+    /// part does. A number named by the user holds here too.
+    pub fn take_beside(self: &Arc<Self>) -> Option<Slot> {
+        let free = self.state().controller.is_some() && self.waiting.load(Ordering::Relaxed) == 0;
+        self.take_spare().or_else(|| free.then(|| self.slot(None)))
     }
 
-    /// A part got through: after enough of them, one place more, up to the usual number.
-    pub fn good(&self) -> Option<usize> {
+    /// Whether the line carries much less than it can.
+    pub fn has_room(&self) -> bool {
+        self.room.load(Ordering::Relaxed)
+    }
+
+    /// A spare place on a line with room, one at a time.
+    pub fn take_room(self: &Arc<Self>) -> Option<Slot> {
+        if !self.room.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let spare = self.take_spare();
+        self.ask(|controller| {
+            controller.use_room();
+            None
+        });
+        spare
+    }
+
+    fn slot(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Slot {
+        self.flying.fetch_add(1, Ordering::Relaxed);
+        self.begun.notify_one();
+        Slot { permit, slots: Arc::clone(self) }
+    }
+
+    /// A part failed so: perhaps that is a reason for fewer. Says so then.
+    pub fn failed(&self, failure: &Failure, at: Instant) -> Option<String> {
+        self.ask(|controller| {
+            if failure.asks_for_less() {
+                controller.slow_down(at)
+            } else if matches!(failure, Failure::Transport { kind: Transport::Stalled, .. }) {
+                controller.stalled(at)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The network is so: perhaps that is a reason for another number. Says so then.
+    fn look(&self, seen: Seen, at: Instant) -> Option<String> {
+        let short = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
+        self.ask(|controller| {
+            controller.look(&Look { at, taken: seen.taken, short, measured: seen.measured })
+        })
+    }
+
+    /// Has the controller judge, and follows it.
+    fn ask(&self, judge: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
         let mut state = self.state();
-        if !self.adaptive || state.places >= PLACES {
-            return None;
-        }
-        state.good += 1;
-        if state.good < GROW_AFTER * state.places {
-            return None;
-        }
-        state.good = 0;
-        state.places += 1;
-        if state.owed > 0 {
-            state.owed -= 1;
-        } else {
-            self.semaphore.add_permits(1);
-        }
-        Some(state.places)
+        let state = &mut *state;
+        let controller = state.controller.as_mut()?;
+        let news = judge(controller);
+        self.room.store(controller.has_room(), Ordering::Relaxed);
+        let (before, after) = (state.places, controller.places());
+        state.places = after;
+        state.owed += before.saturating_sub(after);
+        let more = after.saturating_sub(before);
+        let kept = more.min(state.owed);
+        state.owed -= kept;
+        self.semaphore.add_permits(more - kept);
+        // Those that nobody holds go at once.
+        state.owed -= self.semaphore.forget_permits(state.owed);
+        news
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the number of places at what the line gives, looking only while parts are in flight. Ends at once when
+/// the number is fixed.
+pub(super) async fn steer(shared: Arc<Shared>) {
+    let slots = &shared.slots;
+    if slots.state().controller.is_none() {
+        return;
+    }
+    loop {
+        if slots.flying.load(Ordering::Relaxed) == 0 {
+            slots.begun.notified().await;
+            // What comes is measured from its first byte.
+            slots.look(shared.storage.traffic(), Instant::now());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        if slots.flying.load(Ordering::Relaxed) == 0 {
+            slots.ask(|controller| {
+                controller.rest();
+                None
+            });
+        } else if let Some(message) = slots.look(shared.storage.traffic(), Instant::now()) {
+            shared.reporter.event(&Event::Note { message: &message });
+        }
     }
 }
 
@@ -119,6 +194,7 @@ fn scopeguard(count: &AtomicUsize) -> impl Drop + '_ {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.slots.flying.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.slots.state();
         if state.owed > 0
             && let Some(permit) = self.permit.take()
@@ -132,31 +208,62 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::controller::USUAL;
+
+    fn slow_down() -> Failure {
+        Failure::Status { status: 503, code: Some("SlowDown".into()), message: None, retry_after: None }
+    }
+
+    /// Slots on a line that nobody knows anything of, which has gone to the usual number.
+    fn usual() -> Arc<Slots> {
+        let slots = Slots::new(None);
+        for look in 0..4 {
+            slots.short.store(true, Ordering::Relaxed);
+            slots.look(Seen { taken: look, measured: None }, Instant::now() + LOOK_EVERY * look as u32);
+        }
+        slots
+    }
 
     #[tokio::test]
-    async fn places_shrink_when_storage_asks_and_grow_back_slowly() {
-        let slots = Slots::new(None);
+    async fn places_shrink_when_storage_asks_and_parts_in_flight_are_not_cut() {
+        let slots = usual();
         let mut held = Vec::new();
-        for _ in 0..PLACES {
+        for _ in 0..USUAL {
             held.push(slots.take().await);
         }
         let now = Instant::now();
-        assert_eq!(slots.shrink(now), Some(PLACES / 2));
-        assert_eq!(slots.shrink(now), None, "one SlowDown, heard by all parts, counts once");
+        assert!(slots.failed(&slow_down(), now).is_some());
+        assert!(slots.failed(&slow_down(), now).is_none(), "one SlowDown, heard by all parts, counts once");
+        assert!(slots.take_spare().is_none());
         held.clear();
-        assert_eq!(slots.semaphore.available_permits(), PLACES / 2);
-        for _ in 1..GROW_AFTER * (PLACES / 2) {
-            assert_eq!(slots.good(), None);
+        assert_eq!(slots.semaphore.available_permits(), USUAL / 2);
+    }
+
+    #[tokio::test]
+    async fn places_that_nobody_holds_go_at_once_and_those_that_come_back_are_not_counted_twice() {
+        let slots = usual();
+        let mut held = Vec::new();
+        for _ in 0..USUAL / 2 + 1 {
+            held.push(slots.take().await);
         }
-        assert_eq!(slots.good(), Some(PLACES / 2 + 1));
-        assert_eq!(slots.semaphore.available_permits(), PLACES / 2 + 1);
+        assert!(slots.failed(&slow_down(), Instant::now()).is_some());
+        assert!(slots.take_spare().is_none());
+        slots.ask(|controller| {
+            *controller = Controller::default();
+            None
+        });
+        held.clear();
+        assert_eq!(slots.semaphore.available_permits(), 1);
     }
 
     #[tokio::test]
     async fn a_number_named_by_the_user_is_kept() {
         let slots = Slots::new(Some(3));
-        assert_eq!(slots.shrink(Instant::now()), None);
-        assert_eq!(slots.good(), None);
+        assert_eq!(slots.failed(&slow_down(), Instant::now()), None);
+        for tenth in 0..600 {
+            let at = Instant::now() + LOOK_EVERY * tenth;
+            assert_eq!(slots.look(Seen { taken: u64::from(tenth) << 20, measured: None }, at), None);
+        }
         assert_eq!(slots.semaphore.available_permits(), 3);
     }
 
@@ -167,5 +274,13 @@ mod tests {
         assert!(held.is_some() && slots.take_spare().is_none());
         drop(held);
         assert!(slots.take_spare().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_stands_still_gets_a_place_beside_it_where_the_number_is_free() {
+        let (free, fixed) = (Slots::new(None), Slots::new(Some(1)));
+        let _held = (free.take().await, fixed.take().await);
+        assert!(free.take_spare().is_none() && free.take_beside().is_some());
+        assert!(fixed.take_beside().is_none());
     }
 }

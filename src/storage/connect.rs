@@ -31,7 +31,7 @@ use tower_service::Service;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use crate::error::{Error, chain};
-use crate::platform;
+use crate::platform::{self, Measured};
 use crate::retry::{Failure, Transport};
 
 /// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
@@ -297,6 +297,11 @@ impl Probe {
         let waiting = self.stream.upgrade().and_then(|stream| platform::unacknowledged(&stream));
         let waiting = waiting.unwrap_or(0).min(written);
         Wire { taken: written - waiting, waiting }
+    }
+
+    /// What the connection's TCP has measured, where the system says.
+    pub fn measured(&self) -> Option<Measured> {
+        platform::measured(&*self.stream.upgrade()?)
     }
 }
 

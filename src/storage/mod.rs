@@ -8,6 +8,7 @@ mod body;
 mod buffers;
 mod connect;
 mod limiter;
+mod traffic;
 mod xml;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use self::buffers::Buffers;
 use self::connect::{Connection, Connections, Probe, Wire};
 pub use self::connect::{Trouble, Trust, is_distrust};
 use self::limiter::Limiter;
+pub use self::traffic::Seen;
+use self::traffic::Traffic;
 use crate::checksum::Checksums;
 use crate::error::chain;
 use crate::http::{self, header};
@@ -42,6 +45,7 @@ pub struct Storage {
     connections: Connections,
     buffers: Buffers,
     limiter: Limiter,
+    traffic: Traffic,
     checksums: Option<Checksums>,
     stall_timeout: Duration,
     mask: Mask,
@@ -84,11 +88,17 @@ impl Storage {
             connections: Connections::new(transfer.connect_timeout, trust),
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
+            traffic: Traffic::default(),
             checksums: transfer.checksum.then(Checksums::default),
             stall_timeout: transfer.stall_timeout,
             mask,
             reporter,
         }
+    }
+
+    /// What the network has taken of all parts so far, and how the way is.
+    pub fn traffic(&self) -> Seen {
+        self.traffic.look()
     }
 
     /// Sends a part once.
@@ -135,6 +145,7 @@ impl Storage {
         );
         let request = request(uri, put.range.1, body, connection.through.as_ref())
             .map_err(|failure| (failure.into(), false))?;
+        let _counted = self.traffic.begin(connection.probe.clone());
         let mut watch = Watch::new(put, &flow, connection.probe.clone(), self.stall_timeout);
         put.meter.set(put.lane, 0);
 

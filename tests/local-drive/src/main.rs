@@ -1,6 +1,7 @@
 //! The drive as a program: serves until it is stopped, or for as long as a command runs.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
@@ -102,6 +103,10 @@ struct Cli {
     #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_hyphen_values = true)]
     clock_offset: i64,
 
+    /// The address to listen on; other machines' uploads then need --allow-http
+    #[arg(long, value_name = "IPV4", default_value_t = Ipv4Addr::LOCALHOST)]
+    address: Ipv4Addr,
+
     /// The API's port [default: a free one]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -157,6 +162,7 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
         quota: cli.quota,
         latency: Duration::from_millis(cli.latency),
         seed: cli.seed,
+        address: cli.address,
         api_port: cli.port,
         ..Options::default()
     })

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,7 +169,7 @@ pub(crate) struct Port {
 impl Port {
     /// Binds and serves on the runtime that this is called in.
     pub(crate) fn open(server: Server, port: Option<u16>, shared: &Arc<Shared>) -> io::Result<Self> {
-        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0))), server, shared)?;
+        let listener = bind(SocketAddr::from((shared.options.address, port.unwrap_or(0))), server, shared)?;
         let address = listener.local_addr()?;
         let (commands, orders) = mpsc::unbounded_channel();
         tokio::spawn(accept(server, listener, address, orders, Arc::clone(shared)));

@@ -1,5 +1,6 @@
 //! What a drive can be told at its start. Plain data; every field has a default that a plain test wants.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ pub struct Options {
     pub latency: Duration,
     /// Of the faults' dice and the shuffle.
     pub seed: u64,
+    /// The address that both listen on: another than loopback for a client beyond a network.
+    pub address: Ipv4Addr,
     /// The API's port; else one that is free.
     pub api_port: Option<u16>,
     /// The storage's port; else one that is free.
@@ -133,6 +136,7 @@ impl Default for Options {
             quota: None,
             latency: Duration::ZERO,
             seed: 1,
+            address: Ipv4Addr::LOCALHOST,
             api_port: None,
             storage_port: None,
             idle_timeout: Duration::from_secs(5),

@@ -1,0 +1,372 @@
+//! How many parts should be in flight: a judgement on what the network did with the last number, and no more.
+//!
+//! It starts with one and goes to a usual few where that makes no queue. Then it doubles while the line takes
+//! more with more connections, stays where they bring no more, and tries a few more from time to time, because
+//! lines change. Where the system tells of round trips, a line whose queue stands is full: then more connections
+//! only add delay, for everyone on it, and fewer are tried until one is left or the rate suffers. And packets
+//! that get lost without a queue say that the way loses them: there connections are what fills the line.
+//!
+//! Pure: it is told the time and what was taken, and answers with a number. So what it promises is tested on
+//! simulated lines (`controller_tests.rs`) and not hoped for.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::window::{Least, Look, Seen, UNREST, Window};
+
+/// Where it begins: parts in flight are not cut, and on a line of 256 KiB/s one takes 20 s.
+pub const START: usize = 1;
+/// So many need no proof of gain, only a line without a queue: the lanes that MD5 is reckoned in (AVX2), and
+/// what small files want, whose time goes by in answers.
+pub const USUAL: usize = 8;
+/// The most. On 100 Mbit/s with 80 ms and 0.1 % loss, 24 connections of CUBIC measured 81 % of the line and 32
+/// measured 86 %; beyond, each adds less than it costs others.
+pub const MOST: usize = 32;
+
+/// What is settled is looked at in longer windows.
+const SETTLED: u32 = 2;
+
+/// More connections are worth it when they bring this share of what they would bring on a line without end.
+const WORTH: f64 = 0.25;
+/// On a way that loses packets this is enough: there connections are all that fills the line.
+const WORTH_LOSSY: f64 = 0.1;
+/// Fewer are as good when they cost no more than this share of theirs.
+const AS_GOOD: f64 = 0.15;
+/// With a standing queue fewer are better up to this share: above it, it is not our queue that is long.
+const AS_GOOD_QUEUED: f64 = 0.85;
+/// The line has changed when the rate is off what it was by more than this share.
+const CHANGED: f64 = 0.25;
+/// A line that carries less than this share of its best, over so many looks, has room.
+const ROOM: f64 = 0.7;
+/// See [`ROOM`].
+const RECENT: usize = 6;
+/// A climb that meets a full line waits for so many windows for slow start's burst to end.
+const FULL_LOOKED_AT: u32 = 4;
+/// The best rate counts less with each window, so that it is of this line and not of last hour's.
+const FADE: f64 = 0.98;
+
+/// The first pause before more (or fewer) are tried again, doubled with each time in vain …
+const PAUSE_LEAST: Duration = Duration::from_secs(4);
+/// … up to this.
+const PAUSE_MOST: Duration = Duration::from_secs(60);
+/// The parts in flight all hear the same SlowDown, and what they did about it takes a moment to be felt.
+const CUT_EVERY: Duration = Duration::from_secs(2);
+/// Parts that stand still leave so many. When the network is gone all of them stand, and of few, all may be in a
+/// long backoff in the moment that it is back.
+const STANDING_LEAST: usize = 4;
+/// Then one more is tried this often …
+const BACK_EVERY: Duration = Duration::from_secs(4);
+/// … up to one below the number that was too much, for as long as this is remembered.
+const TOO_MUCH_KEPT: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Controller {
+    places: usize,
+    climbing: bool,
+    /// Windows of the climb in which the line was full already.
+    full: u32,
+    trial: Option<Trial>,
+    window: Option<Window>,
+    /// What the number gives, smoothed.
+    rate: f64,
+    /// What it gave when it was settled on.
+    usual: f64,
+    best: f64,
+    /// Before the next trial of more.
+    pause: Duration,
+    next_try: Option<Instant>,
+    /// Where there is a queue, or nobody tells of queues, fewer are tried in turn with more.
+    fewer_next: bool,
+    /// Not before this, because it cost too much the last time.
+    next_fewer: Option<Instant>,
+    least: Least,
+    cut: Option<Instant>,
+    /// A number that storage did not like, and when it last said so.
+    too_much: Option<(usize, Instant)>,
+    changed: Option<Instant>,
+    /// The last looks: when, and what was taken.
+    recent: VecDeque<(Instant, u64)>,
+    /// The way loses packets, as far as was last seen.
+    lossy: bool,
+    room: bool,
+}
+
+/// A number that is being tried, and what the one before it gave.
+struct Trial {
+    from: usize,
+    rate: f64,
+    /// Because of a queue.
+    queued: bool,
+}
+
+impl Default for Controller {
+    fn default() -> Self {
+        Self {
+            places: START,
+            climbing: true,
+            full: 0,
+            trial: None,
+            window: None,
+            rate: 0.0,
+            usual: 0.0,
+            best: 0.0,
+            pause: PAUSE_LEAST,
+            next_try: None,
+            fewer_next: false,
+            next_fewer: None,
+            least: Least::default(),
+            cut: None,
+            too_much: None,
+            changed: None,
+            recent: VecDeque::new(),
+            lossy: false,
+            room: false,
+        }
+    }
+}
+
+impl Controller {
+    /// How many parts should be in flight now.
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
+    /// Whether a line that loses packets carries much less now than it did, and without a queue: at the end of a
+    /// file, when fewer and fewer parts are left for it.
+    pub fn has_room(&self) -> bool {
+        self.room
+    }
+
+    /// Somebody uses the room: whether there is more is seen by what the line then carries.
+    pub fn use_room(&mut self) {
+        self.room = false;
+        self.recent.clear();
+    }
+
+    /// Nothing is in flight any more: what comes next is measured anew, from the number that has proven itself.
+    pub fn rest(&mut self) {
+        self.window = None;
+        self.recent.clear();
+        self.room = false;
+        if let Some(trial) = self.trial.take() {
+            self.places = trial.from;
+        }
+    }
+
+    /// One look, and perhaps another number. Says why, where that is news; trying and going back is none.
+    pub fn look(&mut self, look: &Look) -> Option<String> {
+        if let Some(measured) = look.measured {
+            self.least.add(look.at, measured.least);
+        }
+        let least = self.least.get();
+        self.window.get_or_insert_with(|| Window::new(look)).add(look, least);
+        self.room = self.is_idle(look);
+        if self.climbing && self.places < USUAL {
+            return self.first_step(look.at);
+        }
+        let settled = if self.climbing { 1 } else { SETTLED };
+        let seen = self.window.as_ref()?.seen(look, least, settled)?;
+        self.window = None;
+        self.lossy = seen.lossy;
+        if !seen.says {
+            return None;
+        }
+        match self.trial.take() {
+            Some(trial) => self.judge(look.at, &trial, &seen),
+            None => self.stay_or_try(look.at, &seen),
+        }
+    }
+
+    /// Storage asks for less: half the number.
+    pub fn slow_down(&mut self, at: Instant) -> Option<String> {
+        let before = self.places;
+        let news = self.cut(at, before / 2, "storage asks for less");
+        if news.is_some() {
+            let before = self.too_much.map_or(before, |(more, _)| more.max(before));
+            self.too_much = Some((before, at));
+        }
+        news
+    }
+
+    /// A part stood still to the end of patience: a quarter less.
+    pub fn stalled(&mut self, at: Instant) -> Option<String> {
+        let fewer = (self.places * 3 / 4).max(STANDING_LEAST.min(self.places));
+        self.cut(at, fewer, "a connection stood still")
+    }
+
+    fn cut(&mut self, at: Instant, places: usize, why: &str) -> Option<String> {
+        let too_soon = self.cut.is_some_and(|cut| at.duration_since(cut) < CUT_EVERY);
+        if too_soon || places == self.places || places == 0 {
+            return None;
+        }
+        self.cut = Some(at);
+        self.settle(at, self.rate);
+        self.set(at, places);
+        Some(self.news(why))
+    }
+
+    fn set(&mut self, at: Instant, places: usize) {
+        (self.places, self.window, self.changed) = (places, None, Some(at));
+    }
+
+    fn news(&self, why: &str) -> String {
+        let s = if self.places == 1 { "" } else { "s" };
+        format!("{} part{s} in flight: {why}", self.places)
+    }
+
+    /// This number for now, which gives so much.
+    fn settle(&mut self, at: Instant, rate: f64) {
+        (self.climbing, self.trial, self.rate, self.usual) = (false, None, rate, rate);
+        self.next_try = Some(at + self.pause);
+    }
+
+    fn is_idle(&mut self, look: &Look) -> bool {
+        self.recent.push_back((look.at, look.taken));
+        if self.recent.len() <= RECENT {
+            return false;
+        }
+        let Some((at, taken)) = self.recent.pop_front() else { return false };
+        let rate = look.taken.saturating_sub(taken) as f64 / look.at.duration_since(at).as_secs_f64();
+        let queue = look.measured.map(|measured| measured.smoothed.saturating_sub(self.least.get()));
+        self.lossy && rate < self.best * ROOM && queue.is_some_and(|queue| queue <= UNREST)
+    }
+
+    /// To the usual number it goes without a judgement, where there is demand and no queue that is felt.
+    fn first_step(&mut self, at: Instant) -> Option<String> {
+        let (short, felt) = self.window.as_ref()?.first(self.least.get())?;
+        if felt {
+            self.climbing = false;
+        } else if short {
+            self.set(at, USUAL);
+        }
+        None
+    }
+
+    fn judge(&mut self, at: Instant, trial: &Trial, seen: &Seen) -> Option<String> {
+        let share = (seen.rate / trial.rate - 1.0) / (self.places as f64 / trial.from as f64 - 1.0);
+        let (up, climbing) = (self.places > trial.from, self.climbing);
+        let good = match up {
+            true => share >= if seen.lossy { WORTH_LOSSY } else { WORTH } && !seen.stands,
+            false if trial.queued => share <= AS_GOOD_QUEUED,
+            false => share <= AS_GOOD,
+        };
+        if !good && climbing && up && (seen.queue || seen.lossy) && !seen.stands {
+            // Slow start has filled the line. That says nothing of what comes after it.
+            self.rate = seen.rate;
+            self.best = self.best.max(seen.rate);
+            return None;
+        }
+        if !good {
+            // What more did not bring back is not to be had any more.
+            self.best = trial.rate;
+            self.settle(at, trial.rate);
+            self.pause = (self.pause * 2).min(PAUSE_MOST);
+            if !up {
+                self.next_fewer = Some(at + self.pause);
+            }
+            self.set(at, trial.from);
+            return climbing.then(|| self.news("more connections bring no more"));
+        }
+        if up {
+            self.pause = PAUSE_LEAST;
+            self.best = self.best.max(seen.rate);
+            let news = self.news("the line takes more with more connections");
+            self.rate = seen.rate;
+            self.more(at, if climbing { 2.0 } else { 1.5 }, seen.rate);
+            return Some(news);
+        }
+        self.best = seen.rate;
+        self.settle(at, seen.rate);
+        let why =
+            if trial.queued { "more connections only add delay" } else { "more connections bring no more" };
+        let news = self.news(why);
+        if seen.stands {
+            self.fewer(at, seen.rate, true);
+        }
+        Some(news)
+    }
+
+    /// With the number as it is and proven: more, fewer, or go on?
+    fn stay_or_try(&mut self, at: Instant, seen: &Seen) -> Option<String> {
+        self.rate = if self.rate > 0.0 { (self.rate + seen.rate) / 2.0 } else { seen.rate };
+        self.best = self.rate.max(self.best * FADE);
+        let less = self.rate < self.best * (1.0 - CHANGED);
+        let more = self.rate > self.usual * (1.0 + CHANGED);
+        if less || more {
+            // Another line than the one on which trials were in vain.
+            self.pause = PAUSE_LEAST;
+            self.next_fewer = None;
+        }
+        if seen.stands {
+            self.settle(at, self.rate);
+            self.fewer(at, seen.rate, true);
+            return None;
+        }
+        if let Some((places, since)) = self.too_much {
+            if at.duration_since(since) < TOO_MUCH_KEPT {
+                return self.back(at, places);
+            }
+            self.too_much = None;
+        }
+        if self.climbing {
+            self.full += u32::from(seen.felt);
+            if self.full > FULL_LOOKED_AT {
+                self.settle(at, seen.rate);
+            } else if !seen.felt {
+                self.more(at, 2.0, seen.rate);
+            }
+            return None;
+        }
+        // Packets get lost and there is no queue: the line has room for more, if the last more was not in vain.
+        let idle = seen.lossy && !seen.queue && self.pause == PAUSE_LEAST;
+        if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
+            return None;
+        }
+        let fewer = (seen.queue || seen.blind && self.places <= USUAL) && self.fewer_next;
+        if seen.felt || fewer && !less {
+            self.fewer_next = false;
+            self.fewer(at, seen.rate, false);
+        } else {
+            self.fewer_next = true;
+            self.more(at, 1.5, seen.rate);
+        }
+        None
+    }
+
+    /// After a SlowDown: one more (of many, a few) from time to time, up to just below what was too much.
+    fn back(&mut self, at: Instant, too_much: usize) -> Option<String> {
+        let most = (too_much - 1).max(1);
+        if self.places >= most || self.changed.is_some_and(|changed| at.duration_since(changed) < BACK_EVERY)
+        {
+            return None;
+        }
+        self.set(at, most.min(self.places + (too_much / 8).max(1)));
+        (self.places == most).then(|| self.news("storage takes them again"))
+    }
+
+    fn more(&mut self, at: Instant, times: f64, rate: f64) {
+        let places = ((self.places as f64 * times) as usize).max(self.places + 1).min(MOST);
+        if places > self.places {
+            self.try_out(at, places, rate, false);
+        } else {
+            self.settle(at, rate);
+        }
+    }
+
+    /// Half of few, a quarter of many: those are many because the line needed them.
+    fn fewer(&mut self, at: Instant, rate: f64, queued: bool) {
+        let places = if self.places > USUAL { self.places * 3 / 4 } else { self.places / 2 };
+        if places > 0 && self.next_fewer.is_none_or(|next| at >= next) {
+            self.try_out(at, places, rate, queued);
+        }
+    }
+
+    fn try_out(&mut self, at: Instant, places: usize, rate: f64, queued: bool) {
+        self.trial = Some(Trial { from: self.places, rate, queued });
+        self.set(at, places);
+    }
+}
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;
