@@ -158,7 +158,7 @@ pub enum Error {
         above: String,
     },
     /// A folder could not be found or made in the drive, and so nothing can go into it.
-    #[error("the folder for {path} is not there")]
+    #[error("could not find or make the folder for {path}")]
     Folder {
         /// The directory.
         path: String,
@@ -250,9 +250,13 @@ pub enum Error {
     /// A signal.
     #[error("interrupted")]
     Interrupted(Signal),
-    /// One of these, of an upload that no record is kept of (`--no-resume`, a disk that takes none).
+    /// One of these, of an upload that no record is kept of (`--no-resume`, a disk that takes none, a pipe half
+    /// read): the same command starts over.
     #[error(transparent)]
     Unrecorded(Box<Self>),
+    /// One of these, of one of several files: the same command would upload what is done of them again.
+    #[error(transparent)]
+    OneOfSeveral(Box<Self>),
     /// Standard input could not be kept until its size is known.
     #[error("could not keep standard input in {}", .folder.display())]
     Spool {
@@ -287,6 +291,14 @@ impl Error {
         Self::Local { doing: doing.into(), source }
     }
 
+    /// Itself, without what is to be said of the same command.
+    pub fn without_advice(&self) -> &Self {
+        match self {
+            Self::Unrecorded(error) | Self::OneOfSeveral(error) => error.without_advice(),
+            error => error,
+        }
+    }
+
     /// The stable name of the kind of error.
     pub fn code(&self) -> Code {
         match self {
@@ -306,7 +318,7 @@ impl Error {
             | Self::Unlisted { .. }
             | Self::Output(_)
             | Self::Internal(_) => Code::Refused,
-            Self::Empty(error) | Self::Unrecorded(error) => error.code(),
+            Self::Empty(error) | Self::Unrecorded(error) | Self::OneOfSeveral(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -317,7 +329,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
-            Self::Unrecorded(error) => error.exit_code(),
+            Self::Unrecorded(error) | Self::OneOfSeveral(error) => error.exit_code(),
             other => other.code().exit_code(),
         }
     }

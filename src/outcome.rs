@@ -26,6 +26,8 @@ pub enum Status {
 pub struct Outcome {
     /// The path as given or walked to, `-` for standard input, undecodable bytes as `%XX`.
     pub path: String,
+    /// Not a file, but a directory whose folder could not be found or made.
+    pub is_folder: bool,
     /// The created (or found) item, or what stopped it.
     pub result: Result<Done, Error>,
     /// The file's size in bytes.
@@ -73,7 +75,9 @@ pub struct Tally {
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
     pub failed: u64,
-    /// Of those, interrupted.
+    /// Folders that could not be found or made.
+    pub folders_failed: u64,
+    /// Of the failed files, interrupted.
     pub interrupted: u64,
     /// Bytes of the uploaded files.
     pub bytes: u64,
@@ -92,6 +96,10 @@ impl Tally {
                 self.uploaded += 1;
                 self.bytes += outcome.bytes;
             }
+            Err(error) if outcome.is_folder => {
+                self.folders_failed += 1;
+                self.note_exit(error);
+            }
             Err(error) => self.count_failure(error),
         }
     }
@@ -100,6 +108,10 @@ impl Tally {
     pub fn count_failure(&mut self, error: &Error) {
         self.failed += 1;
         self.interrupted += u64::from(error.code() == Code::Interrupted);
+        self.note_exit(error);
+    }
+
+    fn note_exit(&mut self, error: &Error) {
         let code = error.exit_code();
         self.mixed |= self.exit.is_some_and(|first| first != code);
         self.exit = Some(code);

@@ -48,6 +48,7 @@ fn outcome(result: Result<Done, Error>) -> Outcome {
         resumed_bytes: 3,
         retries: 2,
         elapsed: Duration::from_micros(1_234_567),
+        is_folder: false,
     }
 }
 

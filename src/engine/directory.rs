@@ -11,6 +11,10 @@ use crate::api::wire::{Item, Node, Tree};
 use crate::api::{Caller, Drive};
 use crate::error::Error;
 
+/// Files of this run's own that are noted in a folder, some 500 bytes each: names that come twice stand in a
+/// command line, not in a directory of a million.
+const NOTED_MOST: usize = 1000;
+
 /// A folder that is there. Names in it are in NFC.
 pub(super) struct Directory {
     /// Its id; `None`: the drive's root.
@@ -27,6 +31,8 @@ pub(super) struct Directory {
 pub(super) struct Contents {
     folders: HashMap<String, Child>,
     files: HashMap<String, Vec<Found>>,
+    /// Of those, put there by this run.
+    noted: usize,
     /// There is more than the service tells of.
     pub(super) truncated: bool,
 }
@@ -110,6 +116,10 @@ impl Directory {
     /// Notes a file that this run has put into it, for whoever looks for one of that name.
     pub(super) async fn note_file(&self, name: &str, size: u64, item: &Item) {
         if let (true, Some(Ok(contents))) = (self.with_files, &mut *self.contents.lock().await) {
+            if contents.noted >= NOTED_MOST {
+                return;
+            }
+            contents.noted += 1;
             let found = Found { size: Some(size), item: item.clone() };
             contents.files.entry(name.to_owned()).or_default().push(found);
         }

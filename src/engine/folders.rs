@@ -119,6 +119,14 @@ impl Folders {
         Ok(child)
     }
 
+    /// Whether a folder can be looked into at all.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(super) async fn check(&self, caller: &dyn Caller, directory: &Directory) -> Result<(), Error> {
+        directory.contents(&self.drive, caller, |_| ()).await.map_err(Error::Shared)
+    }
+
     /// A file of this name in a folder, preferably of this size. `Ok(None)` is certain only if the `bool` is.
     ///
     /// # Errors
@@ -175,7 +183,7 @@ impl Spot<'_> {
                 Answered::NotDone(failure) => failure,
                 Answered::Refused(failure) => {
                     // Somebody else may have been quicker.
-                    let there = if failure.status() == Some(409) { self.look().await? } else { None };
+                    let there = if failure.status() == Some(409) { self.settle().await? } else { None };
                     let tries = patience.in_a_row() + 1;
                     return there.map(|id| (id, false)).ok_or(Error::Call {
                         call: Call::Folder,

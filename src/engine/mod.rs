@@ -135,6 +135,8 @@ struct Shared {
     rules: Rules,
     folders: Folders,
     bulk: Semaphore,
+    /// There is more than one file.
+    several: AtomicBool,
     /// One upload at a time for each name in each folder.
     turns: Turns<(Option<String>, String)>,
     /// Items that this run has made: none of them is the answer to another file's lost finalize. Hashes of their
@@ -145,6 +147,17 @@ struct Shared {
 }
 
 impl Shared {
+    /// An error of this file's, so that its advice is true.
+    fn with_advice(&self, work: &Work, error: Error) -> Error {
+        if work.unrecorded.load(Ordering::Relaxed) {
+            Error::Unrecorded(Box::new(error))
+        } else if self.several.load(Ordering::Relaxed) && self.if_exists == IfExists::Upload {
+            Error::OneOfSeveral(Box::new(error))
+        } else {
+            error
+        }
+    }
+
     fn is_taken(&self, id: &str) -> bool {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.contains(&self.hasher.hash_one(id))
@@ -182,6 +195,7 @@ pub fn run(
         if_exists: options.if_exists,
         rules: options.rules,
         bulk: Semaphore::new(LARGE_AT_ONCE),
+        several: AtomicBool::new(false),
         turns: Turns::default(),
         taken: Mutex::default(),
         hasher: RandomState::new(),
@@ -235,7 +249,7 @@ async fn do_all(
     let mut under_way = JoinSet::new();
     // What to say of a task that panicked.
     let mut paths = HashMap::new();
-    let mut more = true;
+    let (mut more, mut files) = (true, 0_u64);
     loop {
         let room = under_way.len() < FILES_AT_ONCE;
         let settled = tokio::select! {
@@ -252,6 +266,8 @@ async fn do_all(
                         continue;
                     }
                 };
+                files += u64::from(matches!(step, Step::File(_)));
+                shared.several.store(files > 1, Ordering::Relaxed);
                 let (shared, stopper) = (Arc::clone(&shared), stopper.clone());
                 let task = under_way.spawn(async move { settle(&shared, file, step, &stopper).await });
                 paths.insert(task.id(), (file, path));
@@ -308,9 +324,7 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
                 matches!(error, Error::Call { .. } | Error::Part { .. }) && error.code() == Code::Refused;
             let empty = work.size.load(Ordering::Relaxed) == 0;
             let error = if refused && empty { Error::Empty(Box::new(error)) } else { error };
-            let unrecorded = work.unrecorded.load(Ordering::Relaxed);
-            let error = if unrecorded { Error::Unrecorded(Box::new(error)) } else { error };
-            (outcome(&work, Err(error), begun), Told::default())
+            (outcome(&work, Err(shared.with_advice(&work, error)), begun), Told::default())
         }
     }
 }
@@ -322,15 +336,21 @@ async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: 
     let place = Place::Below(folder);
     let error = tokio::select! {
         biased;
-        error = stopper.stopped() => error,
+        _ = stopper.stopped() => {
+            stopper.cut.store(true, Ordering::Relaxed);
+            return None;
+        }
         found = shared.folders.find(&place) => found.err()?,
     };
-    Some(outcome(&work, Err(error), begun))
+    // One above it that is not there has told already.
+    let own = matches!(&error, Error::Folder { path, .. } if *path == work.path);
+    own.then(|| Outcome { is_folder: true, ..outcome(&work, Err(error), begun) })
 }
 
 fn outcome(work: &Work, result: Result<Done, Error>, begun: Instant) -> Outcome {
     Outcome {
         path: work.path.clone(),
+        is_folder: false,
         result,
         bytes: work.size.load(Ordering::Relaxed),
         sent_bytes: work.sent.load(Ordering::Relaxed),

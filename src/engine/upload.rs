@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::outcome::Done;
 use crate::plan::{Input, Job, Parts};
 use crate::report::{Event, Phase};
+use crate::settings::IfExists;
 use crate::source::Source;
 use crate::spool;
 use crate::storage::Receipt;
@@ -72,14 +73,27 @@ impl Told {
 
 /// Uploads one file.
 pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
+    let directory = shared.folders.find(&job.place).await?;
+    if job.input == Input::Stdin {
+        // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
+        work.unrecorded.store(true, Ordering::Relaxed);
+        shared.folders.check(&**work, &directory).await?;
+        if shared.if_exists == IfExists::Fail {
+            existing::look(shared, work, job, &directory, 0).await?;
+        }
+    }
     let source = Arc::new(open(work, job).await?);
     work.size.store(source.size(), Ordering::Relaxed);
-    let directory = shared.folders.find(&job.place).await?;
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((directory.id.clone(), job.name.clone())).await;
-    if let Some(item) = existing::look(shared, work, job, &directory, source.size()).await? {
-        return Ok((Done { item, skipped: true }, Told { record: Record::default(), _turn: Some(turn) }));
+    let (journal, recorded) = open_record(shared, work, binding(shared, job, &directory)).await?;
+    let record = Record::new(journal);
+    // What an earlier run may have made is looked for as its own.
+    if !recorded.as_ref().is_some_and(|recorded| recorded.finalizing)
+        && let Some(item) = existing::look(shared, work, job, &directory, source.size()).await?
+    {
+        return Ok((Done { item, skipped: true }, Told { record, _turn: Some(turn) }));
     }
     // Parts of a few large files at a time, so that the first are done before the last are begun.
     let _bulk = match Parts::plan(source.size(), shared.part_size)?.count {
@@ -87,9 +101,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
         // Never closed, so there always is a place.
         _ => shared.bulk.acquire().await.ok(),
     };
-    let binding = binding(shared, job, &directory);
-    let (journal, recorded) = open_record(shared, work, binding).await?;
-    let way = Way { shared, work, job, source, directory, record: Record::new(journal) };
+    let way = Way { shared, work, job, source, directory, record };
     let item = way.go(recorded).await?;
     shared.note_taken(item.id());
     way.directory.note_file(&job.name, way.source.size(), &item).await;
@@ -150,6 +162,7 @@ async fn open_record(
             if let Some(warning) = warning {
                 work.warn(&warning);
             }
+            work.unrecorded.store(false, Ordering::Relaxed);
             Ok((Some(journal), recorded))
         }
         Err(OpenError::Busy(record)) => Err(Error::Busy { record }),

@@ -34,6 +34,11 @@ impl Error {
                     return error.advice("the same command starts over: no record of this upload is kept");
                 }
             },
+            Self::OneOfSeveral(error) => {
+                return error.advice(
+                    "the same command with --if-exists skip goes on from here (without it, what is done is uploaded again)",
+                );
+            }
             Self::Interrupted(_) => again,
             Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure, again),
             Self::Empty(error) => return error.advice(again),

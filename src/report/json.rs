@@ -77,6 +77,7 @@ impl Voice for Json {
             }),
             Event::Finished { tally } => json!({
                 "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failed,
+                "folders_failed": tally.folders_failed,
                 "bytes": tally.bytes, "resumed_bytes": state.resumed, "seconds": seconds(tally.elapsed),
                 "exit_code": tally.exit_code(),
             }),
@@ -100,6 +101,8 @@ impl Voice for Json {
             "complete": state.complete(), "bytes_per_second": state.rate().map(|rate| rate as u64),
             "seconds_left": state.time_left().map(|left| left.as_secs()),
             "parts_in_flight": state.flight.count(),
+            // Of standard input, whose size is not known yet.
+            "bytes_read": Some(state.spooled()).filter(|read| *read > 0),
         }))]
     }
 }

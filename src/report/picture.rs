@@ -251,16 +251,22 @@ impl Frame {
         let file = state.file(row.file);
         let text = match file {
             _ if state.single() => number,
-            Some(file) if file.parts <= 1 => cut_middle(&file.label, room, dots),
+            Some(file) if file.parts <= 1 => name(&file.label, room, dots),
             // Where a name would be cut to nothing, it is left out.
             Some(file) if room >= width(&number) + 9 => {
-                format!("{} {number}", cut_middle(&file.label, room - width(&number) - 1, dots))
+                format!("{} {number}", name(&file.label, room - width(&number) - 1, dots))
             }
-            Some(file) => cut_middle(&file.label, room, dots),
+            Some(file) => name(&file.label, room, dots),
             None => number,
         };
         format!("  {}", cut_end(&text, room, dots))
     }
+}
+
+/// A file's path where there is room for it, else its name: many in one directory differ by that alone.
+fn name(label: &str, room: usize, dots: &str) -> String {
+    let name = label.rsplit('/').next().filter(|name| !name.is_empty() && width(label) > room);
+    cut_middle(name.unwrap_or(label), room, dots)
 }
 
 #[cfg(test)]

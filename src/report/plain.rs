@@ -116,7 +116,10 @@ fn progress_line(state: &State, now: Instant) -> String {
     if !state.single() {
         fields.push(format!("{ended} of {files}{} files", if state.complete() { "" } else { "+" }));
     }
-    fields.push(format!("{} of {}", bytes(state.done()), bytes(state.total())));
+    let reading = state.total() == 0 && state.spooled() > 0;
+    if !reading {
+        fields.push(format!("{} of {}", bytes(state.done()), bytes(state.total())));
+    }
     let flying = state.flight.count();
     if flying > 0 {
         fields.extend(state.rate().map(rate));
@@ -150,7 +153,8 @@ fn progress_line(state: &State, now: Instant) -> String {
     if let Some((what, trouble)) = &state.trouble {
         fields.push(format!("{what}: {}", trouble.words(now)));
     }
-    format!("{}%: {}", state.percent(), fields.join(", "))
+    let fields = fields.join(", ");
+    if reading { fields } else { format!("{}%: {fields}", state.percent()) }
 }
 
 #[cfg(test)]

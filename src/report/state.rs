@@ -64,6 +64,8 @@ pub(super) struct State {
     early: BTreeMap<FileId, Early>,
     pub(super) flight: Flight,
     rate: Rate,
+    /// Of files, by the same reckoning.
+    pace: Rate,
     /// Bytes sent for the first time in this run: only grows.
     moved: u64,
     /// Files, bytes, complete.
@@ -183,6 +185,9 @@ impl State {
     }
 
     fn end(&mut self, id: FileId, outcome: &Outcome) {
+        if outcome.is_folder {
+            return;
+        }
         let sent = self.sent_of(id);
         self.flight.stop_all(id);
         self.early.remove(&id);
@@ -217,6 +222,9 @@ impl State {
         self.moved += self.flight.sample(now);
         if self.flight.count() > 0 {
             self.rate.push(now, self.moved);
+        }
+        if self.begun.is_some() && self.files().0 > 1 {
+            self.pace.push(now, self.ended);
         }
         let over = |trouble: &Trouble| now > trouble.until + CALL;
         self.trouble.take_if(|(_, trouble)| over(trouble));
@@ -265,7 +273,11 @@ impl State {
         if !self.complete() {
             return None;
         }
-        self.rate.time_for(self.total() - self.done())
+        let bytes = self.rate.time_for(self.total() - self.done())?;
+        // Small files take the time of their calls, not of their bytes.
+        let (files, ended) = self.files();
+        let calls = self.pace.time_for(files.saturating_sub(ended));
+        Some(calls.map_or(bytes, |calls| bytes.max(calls)))
     }
 
     /// All files known and those that are over.
@@ -291,6 +303,11 @@ impl State {
     /// What files that have not begun yet wait for.
     pub(super) fn early(&self) -> impl Iterator<Item = Early> {
         self.early.values().copied()
+    }
+
+    /// Bytes of standard input that were read and belong to no file that has begun.
+    pub(super) fn spooled(&self) -> u64 {
+        self.early.values().map(|early| early.spooled).sum()
     }
 
     /// A file on its way.

@@ -78,6 +78,7 @@ pub(super) fn outcome(path: &str, bytes: u64, result: Result<Done, Error>) -> Ou
         resumed_bytes: 0,
         retries: 0,
         elapsed: secs(70.0),
+        is_folder: false,
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Words {
     /// Hints that were given: advice for a thousand files is given once.
     hints: HashSet<String>,
     interrupted: bool,
+    /// Folders that could not be found or made, and were told of.
+    folders: HashSet<String>,
 }
 
 impl Words {
@@ -34,6 +36,7 @@ impl Words {
             paint,
             hints: HashSet::new(),
             interrupted: false,
+            folders: HashSet::new(),
         }
     }
 
@@ -80,6 +83,12 @@ impl Words {
         // A signal stops all files at once: that is one piece of news, not one for each file.
         let interrupted = error.code() == Code::Interrupted;
         if interrupted && std::mem::replace(&mut self.interrupted, true) {
+            return Vec::new();
+        }
+        // The folder has told why; a file that should have gone into it has nothing to add.
+        if let Error::Folder { path: folder, .. } = error.without_advice()
+            && !self.folders.insert(folder.clone())
+        {
             return Vec::new();
         }
         let path = match path.filter(|_| single || !interrupted) {
@@ -169,6 +178,7 @@ fn summary(tally: &Tally, state: &State) -> Option<String> {
     for (count, what) in [
         (tally.skipped, "skipped"),
         (failed, "failed"),
+        (tally.folders_failed, "folders failed"),
         (state.unsettled, "unsettled"),
         (state.interrupted, "interrupted"),
     ] {

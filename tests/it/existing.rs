@@ -1,9 +1,9 @@
 //! `--if-exists`: what a file of the same name in the folder means.
 
-use local_drive::{Op, Options};
+use local_drive::{Action, Fault, Op, Options};
 
-use crate::halfway::{Halfway, later};
-use crate::support::{PART, World};
+use crate::halfway::{Halfway, assert_one_item, later};
+use crate::support::{CAP, PART, World};
 
 #[test]
 fn skip_takes_one_of_the_same_size_and_uploads_beside_another() {
@@ -73,11 +73,36 @@ fn upload_asks_nothing_and_makes_another() {
 }
 
 #[test]
+fn what_an_interrupted_finalize_made_is_ones_own_and_leaves_no_record() {
+    for choice in ["skip", "fail", "upload"] {
+        let world = World::new();
+        let path = world.file("file.bin", 20);
+        world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+        let running = world.spawn(&["file.bin", "--if-exists", choice]);
+        let made =
+            |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+        world.drive.wait_until(CAP, made).unwrap();
+        running.kill();
+        world.drive.clear_faults();
+        assert_one_item(&world, &world.run(&["file.bin", "--if-exists", choice]), &path);
+    }
+}
+
+#[test]
+fn a_record_of_what_is_skipped_goes() {
+    let world = World::new();
+    let path = world.file("file.bin", 2 * PART);
+    Halfway::of(&world, &path, 1, &[]).killed(&world);
+    world.run(&["file.bin", "--no-resume"]).ok();
+    assert_one_item(&world, &world.run(&["file.bin", "--if-exists", "skip"]), &path);
+}
+
+#[test]
 fn an_interrupted_upload_goes_on_when_there_is_none_yet() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     Halfway::of(&world, &path, 2, &["--if-exists", "skip"]).killed(&world);
     let again = later(&world, &["file.bin", "--if-exists", "skip"]);
-    crate::halfway::assert_one_item(&world, &again.ran, &path);
+    assert_one_item(&world, &again.ran, &path);
     assert_eq!(again.parts(), [3, 4]);
 }

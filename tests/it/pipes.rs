@@ -81,11 +81,26 @@ fn standard_input_needs_a_name_and_is_given_once() {
 }
 
 #[test]
+fn what_is_wrong_is_told_before_a_pipe_is_read_to_its_end() {
+    let world = World::new();
+    world.drive.put_file("dump.sql", None, b"old").unwrap();
+    for (args, code) in [(&["-p", "665f1c2ab3d4e5f60718293a"][..], 3), (&["--if-exists", "fail"], 5)] {
+        let mut command = world.command(&[&["-", "--name", "dump.sql"], args].concat());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = world.spawn_with(command);
+        // Open as long as the program runs.
+        let pipe = running.child.stdin.take();
+        running.wait().fails(code);
+        drop(pipe);
+    }
+}
+
+#[test]
 fn a_place_for_standard_input_that_takes_nothing_is_exit_code_8_and_names_tmpdir() {
     let mut world = World::new();
     world.set("TMPDIR", world.work().join("missing"));
     behind(&world, "echo hello", &[]).fails(8).says("missing").says("TMPDIR");
-    assert_eq!(world.drive.record().requests.len(), 0);
+    assert_eq!(world.drive.record().count(Op::Start), 0);
 }
 
 #[test]
@@ -126,7 +141,9 @@ fn ctrl_c_while_reading_leaves_nothing_behind() {
         pipe.write_all(&vec![b'x'; MIB as usize]).unwrap();
         running.signal(signal);
         wait_for("its end", || !running.is_running());
-        let code = running.wait().code;
+        let ran = running.wait();
+        ran.says_nothing_of("goes on");
+        let code = ran.code;
         assert_eq!(
             code,
             [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)]

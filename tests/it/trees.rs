@@ -242,7 +242,9 @@ fn a_folder_that_is_refused_fails_what_is_in_it_and_nothing_else() {
     // The folder's own row, and that of the file that should have gone into it.
     assert_eq!((rows.len(), failed.len()), (3, 2), "{rows:#?}");
     assert!(failed.iter().all(|row| row["error"]["code"] == "auth"), "{failed:#?}");
-    ran.says("not allowed here");
+    ran.says("not allowed here").says("failed 1, folders failed 1");
+    let told = ran.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+    assert_eq!(told, 1, "{ran:#?}");
     assert_there_once(&world, &["d/", "d/b"]);
     assert_eq!(world.drive.record().count(Op::Folders), 2, "a refusal is not asked for again");
 }
@@ -363,7 +365,7 @@ fn after_ctrl_c_a_tree_goes_on_large_files_from_their_records_and_small_ones_by_
     world.drive.wait_until(crate::support::CAP, waits).unwrap();
     crate::halfway::wait_for("parts on record", || crate::halfway::parts_on_record(&world) >= 4);
     running.signal("INT");
-    running.wait().ends(130).says("same command");
+    running.wait().ends(130).says("the same command with --if-exists skip");
     world.drive.clear_faults();
     let again = later(&world, &["-r", "d", "--if-exists", "skip"]);
     again.ran.ok();
