@@ -13,8 +13,8 @@ namespaces, which go when it ends. The drive is not on this machine's loopback: 
     # a thin uplink with a second of buffer, and somebody else's upload on it
     benches/link/link.py --rate 262144 --delay 20 --queue 262144 --other -- target/release/copera-upload --allow-http -v /tmp/f
 
-It prints what the line carried upwards a second, and at the end the share of the line's time-rate product, the
-mean and largest queue and, with --other, what the other upload got.
+At the end it prints the share of the line that was carried (headers and repeats included), the mean and largest
+queue and, with --other, what the other upload got; with --tell a line a second.
 """
 
 import argparse, ctypes, fcntl, heapq, os, random, select, signal, struct, subprocess, sys, time
@@ -81,7 +81,7 @@ class Way:
         return self.free_at + self.delay
 
 
-def carry(options, child, others):
+def carry(options, child):
     dice = random.Random(options.seed)
     up = Way(options.rate, options.delay / 1e3, options.queue, options.loss, dice)
     down = Way(options.down or max(options.rate, 12.5e6), options.delay / 1e3, 4e6, options.loss, dice)
@@ -124,7 +124,6 @@ def carry(options, child, others):
     print(f"line: {took:.2f} s, carried {up.carried / 2**20:.1f} MiB = {up.carried / took / up.rate:.1%} of the line, "
           f"queue mean {sum(queues) / len(queues) * 1e3:.0f} ms, most {max(queues) * 1e3:.0f} ms, "
           f"{up.lost} lost, {up.dropped} dropped", file=sys.stderr)
-    return took
 
 
 SINK = """
@@ -165,6 +164,8 @@ def main():
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     others = []
+    # So that what was laid is taken up again, however this ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         lay(options.congestion)
         if options.other:
@@ -174,7 +175,7 @@ def main():
                 ["ip", "netns", "exec", NEAR, sys.executable, "-c", SOURCE, str(options.rate)]))
         child = subprocess.Popen(["ip", "netns", "exec", FAR, options.drive, "--discard", "--address", "10.9.0.2",
                                   "ip", "netns", "exec", NEAR, *options.command])
-        carry(options, child, others)
+        carry(options, child)
         return child.returncode
     finally:
         for other in reversed(others):

@@ -9,10 +9,9 @@
 //! Pure: it is told the time and what was taken, and answers with a number. So what it promises is tested on
 //! simulated lines (`controller_tests.rs`) and not hoped for.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::window::{Least, Look, Seen, UNREST, Window};
+use super::window::{Least, Look, Seen, Window};
 
 /// Where it begins: parts in flight are not cut, and on a line of 256 KiB/s one takes 20 s.
 pub const START: usize = 1;
@@ -34,12 +33,10 @@ const WORTH_LOSSY: f64 = 0.1;
 const AS_GOOD: f64 = 0.15;
 /// With a standing queue fewer are better up to this share: above it, it is not our queue that is long.
 const AS_GOOD_QUEUED: f64 = 0.85;
+/// A way that was seen to lose packets without a queue is believed to do so for this long.
+const LOSSY_KEPT: Duration = Duration::from_secs(60);
 /// The line has changed when the rate is off what it was by more than this share.
 const CHANGED: f64 = 0.25;
-/// A line that carries less than this share of its best, over so many looks, has room.
-const ROOM: f64 = 0.7;
-/// See [`ROOM`].
-const RECENT: usize = 6;
 /// A climb that meets a full line waits for so many windows for slow start's burst to end.
 const FULL_LOOKED_AT: u32 = 4;
 /// The best rate counts less with each window, so that it is of this line and not of last hour's.
@@ -84,11 +81,8 @@ pub struct Controller {
     /// A number that storage did not like, and when it last said so.
     too_much: Option<(usize, Instant)>,
     changed: Option<Instant>,
-    /// The last looks: when, and what was taken.
-    recent: VecDeque<(Instant, u64)>,
-    /// The way loses packets, as far as was last seen.
-    lossy: bool,
-    room: bool,
+    /// When the way was last seen to lose packets.
+    lossy: Option<Instant>,
 }
 
 /// A number that is being tried, and what the one before it gave.
@@ -118,9 +112,7 @@ impl Default for Controller {
             cut: None,
             too_much: None,
             changed: None,
-            recent: VecDeque::new(),
-            lossy: false,
-            room: false,
+            lossy: None,
         }
     }
 }
@@ -131,23 +123,9 @@ impl Controller {
         self.places
     }
 
-    /// Whether a line that loses packets carries much less now than it did, and without a queue: at the end of a
-    /// file, when fewer and fewer parts are left for it.
-    pub fn has_room(&self) -> bool {
-        self.room
-    }
-
-    /// Somebody uses the room: whether there is more is seen by what the line then carries.
-    pub fn use_room(&mut self) {
-        self.room = false;
-        self.recent.clear();
-    }
-
     /// Nothing is in flight any more: what comes next is measured anew, from the number that has proven itself.
     pub fn rest(&mut self) {
         self.window = None;
-        self.recent.clear();
-        self.room = false;
         if let Some(trial) = self.trial.take() {
             self.places = trial.from;
         }
@@ -160,14 +138,15 @@ impl Controller {
         }
         let least = self.least.get();
         self.window.get_or_insert_with(|| Window::new(look)).add(look, least);
-        self.room = self.is_idle(look);
         if self.climbing && self.places < USUAL {
             return self.first_step(look.at);
         }
         let settled = if self.climbing { 1 } else { SETTLED };
         let seen = self.window.as_ref()?.seen(look, least, settled)?;
         self.window = None;
-        self.lossy = seen.lossy;
+        if seen.lossy {
+            self.lossy = Some(look.at);
+        }
         if !seen.says {
             return None;
         }
@@ -218,17 +197,6 @@ impl Controller {
     fn settle(&mut self, at: Instant, rate: f64) {
         (self.climbing, self.trial, self.rate, self.usual) = (false, None, rate, rate);
         self.next_try = Some(at + self.pause);
-    }
-
-    fn is_idle(&mut self, look: &Look) -> bool {
-        self.recent.push_back((look.at, look.taken));
-        if self.recent.len() <= RECENT {
-            return false;
-        }
-        let Some((at, taken)) = self.recent.pop_front() else { return false };
-        let rate = look.taken.saturating_sub(taken) as f64 / look.at.duration_since(at).as_secs_f64();
-        let queue = look.measured.map(|measured| measured.smoothed.saturating_sub(self.least.get()));
-        self.lossy && rate < self.best * ROOM && queue.is_some_and(|queue| queue <= UNREST)
     }
 
     /// To the usual number it goes without a judgement, where there is demand and no queue that is felt.
@@ -308,8 +276,11 @@ impl Controller {
             }
             self.too_much = None;
         }
+        // On a way that loses packets, a queue that does not stand is what feeds it between two losses, and at the
+        // end of a file the slowest of many connections has less to do than the slowest of few.
+        let lossy = self.lossy.is_some_and(|lossy| at.duration_since(lossy) < LOSSY_KEPT);
         if self.climbing {
-            self.full += u32::from(seen.felt);
+            self.full += u32::from(seen.felt && !lossy);
             if self.full > FULL_LOOKED_AT {
                 self.settle(at, seen.rate);
             } else if !seen.felt {
@@ -320,6 +291,10 @@ impl Controller {
         // Packets get lost and there is no queue: the line has room for more, if the last more was not in vain.
         let idle = seen.lossy && !seen.queue && self.pause == PAUSE_LEAST;
         if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
+            return None;
+        }
+        if lossy && (seen.felt || self.places == MOST) {
+            self.settle(at, self.rate);
             return None;
         }
         let fewer = (seen.queue || seen.blind && self.places <= USUAL) && self.fewer_next;

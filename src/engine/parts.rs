@@ -239,7 +239,6 @@ pub(super) struct Pace(Mutex<Times>);
 #[derive(Default)]
 struct Times {
     recent: VecDeque<Duration>,
-    fastest: Option<Duration>,
     last: Option<Instant>,
 }
 
@@ -265,7 +264,6 @@ impl Pace {
             times.recent.pop_front();
         }
         times.recent.push_back(took);
-        times.fastest = Some(times.fastest.map_or(took, |fastest| fastest.min(took)));
         times.last = Some(Instant::now());
     }
 
@@ -273,9 +271,10 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn median(&self) -> Option<Duration> {
+    /// Known when as many have finished as are in flight: the first to finish are the fast ones.
+    fn median(&self, flying: usize) -> Option<Duration> {
         let mut recent: Vec<Duration> = self.times().recent.iter().copied().collect();
-        if recent.len() < ENOUGH {
+        if recent.len() < flying.clamp(ENOUGH, REMEMBERED) {
             return None;
         }
         recent.sort_unstable();
@@ -306,16 +305,8 @@ impl Pace {
                     return Some(spare);
                 }
             }
-            // At the end of a file on a line that loses packets, a few slow connections are left and the line
-            // is all but idle: a new one, not held back by losses yet, is faster than the fastest was among many.
-            let fastest = self.times().fastest.filter(|_| slots.has_room());
+            let Some(median) = self.median(slots.flying()) else { continue };
             let elapsed = now.duration_since(begun);
-            if fastest.is_some_and(|fastest| to_come(elapsed, taken, size) > fastest / 2 + SLACK)
-                && let Some(spare) = slots.take_room()
-            {
-                return Some(spare);
-            }
-            let Some(median) = self.median() else { continue };
             if elapsed > median * SLOW + SLACK
                 && to_come(elapsed, taken, size) > median
                 && let Some(spare) = slots.take_spare()

@@ -25,7 +25,6 @@ pub struct Slots {
     /// Somebody had to wait since this was last looked at.
     short: AtomicBool,
     flying: AtomicUsize,
-    room: AtomicBool,
     begun: Notify,
 }
 
@@ -54,7 +53,6 @@ impl Slots {
             waiting: AtomicUsize::new(0),
             short: AtomicBool::new(false),
             flying: AtomicUsize::new(0),
-            room: AtomicBool::new(false),
             begun: Notify::new(),
         })
     }
@@ -87,22 +85,9 @@ impl Slots {
         self.take_spare().or_else(|| free.then(|| self.slot(None)))
     }
 
-    /// Whether the line carries much less than it can.
-    pub fn has_room(&self) -> bool {
-        self.room.load(Ordering::Relaxed)
-    }
-
-    /// A spare place on a line with room, one at a time.
-    pub fn take_room(self: &Arc<Self>) -> Option<Slot> {
-        if !self.room.swap(false, Ordering::Relaxed) {
-            return None;
-        }
-        let spare = self.take_spare();
-        self.ask(|controller| {
-            controller.use_room();
-            None
-        });
-        spare
+    /// How many places are in use.
+    pub fn flying(&self) -> usize {
+        self.flying.load(Ordering::Relaxed)
     }
 
     fn slot(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Slot {
@@ -138,7 +123,6 @@ impl Slots {
         let state = &mut *state;
         let controller = state.controller.as_mut()?;
         let news = judge(controller);
-        self.room.store(controller.has_room(), Ordering::Relaxed);
         let (before, after) = (state.places, controller.places());
         state.places = after;
         state.owed += before.saturating_sub(after);
@@ -164,13 +148,13 @@ pub(super) async fn steer(shared: Arc<Shared>) {
         return;
     }
     loop {
-        if slots.flying.load(Ordering::Relaxed) == 0 {
+        if slots.flying() == 0 {
             slots.begun.notified().await;
             // What comes is measured from its first byte.
             slots.look(shared.storage.traffic(), Instant::now());
         }
         tokio::time::sleep(LOOK_EVERY).await;
-        if slots.flying.load(Ordering::Relaxed) == 0 {
+        if slots.flying() == 0 {
             slots.ask(|controller| {
                 controller.rest();
                 None
