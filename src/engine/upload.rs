@@ -74,25 +74,23 @@ impl Told {
 /// Uploads one file.
 pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
     let directory = shared.folders.find(&job.place).await?;
-    if job.input == Input::Stdin {
-        // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
-        work.unrecorded.store(true, Ordering::Relaxed);
-        shared.folders.check(&**work, &directory).await?;
-        if shared.if_exists == IfExists::Fail {
-            existing::look(shared, work, job, &directory, 0).await?;
-        }
-    }
-    let source = Arc::new(open(work, job).await?);
-    work.size.store(source.size(), Ordering::Relaxed);
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((directory.id.clone(), job.name.clone())).await;
     let (journal, recorded) = open_record(shared, work, binding(shared, job, &directory)).await?;
     let record = Record::new(journal);
     // What an earlier run may have made is looked for as its own.
-    if !recorded.as_ref().is_some_and(|recorded| recorded.finalizing)
-        && let Some(item) = existing::look(shared, work, job, &directory, source.size()).await?
-    {
+    let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
+    if job.input == Input::Stdin {
+        // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
+        shared.folders.check(&**work, &directory).await?;
+        if shared.if_exists == IfExists::Fail && !own {
+            existing::look(shared, work, job, &directory, 0).await?;
+        }
+    }
+    let source = Arc::new(open(work, job).await?);
+    work.size.store(source.size(), Ordering::Relaxed);
+    if !own && let Some(item) = existing::look(shared, work, job, &directory, source.size()).await? {
         return Ok((Done { item, skipped: true }, Told { record, _turn: Some(turn) }));
     }
     // Parts of a few large files at a time, so that the first are done before the last are begun.
@@ -114,10 +112,14 @@ async fn open(work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
         Input::Stdin => {
             work.phase(Phase::Spool);
             let told = Arc::clone(work);
-            on_disk(move || {
+            // Of a pipe half read nothing is kept, whatever is on record.
+            let unrecorded = work.unrecorded.swap(true, Ordering::Relaxed);
+            let read = on_disk(move || {
                 spool::standard_input(|bytes| told.tell(&Event::Spooled { file: told.file, bytes }))
-            })
-            .await?
+            });
+            let source = read.await??;
+            work.unrecorded.store(unrecorded, Ordering::Relaxed);
+            Ok(source)
         }
     }
 }
@@ -162,7 +164,6 @@ async fn open_record(
             if let Some(warning) = warning {
                 work.warn(&warning);
             }
-            work.unrecorded.store(false, Ordering::Relaxed);
             Ok((Some(journal), recorded))
         }
         Err(OpenError::Busy(record)) => Err(Error::Busy { record }),

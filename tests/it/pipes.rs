@@ -179,3 +179,26 @@ fn a_dry_run_of_a_pipe_tells_its_size() {
     assert_eq!((line["path"].as_str(), line["size"].as_u64()), (Some("-"), Some(18)));
     assert_eq!(line["mime_type"], "application/pdf");
 }
+
+#[test]
+fn what_a_killed_pipes_finalize_made_is_ones_own_also_when_names_must_be_free() {
+    let world = World::new();
+    let path = world.file("source", 20);
+    world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+    let args = ["-", "-n", "name", "--if-exists", "fail"];
+    let piped = || {
+        let mut cat = Command::new("cat").arg(&path).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = world.command(&args);
+        command.stdin(cat.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = world.spawn_with(command);
+        cat.wait().unwrap();
+        running
+    };
+    let running = piped();
+    let made =
+        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+    world.drive.wait_until(CAP, made).unwrap();
+    running.kill();
+    world.drive.clear_faults();
+    assert_eq!(piped().wait().ok().id(), world.only_item()["_id"].as_str().unwrap());
+}
