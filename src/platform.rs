@@ -90,6 +90,17 @@ pub fn read_at_if_cached(_file: &File, _buffer: &mut [u8], _offset: u64) -> Opti
     None
 }
 
+/// Has the system fetch a range of a file from the disk, without waiting for it. A wish; a system without such a
+/// way reads when it is asked to.
+pub fn read_ahead(file: &File, offset: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(length) {
+        let _ = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::WillNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}
+
 /// Bytes that the kernel may hold beyond what it has sent but not had acknowledged. Without this bound it
 /// takes megabytes, and on a thin line "handed over" runs minutes ahead of the truth.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -77,6 +77,11 @@ impl Source {
         platform::read_at_if_cached(&self.file, buffer, offset).filter(|read| *read > 0)
     }
 
+    /// Has the system fetch what will be read soon.
+    pub fn read_ahead(&self, offset: u64, length: u64) {
+        platform::read_ahead(&self.file, offset, length);
+    }
+
     /// Reads at least one byte of those that the file had when it was opened. Waits for the disk.
     ///
     /// # Errors
