@@ -37,6 +37,7 @@ mod signals;
 mod stalls;
 mod stuck;
 mod support;
+mod tls;
 mod trap;
 mod trees;
 mod urls;

@@ -13,6 +13,7 @@ use crate::options::Options;
 use crate::record::Recorder;
 use crate::sigv4::{Credentials, Signer};
 use crate::store::{Refusal, Store};
+use crate::tls::Tls;
 
 /// Where the parts are.
 pub(crate) enum Backend {
@@ -32,7 +33,9 @@ pub(crate) struct Shared {
     pub(crate) s3s: Option<s3s::service::S3Service>,
     pub(crate) credentials: Credentials,
     pub(crate) bucket: String,
-    /// `http://host:port` of the storage, known once it listens.
+    /// `https`, if it is spoken.
+    pub(crate) tls: Option<Tls>,
+    /// Scheme, host and port of the storage, known once it listens.
     pub(crate) endpoint: OnceLock<String>,
     /// The network is pulled: connections end with a reset.
     pub(crate) down: AtomicBool,
@@ -47,6 +50,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// A signer for now. Right after [`Shared::revoke`] its date is a second ahead: dates have whole seconds, and

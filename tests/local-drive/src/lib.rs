@@ -36,6 +36,7 @@ mod sigv4;
 mod spec;
 mod storage;
 mod store;
+mod tls;
 mod xml;
 
 pub use fault::{Action, Fault, FaultId, Op};

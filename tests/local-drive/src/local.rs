@@ -26,6 +26,7 @@ use crate::record::{Record, Recorder, StoredPart};
 use crate::s3;
 use crate::sigv4::{Credentials, hex};
 use crate::store::Store;
+use crate::tls::Tls;
 
 /// The embedded storage's bucket.
 const BUCKET: &str = "copera-drive-local";
@@ -96,6 +97,7 @@ impl LocalDrive {
             s3s,
             credentials,
             bucket,
+            tls: options.tls.then(|| Tls::new(options.address)).transpose()?,
             endpoint,
             down: AtomicBool::new(false),
             revoked: AtomicI64::new(0),
@@ -113,13 +115,32 @@ impl LocalDrive {
                 .context("cannot listen for the API")?;
             (api, storage)
         };
-        shared.endpoint.get_or_init(|| format!("http://{}", storage.address));
+        shared.endpoint.get_or_init(|| format!("{}://{}", shared.scheme(), storage.address));
         Ok(Self { shared, api, storage, runtime: Some(runtime), _folder: folder })
     }
 
     /// For `COPERA_API_URL`.
     pub fn api_url(&self) -> String {
-        format!("http://{}{BASE}", self.api.address)
+        format!("{}://{}{BASE}", self.shared.scheme(), self.api.address)
+    }
+
+    /// The CA that signed the drive's certificate, if it speaks `https`: PEM.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.shared.tls.as_ref().map(|tls| tls.ca_pem.as_str())
+    }
+
+    /// What other S3 programs have to know to reach the storage themselves, as environment variables: the usual
+    /// `AWS_` ones, and `S3_BUCKET`.
+    pub fn s3_environment(&self) -> Vec<(&'static str, String)> {
+        let credentials = self.shared.credentials();
+        let endpoint = self.shared.endpoint.get().cloned().unwrap_or_default();
+        vec![
+            ("AWS_ACCESS_KEY_ID", credentials.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", credentials.secret_key.clone()),
+            ("AWS_REGION", credentials.region.clone()),
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("S3_BUCKET", self.shared.bucket.clone()),
+        ]
     }
 
     /// For `COPERA_TOKEN`.

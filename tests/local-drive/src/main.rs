@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ Examples:
   local-drive                                serve until Ctrl-C, printing what to export
   local-drive --fault put-part:s3=503/SlowDown:probability=0.2 copera-upload big.iso
   local-drive --fault finalize:lost:times=1 copera-upload report.pdf
+  local-drive --tls copera-upload big.iso
   local-drive --url-lifetime 2 --fault put-part:slow=1MiB copera-upload big.iso
 
 Faults: OP[:CONDITION…]:ACTION, parts in any order
@@ -37,7 +38,7 @@ Faults: OP[:CONDITION…]:ACTION, parts in any order
               redirect=URL        must be last: it may contain colons
 
 With COMMAND the exit status is its own (128 + the signal's number when one
-killed it). COPERA_API_URL and COPERA_TOKEN are set for it.";
+killed it). COPERA_API_URL and COPERA_TOKEN are set for it,\nand with --tls SSL_CERT_FILE.";
 
 /// A Copera Drive on this machine, for tests and rehearsals.
 #[derive(Parser)]
@@ -107,6 +108,19 @@ struct Cli {
     #[arg(long, value_name = "IPV4", default_value_t = Ipv4Addr::LOCALHOST)]
     address: Ipv4Addr,
 
+    /// Speak https, with certificates under a CA of the drive's own; COMMAND gets it as SSL_CERT_FILE
+    #[arg(long)]
+    tls: bool,
+
+    /// Where to write that CA's certificate (PEM) [default: a temporary file]
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_ca: Option<PathBuf>,
+
+    /// Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and S3_BUCKET too, for other
+    /// programs that speak S3
+    #[arg(long)]
+    aws: bool,
+
     /// The API's port [default: a free one]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -129,11 +143,58 @@ fn main() -> anyhow::Result<ExitCode> {
     for fault in &cli.fault {
         drive.fault(fault.clone());
     }
+    let ca = Ca::of(&drive, cli.tls_ca.as_deref())?;
+    let variables = variables(&drive, ca.as_ref(), cli.aws);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match cli.command.split_first() {
-        Some((program, arguments)) => runtime.block_on(run(&drive, program, arguments)),
-        None => runtime.block_on(serve(&drive)),
+        Some((program, arguments)) => runtime.block_on(run(variables, program, arguments)),
+        None => runtime.block_on(serve(&variables)),
     }
+}
+
+/// An environment variable for whoever uses the drive.
+type Variable = (&'static str, String);
+
+/// The file with the CA's certificate; one that nobody asked for goes with the drive.
+enum Ca {
+    Asked(PathBuf),
+    Temporary(tempfile::NamedTempFile),
+}
+
+impl Ca {
+    fn of(drive: &LocalDrive, path: Option<&Path>) -> anyhow::Result<Option<Self>> {
+        let Some(pem) = drive.ca_pem() else { return Ok(None) };
+        let ca = match path {
+            Some(path) => Self::Asked(std::path::absolute(path)?),
+            None => {
+                Self::Temporary(tempfile::Builder::new().prefix("local-drive-ca-").suffix(".pem").tempfile()?)
+            }
+        };
+        std::fs::write(ca.path(), pem).with_context(|| format!("cannot write {}", ca.path().display()))?;
+        Ok(Some(ca))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Asked(path) => path,
+            Self::Temporary(file) => file.path(),
+        }
+    }
+}
+
+fn variables(drive: &LocalDrive, ca: Option<&Ca>, aws: bool) -> Vec<Variable> {
+    let mut variables = vec![("COPERA_API_URL", drive.api_url()), ("COPERA_TOKEN", drive.token().to_owned())];
+    if let Some(ca) = ca {
+        let path = ca.path().display().to_string();
+        variables.push(("SSL_CERT_FILE", path.clone()));
+        if aws {
+            variables.push(("AWS_CA_BUNDLE", path));
+        }
+    }
+    if aws {
+        variables.extend(drive.s3_environment());
+    }
+    variables
 }
 
 fn options(cli: &Cli) -> anyhow::Result<Options> {
@@ -163,6 +224,7 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
         latency: Duration::from_millis(cli.latency),
         seed: cli.seed,
         address: cli.address,
+        tls: cli.tls,
         api_port: cli.port,
         ..Options::default()
     })
@@ -170,12 +232,15 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
 
 /// Runs the command with the drive's address and token. A terminal's Ctrl-C goes to the command itself, which may
 /// want to end in order, so the drive waits for it; a TERM is sent to the drive alone, so it is passed on.
-async fn run(drive: &LocalDrive, program: &OsString, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+async fn run(
+    variables: Vec<Variable>,
+    program: &OsString,
+    arguments: &[OsString],
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
-        .env("COPERA_API_URL", drive.api_url())
-        .env("COPERA_TOKEN", drive.token())
+        .envs(variables)
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))?;
@@ -187,18 +252,19 @@ async fn run(drive: &LocalDrive, program: &OsString, arguments: &[OsString]) -> 
     }
 }
 
-async fn serve(drive: &LocalDrive) -> anyhow::Result<ExitCode> {
+async fn serve(variables: &[Variable]) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    print_exports(drive)?;
+    print_exports(variables)?;
     signals.next().await;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_exports(drive: &LocalDrive) -> std::io::Result<()> {
+fn print_exports(variables: &[Variable]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "export COPERA_API_URL={}", drive.api_url())?;
-    writeln!(out, "export COPERA_TOKEN={}", drive.token())?;
+    for (name, value) in variables {
+        writeln!(out, "export {name}={value}")?;
+    }
     out.flush()
 }
 

@@ -255,11 +255,13 @@ async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAd
 async fn serve(server: Server, stream: TcpStream, shared: Arc<Shared>) {
     let socket = Socket::new(stream, Arc::clone(&shared), server);
     let conn = Arc::clone(&socket.conn);
+    let for_requests = Arc::clone(&shared);
     let service = service_fn(move |request: Request<Incoming>| {
+        let shared = &for_requests;
         let future: Pin<Box<dyn Future<Output = Result<Response<AnyBody>, Lost>> + Send>> = match server {
-            Server::Api => Box::pin(crate::api::handle(Arc::clone(&shared), Arc::clone(&conn), request)),
+            Server::Api => Box::pin(crate::api::handle(Arc::clone(shared), Arc::clone(&conn), request)),
             Server::Storage => {
-                Box::pin(crate::storage::handle(Arc::clone(&shared), Arc::clone(&conn), request))
+                Box::pin(crate::storage::handle(Arc::clone(shared), Arc::clone(&conn), request))
             }
         };
         future
@@ -272,5 +274,13 @@ async fn serve(server: Server, stream: TcpStream, shared: Arc<Shared>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(idle);
     // An error here is the connection's end, which the record knows of.
-    let _ = http.serve_connection(TokioIo::new(socket), service).await;
+    match &shared.tls {
+        None => drop(http.serve_connection(TokioIo::new(socket), service).await),
+        Some(tls) => {
+            let Ok(Ok(stream)) = tokio::time::timeout(idle, tls.acceptor.accept(socket)).await else {
+                return;
+            };
+            drop(http.serve_connection(TokioIo::new(stream), service).await);
+        }
+    }
 }

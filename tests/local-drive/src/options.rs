@@ -109,6 +109,8 @@ pub struct Options {
     pub api_port: Option<u16>,
     /// The storage's port; else one that is free.
     pub storage_port: Option<u16>,
+    /// Both speak `https`, with certificates under a CA of the drive's own.
+    pub tls: bool,
     /// Connections without a request are closed after this, as S3 does.
     pub idle_timeout: Duration,
     /// A body that brings nothing for this long gets 400 `RequestTimeout`, as S3 does.
@@ -139,6 +141,7 @@ impl Default for Options {
             address: Ipv4Addr::LOCALHOST,
             api_port: None,
             storage_port: None,
+            tls: false,
             idle_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(20),
             receive_buffer: None,

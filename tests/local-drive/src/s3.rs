@@ -12,7 +12,7 @@ use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
     GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListPartsInput, ListPartsOutput,
-    Part, StreamingBlob, UploadPartInput, UploadPartOutput,
+    Part, PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartInput, UploadPartOutput,
 };
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -82,6 +82,22 @@ impl S3 for Server {
             upload_id: Some(upload_id),
             ..Default::default()
         };
+        Ok(S3Response::new(output))
+    }
+
+    /// The drive never asks for this; it is how other programs send small files, and what they are measured by.
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = request.input;
+        let mut part = self.store.begin_object(&input.key)?;
+        if let Some(mut body) = input.body {
+            while let Some(chunk) = body.next().await {
+                part.write(
+                    &chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?,
+                )?;
+            }
+        }
+        let object = part.finish_object()?;
+        let output = PutObjectOutput { e_tag: Some(ETag::Strong(object.etag)), ..Default::default() };
         Ok(S3Response::new(output))
     }
 

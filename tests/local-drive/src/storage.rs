@@ -251,7 +251,12 @@ async fn call_s3s(
     let Some(s3s) = &shared.s3s else {
         return Ok(S3Error::new(503, "ServiceUnavailable", "This drive stores elsewhere").into_response());
     };
+    // s3s takes a body of unknown length for one that lacks its Content-Length.
+    let empty = matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
     let request = request.map(|stream| {
+        if empty {
+            return s3s::Body::empty();
+        }
         s3s::Body::http_body_unsync(StreamBody::new(stream.map(|chunk| chunk.map(Frame::data))))
     });
     let (mut head, body) = s3s.call(request).await.map_err(|_| Lost)?.into_parts();

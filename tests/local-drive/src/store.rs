@@ -168,6 +168,12 @@ impl Store {
         })
     }
 
+    /// Begins an object of one piece, sent without a multipart upload.
+    pub(crate) fn begin_object(&self, key: &str) -> Result<PartWriter<'_>, Refusal> {
+        let upload_id = self.create(key);
+        self.begin_part(&upload_id, key, 1)
+    }
+
     /// Makes S3 know a part by an ETag that is no MD5, as an encrypted bucket does.
     pub(crate) fn rename_etag(&self, upload_id: &str, number: u32, etag: &str) {
         let mut inner = self.lock();
@@ -262,6 +268,16 @@ impl PartWriter<'_> {
 
     pub(crate) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Makes it an object by itself, whose ETag is its MD5.
+    pub(crate) fn finish_object(self) -> Result<Object, Refusal> {
+        let (store, upload_id, key) = (self.store, self.upload_id.clone(), self.key.clone());
+        let part = self.finish()?;
+        let mut object = store.complete(&upload_id, &key, &[(part.number, part.etag.clone())])?;
+        object.etag = part.etag;
+        store.lock().objects.insert(key, object.clone());
+        Ok(object)
     }
 
     /// Puts the part into its place.
