@@ -21,6 +21,7 @@ mod generate;
 mod halfway;
 mod integrity;
 mod local_files;
+mod login;
 mod many;
 mod memory;
 mod names;
