@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# The action's upload: inputs in INPUT_…, the token in COPERA_TOKEN; outputs, summary and exit code as GitHub wants
+# them. jq and curl are on all of GitHub's runners.
+set -euo pipefail
+
+# Every line of a secret has to be masked by itself.
+while IFS= read -r line; do
+    [ -z "$line" ] || echo "::add-mask::$line"
+done <<<"$COPERA_TOKEN"
+
+options=(--output report --if-exists "${INPUT_IF_EXISTS:-upload}")
+[ -z "${INPUT_PARENT:-}" ] || options+=(--parent "$INPUT_PARENT")
+[ -z "${INPUT_NAME:-}" ] || options+=(--name "$INPUT_NAME")
+[ "${INPUT_RECURSIVE:-false}" != true ] || options+=(--recursive)
+
+paths=()
+while IFS= read -r line; do
+    line=${line%$'\r'}
+    [ -n "$line" ] || continue
+    # A glob is expanded, spaces stay; one that matches nothing is left for the program to complain of.
+    old=$IFS IFS=''
+    # shellcheck disable=SC2206
+    paths+=($line)
+    IFS=$old
+done <<<"$INPUT_PATH"
+[ "${#paths[@]}" -gt 0 ] || { echo "::error::the input 'path' is empty"; exit 2; }
+
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+code=0
+copera-upload "${options[@]}" -- "${paths[@]}" >"$report" || code=$?
+
+# An item's page: https://app.copera.ai/<workspace>/drive/c/<id>. The token goes in by a file: arguments can be seen.
+slug=
+if jq -es 'any(.[]; .item)' "$report" >/dev/null; then
+    slug=$(printf 'header = "Authorization: Bearer %s"\n' "$COPERA_TOKEN" |
+        curl -sf --max-time 30 --config - "${COPERA_API_URL%/}/workspace/info" | jq -r '.slug // empty') || slug=
+fi
+
+# A delimiter that no value can have guessed.
+end=end-$RANDOM$RANDOM$RANDOM$RANDOM
+output() {
+    printf '%s<<%s\n' "$1" "$end"
+    cat
+    printf '%s\n' "$end"
+}
+{
+    jq -r '.item // empty | ._id // .id' "$report" | output id
+    jq -c '.item // empty' "$report" | output json
+    jq -r --arg slug "$slug" '.item // empty | select($slug != "") |
+        "https://app.copera.ai/\($slug)/drive/c/\(._id // .id)"' "$report" | output url
+} >>"$GITHUB_OUTPUT"
+
+{
+    echo '### Copera Drive'
+    echo
+    echo '| File | Status | Bytes | Item |'
+    echo '|---|---|---|---|'
+    jq -r --arg slug "$slug" '
+        def cell: tostring | gsub("[|\n\r`<>]"; " ");
+        def id: .item | if . then (._id // .id) else null end;
+        "| \(.path | cell) | \(.status)\(if .error then ": " + (.error.message | cell) else "" end) | \(.bytes) | " +
+        (if id == null then "" elif $slug == "" then id
+         else "[\(id)](https://app.copera.ai/\($slug)/drive/c/\(id))" end) + " |"' "$report"
+} >>"$GITHUB_STEP_SUMMARY"
+
+exit "$code"
