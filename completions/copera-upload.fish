@@ -1,19 +1,19 @@
-complete -c copera-upload -s p -l parent -d 'Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive\'s root]' -r
+complete -c copera-upload -s p -l parent -d 'Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive\'s root]' -r -f
 complete -c copera-upload -s n -l name -d 'Name in the drive, for one file; standard input needs one [default: the file\'s own name]' -r -f
-complete -c copera-upload -l mime-type -d 'MIME type [default: by extension, then by content]' -r
+complete -c copera-upload -l mime-type -d 'MIME type [default: by extension, then by content]' -r -f
 complete -c copera-upload -l include -d 'Of directories, send only what matches; may be given again, the last match wins' -r -f
 complete -c copera-upload -l exclude -d 'Of directories, leave out what matches; may be given again, the last match wins' -r -f
 complete -c copera-upload -l if-exists -d 'When the folder has a file of that name already' -r -f -a "upload\t'Upload it all the same: a second item of that name'
 skip\t'Take the one that is there if it has the same size; else upload'
 fail\t'Fail'"
-complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: 1 to 32, as the line gives]' -r
-complete -c copera-upload -l part-size -d 'Bytes a part, 5MiB to 5GiB [default: planned from the file\'s size]' -r
-complete -c copera-upload -l limit-rate -d 'Bytes a second over all parts, such as 2MiB [default: no limit]' -r
-complete -c copera-upload -l retry-for -d 'How long to keep trying what gets no further; 0: not at all [default: 5m]' -r
-complete -c copera-upload -l max-retries -d 'The same as a count of retries in a row; whichever comes first [default: no limit]' -r
-complete -c copera-upload -l connect-timeout -d 'How long a connection may take to come about [default: 10s]' -r
-complete -c copera-upload -l stall-timeout -d 'How long the network may take no byte, or storage give no answer [default: 30s]' -r
-complete -c copera-upload -l profile -d 'Profile of the configuration [env: COPERA_PROFILE] [default: `default_profile`, else `default`]' -r
+complete -c copera-upload -s j -l concurrency -d 'Parts in flight, 1 to 64 [default: 1 to 32, as the line gives]' -r -f
+complete -c copera-upload -l part-size -d 'Bytes a part, 5MiB to 5GiB [default: planned from the file\'s size]' -r -f
+complete -c copera-upload -l limit-rate -d 'Bytes a second over all parts, such as 2MiB [default: no limit]' -r -f
+complete -c copera-upload -l retry-for -d 'How long to keep trying what gets no further; 0: not at all [default: 5m]' -r -f
+complete -c copera-upload -l max-retries -d 'The same as a count of retries in a row; whichever comes first [default: no limit]' -r -f
+complete -c copera-upload -l connect-timeout -d 'How long a connection may take to come about [default: 10s]' -r -f
+complete -c copera-upload -l stall-timeout -d 'How long the network may take no byte, or storage give no answer [default: 30s]' -r -f
+complete -c copera-upload -l profile -d 'Profile of the configuration [env: COPERA_PROFILE] [default: `default_profile`, else `default`]' -r -f
 complete -c copera-upload -l config -d 'Read this configuration file and no other [env: COPERA_CONFIG]' -r -F
 complete -c copera-upload -l api-url -d 'Base URL of the API [env: COPERA_API_URL] [default: https://api.copera.ai/public/v1]' -r -f
 complete -c copera-upload -l cacert -d 'Trust these certificates too (PEM)' -r -F

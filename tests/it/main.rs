@@ -12,6 +12,8 @@ mod answers;
 mod basics;
 mod changes;
 mod chaos;
+#[cfg(unix)]
+mod completions;
 mod config;
 mod errors;
 mod existing;
