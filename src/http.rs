@@ -13,6 +13,15 @@ pub fn is_loopback(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// A connection's error as it is told: of a tunnel that did not come about it says whose part that was.
+pub fn blame_proxy(text: String) -> String {
+    if text.contains("tunnel error") || text.contains("proxy") {
+        format!("{text} (at the proxy that HTTPS_PROXY, ALL_PROXY or the system names)")
+    } else {
+        text
+    }
+}
+
 /// A header's text, if it is there and is text.
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()

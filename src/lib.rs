@@ -186,7 +186,8 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
     let token = account.token.clone().ok_or(Error::NoToken)?;
     let policy = Policy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
     let cacert = account.cacert.clone();
-    let trust: Trust = Box::new(move || tls::config(cacert.as_deref()));
+    let told = Arc::clone(reporter);
+    let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
     let tls =
         if account.cacert.is_some() || account.api_url.starts_with("https:") { Some(trust()?) } else { None };
     let drive = Drive::new(

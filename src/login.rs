@@ -124,7 +124,7 @@ async fn check(login: &Login, token: Token, reporter: &Arc<dyn Reporter>) -> Res
     let options = api::Options {
         url: account.api_url.clone(),
         token,
-        tls: trusted.then(|| tls::config(account.cacert.as_deref())).transpose()?,
+        tls: trusted.then(|| tls::config(account.cacert.as_deref(), &**reporter)).transpose()?,
         connect_timeout: login.connect_timeout,
         policy: Policy { retry_for: login.retry_for.unwrap_or(RETRY_FOR), max_retries: None },
     };

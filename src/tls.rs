@@ -4,20 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
 
 use crate::error::Error;
+use crate::report::{Event, Reporter};
 
-/// A configuration that trusts the platform's certificates (which `SSL_CERT_FILE` replaces on Linux) and those
-/// in `cacert`.
+/// A configuration that trusts the platform's certificates (which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace on
+/// Linux) and those in `cacert`. A Linux without any, as small containers are, has Mozilla's, which are built in.
 ///
 /// # Errors
-/// [`Error::Usage`] when `cacert` cannot be read or holds no certificate, or when there is nothing to trust.
-pub fn config(cacert: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
-    let extra = cacert.map(read_certificates).transpose()?.unwrap_or_default();
+/// [`Error::Usage`] when `cacert` or `SSL_CERT_FILE` cannot be read or holds no certificate, or when there is
+/// nothing to trust.
+pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
+    let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();
+    let named = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    if let (Some(path), true) = (&named, cfg!(target_os = "linux")) {
+        // The platform's reader passes over what it cannot read, and trusts nobody or somebody else then.
+        read_certificates("SSL_CERT_FILE", Path::new(path))?;
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = verifier(extra, Arc::clone(&provider)).map_err(|error| {
+    let verifier = verifier(extra, &provider, reporter).map_err(|error| {
         Error::usage_hint(
             format!("no certificates to trust: {error}"),
             "install the ca-certificates package, or name a PEM file with --cacert or SSL_CERT_FILE",
@@ -34,25 +43,51 @@ pub fn config(cacert: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
+#[cfg(target_os = "linux")]
 fn verifier(
-    extra: Vec<CertificateDer<'static>>,
-    provider: Arc<rustls::crypto::CryptoProvider>,
-) -> Result<rustls_platform_verifier::Verifier, rustls::Error> {
-    #[cfg(target_os = "android")]
-    return rustls_platform_verifier::Verifier::new(provider);
-    #[cfg(not(target_os = "android"))]
-    rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider)
+    mut extra: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+    reporter: &dyn Reporter,
+) -> Result<Verifier, rustls::Error> {
+    // With extra ones an empty store would not be an error, and the public hosts be trusted by nobody.
+    let platform = Verifier::new(Arc::clone(provider));
+    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    match platform {
+        Ok(platform) if extra.is_empty() => return Ok(platform),
+        Err(error) if chosen && extra.is_empty() => return Err(error),
+        Err(_) if !chosen => {
+            let message =
+                "this system has no certificate store: Mozilla's certificates are trusted, as built in";
+            reporter.event(&Event::Note { message });
+            extra.extend_from_slice(webpki_root_certs::TLS_SERVER_ROOT_CERTS);
+        }
+        _ => {}
+    }
+    Verifier::new_with_extra_roots(extra, Arc::clone(provider))
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+#[cfg(not(target_os = "linux"))]
+fn verifier(
+    extra: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+    _: &dyn Reporter,
+) -> Result<Verifier, rustls::Error> {
+    #[cfg(target_os = "android")]
+    return Verifier::new(Arc::clone(provider));
+    #[cfg(not(target_os = "android"))]
+    Verifier::new_with_extra_roots(extra, Arc::clone(provider))
+}
+
+/// The certificates of a PEM file that `named` named.
+fn read_certificates(named: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let shown = path.display();
     let pem = std::fs::read(path)
-        .map_err(|error| Error::usage(format!("--cacert {shown} cannot be read: {error}")))?;
+        .map_err(|error| Error::usage(format!("{named} {shown} cannot be read: {error}")))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Error::usage(format!("--cacert {shown} is no PEM file of certificates: {error}")))?;
+        .map_err(|error| Error::usage(format!("{named} {shown} is no PEM file of certificates: {error}")))?;
     if certificates.is_empty() {
-        return Err(Error::usage(format!("--cacert {shown} holds no certificate")));
+        return Err(Error::usage(format!("{named} {shown} holds no certificate")));
     }
     Ok(certificates)
 }

@@ -362,7 +362,7 @@ impl Drive {
                 error if error.is_timeout() => Transport::Timeout,
                 _ => Transport::Lost,
             };
-            Failure::transport(kind, self.mask.clean(&chain(&error.without_url())))
+            Failure::transport(kind, self.mask.clean(&http::blame_proxy(chain(&error.without_url()))))
         };
         let mut response = self.http.execute(request).await.map_err(failed)?;
         let status = response.status().as_u16();

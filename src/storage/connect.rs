@@ -31,6 +31,7 @@ use tower_service::Service;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use crate::error::{Error, chain};
+use crate::http::blame_proxy;
 use crate::platform::{self, Measured};
 use crate::retry::{Failure, Transport};
 
@@ -166,8 +167,11 @@ impl Connections {
                 Box::pin(async move { Ok(dial.await?) })
             }
         };
-        let stream =
-            self.in_time(dialing).await?.map_err(|error| connect_failure(chain(&*error)))?.into_inner();
+        let stream = self
+            .in_time(dialing)
+            .await?
+            .map_err(|error| connect_failure(blame_proxy(chain(&*error))))?
+            .into_inner();
         platform::prepare(&stream);
         let stream = Arc::new(stream);
         let written = Arc::new(AtomicU64::new(0));

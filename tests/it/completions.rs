@@ -8,6 +8,7 @@ fn script(name: &str) -> String {
 }
 
 /// What a shell prints; `None`: it is not installed.
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output should know what was not tried")]
 fn run(shell: &str, args: &[&str]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("directory")).unwrap();

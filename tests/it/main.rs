@@ -29,6 +29,7 @@ mod memory;
 mod names;
 mod outage;
 mod pipes;
+mod proxies;
 mod ran;
 mod records;
 mod results;

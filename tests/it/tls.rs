@@ -47,3 +47,12 @@ fn a_tls_connection_that_is_reset_in_a_part_is_made_again() {
     let ran = world.run(&["--cacert".as_ref(), ca.as_os_str(), file.as_os_str()]);
     world.assert_stored(&ran.ok().id(), &file);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ssl_cert_file_that_cannot_be_read_is_an_error_that_names_it() {
+    let (mut world, _) = world();
+    let file = world.file("f", 1000);
+    world.set("SSL_CERT_FILE", "/not/there.pem");
+    world.run(&[&file]).fails(2).says("SSL_CERT_FILE /not/there.pem cannot be read");
+}
