@@ -13,7 +13,7 @@ Peers take turns, so that what else the machine does meets all of them. Prints a
 and GNU time.
 """
 
-import argparse, json, os, platform, re, shutil, statistics, subprocess, sys, tempfile, time, urllib.request, ssl
+import argparse, json, os, platform, re, resource, shutil, statistics, subprocess, sys, tempfile, time, urllib.request, ssl
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RELEASE = os.path.join(HERE, "..", "..", "target", "release")
@@ -60,14 +60,16 @@ def measured(command, environment):
     """Wall and CPU seconds, and the largest process's peak memory in MiB."""
     # Not by wait4 here: a child's peak begins with this interpreter's own memory.
     with tempfile.NamedTemporaryFile("r") as told:
-        timed = ["/usr/bin/time", "-o", told.name, "-f", "%e %U %S %M", *command]
+        timed = ["/usr/bin/time", "-o", told.name, "-f", "%M", *command]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.monotonic()
         done = subprocess.run(timed, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         wall = time.monotonic() - begun
         if done.returncode != 0:
             sys.exit(f"{command[0]} failed: {done.stderr.decode(errors='replace')[-2000:]}")
-        _, user, system, peak = map(float, told.read().split())
-    return wall, user + system, peak / 1024
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return wall, cpu, float(told.read()) / 1024
 
 
 # What each peer is run with. `drive` and `work` are this round's, `case` is big, small or many.
