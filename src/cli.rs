@@ -394,9 +394,10 @@ mod tests {
             (&["-o", "xml", "f"], InvalidValue),
             (&["--include", "a[", "f"], ValueValidation),
             (&["--exclude", "", "f"], ValueValidation),
-            // Not there, or not there yet.
+            (&["--login", "f"], ArgumentConflict),
+            (&["--login", "--generate", "man"], ArgumentConflict),
+            // Arguments are visible to every process.
             (&["--token", "t", "f"], UnknownArgument),
-            (&["--login"], UnknownArgument),
         ] {
             let error = parse(args).unwrap_err();
             assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{args:?}: {error}");
