@@ -58,8 +58,7 @@ Token:
     COPERA_CLI_AUTH_TOKEN (the official CLI's)
     the profile's `token`
     the profile's `token_command`: the first line that it prints
-  --login saves one in the profile. There is no option for it: arguments are
-  visible to every process.
+  There is no option for it: arguments are visible to every process.
 
 Configuration:
   TOML, lowest to highest:
@@ -106,7 +105,7 @@ pub struct Cli {
     ///
     /// A file whose name begins with `-` is given as ./-name, or after `--`. Standard input is kept in the
     /// temporary directory until it is uploaded, since the service wants the size first.
-    #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login"], value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH", required_unless_present = "generate", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
     /// Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive's root]
@@ -218,13 +217,6 @@ pub struct Cli {
     /// Trust these certificates too (PEM)
     #[arg(long, value_name = "FILE", help_heading = "Account", value_hint = ValueHint::FilePath)]
     pub cacert: Option<PathBuf>,
-
-    /// Ask for a token (or read it from a pipe), check it, and save it in the configuration
-    ///
-    /// It goes into the profile that --profile names, of the user's own configuration file or of the one that
-    /// --config names. Nothing is uploaded.
-    #[arg(long, help_heading = "Account", conflicts_with_all = ["paths", "dry_run", "generate"])]
-    pub login: bool,
 
     /// What goes to stdout
     #[arg(short, long, value_name = "WHAT", help_heading = "Output", default_value_t = OutputMode::Json, value_enum)]

@@ -117,14 +117,6 @@ impl Call {
 /// Everything that can end a file's upload, or the whole run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was given to `--login` is no token for drives.
-    #[error("{what}")]
-    NoDriveToken {
-        /// What is wrong with it.
-        what: String,
-        /// What to do.
-        hint: &'static str,
-    },
     /// The command line or the configuration.
     #[error("{message}")]
     Usage {
@@ -311,7 +303,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Usage { .. } => Code::Usage,
-            Self::NoToken | Self::NoDriveToken { .. } | Self::TokenCommand { .. } => Code::Auth,
+            Self::NoToken | Self::TokenCommand { .. } => Code::Auth,
             Self::Local { .. }
             | Self::NotAFile { .. }
             | Self::LinkLoop { .. }

@@ -11,7 +11,6 @@ pub mod environment;
 pub mod error;
 pub mod generate;
 pub mod http;
-pub mod login;
 pub mod outcome;
 pub mod output;
 pub mod plan;
@@ -230,6 +229,6 @@ fn journals(settings: &Settings) -> Option<Journals> {
 
 /// Ends the process at once: the second Ctrl-C.
 #[expect(clippy::exit, reason = "whoever asks twice wants no orderly end")]
-pub(crate) fn leave(code: u8) {
+fn leave(code: u8) {
     std::process::exit(i32::from(code));
 }

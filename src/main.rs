@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
-use copera_upload::{login, output, report, run, settings};
+use copera_upload::{output, report, run, settings};
 
 fn main() -> ExitCode {
     let cli = Cli::of_process();
@@ -12,9 +12,6 @@ fn main() -> ExitCode {
         return ExitCode::from(output::generated(what));
     }
     let display = settings::display(&cli);
-    if cli.login {
-        return ExitCode::from(login::run(&cli, &Environment::of_process()));
-    }
     let mut warnings = Vec::new();
     let code = match settings::resolve(cli, &Environment::of_process(), &mut warnings) {
         Ok(settings) => run(settings),

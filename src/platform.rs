@@ -214,69 +214,6 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// While it lives, the terminal does not show what is typed.
-pub struct Silence {
-    #[cfg(unix)]
-    terminal: File,
-    #[cfg(unix)]
-    before: rustix::termios::Termios,
-}
-
-impl Silence {
-    /// Silences the process's terminal.
-    ///
-    /// # Errors
-    /// Those of the system: there is no terminal.
-    pub fn new() -> io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-            let terminal = File::open("/dev/tty")?;
-            let before = tcgetattr(&terminal)?;
-            let mut silent = before.clone();
-            silent.local_modes.remove(LocalModes::ECHO);
-            // The end of the line is shown, so that what comes next begins a new one.
-            silent.local_modes.insert(LocalModes::ECHONL);
-            tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
-            Ok(Self { terminal, before })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Silence {
-    fn drop(&mut self) {
-        let now = rustix::termios::OptionalActions::Now;
-        // A terminal that is gone has nothing to be set right.
-        let _ = rustix::termios::tcsetattr(&self.terminal, now, &self.before);
-    }
-}
-
-/// Asks on the process's terminal, whatever stdout and stderr are, and reads a line. On Unix it is
-/// [`Silence`] that keeps it from being shown.
-///
-/// # Errors
-/// Those of the system.
-pub fn read_unseen(prompt: &str) -> io::Result<String> {
-    #[cfg(unix)]
-    {
-        use io::{BufRead as _, Write as _};
-        let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
-        terminal.write_all(prompt.as_bytes())?;
-        let mut line = String::new();
-        io::BufReader::new(terminal).read_line(&mut line)?;
-        Ok(line)
-    }
-    #[cfg(not(unix))]
-    {
-        let terminal = console::Term::stderr();
-        terminal.write_str(prompt)?;
-        terminal.read_secure_line()
-    }
-}
-
 /// Standard input's handle, as a file of its own; `None` where it cannot be had.
 pub fn stdin_as_file() -> Option<File> {
     #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::Cli;
-use crate::config::{self, Absent, Config, Place, Set, api_url, token};
+use crate::config::{self, Config, Place, Set, api_url, token};
 use crate::environment;
 use crate::error::Error;
 use crate::plan::{Filters, Selection, name};
@@ -198,7 +198,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     let parent = not_empty(cli.parent, "--parent")?;
     let asked = not_empty(cli.profile, "--profile")?;
     let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
-    let mut config = config::load(only, asked.as_deref(), env, Absent::Refused)?;
+    let mut config = config::load(only, asked.as_deref(), env)?;
     warnings.append(&mut config.warnings);
     let mut sources = Sources::default();
     if let Some(from) = &config.profile_from {
@@ -265,56 +265,6 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
         state_dir: env.state_dir.as_ref().map(|dir| dir.join(env!("CARGO_PKG_NAME"))),
         warnings: std::mem::take(warnings),
         sources: sources.0,
-    })
-}
-
-/// What `--login` has to know.
-#[derive(Debug)]
-pub struct Login {
-    /// The profile that gets the token.
-    pub profile: String,
-    /// Where the configuration is read from when it is not the default files.
-    pub only: Option<PathBuf>,
-    /// The file that gets the profile.
-    pub file: PathBuf,
-    /// The API that judges the token; no token yet.
-    pub account: Account,
-    /// The API is another than the files say: a token goes with the API that it is for.
-    pub save_api_url: bool,
-    /// How long to wait for a connection.
-    pub connect_timeout: Duration,
-    /// How long to keep trying, if that was said.
-    pub retry_for: Option<Duration>,
-}
-
-/// Resolves what `--login` needs. A profile or a file that is not there yet is no error.
-pub fn login(cli: &Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Login, Error> {
-    let asked = not_empty(cli.profile.clone(), "--profile")?;
-    let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
-    let mut config = config::load(only, asked.as_deref(), env, Absent::New)?;
-    warnings.append(&mut config.warnings);
-    let file = config::own_file(only, env).ok_or_else(|| {
-        Error::usage_hint("this system names no directory for configuration", "name a file with --config")
-    })?;
-    let url_of = |flag: Option<&str>, env: &Environment| {
-        api_url_of(flag, cli.allow_http, env, &config, &mut Sources::default())
-    };
-    let (api_url, place) = url_of(cli.api_url.as_deref(), env)?;
-    if let Some(place) = place {
-        api_url::may_meet(&api_url, &place, None)?;
-    }
-    let of_files = url_of(None, &Environment { api_url: None, sandbox: None, ..env.clone() });
-    let save_api_url = of_files.map_or(true, |(url, _)| url != api_url);
-    let account = Account { api_url, token: None, allow_http: cli.allow_http, cacert: cli.cacert.clone() };
-    let connect_timeout = cli.connect_timeout.unwrap_or(Transfer::default().connect_timeout);
-    Ok(Login {
-        profile: config.profile_name,
-        only: only.map(Path::to_owned),
-        file,
-        account,
-        save_api_url,
-        connect_timeout,
-        retry_for: cli.retry_for,
     })
 }
 

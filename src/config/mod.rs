@@ -4,7 +4,6 @@
 pub mod api_url;
 mod file;
 mod profile;
-pub mod save;
 pub mod token;
 
 use std::collections::BTreeMap;
@@ -37,32 +36,14 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// What is to be done about a file or a profile that was named and is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absent {
-    /// It is an error.
-    Refused,
-    /// It will be made.
-    New,
-}
-
 /// Reads the files that count (`only` one, or the default ones) and chooses the profile: `asked` for by the
 /// command line, by `COPERA_PROFILE`, by a file's `default_profile`, else `default`.
-///
-/// # Errors
-/// [`Error::Usage`] for a file that cannot be read or understood, and for what is `absent` where that is refused.
-pub fn load(
-    only: Option<&Path>,
-    asked: Option<&str>,
-    env: &Environment,
-    absent: Absent,
-) -> Result<Config, Error> {
+pub fn load(only: Option<&Path>, asked: Option<&str>, env: &Environment) -> Result<Config, Error> {
     let mut warnings = Vec::new();
     let mut default_profile: Option<Set<String>> = None;
     let mut base_url = None;
     let mut profiles: BTreeMap<String, Profile> = BTreeMap::new();
-    for mut place in places(only, env) {
-        place.named &= absent == Absent::Refused;
+    for place in places(only, env) {
         let Some(mut layer) = read(place, &mut warnings)? else { continue };
         warnings.append(&mut layer.warnings);
         default_profile = layer.default_profile.or(default_profile);
@@ -83,23 +64,13 @@ pub fn load(
     };
     let profile = match profiles.remove(&profile_name) {
         Some(profile) => profile,
-        None if profile_name == DEFAULT_PROFILE || absent == Absent::New => Profile::default(),
+        None if profile_name == DEFAULT_PROFILE => Profile::default(),
         None => return Err(no_such_profile(&profile_name, profile_from.as_deref(), &profiles)),
     };
     Ok(Config { profile_name, profile_from, profile, base_url, warnings })
 }
 
 const DEFAULT_PROFILE: &str = "default";
-
-/// The file that is the user's own to write: the one that was named, or the one in the platform's directory;
-/// `None` where the platform names none.
-pub fn own_file(only: Option<&Path>, env: &Environment) -> Option<PathBuf> {
-    match (only, &env.cwd) {
-        (Some(path), Some(cwd)) => Some(cwd.join(path)),
-        (Some(path), None) => Some(path.to_owned()),
-        (None, _) => env.config_dir.as_ref().map(|dir| dir.join("copera-upload").join("config.toml")),
-    }
-}
 
 fn no_such_profile(name: &str, from: Option<&str>, there: &BTreeMap<String, Profile>) -> Error {
     let from = from.map(|from| format!(", asked for by {from}")).unwrap_or_default();
@@ -155,7 +126,8 @@ fn places(only: Option<&Path>, env: &Environment) -> Vec<FilePlace> {
     if let Some(home) = &env.home {
         add(home.join(SHARED), format!("~/{SHARED}"), false);
     }
-    if let Some(path) = own_file(None, env) {
+    if let Some(dir) = &env.config_dir {
+        let path = dir.join("copera-upload").join("config.toml");
         let shown = path.display().to_string();
         add(path, shown, false);
     }

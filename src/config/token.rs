@@ -87,8 +87,8 @@ impl Origin {
     }
 }
 
-/// Whether a token can be sent at all: RFC 6750, 2.1 knows visible ASCII only.
-pub fn fits_a_header(token: &Token) -> bool {
+/// Whether it can be sent at all: RFC 6750, 2.1 knows visible ASCII only.
+fn fits_a_header(token: &Token) -> bool {
     token.expose().bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -13,10 +13,9 @@ impl Error {
     fn advice(&self, again: &str) -> Option<String> {
         let hint = match self {
             Self::Usage { hint, .. } => return hint.clone(),
-            Self::NoDriveToken { hint, .. } => hint,
             Self::NoToken => {
-                "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or put `token` (--login does it) or `token_command` into \
-                 your profile in the configuration; a personal access token (cp_pat_…) with the scope ACCESS_DRIVE \
+                "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or put `token` or `token_command` into your \
+                 profile in the configuration; a personal access token (cp_pat_…) with the scope ACCESS_DRIVE \
                  is needed"
             }
             Self::TokenCommand { .. } => {

@@ -39,7 +39,6 @@ impl Json {
     fn wants(&self, event: &Event<'_>) -> bool {
         match event {
             Event::Error { .. } | Event::FileDone { .. } => true,
-            Event::Told { .. } => !self.quiet,
             Event::Note { .. } => !self.quiet && self.verbose > 0,
             Event::Request { .. } => !self.quiet && self.verbose > 1,
             _ => !self.quiet,
@@ -56,8 +55,7 @@ impl Voice for Json {
             Event::Error { path, error } => about_error(*path, error),
             Event::FileDone { file, outcome } => return self.about_file(*file, outcome),
             Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
-            // A program that asks for JSON has one kind of word to understand.
-            Event::Told { message } | Event::Note { message } => json!({"event": "note", "message": message}),
+            Event::Note { message } => json!({"event": "note", "message": message}),
             Event::Request { method, url, status, elapsed } => json!({
                 "event": "request", "method": method, "url": url, "status": status, "seconds": seconds(*elapsed),
             }),

@@ -131,11 +131,6 @@ pub enum Event<'a> {
         /// What.
         message: &'a str,
     },
-    /// What the user asked to be told, as an answer of `--login` is; silent with `-q`.
-    Told {
-        /// What.
-        message: &'a str,
-    },
     /// For `-v`: what was decided or done.
     Note {
         /// What.

@@ -166,11 +166,7 @@ impl State {
             }
             Event::FileDone { file, outcome } => self.end(file, outcome),
             Event::Finished { .. } => self.finished = true,
-            Event::Warning { .. }
-            | Event::Told { .. }
-            | Event::Note { .. }
-            | Event::Request { .. }
-            | Event::Error { .. } => {}
+            Event::Warning { .. } | Event::Note { .. } | Event::Request { .. } | Event::Error { .. } => {}
         }
     }
 

@@ -48,7 +48,6 @@ impl Words {
                 let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
                 vec![format!("{warning} {path}{}", safe(message))]
             }
-            Event::Told { message } if !self.quiet => vec![safe(message).to_string()],
             Event::Note { message } if self.verbose > 0 => {
                 vec![format!("{} {}", self.paint.dim("note:"), safe(message))]
             }

@@ -23,7 +23,6 @@ mod generate;
 mod halfway;
 mod integrity;
 mod local_files;
-mod login;
 mod many;
 mod memory;
 mod names;
