@@ -23,7 +23,7 @@ _copera__upload() {
 
     case "${cmd}" in
         copera__upload)
-            opts="-p -n -r -L -j -o -q -v -h -V --parent --name --mime-type --recursive --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
+            opts="-p -n -r -L -j -o -q -v -h -V --parent --name --mime-type --recursive --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --login --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
