@@ -54,6 +54,7 @@ Register-ArgumentCompleter -Native -CommandName 'copera-upload' -ScriptBlock {
             [CompletionResult]::new('--no-resume', '--no-resume', [CompletionResultType]::ParameterName, 'Neither continue an earlier upload nor keep records for a later one')
             [CompletionResult]::new('--no-checksum', '--no-checksum', [CompletionResultType]::ParameterName, 'Do not compare each part''s MD5 with what storage returns')
             [CompletionResult]::new('--allow-http', '--allow-http', [CompletionResultType]::ParameterName, 'Accept plain http:// for hosts other than this machine')
+            [CompletionResult]::new('--login', '--login', [CompletionResultType]::ParameterName, 'Ask for a token, check it, and save it in the configuration')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Only errors on stderr')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Only errors on stderr')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'More on stderr: what is done, and with -vv every request, secrets masked')

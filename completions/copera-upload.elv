@@ -51,6 +51,7 @@ set edit:completion:arg-completer[copera-upload] = {|@words|
             cand --no-resume 'Neither continue an earlier upload nor keep records for a later one'
             cand --no-checksum 'Do not compare each part''s MD5 with what storage returns'
             cand --allow-http 'Accept plain http:// for hosts other than this machine'
+            cand --login 'Ask for a token, check it, and save it in the configuration'
             cand -q 'Only errors on stderr'
             cand --quiet 'Only errors on stderr'
             cand -v 'More on stderr: what is done, and with -vv every request, secrets masked'

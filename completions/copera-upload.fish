@@ -42,6 +42,7 @@ complete -c copera-upload -s L -l follow-symlinks -d 'Follow links in directorie
 complete -c copera-upload -l no-resume -d 'Neither continue an earlier upload nor keep records for a later one'
 complete -c copera-upload -l no-checksum -d 'Do not compare each part\'s MD5 with what storage returns'
 complete -c copera-upload -l allow-http -d 'Accept plain http:// for hosts other than this machine'
+complete -c copera-upload -l login -d 'Ask for a token, check it, and save it in the configuration'
 complete -c copera-upload -s q -l quiet -d 'Only errors on stderr'
 complete -c copera-upload -s v -l verbose -d 'More on stderr: what is done, and with -vv every request, secrets masked'
 complete -c copera-upload -l dry-run -d 'Print the plan, one JSON line a file, and do nothing'

@@ -21,6 +21,8 @@ const SHORT_END: &str = "--help says more, with examples, exit codes and variabl
 
 const LONG_END: &str = "\
 Examples:
+  copera-upload --login
+          Ask for a token, check it, and save it for all that follows
   copera-upload report.pdf
           Upload into the drive's root and print the created item as JSON
   copera-upload -p 665f1c2ab3d4e5f60718293a -o id *.csv
@@ -56,7 +58,7 @@ Token:
   The first of these that is there:
     COPERA_TOKEN
     COPERA_CLI_AUTH_TOKEN (the official CLI's)
-    the profile's `token`
+    the profile's `token`: copera-upload --login saves it there
     the profile's `token_command`: the first line that it prints
   There is no option for it: arguments are visible to every process.
 
@@ -90,8 +92,8 @@ Environment:
 #[command(
     name = "copera-upload",
     version,
-    // Not clap's own `[PATH]...`: without --generate there must be one.
-    override_usage = "copera-upload [OPTIONS] <PATH>...",
+    // Not clap's own `[PATH]...`: without --login and --generate there must be one.
+    override_usage = "copera-upload [OPTIONS] <PATH>...\n       copera-upload --login [--profile <NAME>]",
     after_help = SHORT_END,
     after_long_help = LONG_END,
     // The last one given counts, so that an alias with options can be overridden.
@@ -105,7 +107,7 @@ pub struct Cli {
     ///
     /// A file whose name begins with `-` is given as ./-name, or after `--`. Standard input is kept in the
     /// temporary directory until it is uploaded, since the service wants the size first.
-    #[arg(value_name = "PATH", required_unless_present = "generate", value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
     /// Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive's root]
@@ -217,6 +219,15 @@ pub struct Cli {
     /// Trust these certificates too (PEM)
     #[arg(long, value_name = "FILE", help_heading = "Account", value_hint = ValueHint::FilePath)]
     pub cacert: Option<PathBuf>,
+
+    /// Ask for a token, check it, and save it in the configuration
+    ///
+    /// Asks on the terminal without showing it, or reads the first line of a pipe. Nothing is saved unless the
+    /// service takes the token; a service that cannot be reached is tried for 30 s (--retry-for). It goes into the
+    /// profile of copera-upload/config.toml in the user's configuration directory, or of --config, together with
+    /// the API's URL if that profile would be used with another one. Only the user may read the file then.
+    #[arg(long, help_heading = "Account", conflicts_with_all = ["paths", "dry_run", "generate"])]
+    pub login: bool,
 
     /// What goes to stdout
     #[arg(short, long, value_name = "WHAT", help_heading = "Output", default_value_t = OutputMode::Json, value_enum)]
@@ -387,8 +398,9 @@ mod tests {
             (&["--include", "a[", "f"], ValueValidation),
             (&["--exclude", "", "f"], ValueValidation),
             (&["--login", "f"], ArgumentConflict),
+            (&["--login", "--dry-run"], ArgumentConflict),
             (&["--login", "--generate", "man"], ArgumentConflict),
-            // Arguments are visible to every process.
+            // Not there, on purpose.
             (&["--token", "t", "f"], UnknownArgument),
         ] {
             let error = parse(args).unwrap_err();
@@ -416,7 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn generating_needs_no_path() {
+    fn generating_and_logging_in_need_no_path() {
+        assert!(parse(&["--login", "--profile", "work"]).unwrap().login);
         assert_eq!(parse(&["--generate", "complete-zsh"]).unwrap().generate, Some(Generate::CompleteZsh));
     }
 

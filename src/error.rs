@@ -96,6 +96,8 @@ pub enum Call {
     Folder,
     /// `GET /workspace/info`
     Workspace,
+    /// `GET /drive/tree`, for what its answer says of the token.
+    Check,
 }
 
 impl Call {
@@ -110,6 +112,7 @@ impl Call {
             Self::Item => "get the item",
             Self::Folder => "make the folder",
             Self::Workspace => "get the workspace's name",
+            Self::Check => "check the token",
         }
     }
 }
@@ -136,6 +139,17 @@ pub enum Error {
         /// "exited with status 1", "timed out after 60s", …
         what: String,
     },
+    /// What was given to `--login` is no token, or none that reaches drives.
+    #[error("{what}")]
+    NoUse {
+        /// What is wrong with it; never the text itself.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// One of these, before `--login` had anything to save.
+    #[error("{0}; no token was saved")]
+    NotSaved(Box<Self>),
     /// An operation on the input file.
     #[error("could not {doing}")]
     Local {
@@ -303,7 +317,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Usage { .. } => Code::Usage,
-            Self::NoToken | Self::TokenCommand { .. } => Code::Auth,
+            Self::NoToken | Self::TokenCommand { .. } | Self::NoUse { .. } => Code::Auth,
             Self::Local { .. }
             | Self::NotAFile { .. }
             | Self::LinkLoop { .. }
@@ -318,7 +332,10 @@ impl Error {
             | Self::Unlisted { .. }
             | Self::Output(_)
             | Self::Internal(_) => Code::Refused,
-            Self::Empty(error) | Self::Unrecorded(error) | Self::OneOfSeveral(error) => error.code(),
+            Self::Empty(error)
+            | Self::Unrecorded(error)
+            | Self::OneOfSeveral(error)
+            | Self::NotSaved(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -329,7 +346,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
-            Self::Unrecorded(error) | Self::OneOfSeveral(error) => error.exit_code(),
+            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::NotSaved(error) => error.exit_code(),
             other => other.code().exit_code(),
         }
     }

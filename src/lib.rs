@@ -11,6 +11,7 @@ pub mod environment;
 pub mod error;
 pub mod generate;
 pub mod http;
+pub mod login;
 pub mod outcome;
 pub mod output;
 pub mod plan;
@@ -229,6 +230,6 @@ fn journals(settings: &Settings) -> Option<Journals> {
 
 /// Ends the process at once: the second Ctrl-C.
 #[expect(clippy::exit, reason = "whoever asks twice wants no orderly end")]
-fn leave(code: u8) {
+pub(crate) fn leave(code: u8) {
     std::process::exit(i32::from(code));
 }

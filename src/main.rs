@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
-use copera_upload::{output, report, run, settings};
+use copera_upload::{login, output, report, run, settings};
 
 fn main() -> ExitCode {
     let cli = Cli::of_process();
     if let Some(what) = cli.generate {
         return ExitCode::from(output::generated(what));
+    }
+    if cli.login {
+        return ExitCode::from(login::run(&cli, &Environment::of_process()));
     }
     let display = settings::display(&cli);
     let mut warnings = Vec::new();

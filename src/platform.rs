@@ -214,6 +214,15 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Has a folder's list of names on the disk, after a rename: a wish, which some file systems refuse. Windows
+/// opens no folders.
+pub fn sync_dir(path: &Path) {
+    #[cfg(unix)]
+    let _ = File::open(path).and_then(|folder| folder.sync_all());
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
 /// Standard input's handle, as a file of its own; `None` where it cannot be had.
 pub fn stdin_as_file() -> Option<File> {
     #[cfg(unix)]

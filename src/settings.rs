@@ -270,7 +270,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
 
 /// Where values come from, told by `-v`: never the values, of which one is the token.
 #[derive(Default)]
-struct Sources(Vec<String>);
+pub(crate) struct Sources(pub(crate) Vec<String>);
 
 impl Sources {
     fn add(&mut self, what: &str, from: &str) {
@@ -293,7 +293,7 @@ impl Sources {
     }
 }
 
-fn not_empty(value: Option<String>, option: &str) -> Result<Option<String>, Error> {
+pub(crate) fn not_empty(value: Option<String>, option: &str) -> Result<Option<String>, Error> {
     match value {
         Some(value) if value.is_empty() => Err(Error::usage(format!("{option} must not be empty"))),
         value => Ok(value),
@@ -317,7 +317,7 @@ fn name_of(cli: &Cli) -> Result<Option<(String, bool)>, Error> {
 /// The API's URL, and its place when it stands in a file: the option, the variable, the profile's, `[api]
 /// base_url`, the service. `COPERA_SANDBOX=1` takes the place of the service's own URL and of no other, as
 /// in the official CLI.
-fn api_url_of(
+pub(crate) fn api_url_of(
     flag: Option<&str>,
     allow_http: bool,
     env: &Environment,

@@ -201,6 +201,16 @@ impl Drive {
         Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
     }
 
+    /// Whether the token reaches the drive: one listing of the root, as an upload asks for it. No call is about
+    /// the token alone, and those for the workspace or the search may take other scopes.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn check(&self, caller: &dyn Caller) -> Result<(), Error> {
+        let request = self.get("drive/tree", &[("depth", "1")])?;
+        self.ask_json::<wire::Tree>(caller, Call::Check, request).await.map(drop)
+    }
+
     /// Items whose name or content matches `text`, 50 at the most.
     ///
     /// # Errors

@@ -305,6 +305,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_there_twice_is_an_error() {
+        for text in ["[profiles.a]\nparent = 'x'\nparent = 'y'", "[profiles.a]\n\n[profiles.a]"] {
+            let error = read(text, false, false).unwrap_err();
+            assert_eq!((error.to_string().as_str(), error.exit_code()), ("f.toml:3: duplicate key", 2));
+        }
+    }
+
+    #[test]
     fn what_is_empty_and_shared_counts_as_not_set() {
         let layer = read("default_profile=''\napi.base_url=''\nprofiles.a.token=''", true, false).unwrap();
         assert!(layer.default_profile.is_none() && layer.base_url.is_none() && !layer.holds_token());

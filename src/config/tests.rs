@@ -1,5 +1,7 @@
 //! The example configuration, which must not go stale. How files meet each other is tested with `settings`.
 
+use std::sync::Arc;
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../config.example.toml");

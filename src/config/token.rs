@@ -70,35 +70,52 @@ impl Origin {
             Self::File(set) => set.value,
             Self::Command(set) => {
                 let failed = |what| Error::TokenCommand { profile: profile.to_owned(), what };
-                let token = run(&set.value, COMMAND_LIMIT).map_err(failed)?;
-                return match fits_a_header(&token) {
-                    true => Ok(token),
-                    false => Err(failed("printed something that cannot be a token".to_owned())),
+                let token = run(&set.value, COMMAND_LIMIT, !has_terminal()).map_err(failed)?;
+                return match fault(&token) {
+                    None => Ok(token),
+                    Some(_) => Err(failed("printed something that cannot be a token".to_owned())),
                 };
             }
         };
-        if fits_a_header(&token) {
-            return Ok(token);
+        match fault(&token) {
+            None => Ok(token),
+            Some(fault) => Err(Error::usage_hint(format!("the token from {from} {fault}"), ONE_WORD)),
         }
-        Err(Error::usage_hint(
-            format!("the token from {from} has spaces, control characters or non-ASCII characters in it"),
-            "copy it anew: a personal access token is one word that begins with cp_pat_",
-        ))
     }
 }
 
-/// Whether it can be sent at all: RFC 6750, 2.1 knows visible ASCII only.
-fn fits_a_header(token: &Token) -> bool {
-    token.expose().bytes().all(|byte| byte.is_ascii_graphic())
+/// What to do about a token with a [`fault`].
+pub const ONE_WORD: &str = "copy it anew: a personal access token is one word that begins with cp_pat_";
+
+/// Why it cannot be sent at all, to stand behind "the token"; `None`: it can. RFC 6750, 2.1 knows visible ASCII
+/// only; and servers refuse a header of more than some 8 KiB without reading it (nginx's
+/// `large_client_header_buffers`).
+pub fn fault(token: &Token) -> Option<&'static str> {
+    const HEADER_MOST: usize = 8000;
+    let token = token.expose();
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("has spaces, control characters or non-ASCII characters in it")
+    } else if token.len() > HEADER_MOST {
+        Some("is longer than any token")
+    } else {
+        None
+    }
 }
 
 /// Runs a command by the shell and takes the first line that it prints. What it says on stderr is the
-/// user's to read. It stays in our process group, so that it can ask for a password on the terminal, and
-/// so that Ctrl-C reaches it.
-fn run(command: &str, limit: Duration) -> Result<Token, String> {
+/// user's to read.
+///
+/// With a terminal it stays in our process group, so that it can ask for a password there, and so that Ctrl-C
+/// reaches it. Without one (`alone`) it has a group of its own, so that all that it started can be ended.
+fn run(command: &str, limit: Duration, alone: bool) -> Result<Token, String> {
     let deadline = Instant::now() + limit;
     let too_long = || format!("took longer than {}", human_duration(limit));
-    let mut child = shell(command)
+    let mut shell = shell(command);
+    #[cfg(unix)]
+    if alone {
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+    }
+    let mut child = shell
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -110,6 +127,13 @@ fn run(command: &str, limit: Duration) -> Result<Token, String> {
             Ok(None) if Instant::now() < deadline => thread::sleep(COMMAND_POLL),
             Ok(None) => {
                 // It may have ended in this very moment; then there is nothing to kill, and nothing to say.
+                #[cfg(unix)]
+                if let (true, Ok(id)) = (alone, i32::try_from(child.id())) {
+                    // It was not waited for, so the number is still its own.
+                    let _ = rustix::process::Pid::from_raw(id).map(|group| {
+                        rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
+                    });
+                }
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(too_long());
@@ -128,6 +152,12 @@ fn run(command: &str, limit: Duration) -> Result<Token, String> {
         line.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|_| too_long())?;
     let token = Token::new(&String::from_utf8(line).map_err(|_| "printed something that cannot be a token")?);
     if token.is_empty() { Err("printed nothing in its first line".to_owned()) } else { Ok(token) }
+}
+
+/// Whether there is a terminal for a command to ask at.
+fn has_terminal() -> bool {
+    // Whatever the streams are: tty(4), "the controlling terminal of the process, if any".
+    cfg!(unix) && std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// Reads the first line as soon as it is there, and goes on reading, so that the command is not stopped by a
@@ -183,7 +213,7 @@ mod tests {
             "read line; echo tok",
         ] {
             let started = Instant::now();
-            assert_eq!(run(command, LIMIT).unwrap().expose(), "tok", "{command}");
+            assert_eq!(run(command, LIMIT, true).unwrap().expose(), "tok", "{command}");
             assert!(started.elapsed() < Duration::from_secs(4), "{command}");
         }
     }
@@ -199,10 +229,39 @@ mod tests {
             ("printf '\\377'", "printed something that cannot be a token"),
             ("copera-no-such-command 2>/dev/null", "ended with exit code 127"),
         ] {
-            assert_eq!(run(command, LIMIT).unwrap_err(), why, "{command}");
+            assert_eq!(run(command, LIMIT, false).unwrap_err(), why, "{command}");
         }
-        let started = Instant::now();
-        assert_eq!(run("exec sleep 30", Duration::from_millis(50)).unwrap_err(), "took longer than 50ms");
-        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_ended() {
+        for alone in [true, false] {
+            let started = Instant::now();
+            let why = run("exec sleep 30", Duration::from_millis(50), alone).unwrap_err();
+            assert_eq!(why, "took longer than 50ms");
+            assert!(started.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn without_a_terminal_all_that_it_started_is_ended_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let command = format!("sleep 1000 >'{}' | cat; true", fifo.display());
+        let (sender, seen) = mpsc::channel();
+        thread::spawn(move || {
+            let mut reader = std::fs::File::open(fifo).unwrap();
+            sender.send("held").unwrap();
+            // Its end comes when nobody holds the other end any more.
+            reader.read_to_end(&mut Vec::new()).unwrap();
+            sender.send("let go").unwrap();
+        });
+        // A busy machine may take longer to start it all.
+        let mut limits = [100, 500, 2000, 8000].map(Duration::from_millis).into_iter();
+        while seen.try_recv().is_err() {
+            run(&command, limits.next().unwrap(), true).unwrap_err();
+        }
+        assert_eq!(seen.recv_timeout(LIMIT), Ok("let go"));
     }
 }

@@ -14,13 +14,21 @@ impl Error {
         let hint = match self {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::NoToken => {
-                "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or put `token` or `token_command` into your \
-                 profile in the configuration; a personal access token (cp_pat_…) with the scope ACCESS_DRIVE \
-                 is needed"
+                "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or have `copera-upload --login` save a `token` in \
+                 your profile, or put a `token_command` there; a personal access token (cp_pat_…) with the \
+                 scope ACCESS_DRIVE is needed"
             }
             Self::TokenCommand { .. } => {
                 "run the command by hand; its first line of output is taken as the token"
             }
+            Self::NoUse { hint, .. } => hint,
+            Self::NotSaved(error) => match &**error {
+                Self::Interrupted(_) => return None,
+                Self::Call { failure, .. } if error.code() == Code::Refused && failure.hint().is_none() => {
+                    "is it the drive's API that answers there? --api-url says where it is; -vv shows the requests"
+                }
+                error => return error.advice("give the token again when the service can be reached"),
+            },
             Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
             Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
             Self::Unsettled { .. } => {
@@ -69,7 +77,8 @@ impl Error {
         let wish = failure.retry_after().filter(|wish| !wish.is_zero()).map(human_duration);
         let hint = match self.code() {
             Code::Auth if failure.status() == Some(401) => {
-                "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE and set COPERA_TOKEN"
+                "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE, and set COPERA_TOKEN \
+                 or save it with `copera-upload --login`"
             }
             Code::Auth if failure.is_about_space() => {
                 "the workspace may be out of space: see its storage settings"

@@ -38,7 +38,7 @@ impl Json {
 
     fn wants(&self, event: &Event<'_>) -> bool {
         match event {
-            Event::Error { .. } | Event::FileDone { .. } => true,
+            Event::Error { .. } | Event::FileDone { .. } | Event::Login { asks: true, .. } => true,
             Event::Note { .. } => !self.quiet && self.verbose > 0,
             Event::Request { .. } => !self.quiet && self.verbose > 1,
             _ => !self.quiet,
@@ -55,6 +55,7 @@ impl Voice for Json {
             Event::Error { path, error } => about_error(*path, error),
             Event::FileDone { file, outcome } => return self.about_file(*file, outcome),
             Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
+            Event::Login { message, asks } => json!({"event": "login", "message": message, "asks": asks}),
             Event::Note { message } => json!({"event": "note", "message": message}),
             Event::Request { method, url, status, elapsed } => json!({
                 "event": "request", "method": method, "url": url, "status": status, "seconds": seconds(*elapsed),

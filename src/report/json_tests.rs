@@ -31,6 +31,8 @@ fn all_lines(face: &mut Json) -> Vec<String> {
         Event::Retry { file: None, part: None, what: "tree", retry: 1, cause, wait },
         Event::Warning { path: None, message: "w" },
         Event::Warning { path: Some("a"), message: "\u{1b}[1m\u{9b}\u{202e}\n" },
+        Event::Login { message: "saved", asks: false },
+        Event::Login { message: "paste it", asks: true },
         Event::Note { message: "n" },
         Event::Request { method: "PUT", url, status: Some(200), elapsed: secs(1.0) },
         Event::Request { method: "PUT", url, status: None, elapsed: secs(1.0) },
@@ -86,7 +88,7 @@ fn every_line_is_one_object_of_the_schema() {
 
 #[test]
 fn quiet_leaves_errors_and_verbosity_adds_notes_and_requests() {
-    assert_eq!(names(&all_lines(&mut json(true, 2, ProgressMode::Auto))), ["error", "error"]);
+    assert_eq!(names(&all_lines(&mut json(true, 2, ProgressMode::Auto))), ["login", "error", "error"]);
     let count = |verbose, name: &str| {
         let lines = all_lines(&mut json(false, verbose, ProgressMode::Auto));
         names(&lines).iter().filter(|event| *event == name).count()
@@ -100,11 +102,11 @@ fn quiet_leaves_errors_and_verbosity_adds_notes_and_requests() {
 #[test]
 fn an_error_says_all_that_a_script_may_ask() {
     let lines = all_lines(&mut json(true, 0, ProgressMode::Auto));
-    let error: Value = serde_json::from_str(&lines[0]).unwrap();
-    let (_, rest) = lines[0].split_once(error["time"].as_str().unwrap()).unwrap();
+    let error: Value = serde_json::from_str(&lines[1]).unwrap();
+    let (_, rest) = lines[1].split_once(error["time"].as_str().unwrap()).unwrap();
     assert_eq!(
         rest,
         r#"","path":"b","code":"usage","message":"no","hint":"yes","transient":false,"exit_code":2}"#
     );
-    assert!(lines[0].starts_with(r#"{"event":"error","time":"2"#), "{}", lines[0]);
+    assert!(lines[1].starts_with(r#"{"event":"error","time":"2"#), "{}", lines[1]);
 }

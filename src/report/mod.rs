@@ -131,6 +131,13 @@ pub enum Event<'a> {
         /// What.
         message: &'a str,
     },
+    /// What `--login` has to say or to ask.
+    Login {
+        /// What.
+        message: &'a str,
+        /// Somebody is to answer at the terminal: told also where nothing but errors is.
+        asks: bool,
+    },
     /// For `-v`: what was decided or done.
     Note {
         /// What.

@@ -166,7 +166,11 @@ impl State {
             }
             Event::FileDone { file, outcome } => self.end(file, outcome),
             Event::Finished { .. } => self.finished = true,
-            Event::Warning { .. } | Event::Note { .. } | Event::Request { .. } | Event::Error { .. } => {}
+            Event::Warning { .. }
+            | Event::Login { .. }
+            | Event::Note { .. }
+            | Event::Request { .. }
+            | Event::Error { .. } => {}
         }
     }
 

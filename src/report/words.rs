@@ -48,6 +48,7 @@ impl Words {
                 let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
                 vec![format!("{warning} {path}{}", safe(message))]
             }
+            Event::Login { message, asks } if *asks || !self.quiet => vec![safe(message).into_owned()],
             Event::Note { message } if self.verbose > 0 => {
                 vec![format!("{} {}", self.paint.dim("note:"), safe(message))]
             }

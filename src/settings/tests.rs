@@ -442,9 +442,99 @@ fn a_file_that_is_there_and_cannot_be_read_is_an_error() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     assert_eq!(house.fails(&[]).0, 2);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::remove_dir(&path).unwrap();
+        house.home("");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+        // Root may read everything.
+        if std::fs::read(&path).is_err() {
+            let (code, words) = house.fails(&[]);
+            assert!(code == 2 && words.contains("~/.copera.toml: Permission denied"), "{words}");
+        }
+    }
     // The named file alone counts.
     house.write(house.env.cwd.as_ref().unwrap().join("ok.toml"), "");
     assert!(house.resolve(&["--config", "ok.toml"]).is_ok());
+}
+
+#[test]
+fn every_setting_says_where_it_is_from_and_a_default_says_nothing() {
+    let mut house = House::new();
+    let value = |key: &str| match key {
+        "no_resume" | "no_checksum" => "true",
+        "part_size" => "'8MiB'",
+        "api_url" => "'https://own.example'",
+        _ => "'8'",
+    };
+    // A token comes before a token_command.
+    let keys: Vec<_> = config::KEYS.into_iter().filter(|key| *key != "token_command").collect();
+    let lines: Vec<_> = keys.iter().map(|key| format!("{key} = {}", value(key))).collect();
+    house.user(&format!("default_profile = 'p'\n[profiles.p]\n{}", lines.join("\n")));
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    let file = house.env.config_dir.as_ref().unwrap().join("copera-upload/config.toml");
+    let places = (3..).zip(&keys).map(|(line, key)| format!("{key} from {}:{line}", file.display()));
+    let profile = format!("profile `p` from default_profile in {}:1", file.display());
+    assert_eq!(sorted(house.ok(&[]).sources), sorted(places.chain([profile]).collect()));
+
+    let by_option = keys.iter().filter(|key| **key != "token");
+    let options: Vec<_> = by_option.clone().map(|key| format!("--{}", key.replace('_', "-"))).collect();
+    let mut args = vec!["--profile", "p"];
+    for (key, option) in by_option.clone().zip(&options) {
+        args.push(option);
+        args.extend(Some(value(key).trim_matches('\'')).filter(|value| *value != "true"));
+    }
+    house.env.token = Some("tok".into());
+    let mut from: Vec<_> =
+        by_option.zip(&options).map(|(key, option)| format!("{key} from {option}")).collect();
+    from.extend(["profile `p` from --profile".into(), "token from COPERA_TOKEN".into()]);
+    assert_eq!(sorted(house.ok(&args).sources), sorted(from));
+
+    house.env.parent = Some("x".into());
+    house.env.api_url = Some("https://x.example".into());
+    house.env.profile = Some("p".into());
+    let sources = house.ok(&[]).sources;
+    for from in
+        ["parent from COPERA_PARENT_ID", "api_url from COPERA_API_URL", "profile `p` from COPERA_PROFILE"]
+    {
+        assert!(sources.contains(&from.to_owned()), "{sources:?}");
+    }
+}
+
+#[test]
+fn variables_that_are_set_and_empty_count_as_not_set() {
+    let house = House::new();
+    house.home("[profiles.default]\ntoken = 't'\nparent = 'p'");
+    let plain = house.ok(&[]).sources;
+    let empty = || Some(OsString::new());
+    let env = Environment {
+        token: empty(),
+        cli_token: empty(),
+        parent: empty(),
+        profile: empty(),
+        config: empty(),
+        api_url: empty(),
+        sandbox: empty(),
+        ..house.env.clone()
+    };
+    let settings = resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap();
+    assert_eq!(settings.sources, plain);
+}
+
+#[test]
+fn a_higher_file_can_take_a_flag_back() {
+    let house = House::with_token();
+    house.home("[profiles.default]\nno_resume = true\nno_checksum = true");
+    let transfer = house.ok(&[]).transfer;
+    assert!(!transfer.resume && !transfer.checksum);
+    house.user("[profiles.default]\nno_resume = false\nno_checksum = false");
+    let transfer = house.ok(&[]).transfer;
+    assert!(transfer.resume && transfer.checksum);
+    assert!(!house.ok(&["--no-resume"]).transfer.resume);
 }
 
 #[test]

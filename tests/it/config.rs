@@ -6,7 +6,7 @@ use crate::support::World;
 use crate::trap::Trap;
 
 /// A world in which neither token nor URL is in the environment.
-fn bare() -> World {
+pub fn bare() -> World {
     let mut world = World::new();
     world.unset("COPERA_TOKEN");
     world.unset("COPERA_API_URL");
@@ -15,7 +15,7 @@ fn bare() -> World {
 }
 
 /// Writes one of our or the official CLI's files.
-fn write(path: std::path::PathBuf, text: &str) {
+pub fn write(path: std::path::PathBuf, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, text).unwrap();
     #[cfg(unix)]
@@ -30,7 +30,7 @@ fn without_a_token_the_ways_to_give_one_are_named_in_their_order() {
     let world = bare();
     let ran = world.run(&["f"]);
     ran.fails(4);
-    let ways = ["COPERA_TOKEN", "COPERA_CLI_AUTH_TOKEN", "`token`", "`token_command`"];
+    let ways = ["COPERA_TOKEN", "COPERA_CLI_AUTH_TOKEN", "--login", "`token`", "`token_command`"];
     let mut at = 0;
     for way in ways {
         let found = ran.stderr.find(way);
@@ -80,6 +80,9 @@ fn a_token_command_that_fails_ends_with_4() {
         world.run(&["f"]).fails(4).says("token_command").says("hint: ");
     }
     assert_eq!(world.drive.record().count(Op::Any), 0);
+    // What it says of that is for the user to read.
+    write(config, "[profiles.default]\ntoken_command = 'echo the vault is locked >&2; exit 1'\n");
+    world.run(&["-q", "f"]).fails(4).says("the vault is locked").says("exit code 1");
 }
 
 #[test]

@@ -1,0 +1,334 @@
+//! `--login`: a token asked for without echo or read from a pipe, checked, and saved beside what is there.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use local_drive::{Action, Fault, Op};
+
+use crate::config::{bare, write};
+use crate::support::{CAP, Ran, World, refusal};
+#[cfg(unix)]
+use crate::terminal::Terminal;
+use crate::trap::Trap;
+
+/// A world whose API is in the environment and whose token is nowhere.
+fn world() -> World {
+    let mut world = bare();
+    world.set("COPERA_API_URL", world.drive.api_url());
+    world
+}
+
+fn config(world: &World) -> PathBuf {
+    world.config_dir().join("config.toml")
+}
+
+fn text(world: &World) -> String {
+    std::fs::read_to_string(config(world)).unwrap()
+}
+
+/// Runs `--login` with this on standard input.
+fn log_in(world: &World, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
+    let mut command = world.command(&[&["--login"], args].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = world.spawn_with(command);
+    // It may end before it reads: then nobody takes it.
+    let _ = running.child.stdin.take().unwrap().write_all(input.as_ref());
+    let ran = running.wait();
+    assert_eq!(ran.stdout, "", "{ran:#?}");
+    ran
+}
+
+fn assert_nothing_saved(world: &World) {
+    let folder = std::fs::read_dir(world.config_dir()).map(|entries| entries.count()).unwrap_or(0);
+    assert_eq!(folder, 0, "something is in the configuration directory");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_is_asked_without_echo_and_the_next_upload_just_works() {
+    let mut world = world();
+    let token = world.drive.token().to_owned();
+    let mut terminal = Terminal::start(world.command(&["--login"]), &token);
+    terminal.shows("it is not shown");
+    assert!(!terminal.echoes());
+    terminal.press("wrong\x15");
+    terminal.press(&format!("{token}\rls\r"));
+    let ran = terminal.wait();
+    ran.ok().says("ACCESS_DRIVE").says("Personal Tokens").says("token saved in").says("config.toml");
+    ran.says_nothing_of(&token).says_nothing_of("wrong").says_nothing_of("ls\r");
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(config(&world)), mode(world.config_dir())), (0o600, 0o700));
+    }
+    assert_eq!(world.drive.record().count(Op::Any), 1, "one cheap call is enough");
+    assert_eq!(world.drive.record().count(Op::Tree), 1);
+    // The API that has checked it goes with it.
+    world.unset("COPERA_API_URL");
+    world.run(&["f"]).ok();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_while_it_asks_ends_it_with_the_terminal_as_it_was() {
+    for (signal, code) in [("keys", 130), ("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let world = world();
+        let mut terminal = Terminal::start(world.command(&["--login"]), world.drive.token());
+        terminal.shows("it is not shown");
+        assert!(!terminal.echoes());
+        terminal.press("cp_pat_half");
+        if signal == "keys" {
+            terminal.press("\x03")
+        } else {
+            terminal.running().signal(signal)
+        }
+        terminal.shows("interrupted");
+        assert!(terminal.echoes(), "{signal}");
+        let ran = terminal.wait();
+        ran.ends(code).says("no token was saved").says_nothing_of("cp_pat_half");
+        assert_nothing_saved(&world);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn quiet_and_json_ask_too() {
+    for (args, asks) in [(&["-q"][..], "it is not shown"), (&["--log-format", "json"], "\"asks\":true")] {
+        let world = world();
+        let token = world.drive.token().to_owned();
+        let mut terminal = Terminal::start(world.command(&[&["--login"], args].concat()), &token);
+        terminal.shows(asks);
+        terminal.press(&format!("{token}\r"));
+        let ran = terminal.wait();
+        ran.ok().says_nothing_of(&token);
+        assert_eq!(ran.stderr.contains("token saved"), args[0] != "-q", "{ran:#?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_empty_answer_is_an_error() {
+    for keys in ["\r", "\x04", "   \r"] {
+        let world = world();
+        let mut terminal = Terminal::start(world.command(&["--login"]), world.drive.token());
+        terminal.shows("it is not shown");
+        terminal.press(keys);
+        terminal.wait().ends(4).says("error: no token was given").says("hint: ");
+        assert_nothing_saved(&world);
+    }
+}
+
+#[test]
+fn a_pipes_first_line_is_taken_without_what_is_around_it() {
+    for around in [("", ""), ("", "\n"), (" \t", " \r\nmore\n")] {
+        let world = world();
+        let ran = log_in(&world, &[], format!("{}{}{}", around.0, world.drive.token(), around.1));
+        ran.ok().says("token saved in").says_nothing_of("Personal Tokens");
+        world.run(&["f"]).ok();
+    }
+}
+
+#[test]
+fn with_json_every_line_is_an_object() {
+    let world = world();
+    let ran = log_in(&world, &["--log-format", "json", "-vv", "-o", "json"], world.drive.token());
+    ran.ok();
+    let lines = ran.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let events: Vec<_> = lines.map(|line| line["event"].as_str().unwrap().to_owned()).collect();
+    assert!(events.contains(&"login".to_owned()) && events.contains(&"request".to_owned()), "{events:?}");
+}
+
+#[test]
+fn what_cannot_be_a_token_is_refused_before_any_call() {
+    let world = world();
+    let long = "x".repeat(9000);
+    for (input, word) in [
+        (&b""[..], "no token in standard input"),
+        (b"\n", "no token in standard input"),
+        (b" \t\ncp_pat_late\n", "no token in standard input"),
+        (b"cp_pat_two words", "spaces"),
+        (b"cp_pat_\x1b[31m", "control characters"),
+        (b"cp_pat_\xff", "non-ASCII"),
+        (b"cp_pat_\xc3\xa9", "non-ASCII"),
+        (long.as_bytes(), "longer than any token"),
+        (b"cp_key_integration\n", "integration key"),
+    ] {
+        let ran = log_in(&world, &[], input);
+        ran.fails(4).says(word).says("hint: ").says_nothing_of("cp_pat_t").says_nothing_of("xxxx");
+        ran.says_nothing_of("cp_key_i");
+        assert_nothing_saved(&world);
+    }
+    // Neither a terminal nor a pipe.
+    world.run(&["--login"]).fails(4).says("| copera-upload --login");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+}
+
+#[test]
+fn a_token_that_the_service_refuses_is_not_saved() {
+    let world = world();
+    log_in(&world, &[], "cp_pat_wrong").fails(4).says("401").says("hint: ").says("no token was saved");
+    assert_nothing_saved(&world);
+    for (status, code) in [(403, 4), (400, 1), (404, 1), (429, 6), (503, 7)] {
+        let fault = world.drive.fault(Fault::new(Op::Tree, refusal(status, "Missing scope ACCESS_DRIVE")));
+        let ran = log_in(&world, &["--retry-for", "0"], world.drive.token());
+        ran.fails(code).says(&status.to_string()).says("no token was saved").says("hint: ");
+        assert_nothing_saved(&world);
+        world.drive.clear_fault(fault);
+    }
+}
+
+#[test]
+fn a_service_that_cannot_be_reached_or_is_none_checks_no_token() {
+    let world = world();
+    let token = world.drive.token();
+    let ran = log_in(&world, &["--api-url", "http://127.0.0.1:9", "--retry-for", "0"], token);
+    ran.fails(7).says("no token was saved").says("hint: ").says_nothing_of("goes on");
+    // A network that wants a sign-in answers everything with a page.
+    let trap = Trap::answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>");
+    log_in(&world, &["--api-url", &trap.url()], token).fails(1).says("no token was saved").says("hint: ");
+    assert_nothing_saved(&world);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_while_it_is_checked_saves_nothing() {
+    let world = world();
+    world.drive.fault(Fault::new(Op::Tree, Action::HangAfterBody));
+    let mut command = world.command(&["--login"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = world.spawn_with(command);
+    writeln!(running.child.stdin.as_ref().unwrap(), "{}", world.drive.token()).unwrap();
+    world.drive.wait_until(CAP, |record| record.count(Op::Tree) > 0).unwrap();
+    running.signal("INT");
+    drop(running.child.stdin.take());
+    running.wait().fails(130).says("no token was saved");
+    assert_nothing_saved(&world);
+}
+
+#[test]
+fn what_is_in_the_file_stays_and_a_token_that_is_replaced_is_told_of() {
+    let mut world = world();
+    let before = "# mine\ndefault_profile = 'work'\n\n[profiles.work]  # the office\nretry_for = 9 # short\ntoken = 'cp_pat_old' # June\n\
+                  # end of work\n\n[profiles.home]\nparent = 'p'\n# the end\n";
+    write(config(&world), before);
+    let token = world.drive.token().to_owned();
+    let ran = log_in(&world, &["--api-url", &world.drive.api_url()], &token);
+    ran.ok().says("profile `work` (default_profile in").says("in place of").says_nothing_of("cp_pat_old");
+    ran.says_nothing_of("--profile work").says(&world.drive.api_url());
+    let url = format!("# June\napi_url = \"{}\"", world.drive.api_url());
+    let wanted = before.replace("'cp_pat_old'", &format!("\"{token}\"")).replace("# June", &url);
+    assert_eq!(text(&world), wanted);
+    world.unset("COPERA_API_URL");
+    // Again: now the file says where, and nothing changes.
+    log_in(&world, &[], &token).ok().says_nothing_of("in place of").says_nothing_of("api_url");
+    assert_eq!(text(&world), wanted);
+    // Another profile goes behind, and is told how to use.
+    log_in(&world, &["--profile", "new", "--api-url", &world.drive.api_url()], &token)
+        .ok()
+        .says("use it with --profile new");
+    assert!(text(&world).starts_with(&wanted), "{}", text(&world));
+    world.run(&["f", "--profile", "new"]).ok();
+}
+
+#[test]
+fn the_first_profile_of_all_becomes_the_default_one() {
+    let world = world();
+    let token = world.drive.token();
+    log_in(&world, &["--profile", "work"], token).ok().says("`work` is the default profile now");
+    world.run(&["f"]).ok();
+    log_in(&world, &["--profile", "home"], token).ok().says("use it with --profile home");
+    assert!(text(&world).starts_with("default_profile = \"work\"\n"), "{}", text(&world));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_stricter_modes_are_kept_and_open_files_closed() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let world = world();
+    let real = world.home().join("dotfiles.toml");
+    write(real.clone(), "# real\n");
+    std::fs::create_dir_all(world.config_dir()).unwrap();
+    symlink(&real, config(&world)).unwrap();
+    for (before, after) in [(0o644, 0o600), (0o400, 0o400), (0o700, 0o600)] {
+        std::fs::set_permissions(&real, std::fs::Permissions::from_mode(before)).unwrap();
+        log_in(&world, &[], world.drive.token()).ok().says_nothing_of("open to others");
+        assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, after);
+    }
+    assert!(std::fs::symlink_metadata(config(&world)).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(&real).unwrap().contains(world.drive.token()));
+    // Nothing else is left in either folder.
+    assert_eq!(std::fs::read_dir(world.config_dir()).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(world.home()).unwrap().count(), 1);
+
+    std::fs::remove_file(&real).unwrap();
+    log_in(&world, &[], world.drive.token()).fails(2).says("link to a file that is not there");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_told_before_anything_is_asked_and_left_alone() {
+    let world = world();
+    for broken in ["[profiles.default\ntoken = 1", "[profiles.default]\ntokn = 'x'\n", "profiles = 'x'"] {
+        write(config(&world), broken);
+        log_in(&world, &[], world.drive.token()).fails(2).says("config.toml:");
+        assert_eq!(text(&world), broken);
+    }
+    std::fs::remove_file(config(&world)).unwrap();
+    std::fs::create_dir(config(&world)).unwrap();
+    log_in(&world, &[], world.drive.token()).fails(2).says("no regular file");
+    log_in(&world, &["--config", "."], world.drive.token()).fails(2).says("no regular file");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+    // Below a file there is no room for a folder.
+    log_in(&world, &["--config", "f/c.toml"], world.drive.token()).fails(2).says("f/c.toml");
+}
+
+#[test]
+fn a_named_file_is_the_one_that_is_written() {
+    let mut world = world();
+    let token = world.drive.token().to_owned();
+    log_in(&world, &["--config", "new/mine.toml"], &token).ok().says("saved in new/mine.toml");
+    world.run(&["f", "--config", "new/mine.toml"]).ok();
+    world.set("COPERA_CONFIG", "other.toml");
+    log_in(&world, &["--profile", "x"], &token).ok().says("saved in other.toml");
+    world.unset("COPERA_API_URL");
+    world.run(&["f"]).ok();
+    assert_nothing_saved(&world);
+}
+
+#[test]
+fn whatever_comes_before_the_saved_token_is_told() {
+    let mut world = world();
+    let token = world.drive.token().to_owned();
+    write(config(&world), "[profiles.default]\ntoken_command = 'echo cp_pat_x'\n");
+    log_in(&world, &[], &token).ok().says("warning: ").says("config.toml:").says("token_command");
+    world.run(&["f"]).ok();
+
+    write(world.work().join(".copera.toml"), "[profiles.default]\ntoken = 'cp_pat_theirs'\n");
+    let ran = log_in(&world, &[], &token);
+    ran.ok().says(".copera.toml:2 sets another token").says_nothing_of("cp_pat_theirs");
+
+    world.set("COPERA_CLI_AUTH_TOKEN", "cp_pat_other");
+    log_in(&world, &[], &token).ok().says("COPERA_CLI_AUTH_TOKEN is set to another token");
+    world.set("COPERA_TOKEN", token.clone());
+    log_in(&world, &[], &token).ok().says_nothing_of("is set to another token");
+}
+
+#[test]
+fn no_token_is_asked_for_that_a_project_would_have_sent_to_its_server() {
+    let trap = Trap::new();
+    let mut world = bare();
+    let token = world.drive.token().to_owned();
+    for text in ["[api]\nbase_url", "[profiles.default]\ntoken = 'theirs'\napi_url"] {
+        write(world.work().join(".copera.toml"), &format!("{text} = \"{}\"\n", trap.url()));
+        log_in(&world, &[], &token).fails(2).says(".copera.toml:").says("--api-url");
+        log_in(&world, &["--config", ".copera.toml"], &token).fails(2).says(".copera.toml:");
+    }
+    assert_eq!(trap.heard(), [""; 0]);
+    assert_nothing_saved(&world);
+    // With a URL from the user, the project's is not looked at; and the token keeps to that URL everywhere.
+    std::fs::write(world.work().join(".copera.toml"), "[api]\nbase_url = 'https://evil.example'\n").unwrap();
+    world.set("COPERA_API_URL", world.drive.api_url());
+    log_in(&world, &[], &token).ok();
+    world.unset("COPERA_API_URL");
+    world.run(&["f"]).ok();
+}
