@@ -22,7 +22,7 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# https alone, also behind redirects, unless a mirror is named otherwise.
+# With curl https alone, also behind redirects, unless a mirror is named otherwise; wget cannot be told so.
 fetch() {
     case $releases in https:*) only="=https" ;; *) only="=http,https" ;; esac
     if has curl; then
@@ -65,8 +65,8 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
 fetch "$from/SHA256SUMS" "$work/SHA256SUMS"
-line=$(grep -E "^[0-9a-f]{64} [ *]copera-upload-[^/]*-$target\.$archive\$" "$work/SHA256SUMS") ||
-    fail "this release has no archive for $target"
+line=$(grep -E "^[0-9a-f]{64} [ *]copera-upload-[^/]*-$target\.$archive\$" "$work/SHA256SUMS" | head -n 1)
+[ -n "$line" ] || fail "this release has no archive for $target"
 name=${line#* [ *]}
 fetch "$from/$name" "$work/$name"
 [ "$(sum "$work/$name")" = "${line%% *}" ] ||
@@ -76,13 +76,18 @@ case $archive in
 zip) unzip -q "$work/$name" -d "$work" ;;
 *) tar -xzf "$work/$name" -C "$work" ;;
 esac
-mkdir -p "$folder"
-# Beside its place first, so that there is always a whole program.
-cp "$work/${name%".$archive"}/$program" "$folder/.$program.new"
-chmod 755 "$folder/.$program.new"
-mv -f "$folder/.$program.new" "$folder/$program"
+mkdir -p -- "$folder"
+folder=$(CDPATH='' cd -- "$folder" && pwd)
+[ ! -d "$folder/$program" ] || fail "$folder/$program is a directory"
+# Beside its place first, and tried there: what is in its place is a whole program that runs, the old one or the new.
+new=$folder/.$program.new
+trap 'rm -rf "$work" "$new"' EXIT
+cp "$work/${name%".$archive"}/$program" "$new"
+chmod 755 "$new"
+installed=$("$new" --version) || fail "the program in $name does not run on this machine; nothing was installed"
+mv -f "$new" "$folder/$program"
 
-printf 'Installed %s as %s\n' "$("$folder/$program" --version)" "$folder/$program"
+printf 'Installed %s as %s\n' "$installed" "$folder/$program"
 case :$PATH: in
 *:"$folder":*) ;;
 *) printf 'It is not on your PATH yet: add %s to it.\n' "$folder" ;;

@@ -53,6 +53,20 @@ sh packaging/install.sh "$version" | grep -q "$work/bin" || fail 'install.sh doe
 "$work/bin/copera-upload" --version | grep -qF "$version" || fail 'what was installed does not run'
 rm -r "${work:?}/bin"
 ! sh packaging/install.sh 99.0.0 2>/dev/null || fail 'a version that is not there was installed'
+mkdir -p "$work/bin/copera-upload"
+! sh packaging/install.sh 2>/dev/null || fail 'a directory was taken for the program'
+rm -r "${work:?}/bin"
+archive=$release/copera-upload-$version-$target.tar.gz
+cp "$archive" "$work/good.tar.gz"
+printf '#!/bin/sh\nexit 3\n' >"$work/copera-upload"
+packaging/archive.sh "$target" "$work/copera-upload" "$release" >/dev/null
+sums
+! sh packaging/install.sh 2>"$work/said" || fail 'a program that does not run was installed'
+grep -q 'does not run' "$work/said" || fail 'a program that does not run is not called so'
+[ -z "$(ls -A "$work/bin")" ] || fail 'a program that does not run left something behind'
+rmdir "$work/bin"
+cp "$work/good.tar.gz" "$archive"
+sums
 printf x >>"$release/copera-upload-$version-$target.tar.gz"
 ! sh packaging/install.sh 2>"$work/said" || fail 'a damaged archive was installed'
 grep -q 'SHA-256' "$work/said" || fail 'a damaged archive is not called so'
@@ -62,7 +76,7 @@ echo '-- the action'
 mkdir -p "$work/files/dir"
 cd "$work/files"
 echo one >'a b.txt'
-echo two >'c|d.txt'
+echo two >'c|d![x].txt'
 echo three >dir/e
 action=$OLDPWD/.github/actions/upload/upload.sh
 export GITHUB_OUTPUT=$work/out GITHUB_STEP_SUMMARY=$work/summary
@@ -76,7 +90,15 @@ INPUT_PATH=$'*.txt\ndir' INPUT_RECURSIVE=true act 0
 grep -q '^::add-mask::cp_pat_' "$work/stdout" || fail 'the token is not masked'
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 3 ] || fail 'not three ids'
 [ "$(grep -c '^https://app.copera.ai/local/drive/c/' "$GITHUB_OUTPUT")" -eq 3 ] || fail 'not three addresses'
-grep -qF '| c d.txt | uploaded | 4 |' "$GITHUB_STEP_SUMMARY" || fail 'the summary has no row for c|d.txt'
+grep -qF '| c\|d\!\[x\].txt | uploaded | 4 |' "$GITHUB_STEP_SUMMARY" || fail 'the summary has no row for c|d![x].txt'
+INPUT_PATH='  a b.txt  ' INPUT_RECURSIVE=False act 0
+# shellcheck disable=SC2016
+local-drive bash -c 'COPERA_API_URL=${COPERA_API_URL%/public/v1} INPUT_PATH="a b.txt" bash "$0"' "$action" >"$work/stdout" 2>&1
+grep -q '^https://app.copera.ai/local/drive/c/' "$GITHUB_OUTPUT" || fail 'no address for an API without a path'
+# Refused, and masked before anything else.
+local-drive env COPERA_TOKEN=a%25b INPUT_PATH='a b.txt' bash "$action" >"$work/stdout" 2>&1 &&
+    fail 'a wrong token was taken'
+grep -q '^::add-mask::a%2525b$' "$work/stdout" || fail 'a % in a token is not escaped'
 INPUT_PATH=$'a b.txt\nnot-there' act 9
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 1 ] || fail 'what was done is not told'
 INPUT_PATH='' act 2

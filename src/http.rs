@@ -15,7 +15,8 @@ pub fn is_loopback(host: &str) -> bool {
 
 /// A connection's error as it is told: of a tunnel that did not come about it says whose part that was.
 pub fn blame_proxy(text: String) -> String {
-    if text.contains("tunnel error") || text.contains("proxy") {
+    // hyper-util's word for it; its type is hidden in reqwest's chain.
+    if text.contains("tunnel error") {
         format!("{text} (at the proxy that HTTPS_PROXY, ALL_PROXY or the system names)")
     } else {
         text

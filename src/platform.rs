@@ -214,6 +214,13 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Waits until no other run holds this folder, and holds it until the file is dropped. `None`: there are no such
+/// locks here (Windows opens no folders; some network file systems refuse).
+pub fn lock_dir(path: &Path) -> Option<File> {
+    let folder = if cfg!(unix) { File::open(path).ok()? } else { return None };
+    folder.lock().ok().map(|()| folder)
+}
+
 /// Has a folder's list of names on the disk, after a rename: a wish, which some file systems refuse. Windows
 /// opens no folders.
 pub fn sync_dir(path: &Path) {

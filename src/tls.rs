@@ -20,10 +20,9 @@ use crate::report::{Event, Reporter};
 /// nothing to trust.
 pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
     let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();
-    let named = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    if let (Some(path), true) = (&named, cfg!(target_os = "linux")) {
+    if let (Some(path), true) = (named_by("SSL_CERT_FILE"), cfg!(target_os = "linux")) {
         // The platform's reader passes over what it cannot read, and trusts nobody or somebody else then.
-        read_certificates("SSL_CERT_FILE", Path::new(path))?;
+        read_certificates("SSL_CERT_FILE", Path::new(&path))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = verifier(extra, &provider, reporter).map_err(|error| {
@@ -43,6 +42,11 @@ pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<Clie
     Ok(Arc::new(config))
 }
 
+/// What a variable names; one that is empty counts as not set.
+fn named_by(variable: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(variable).filter(|path| !path.is_empty())
+}
+
 #[cfg(target_os = "linux")]
 fn verifier(
     mut extra: Vec<CertificateDer<'static>>,
@@ -51,7 +55,7 @@ fn verifier(
 ) -> Result<Verifier, rustls::Error> {
     // With extra ones an empty store would not be an error, and the public hosts be trusted by nobody.
     let platform = Verifier::new(Arc::clone(provider));
-    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| named_by(name).is_some());
     match platform {
         Ok(platform) if extra.is_empty() => return Ok(platform),
         Err(error) if chosen && extra.is_empty() => return Err(error),

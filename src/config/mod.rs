@@ -54,6 +54,8 @@ pub struct ForLogin {
     pub config: Config,
     /// The same profile as the user's own files have it: what holds in every directory.
     pub own: Config,
+    /// The profile of a later run that names none, in a directory without files of its own.
+    pub usual: String,
     /// No file has a profile, or names one as the default.
     pub is_first: bool,
     /// The file to save into: the one that was named, else the user's own.
@@ -82,8 +84,9 @@ pub fn load_for_login(
     let is_first = files.profiles.is_empty() && files.default_profile.is_none();
     let (name, from) = profile_name(&files, asked, env)?;
     let own = Files::read(places().into_iter().filter(|place| !place.project).collect())?;
+    let usual = own.default_profile.as_ref().map_or(DEFAULT_PROFILE, |set| &set.value).to_owned();
     let own = choose(own, name.clone(), None);
-    Ok(ForLogin { config: choose(files, name, from), own, is_first, file })
+    Ok(ForLogin { config: choose(files, name, from), own, usual, is_first, file })
 }
 
 /// The profile of those who name none.

@@ -13,6 +13,9 @@ use crate::error::{Error, chain};
 use crate::platform;
 use crate::secret::Token;
 
+/// The mark that some editors begin a file with.
+const BOM: char = '\u{feff}';
+
 /// What is to stand in the file.
 #[derive(Debug)]
 pub struct Entry<'a> {
@@ -69,6 +72,9 @@ impl Target {
     /// [`Error::Usage`] when the file cannot be read, understood or written; then it is as it was.
     pub fn save(&self, entry: &Entry<'_>) -> Result<bool, Error> {
         let shown = &self.place.shown;
+        // Two logins at once: the second reads what the first has written.
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let _lock = platform::create_private_dir(folder).ok().and_then(|()| platform::lock_dir(folder));
         let (text, metadata) = match fs::read_to_string(&self.path) {
             Ok(text) => (text, fs::metadata(&self.path).ok()),
             Err(error) if error.kind() == ErrorKind::NotFound => (String::new(), None),
@@ -78,8 +84,9 @@ impl Target {
         };
         // It may have changed since it was looked at; by our own reader, whose errors show no line of it.
         file::parse(&text, self.place.source(), self.place.strict())?;
-        let (text, replaced) = edited(&text, entry)
+        let (new, replaced) = edited(&text, entry)
             .ok_or_else(|| Error::usage(format!("cannot save a token in {shown}: it is no TOML")))?;
+        let text = as_before(&text, new);
         write(&self.path, &text, metadata.as_ref()).map_err(|error| {
             Error::usage_hint(
                 format!("cannot save the token in {shown}: {}", chain(&error)),
@@ -122,6 +129,15 @@ fn edited(text: &str, entry: &Entry<'_>) -> Option<(String, bool)> {
         document.set_trailing(RawString::default());
     }
     Some((document.to_string(), replaced))
+}
+
+/// The new text with the old one's byte order mark and line ends, which TOML's reader drops.
+fn as_before(old: &str, new: String) -> String {
+    let new = if old.contains("\r\n") { new.replace("\r\n", "\n").replace('\n', "\r\n") } else { new };
+    match old.strip_prefix(BOM) {
+        Some(_) if !new.starts_with(BOM) => format!("{BOM}{new}"),
+        _ => new,
+    }
 }
 
 /// A table behind all others. The comments at the file's end are left with what they follow.

@@ -37,7 +37,8 @@ pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     let line = line.map_err(|error| {
         Error::usage_hint(format!("cannot read a token from standard input: {error}"), HOW)
     })?;
-    let token = Token::new(&line);
+    // Windows' tools begin their files with a mark of the encoding.
+    let token = Token::new(line.trim_start_matches('\u{feff}'));
     let refused = |what: String, hint| Err(Error::NoUse { what, hint });
     if token.is_empty() {
         let what =
@@ -65,9 +66,12 @@ fn first_line() -> io::Result<String> {
 mod terminal {
     use std::io;
 
-    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
     pub(super) use super::first_line as read_line;
+
+    /// `_POSIX_VDISABLE`, by which a key has no meaning: termios(3) on Linux, termios(4) on the BSDs and macOS.
+    const DISABLED: u8 = if cfg!(any(target_os = "linux", target_os = "android")) { 0 } else { 0xff };
 
     /// Standard input's terminal while it shows nothing of what is typed. The rest of it is left as it is, so
     /// that Backspace and Ctrl-C do what they always do.
@@ -78,6 +82,10 @@ mod terminal {
             let before = tcgetattr(io::stdin())?;
             let mut modes = before.clone();
             modes.local_modes.remove(LocalModes::ECHO);
+            // Ctrl-Z and Ctrl-\ would end or stop the program without a word to it: a shell that takes over sets
+            // the terminal as it likes, and shows the token after `fg`, or shows nothing any more.
+            modes.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
+            modes.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
             // As getpass(3): what was typed before it was asked for is no answer.
             tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
             Ok(Self(before))

@@ -52,6 +52,8 @@ struct Plan<'a> {
     api_url: String,
     /// Without it in the profile, the token would be sent to another API.
     saves_url: bool,
+    /// The profile of a run that names none.
+    usual: String,
     /// The profile becomes the default one.
     becomes_default: bool,
 }
@@ -60,7 +62,8 @@ impl<'a> Plan<'a> {
     fn new(cli: &'a Cli, env: &'a Environment, reporter: &dyn Reporter) -> Result<Self, Error> {
         let asked = settings::not_empty(cli.profile.clone(), "--profile")?;
         let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
-        let ForLogin { config, own, is_first, file } = config::load_for_login(only, asked.as_deref(), env)?;
+        let ForLogin { config, own, usual, is_first, file } =
+            config::load_for_login(only, asked.as_deref(), env)?;
         let target = Target::new(file)?;
         let mut sources = settings::Sources::default();
         let (api_url, place) =
@@ -76,7 +79,8 @@ impl<'a> Plan<'a> {
             None => api_url::DEFAULT.to_owned(),
         };
         let becomes_default = is_first && config.profile_name != DEFAULT_PROFILE;
-        Ok(Self { cli, env, only, config, target, saves_url: later != api_url, api_url, becomes_default })
+        let saves_url = later != api_url;
+        Ok(Self { cli, env, only, config, target, api_url, saves_url, usual, becomes_default })
     }
 
     fn profile(&self) -> &str {
@@ -122,7 +126,7 @@ impl<'a> Plan<'a> {
         }
         if self.becomes_default {
             say(format!("`{profile}` is the default profile now"));
-        } else if !config::load(self.only, None, self.env).is_ok_and(|plain| plain.profile_name == profile) {
+        } else if self.usual != profile {
             say(format!("use it with --profile {profile}"));
         }
         let config = config::load(self.only, Some(profile), self.env)?;

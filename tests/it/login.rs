@@ -282,6 +282,65 @@ fn a_file_that_cannot_be_used_is_told_before_anything_is_asked_and_left_alone() 
     log_in(&world, &["--config", "f/c.toml"], world.drive.token()).fails(2).says("f/c.toml");
 }
 
+#[cfg(unix)]
+#[test]
+fn of_logins_at_the_same_time_none_is_lost() {
+    let world = world();
+    let token = world.drive.token().to_owned();
+    let names: Vec<String> = (0..8).map(|number| format!("p{number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| {
+                log_in(&world, &["--profile", name], &token).ok().says(name);
+            });
+        }
+    });
+    for name in &names {
+        world.run(&["f", "--profile", name]).ok();
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_line_ends_stay_and_a_pipes_mark_is_no_part_of_the_token() {
+    let world = world();
+    let token = world.drive.token().to_owned();
+    write(config(&world), "\u{feff}[profiles.default]\r\nparent = 'x' # mine\r\n");
+    log_in(&world, &[], format!("\u{feff}{token}\r\n")).ok();
+    let url = world.drive.api_url();
+    let wanted = format!(
+        "\u{feff}[profiles.default]\r\nparent = 'x' # mine\r\ntoken = \"{token}\"\r\napi_url = \"{url}\"\r\n"
+    );
+    assert_eq!(text(&world), wanted);
+}
+
+#[test]
+fn the_api_is_saved_although_a_projects_file_names_it_too_and_its_profile_is_told() {
+    let mut world = world();
+    let token = world.drive.token().to_owned();
+    let project =
+        format!("default_profile = 'work'\n[profiles.work]\napi_url = \"{}\"\n", world.drive.api_url());
+    write(world.work().join(".copera.toml"), &project);
+    log_in(&world, &[], &token)
+        .ok()
+        .says("default_profile in .copera.toml:1")
+        .says("use it with --profile work");
+    std::fs::remove_file(world.work().join(".copera.toml")).unwrap();
+    world.unset("COPERA_API_URL");
+    world.run(&["f", "--profile", "work"]).ok();
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_that_would_stop_the_program_without_a_word_do_nothing_while_it_asks() {
+    let world = world();
+    let token = world.drive.token().to_owned();
+    let mut terminal = Terminal::start(world.command(&["--login"]), &token);
+    terminal.shows("it is not shown");
+    terminal.press("\x1a\x1c\x15");
+    terminal.press(&format!("{token}\r"));
+    terminal.wait().ok().says("token saved in");
+}
+
 #[test]
 fn a_named_file_is_the_one_that_is_written() {
     let mut world = world();

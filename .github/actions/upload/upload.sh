@@ -5,17 +5,19 @@ set -euo pipefail
 
 # Every line of a secret has to be masked by itself.
 while IFS= read -r line; do
-    [ -z "$line" ] || echo "::add-mask::$line"
+    # In a command's value the runner reads %25 as %.
+    [ -z "$line" ] || echo "::add-mask::${line//%/%25}"
 done <<<"$COPERA_TOKEN"
 
 options=(--output report --if-exists "${INPUT_IF_EXISTS:-upload}")
 [ -z "${INPUT_PARENT:-}" ] || options+=(--parent "$INPUT_PARENT")
 [ -z "${INPUT_NAME:-}" ] || options+=(--name "$INPUT_NAME")
-[ "${INPUT_RECURSIVE:-false}" != true ] || options+=(--recursive)
+case ${INPUT_RECURSIVE:-} in [Tt]rue | TRUE) options+=(--recursive) ;; esac
 
 paths=()
 while IFS= read -r line; do
-    line=${line%$'\r'}
+    # Without the blanks around it, which no editor shows.
+    read -r line <<<"$line" || true
     [ -n "$line" ] || continue
     # A glob is expanded, spaces stay; one that matches nothing is left for the program to complain of.
     old=$IFS IFS=''
@@ -31,10 +33,14 @@ code=0
 copera-upload "${options[@]}" -- "${paths[@]}" >"$report" || code=$?
 
 # An item's page: https://app.copera.ai/<workspace>/drive/c/<id>. The token goes in by a file: arguments can be seen.
+# A URL without a path gets the API's, as the program has it.
+api=${COPERA_API_URL:-https://api.copera.ai/public/v1}
+api=${api%/}
+case ${api#*://} in */*) ;; *) api=$api/public/v1 ;; esac
 slug=
 if jq -es 'any(.[]; .item)' "$report" >/dev/null; then
     slug=$(printf 'header = "Authorization: Bearer %s"\n' "$COPERA_TOKEN" |
-        curl -sf --max-time 30 --config - "${COPERA_API_URL%/}/workspace/info" | jq -r '.slug // empty') || slug=
+        curl -sf --max-time 30 --config - "$api/workspace/info" | jq -r '.slug // empty') || slug=
 fi
 
 # A delimiter that no value can have guessed.
@@ -57,7 +63,8 @@ output() {
     echo '| File | Status | Bytes | Item |'
     echo '|---|---|---|---|'
     jq -r --arg slug "$slug" '
-        def cell: tostring | gsub("[|\n\r`<>]"; " ");
+        # A name is shown, and never read as Markdown.
+        def cell: tostring | gsub("[\n\r\t]"; " ") | gsub("(?<sign>[\\\\`*_{}\\[\\]()#!|<>~&:])"; "\\\(.sign)");
         def id: .item | if . then (._id // .id) else null end;
         "| \(.path | cell) | \(.status)\(if .error then ": " + (.error.message | cell) else "" end) | \(.bytes) | " +
         (if id == null then "" elif $slug == "" then id
