@@ -7,6 +7,9 @@ _copera__upload() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    if [[ "${prev}" == "=" ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-2]}"
+    fi
     cmd=""
     opts=""
 
@@ -30,118 +33,121 @@ _copera__upload() {
             fi
             case "${prev}" in
                 --parent)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 -p)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --name)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 -n)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --mime-type)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --include)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --exclude)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --if-exists)
                     COMPREPLY=($(compgen -W "upload skip fail" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 --concurrency)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 -j)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --part-size)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --limit-rate)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --retry-for)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --max-retries)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --connect-timeout)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --stall-timeout)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
                 --profile)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
+                        compopt +o default +o bashdefault
                     fi
                     return 0
                     ;;
@@ -181,33 +187,50 @@ _copera__upload() {
                     ;;
                 --output)
                     COMPREPLY=($(compgen -W "json id url report none" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "json id url report none" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 --progress)
                     COMPREPLY=($(compgen -W "auto bar plain none" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 --generate)
                     COMPREPLY=($(compgen -W "complete-bash complete-zsh complete-fish complete-powershell complete-elvish man" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
                     return 0
                     ;;
                 *)
                     COMPREPLY=()
                     ;;
             esac
-            COMPREPLY=()
             return 0
             ;;
     esac

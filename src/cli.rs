@@ -111,7 +111,7 @@ pub struct Cli {
     pub paths: Vec<OsString>,
 
     /// Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive's root]
-    #[arg(short, long, value_name = "ID", value_hint = ValueHint::Other, help_heading = "Destination")]
+    #[arg(short, long, value_name = "ID", help_heading = "Destination")]
     pub parent: Option<String>,
 
     /// Name in the drive, for one file; standard input needs one [default: the file's own name]
@@ -119,7 +119,7 @@ pub struct Cli {
     pub name: Option<OsString>,
 
     /// MIME type [default: by extension, then by content]
-    #[arg(long, value_name = "TYPE", value_hint = ValueHint::Other, help_heading = "Destination", value_parser = mime::check)]
+    #[arg(long, value_name = "TYPE", help_heading = "Destination", value_parser = mime::check)]
     pub mime_type: Option<String>,
 
     /// Upload directories with all that is in them
@@ -155,34 +155,34 @@ pub struct Cli {
     pub if_exists: IfExists,
 
     /// Parts in flight, 1 to 64 [default: 1 to 32, as the line gives]
-    #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency, value_hint = ValueHint::Other)]
+    #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
     pub concurrency: Option<usize>,
 
     /// Bytes a part, 5MiB to 5GiB [default: planned from the file's size]
-    #[arg(long, value_name = "SIZE", value_hint = ValueHint::Other, help_heading = "Transfer", value_parser = parse_part_size)]
+    #[arg(long, value_name = "SIZE", help_heading = "Transfer", value_parser = parse_part_size)]
     pub part_size: Option<u64>,
 
     /// Bytes a second over all parts, such as 2MiB [default: no limit]
-    #[arg(long, value_name = "RATE", value_hint = ValueHint::Other, help_heading = "Transfer", value_parser = parse_rate)]
+    #[arg(long, value_name = "RATE", help_heading = "Transfer", value_parser = parse_rate)]
     pub limit_rate: Option<u64>,
 
     /// How long to keep trying what gets no further; 0: not at all [default: 5m]
     ///
     /// Counted for each part and call on its own, from the last time that it got further than it ever was: a
     /// transfer is never ended for being slow.
-    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_duration, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_duration)]
     pub retry_for: Option<Duration>,
 
     /// The same as a count of retries in a row; whichever comes first [default: no limit]
-    #[arg(long, value_name = "N", help_heading = "Transfer", value_parser = parse_retries, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", help_heading = "Transfer", value_parser = parse_retries)]
     pub max_retries: Option<u32>,
 
     /// How long a connection may take to come about [default: 10s]
-    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
     pub connect_timeout: Option<Duration>,
 
     /// How long the network may take no byte, or storage give no answer [default: 30s]
-    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
     pub stall_timeout: Option<Duration>,
 
     /// Neither continue an earlier upload nor keep records for a later one
@@ -194,7 +194,7 @@ pub struct Cli {
     pub no_checksum: bool,
 
     /// Profile of the configuration [env: COPERA_PROFILE] [default: `default_profile`, else `default`]
-    #[arg(long, value_name = "NAME", help_heading = "Account", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "NAME", help_heading = "Account")]
     pub profile: Option<String>,
 
     /// Read this configuration file and no other [env: COPERA_CONFIG]

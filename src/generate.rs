@@ -3,10 +3,10 @@
 
 use std::io::{self, Write};
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::{Cli, Generate};
 
@@ -20,67 +20,131 @@ pub const FILES: [(&str, Generate); 6] = [
     ("copera-upload.1", Generate::Man),
 ];
 
+/// The man page's date: that of the last change of the command line, since the page comes out the same on any day.
+const DATE: &str = "2026-11-24";
+
+/// The man page's FILES; what counts before what is in the help already.
+const PLACES: [(&str, &str); 3] = [
+    (
+        "~/.copera.toml, .copera.toml, .copera.local.toml",
+        "Configuration that is shared with the official CLI; the latter two in the working directory.",
+    ),
+    (
+        "~/.config/copera-upload/config.toml",
+        "Configuration of this program alone; under $XDG_CONFIG_HOME if that is set. On macOS \
+         ~/Library/Application Support/copera-upload/config.toml.",
+    ),
+    (
+        "~/.local/state/copera-upload/",
+        "Records of uploads that are not done; under $XDG_STATE_HOME if that is set. On macOS \
+         ~/Library/Application Support/copera-upload/. A record is removed when its upload is done, or when \
+         nothing was added for 30 days.",
+    ),
+];
+
+/// What clap_complete gets wrong in bash, as it is and as it has to be.
+const BASH: [(&str, &str); 5] = [
+    // `--option=value` is three words to bash: the option is the one before the `=`.
+    (
+        "    prev=\"$3\"\n",
+        "    prev=\"$3\"\n    if [[ \"${prev}\" == \"=\" ]]; then\n        \
+         prev=\"${COMP_WORDS[COMP_CWORD-2]}\"\n    fi\n",
+    ),
+    // Options only where a dash was typed: everywhere else a path is wanted, which `-o default` completes.
+    (r"[[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]]", "[[ ${cur} == -* ]]"),
+    (
+        "            esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n",
+        "            esac\n",
+    ),
+    // A value that cannot be guessed: no candidates, and no files instead of them.
+    ("COMPREPLY=(\"${cur}\")\n", "COMPREPLY=()\n"),
+    ("compopt -o nospace\n", "compopt +o default +o bashdefault\n"),
+];
+
+/// The same for zsh: after `*::` the words before are gone, and with them the options.
+const ZSH: [(&str, &str); 1] = [("'*::paths", "'*:paths")];
+
 /// Writes one of them.
 pub fn generate(what: Generate, out: &mut dyn Write) -> io::Result<()> {
-    let shell = match what {
-        Generate::CompleteBash => Shell::Bash,
-        Generate::CompleteZsh => Shell::Zsh,
-        Generate::CompleteFish => Shell::Fish,
-        Generate::CompletePowershell => Shell::PowerShell,
-        Generate::CompleteElvish => Shell::Elvish,
-        Generate::Man => return man(out),
+    let (shell, repairs) = match what {
+        Generate::CompleteBash => (Shell::Bash, &BASH[..]),
+        Generate::CompleteZsh => (Shell::Zsh, &ZSH[..]),
+        Generate::CompleteFish => (Shell::Fish, &[][..]),
+        Generate::CompletePowershell => (Shell::PowerShell, &[][..]),
+        Generate::CompleteElvish => (Shell::Elvish, &[][..]),
+        Generate::Man => return out.write_all(man()?.as_bytes()),
     };
-    let mut command = Cli::command();
+    // Ids, sizes and durations are no files, which is what shells offer where nothing is said.
+    let mut command = Cli::command().mut_args(|arg| match arg.get_value_hint() {
+        ValueHint::Unknown if arg.get_action().takes_values() => arg.value_hint(ValueHint::Other),
+        _ => arg,
+    });
     // Into memory first: clap_complete panics when it cannot write, and a reader may well close the pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "copera-upload", &mut script);
-    if shell == Shell::Bash {
-        script = String::from_utf8_lossy(&script)
-            .replace("${cur} == -* || ${COMP_CWORD} -eq 1", "${cur} == -*")
-            .replace(BASH_OPTIONS_FOR_ANY_WORD, BASH_NOTHING)
-            .into_bytes();
-    }
-    out.write_all(&script)
+    let script = String::from_utf8(script).map_err(io::Error::other)?;
+    let mended = repairs.iter().fold(script, |script, (wrong, right)| script.replace(wrong, right));
+    out.write_all(mended.as_bytes())
 }
 
-/// What clap_complete offers for a word that is no option: all options, so that bash, which would offer files
-/// where a function has nothing, offers none. A test in a real bash sees to it that this is still so.
-const BASH_OPTIONS_FOR_ANY_WORD: &str =
-    "            esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n";
-/// See [`BASH_OPTIONS_FOR_ANY_WORD`].
-const BASH_NOTHING: &str = "            esac\n            COMPREPLY=()\n";
-
-/// The page's date: that of the last change of the command line, since the page has to come out the same on any day.
-const MAN_DATE: &str = "2026-11-24";
-
-fn man(out: &mut dyn Write) -> io::Result<()> {
+/// The man page, in the order of man-pages(7).
+fn man() -> io::Result<String> {
     let command = Cli::command();
     let end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    let man = Man::new(command).date(MAN_DATE);
-    man.render_title(out)?;
-    man.render_name_section(out)?;
-    man.render_synopsis_section(out)?;
-    man.render_description_section(out)?;
-    let mut options = Vec::new();
-    man.render_options_section(&mut options)?;
-    // An empty line between two breaks, which `mandoc -T lint` warns of, for one space.
-    out.write_all(String::from_utf8_lossy(&options).replace(".br\n\n.br\n", ".sp\n").as_bytes())?;
-    // What stands at the end of the help is laid out in lines; as running text it would be unreadable.
+    let man = Man::new(command.clone()).date(DATE).manual("User Commands");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    page.extend_from_slice(options(&command, &man)?.as_bytes());
+    let mut examples = Vec::new();
     for section in end.split("\n\n") {
         let (heading, lines) = section.split_once(":\n").unwrap_or(("Notes", section));
-        // The names that man-pages(7) has for them.
-        let heading = match heading {
-            "Exit codes" => "Exit status",
-            "Configuration" => "Files",
-            heading => heading,
-        };
-        let mut roff = Roff::default();
-        roff.control("SH", [heading.to_uppercase().as_str()]).control("nf", []);
-        roff.text([roman(
-            lines.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect::<Vec<_>>().join("\n"),
-        )]);
-        roff.control("fi", []);
-        roff.to_writer(out)?;
+        match heading {
+            "Examples" => as_it_stands("EXAMPLES", lines).to_writer(&mut examples)?,
+            "Exit codes" => as_it_stands("EXIT STATUS", lines).to_writer(&mut page)?,
+            other => as_it_stands(&other.to_uppercase(), lines).to_writer(&mut page)?,
+        }
     }
-    man.render_version_section(out)
+    files().to_writer(&mut page)?;
+    page.append(&mut examples);
+    let page = String::from_utf8(page).map_err(io::Error::other)?;
+    // Each section comes with the definition of the apostrophe: once is enough.
+    let Some((apostrophe, _)) = page.split_once(".TH ") else { return Ok(page) };
+    Ok(format!("{apostrophe}{}", page.replace(apostrophe, "")))
+}
+
+/// The options, their groups as parts of that section and not as sections of their own.
+fn options(command: &Command, man: &Man) -> io::Result<String> {
+    let mut section = Vec::new();
+    man.render_options_section(&mut section)?;
+    let mut section = String::from_utf8(section).map_err(io::Error::other)?;
+    for heading in command.get_arguments().filter_map(|arg| arg.get_help_heading()) {
+        section =
+            section.replace(&format!(".SH {}\n", heading.to_uppercase()), &format!(".SS \"{heading}\"\n"));
+    }
+    // Paths are asked for unless something is generated, which to clap_mangen is not asked for. A blank line
+    // between two breaks: mandoc warns of it, and one break does the same.
+    Ok(section.replace(r"[\fIPATH\fR]", r"\fIPATH\fR...").replace(".br\n\n.br\n", ".sp\n"))
+}
+
+/// A section of the help: it is laid out in lines, as running text it would be unreadable.
+fn as_it_stands(heading: &str, lines: &str) -> Roff {
+    let mut roff = Roff::default();
+    roff.control("SH", [heading]).control("nf", []);
+    roff.text([roman(
+        lines.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect::<Vec<_>>().join("\n"),
+    )]);
+    roff.control("fi", []);
+    roff
+}
+
+fn files() -> Roff {
+    let mut roff = Roff::default();
+    roff.control("SH", ["FILES"]);
+    for (place, what) in PLACES {
+        roff.control("TP", []).text([bold(place)]).text([roman(what)]);
+    }
+    roff
 }

@@ -48,6 +48,7 @@ fn bash_completes_options_values_and_leaves_paths_to_itself() {
     let lines = |words: &[&str]| complete(words).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(lines(&["--if-exists", ""]), ["upload", "skip", "fail"]);
     assert_eq!(lines(&["-o", "re"]), ["report"]);
+    assert_eq!(lines(&["--output", "=", "re"]), ["report"]);
     assert_eq!(lines(&["--log"]), ["--login", "--log-format"]);
     // Nothing, so that bash's own way comes to its turn: files and directories.
     for words in [[""].as_slice(), &["-r", ""], &["-r", "da"]] {
@@ -77,7 +78,9 @@ fn fish_completes_options_values_and_paths() {
 fn zsh_takes_the_script_for_its_own() {
     let folder = script("");
     let code = "fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D; autoload +X _copera-upload; \
-                print -- ${_comps[copera-upload]}";
+                print -- ${_comps[copera-upload]}; functions _copera-upload";
     let Some(said) = run("zsh", &["-f", "-c", code, "-", &folder]) else { return };
-    assert_eq!(said.trim(), "_copera-upload");
+    assert!(said.starts_with("_copera-upload\n"), "{said}");
+    // `*::` would hide the words before, and with them the options after the first path.
+    assert!(said.contains("*:paths") && !said.contains("*::paths"), "{said}");
 }

@@ -1,5 +1,7 @@
 //! Requests that go wrong, each in its way.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use local_drive::{Action, Fault, Op, Options, Record};
@@ -119,11 +121,19 @@ fn hanging_finalize_is_done_and_answers_once_the_fault_is_cleared() {
 #[test]
 fn delayed_call_is_worked_on_when_its_client_has_gone() {
     let bench = plain();
-    bench.drive.fault(Fault::once(Op::Folders, Action::Delay(Duration::from_millis(200))));
-    let url = format!("{}/drive/folders", bench.drive.api_url());
-    let request =
-        bench.http.post(url).bearer_auth(bench.drive.token()).body(json!({ "name": "late" }).to_string());
-    assert!(bench.send(request.timeout(Duration::from_millis(50))).err().unwrap().is_timeout());
+    bench.drive.fault(Fault::once(Op::Folders, Action::Delay(Duration::from_secs(1))));
+    let url = bench.drive.api_url();
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let (token, body) = (bench.drive.token(), json!({ "name": "late" }).to_string());
+    let length = body.len();
+    let head = format!(
+        "POST /{path}/drive/folders HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut client = TcpStream::connect(host).unwrap();
+    client.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    bench.drive.wait_until(CAP, |record| record.requests.len() == 1).unwrap();
+    drop(client);
     bench.drive.wait_until(CAP, |record| record.requests[0].worked.is_some()).unwrap();
     assert!(bench.drive.record().requests[0].status.is_none());
     assert_eq!(bench.drive.items().len(), 1);
