@@ -84,9 +84,13 @@ struct Cli {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     latency: u64,
 
-    /// Throw the bytes away, for benches
+    /// Hash the bytes and throw them away, for benches
     #[arg(long)]
     discard: bool,
+
+    /// Throw the bytes away as they come: ETags are no MD5, as in an encrypted bucket
+    #[arg(long, conflicts_with = "discard")]
+    sink: bool,
 
     /// A request that goes wrong; may be repeated
     #[arg(long, value_name = "SPEC", value_parser = |spec: &str| spec.parse::<Fault>())]
@@ -218,7 +222,11 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
         url_lifetime: Duration::from_secs(cli.url_lifetime),
         clock_offset: SignedDuration::from_secs(cli.clock_offset),
         data: cli.data.clone(),
-        mode: if cli.discard { Mode::Discard } else { Mode::Keep },
+        mode: match (cli.discard, cli.sink) {
+            (true, _) => Mode::Discard,
+            (_, true) => Mode::Sink,
+            _ => Mode::Keep,
+        },
         s3,
         quota: cli.quota,
         latency: Duration::from_millis(cli.latency),

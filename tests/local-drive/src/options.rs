@@ -26,6 +26,9 @@ pub enum Mode {
     Keep,
     /// Hashed for the ETag and thrown away: for benches.
     Discard,
+    /// Thrown away as they come, for benches of the sender alone: hashing as S3 does takes this machine's
+    /// processors from it. The ETags are no MD5, and say so as those of an encrypted bucket do.
+    Sink,
 }
 
 /// What a finalize of an upload that is already finalized does. The real service's answer is not known.

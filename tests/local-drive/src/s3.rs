@@ -12,7 +12,8 @@ use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
     GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListPartsInput, ListPartsOutput,
-    Part, PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartInput, UploadPartOutput,
+    Part, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob, UploadPartInput,
+    UploadPartOutput,
 };
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -122,7 +123,13 @@ impl S3 for Server {
             return Err(s3_error!(IncompleteBody, "The body is not as long as its Content-Length"));
         }
         let part = part.finish()?;
-        let output = UploadPartOutput { e_tag: Some(ETag::Strong(part.etag.clone())), ..Default::default() };
+        let encryption =
+            self.store.is_sink().then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS));
+        let output = UploadPartOutput {
+            e_tag: Some(ETag::Strong(part.etag.clone())),
+            server_side_encryption: encryption,
+            ..Default::default()
+        };
         self.recorder.stored(&input.upload_id, part);
         Ok(S3Response::new(output))
     }

@@ -200,6 +200,15 @@ fn discarding_drive_still_answers_the_right_etag_and_length() {
 }
 
 #[test]
+fn a_sink_says_that_its_etags_are_no_md5() {
+    let bench = bench(Options { mode: Mode::Sink, ..Options::default() });
+    let reply = bench.put(&bench.start("a", 5, 1).urls[0], b"hello");
+    assert_eq!(reply.headers["x-amz-server-side-encryption"], "aws:kms");
+    let item = bench.upload("b", &[b"hello"]);
+    assert_eq!(bench.drive.object_len(item["_id"].as_str().unwrap()).unwrap(), 5);
+}
+
+#[test]
 fn drives_on_one_folder_do_not_mix_and_leave_it_to_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { data: Some(folder.path().to_owned()), ..Options::default() };
