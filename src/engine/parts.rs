@@ -1,12 +1,13 @@
 //! The parts of one file on their way: a place in flight for each, tries until it is in storage, a second
 //! connection for one that falls behind.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::pace::Pace;
 use super::record::Record;
 use super::slots::Slot;
 use super::urls::Urls;
@@ -215,7 +216,7 @@ impl Sender {
         let mut first = std::pin::pin!(put(Lane::First, fresh));
         let _spare = tokio::select! {
             done = &mut first => return done,
-            spare = self.pace.fallen_behind(meter, range.end - range.start, &self.shared.slots) => spare,
+            spare = self.pace.fallen_behind(part, meter, range.end - range.start, &self.shared.slots) => spare,
         };
         self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
         let mut second = std::pin::pin!(put(Lane::Second, true));
@@ -230,101 +231,4 @@ impl Sender {
             },
         }
     }
-}
-
-/// How long this file's parts take, to know one that falls behind.
-#[derive(Default)]
-pub(super) struct Pace(Mutex<Times>);
-
-#[derive(Default)]
-struct Times {
-    recent: VecDeque<Duration>,
-    last: Option<Instant>,
-}
-
-/// So many of the last parts are remembered.
-const REMEMBERED: usize = 32;
-/// Fewer than this say nothing.
-const ENOUGH: usize = 3;
-/// A part in flight is looked at this often.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A part on which nothing moves for this long gets a second connection: with places to spare in any case, and
-/// while others finish (so that it is not the whole line that stands) even when places are rare. (About 0.1 % of
-/// S3's requests take 5 s.)
-const STILL: Duration = Duration::from_secs(5);
-/// With places to spare, a part gets a second connection when it has taken this many times what others take…
-const SLOW: u32 = 3;
-/// … and a little more, so that fast lines do not send things twice over milliseconds.
-const SLACK: Duration = Duration::from_millis(200);
-
-impl Pace {
-    fn finished(&self, took: Duration) {
-        let mut times = self.times();
-        if times.recent.len() == REMEMBERED {
-            times.recent.pop_front();
-        }
-        times.recent.push_back(took);
-        times.last = Some(Instant::now());
-    }
-
-    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Known when as many have finished as are in flight: the first to finish are the fast ones.
-    fn median(&self, flying: usize) -> Option<Duration> {
-        let mut recent: Vec<Duration> = self.times().recent.iter().copied().collect();
-        if recent.len() < flying.clamp(ENOUGH, REMEMBERED) {
-            return None;
-        }
-        recent.sort_unstable();
-        Some(recent[recent.len() / 2])
-    }
-
-    /// Comes back when a second try is worth it, with the spare place that it uses if it uses one.
-    async fn fallen_behind(
-        &self,
-        meter: &Meter,
-        size: u64,
-        slots: &Arc<super::slots::Slots>,
-    ) -> Option<Slot> {
-        let begun = Instant::now();
-        let (mut taken, mut moved) = (0, begun);
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = Instant::now();
-            if meter.taken() != taken {
-                (taken, moved) = (meter.taken(), now);
-            }
-            let others_finish = self.times().last.is_some_and(|last| now.duration_since(last) < STILL);
-            if now.duration_since(moved) >= STILL {
-                if others_finish {
-                    return None;
-                }
-                if let Some(spare) = slots.take_beside() {
-                    return Some(spare);
-                }
-            }
-            let Some(median) = self.median(slots.flying()) else { continue };
-            let elapsed = now.duration_since(begun);
-            if elapsed > median * SLOW + SLACK
-                && to_come(elapsed, taken, size) > median
-                && let Some(spare) = slots.take_spare()
-            {
-                return Some(spare);
-            }
-        }
-    }
-}
-
-/// How much longer a part will take if it goes on as it went so far.
-fn to_come(elapsed: Duration, taken: u64, size: u64) -> Duration {
-    if taken == 0 {
-        return Duration::MAX;
-    }
-    if taken >= size {
-        // Only the answer is missing, and that says nothing of when it comes: as long again as it took.
-        return elapsed;
-    }
-    elapsed.mul_f64(((size - taken) as f64 / taken as f64).min(1e6))
 }

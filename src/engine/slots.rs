@@ -9,13 +9,17 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
 use super::controller::Controller;
+use super::line::Line;
 use super::window::Look;
 use crate::report::Event;
 use crate::retry::{Failure, Transport};
 use crate::storage::Seen;
 
 /// The network is looked at this often while parts are in flight.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What was given room takes so long to be seen on the line.
+const ROOM_EVERY: Duration = Duration::from_millis(250);
 
 /// The places. Fixed when the user named a number.
 pub struct Slots {
@@ -34,6 +38,9 @@ struct State {
     owed: usize,
     /// `None`: the number is fixed.
     controller: Option<Controller>,
+    line: Line,
+    /// When a place was last given for room on the line.
+    given: Option<Instant>,
 }
 
 /// A part's place. Given back when dropped.
@@ -49,7 +56,7 @@ impl Slots {
         let places = fixed.or(controller.as_ref().map(Controller::places)).unwrap_or(1);
         Arc::new(Self {
             semaphore: Arc::new(Semaphore::new(places)),
-            state: Mutex::new(State { places, owed: 0, controller }),
+            state: Mutex::new(State { places, owed: 0, controller, line: Line::default(), given: None }),
             waiting: AtomicUsize::new(0),
             short: AtomicBool::new(false),
             flying: AtomicUsize::new(0),
@@ -85,6 +92,23 @@ impl Slots {
         self.take_spare().or_else(|| free.then(|| self.slot(None)))
     }
 
+    /// A spare place, if the line has room for it that is `enough`, bytes a second.
+    pub fn take_room(self: &Arc<Self>, enough: impl FnOnce(f64) -> bool) -> Option<Slot> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let waits = state.given.is_some_and(|given| now.duration_since(given) < ROOM_EVERY);
+        if waits || !state.line.room().is_some_and(enough) {
+            return None;
+        }
+        let before = state.given.replace(now);
+        drop(state);
+        let spare = self.take_spare();
+        if spare.is_none() {
+            self.state().given = before;
+        }
+        spare
+    }
+
     /// How many places are in use.
     pub fn flying(&self) -> usize {
         self.flying.load(Ordering::Relaxed)
@@ -111,6 +135,7 @@ impl Slots {
 
     /// The network is so: perhaps that is a reason for another number. Says so then.
     fn look(&self, seen: Seen, at: Instant) -> Option<String> {
+        self.state().line.look(at, seen.taken);
         let short = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
         self.ask(|controller| {
             controller.look(&Look { at, taken: seen.taken, short, measured: seen.measured })
@@ -140,13 +165,9 @@ impl Slots {
     }
 }
 
-/// Keeps the number of places at what the line gives, looking only while parts are in flight. Ends at once when
-/// the number is fixed.
+/// Keeps the number of places at what the line gives, looking only while parts are in flight.
 pub(super) async fn steer(shared: Arc<Shared>) {
     let slots = &shared.slots;
-    if slots.state().controller.is_none() {
-        return;
-    }
     loop {
         if slots.flying() == 0 {
             slots.begun.notified().await;
@@ -155,6 +176,7 @@ pub(super) async fn steer(shared: Arc<Shared>) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
         if slots.flying() == 0 {
+            slots.state().line.rest();
             slots.ask(|controller| {
                 controller.rest();
                 None
