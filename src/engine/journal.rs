@@ -121,6 +121,11 @@ impl Journals {
         Self(folder)
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// Opens the record for a binding, locked for this process, and reads what it says. The `String` is a
     /// warning about a record that could not be used.
     ///

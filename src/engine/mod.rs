@@ -6,6 +6,7 @@ mod directory;
 mod existing;
 mod finalize;
 mod folders;
+mod host;
 pub mod journal;
 mod line;
 mod once;
@@ -30,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::folders::Folders;
+use self::host::Host;
 use self::journal::Journals;
 use self::slots::Slots;
 use self::turns::Turns;
@@ -127,6 +129,7 @@ impl Caller for Nobody<'_> {
 struct Shared {
     drive: Arc<Drive>,
     storage: Storage,
+    host: Arc<Host>,
     slots: Arc<Slots>,
     journals: Option<Journals>,
     api: String,
@@ -149,6 +152,13 @@ struct Shared {
 }
 
 impl Shared {
+    /// Opens connections for a file's parts while the API still answers, if it is known where to.
+    fn open_ahead(&self, parts: usize, host: Option<hyper::Uri>) {
+        if let Some(host) = host {
+            self.storage.open_ahead(&host, self.slots.at_first().min(parts));
+        }
+    }
+
     /// An error of this file's, so that its advice is true.
     fn with_advice(&self, work: &Work, error: Error) -> Error {
         if work.unrecorded.load(Ordering::Relaxed) {
@@ -184,10 +194,13 @@ pub fn run(
 ) -> mpsc::Receiver<Settled> {
     let drive = Arc::new(options.drive);
     let with_files = options.if_exists != IfExists::Upload;
+    let folder = options.journals.as_ref().map(|journals| journals.folder().to_owned());
+    let host = Host::new(folder, &options.api, options.rules);
     let shared = Arc::new(Shared {
         folders: Folders::new(Arc::clone(&drive), options.policy, Arc::clone(&options.reporter), with_files),
         drive,
         storage: options.storage,
+        host,
         slots: Slots::new(options.concurrency),
         journals: options.journals,
         api: options.api,

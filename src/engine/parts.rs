@@ -71,7 +71,10 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
     let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     // Asked for once before parts take places, so that nobody holds one while the service signs.
-    sender.urls.get(&sender.work, *first).await?;
+    let (shared, count) = (&sender.shared, missing.len());
+    shared.open_ahead(count, shared.host.get());
+    let signed = sender.urls.get(&sender.work, *first).await?;
+    shared.open_ahead(count, shared.host.is(&signed.url));
     sender.work.phase(Phase::Send);
     let mut missing = missing.into_iter().peekable();
     // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.

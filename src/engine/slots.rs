@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
-use super::controller::Controller;
+use super::controller::{Controller, USUAL};
 use super::line::Line;
 use super::window::Look;
 use crate::report::Event;
@@ -107,6 +107,12 @@ impl Slots {
             self.state().given = before;
         }
         spare
+    }
+
+    /// How many parts will soon be in flight, if nothing speaks against it.
+    pub fn at_first(&self) -> usize {
+        let state = self.state();
+        if state.controller.is_some() { USUAL } else { state.places }
     }
 
     /// How many places are in use.
@@ -214,7 +220,6 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::controller::USUAL;
 
     fn slow_down() -> Failure {
         Failure::Status { status: 503, code: Some("SlowDown".into()), message: None, retry_after: None }

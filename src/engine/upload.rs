@@ -235,6 +235,7 @@ impl Way<'_> {
             mime_type: &mime_type,
             parent_id: self.directory.id.as_deref(),
         };
+        self.shared.open_ahead(parts.count as usize, self.shared.host.get());
         let started = self.shared.drive.start(&**self.work, &start).await?;
         let session = Session {
             upload: started.upload,

@@ -138,7 +138,7 @@ impl Urls {
 }
 
 /// Whether a part may be sent there. The URL itself is a secret: the complaint names its host at most.
-fn check(url: &str, rules: Rules) -> Result<(), String> {
+pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
     let host = uri.host().unwrap_or_default();
     match uri.scheme_str() {

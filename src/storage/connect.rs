@@ -1,18 +1,16 @@
-//! Connections to storage: opened, prepared, kept for the next part, and asked how much the other side has
-//! really taken.
+//! Connections to storage: opened, prepared, and asked how much the other side has really taken.
 //!
 //! S3 speaks HTTP/1.1 only, so a connection carries one part at a time and parallel parts are parallel
 //! connections. Each part owns its connection while it travels; that is why no general client is used here:
 //! those hide the socket, and the socket alone knows what the network has taken.
 
-use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::Uri;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -35,12 +33,6 @@ use crate::http::blame_proxy;
 use crate::platform::{self, Measured};
 use crate::retry::{Failure, Transport};
 
-/// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
-const IDLE_MOST: Duration = Duration::from_secs(4);
-
-/// A kept connection is ready for its next part within this, or never.
-const READY_WITHIN: Duration = Duration::from_millis(100);
-
 /// Where trust comes from, made when the first `https` connection needs it: reading the platform's store
 /// takes longer than a small upload on plain HTTP.
 pub type Trust = Box<dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync>;
@@ -48,13 +40,12 @@ pub type Trust = Box<dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync>
 type Dialing =
     Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, Box<dyn StdError + Send + Sync>>> + Send>>;
 
-/// Opens connections and keeps idle ones.
-pub struct Connections {
+/// Opens connections.
+pub struct Dialer {
     connect_timeout: Duration,
     proxies: Matcher,
     trust: Trust,
     tls: OnceLock<Arc<ClientConfig>>,
-    idle: Mutex<HashMap<String, Vec<(Connection, Instant)>>>,
 }
 
 /// One connection, held by one part at a time. Dropped, it is closed at once, whatever it was doing.
@@ -63,12 +54,13 @@ pub struct Connection {
     pub sender: SendRequest<PartBody>,
     /// For asking the socket.
     pub probe: Probe,
-    /// Whether it has carried a part before.
+    /// Whether it has waited for this part, so that the other side may have closed it meanwhile.
     pub reused: bool,
     /// Set when requests go to a proxy in their absolute form (plain HTTP through a proxy), with the
     /// proxy's credentials if it has any.
     pub through: Option<Option<HeaderValue>>,
-    origin: String,
+    /// See [`origin`].
+    pub origin: String,
     driver: tokio::task::AbortHandle,
 }
 
@@ -78,52 +70,10 @@ impl Drop for Connection {
     }
 }
 
-impl Connections {
-    /// None open yet.
+impl Dialer {
+    /// With so much patience for a connection.
     pub fn new(connect_timeout: Duration, trust: Trust) -> Self {
-        Self {
-            connect_timeout,
-            proxies: Matcher::from_system(),
-            trust,
-            tls: OnceLock::new(),
-            idle: Mutex::default(),
-        }
-    }
-
-    /// A connection to the URL's host: an idle one that still lives, or a new one (always, if `fresh`).
-    ///
-    /// # Errors
-    /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
-    pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, Trouble> {
-        let origin = origin(uri);
-        if !fresh {
-            while let Some(mut connection) = self.take_idle(&origin) {
-                // Ready in no time, or the one before left something behind.
-                let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    connection.reused = true;
-                    return Ok(connection);
-                }
-            }
-        }
-        self.open(uri, origin).await
-    }
-
-    /// Keeps a connection whose request is answered in full.
-    pub fn keep(&self, connection: Connection) {
-        if !connection.sender.is_closed() {
-            self.idle().entry(connection.origin.clone()).or_default().push((connection, Instant::now()));
-        }
-    }
-
-    /// The youngest idle connection, if it is young enough.
-    fn take_idle(&self, origin: &str) -> Option<Connection> {
-        let (connection, since) = self.idle().get_mut(origin)?.pop()?;
-        (since.elapsed() < IDLE_MOST).then_some(connection)
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<(Connection, Instant)>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { connect_timeout, proxies: Matcher::from_system(), trust, tls: OnceLock::new() }
     }
 
     fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
@@ -134,7 +84,11 @@ impl Connections {
         Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
 
-    async fn open(&self, uri: &Uri, origin: String) -> Result<Connection, Trouble> {
+    /// A new connection to the URL's host.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
+    pub async fn open(&self, uri: &Uri) -> Result<Connection, Trouble> {
         let https = uri.scheme_str() == Some("https");
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -187,7 +141,7 @@ impl Connections {
         } else {
             converse(socket).await?
         };
-        Ok(Connection { sender, probe, reused: false, through, origin, driver })
+        Ok(Connection { sender, probe, reused: false, through, origin: origin(uri), driver })
     }
 
     async fn in_time<F: Future>(&self, work: F) -> Result<F::Output, Trouble> {
@@ -257,7 +211,7 @@ pub fn is_distrust(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Host and port, by scheme: what a connection can be used for again.
-fn origin(uri: &Uri) -> String {
+pub fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()))
 }
 

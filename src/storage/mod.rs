@@ -8,6 +8,7 @@ mod body;
 mod buffers;
 mod connect;
 mod limiter;
+mod pool;
 mod traffic;
 mod xml;
 
@@ -21,9 +22,10 @@ use hyper::{Request, Response, Uri};
 
 use self::body::{Flow, PartBody};
 use self::buffers::Buffers;
-use self::connect::{Connection, Connections, Probe, Wire};
+use self::connect::{Connection, Probe, Wire};
 pub use self::connect::{Trouble, Trust, is_distrust};
 use self::limiter::Limiter;
+use self::pool::Connections;
 pub use self::traffic::Seen;
 use self::traffic::Traffic;
 use crate::checksum::Checksums;
@@ -99,6 +101,11 @@ impl Storage {
     /// What the network has taken of all parts so far, and how the way is.
     pub fn traffic(&self) -> Seen {
         self.traffic.look()
+    }
+
+    /// Opens so many connections to this host, for parts to come.
+    pub fn open_ahead(&self, host: &Uri, wanted: usize) {
+        self.connections.open_ahead(host, wanted);
     }
 
     /// Sends a part once.

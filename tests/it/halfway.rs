@@ -84,7 +84,8 @@ pub fn only_upload(world: &World) -> String {
 /// The files of records.
 pub fn records(world: &World) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().path()).collect()
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == "upload")).collect()
 }
 
 /// The one record.

@@ -29,7 +29,8 @@ fn peak(size: u64, args: &[&str]) -> u64 {
     let peak = running.peak_memory();
     world.drive.clear_fault(hang);
     running.wait().ok();
-    assert_eq!(world.drive.record().bytes_received_on_storage(), size);
+    // On a busy machine a part may get a second connection.
+    assert!(world.drive.record().bytes_received_on_storage() >= size);
     peak
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use local_drive::{Action, Fault, Op, Options};
+use local_drive::{Action, Fault, Op, Options, Record};
 
 use crate::support::{CAP, MIB, PART, World, answer};
 use crate::trap::Trap;
@@ -46,6 +46,40 @@ fn connections_to_storage_are_used_again() {
     let record = world.drive.record();
     assert_eq!(record.count(Op::PutPart), 12);
     assert!(record.connections_accepted_on_storage() <= 2, "{}", record.connections_accepted_on_storage());
+}
+
+#[test]
+fn the_next_run_connects_to_storage_while_the_api_still_answers() {
+    let world = World::new();
+    world.file("f", 20);
+    world.run(&["f"]).ok();
+    let before = world.drive.record().connections_accepted_on_storage();
+    let hang = world.drive.fault(Fault::new(Op::Start, Action::HangAfterBody));
+    let running = world.spawn(&["f"]);
+    let connected = |record: &Record| record.connections_accepted_on_storage() > before;
+    world.drive.wait_until(CAP, connected).unwrap();
+    assert_eq!(world.drive.record().count(Op::Urls), 1, "of the first run");
+    world.drive.clear_fault(hang);
+    running.kill();
+}
+
+#[test]
+fn the_host_of_an_earlier_run_is_only_a_guess() {
+    let world = World::new();
+    world.file("f", 20);
+    world.run(&["f"]).ok();
+    let kept = std::fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.filter(|path| path.extension().is_some_and(|end| end == "storage"));
+    let kept = kept.collect::<Vec<_>>().pop().unwrap();
+    let true_host = std::fs::read_to_string(&kept).unwrap();
+    for guess in ["http://127.0.0.1:1/\n", "http://storage.example/\n", "no host", ""] {
+        std::fs::write(&kept, guess).unwrap();
+        world.run(&["f"]).ok();
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), true_host, "after {guess:?}");
+    }
+    std::fs::remove_file(&kept).unwrap();
+    world.run(&["f", "--no-resume"]).ok();
+    assert!(!kept.exists(), "without records nothing is kept");
 }
 
 #[test]

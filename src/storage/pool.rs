@@ -1,0 +1,108 @@
+//! Connections that wait for a part: kept from the one before, or opened ahead while something else is waited for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use tokio::sync::oneshot;
+
+use super::connect::{Connection, Dialer, Trouble, Trust, origin};
+
+/// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
+const IDLE_MOST: Duration = Duration::from_secs(4);
+
+/// A kept connection is ready for its next part within this, or never.
+const READY_WITHIN: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub struct Connections {
+    dialer: Arc<Dialer>,
+    waiting: Mutex<HashMap<String, Waiting>>,
+}
+
+/// To one host.
+#[derive(Default)]
+struct Waiting {
+    /// Since when they are idle.
+    idle: Vec<(Connection, Instant)>,
+    /// Opened ahead: there or on their way.
+    ahead: Vec<oneshot::Receiver<Result<(Connection, Instant), Trouble>>>,
+}
+
+impl Connections {
+    /// None open yet.
+    pub fn new(connect_timeout: Duration, trust: Trust) -> Self {
+        Self { dialer: Arc::new(Dialer::new(connect_timeout, trust)), waiting: Mutex::default() }
+    }
+
+    /// A connection to the URL's host: one that waits and still lives, or a new one (always, if `fresh`).
+    ///
+    /// # Errors
+    /// Those of [`Dialer::open`].
+    pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, Trouble> {
+        let origin = origin(uri);
+        if !fresh {
+            while let Some(mut connection) = self.take_idle(&origin) {
+                // Ready in no time, or the one before left something behind.
+                let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
+                if matches!(ready, Ok(Ok(()))) {
+                    connection.reused = true;
+                    return Ok(connection);
+                }
+            }
+            while let Some(coming) = self.take_ahead(&origin) {
+                // Without an answer nobody opens it any more.
+                let Ok(opened) = coming.await else { continue };
+                let (mut connection, since) = opened?;
+                if since.elapsed() < IDLE_MOST && !connection.sender.is_closed() {
+                    connection.reused = true;
+                    return Ok(connection);
+                }
+            }
+        }
+        self.dialer.open(uri).await
+    }
+
+    /// Opens so many connections to the URL's host, if not as many are waiting or on their way already. What comes
+    /// of them is told to the parts that take them.
+    pub fn open_ahead(&self, uri: &Uri, wanted: usize) {
+        let mut waiting = self.waiting();
+        let waiting = waiting.entry(origin(uri)).or_default();
+        for _ in waiting.idle.len() + waiting.ahead.len()..wanted {
+            let (tell, coming) = oneshot::channel();
+            let (dialer, uri) = (Arc::clone(&self.dialer), uri.clone());
+            tokio::spawn(async move {
+                let opened = dialer.open(&uri).await;
+                // Nobody waits for it any more: then it closes.
+                let _ = tell.send(opened.map(|connection| (connection, Instant::now())));
+            });
+            waiting.ahead.push(coming);
+        }
+    }
+
+    /// Keeps a connection whose request is answered in full.
+    pub fn keep(&self, connection: Connection) {
+        if !connection.sender.is_closed() {
+            let mut waiting = self.waiting();
+            waiting.entry(connection.origin.clone()).or_default().idle.push((connection, Instant::now()));
+        }
+    }
+
+    /// The youngest idle connection, if it is young enough.
+    fn take_idle(&self, origin: &str) -> Option<Connection> {
+        let (connection, since) = self.waiting().get_mut(origin)?.idle.pop()?;
+        (since.elapsed() < IDLE_MOST).then_some(connection)
+    }
+
+    /// The one that was begun first.
+    fn take_ahead(&self, origin: &str) -> Option<oneshot::Receiver<Result<(Connection, Instant), Trouble>>> {
+        let mut waiting = self.waiting();
+        let ahead = &mut waiting.get_mut(origin)?.ahead;
+        (!ahead.is_empty()).then(|| ahead.remove(0))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
