@@ -193,10 +193,12 @@ pub enum Error {
     },
     /// The folder has more items than the service tells of.
     #[error(
-        "whether a folder `{name}` is there already cannot be found out: there are too many items for the service to list"
+        "whether a {kind} `{name}` is there already cannot be found out: there are too many items for the service to list"
     )]
     Unlisted {
-        /// The folder's name.
+        /// "folder" or "file".
+        kind: &'static str,
+        /// Its name.
         name: String,
     },
     /// A file that no upload can hold.
@@ -236,6 +238,12 @@ pub enum Error {
         failure: Failure,
         /// How often it was tried.
         tries: u32,
+    },
+    /// Others have waited in vain to the end of their patience, and nothing got through since.
+    #[error("not tried, since nothing got through for the files before it: {failure}")]
+    GivenUp {
+        /// Theirs.
+        failure: Failure,
     },
     /// The signed URLs make no whole: one is missing, doubled, surplus or no URL.
     #[error("the service's signed URLs cannot be used: {what}")]
@@ -324,7 +332,8 @@ impl Error {
             | Self::Spool { .. }
             | Self::Changed { .. } => Code::LocalFile,
             Self::Folder { error, .. } | Self::Shared(error) => error.code(),
-            Self::Busy { .. } | Self::Exists { .. } => Code::Conflict,
+            Self::Busy { .. } | Self::Exists { .. } | Self::Unlisted { kind: "file", .. } => Code::Conflict,
+            Self::GivenUp { failure } => failure.code_of_part(),
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),
             Self::Urls { .. }

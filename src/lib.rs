@@ -10,6 +10,7 @@ pub mod engine;
 pub mod environment;
 pub mod error;
 pub mod generate;
+pub mod hope;
 pub mod http;
 pub mod login;
 pub mod outcome;
@@ -168,10 +169,10 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
         }
     }
     tally.elapsed = begun.elapsed();
+    tally.signal = stopper.signal().filter(|_| tally.interrupted > 0 || stopper.cut_short());
     reporter.event(&Event::Finished { tally: &tally });
-    match (stopper.signal(), unprinted) {
-        (Some(signal), _) if tally.interrupted > 0 || stopper.cut_short() => Ok(signal.exit_code()),
-        (_, Some(error)) => Err(error),
+    match unprinted {
+        Some(error) if tally.signal.is_none() => Err(error),
         _ => Ok(tally.exit_code()),
     }
 }
@@ -220,6 +221,7 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
         policy,
         part_size: transfer.part_size,
         concurrency: transfer.concurrency,
+        limit_rate: transfer.limit_rate,
         if_exists: settings.if_exists,
         rules: Rules { allow_http: account.allow_http },
         reporter: Arc::clone(reporter),

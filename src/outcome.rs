@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::wire::Item;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Signal};
 
 /// How a file's way ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -83,6 +83,8 @@ pub struct Tally {
     pub bytes: u64,
     /// Wall time of the run.
     pub elapsed: Duration,
+    /// The signal that ended it.
+    pub signal: Option<Signal>,
     exit: Option<u8>,
     mixed: bool,
 }
@@ -128,8 +130,11 @@ impl Tally {
     }
 
     /// 0 when all is done; their common code when all failed (else 1); 9 when some did. A signal outranks
-    /// all of that: the caller knows of it.
+    /// all of that.
     pub fn exit_code(&self) -> u8 {
+        if let Some(signal) = self.signal {
+            return signal.exit_code();
+        }
         match self.exit {
             None => 0,
             Some(_) if self.uploaded + self.skipped > 0 => 9,

@@ -343,6 +343,11 @@ impl Patience {
         self.in_a_row
     }
 
+    /// Whether it has lasted as long as it may, in vain.
+    pub fn is_over(&self) -> bool {
+        !self.policy.retry_for.is_zero() && self.since.elapsed() >= self.policy.retry_for
+    }
+
     /// How long to wait before the next try, or `None` when patience is at its end: then, or if the other
     /// side asks for a longer wait than there is patience for.
     pub fn wait(&mut self, retry_after: Option<Duration>) -> Option<Duration> {

@@ -3,7 +3,6 @@
 //! The client never follows a redirect (the token would go along), never reads an answer without end, and
 //! keeps no server's message that was not cleaned of secrets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -16,9 +15,10 @@ use serde_json::value::RawValue;
 use super::gate::Gate;
 use super::wire::{self, Item, Upload};
 use crate::error::{Call, Error, chain};
+use crate::hope::Hope;
 use crate::http::{self, header};
 use crate::report::{Event, Reporter};
-use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
+use crate::retry::{Failure, Policy, Transport, Verdict};
 use crate::secret::{Mask, Token};
 use crate::storage::is_distrust;
 
@@ -52,8 +52,7 @@ pub struct Drive {
     mask: Mask,
     policy: Policy,
     gate: Gate,
-    /// Calls that were answered as hoped.
-    answered: AtomicU64,
+    hope: Hope,
     /// The token was refused (401): it will be the next time too.
     unauthorized: OnceLock<Failure>,
     reporter: Arc<dyn Reporter>,
@@ -120,7 +119,7 @@ impl Drive {
             mask: Mask::new(&options.token),
             policy: options.policy,
             gate: Gate::default(),
-            answered: AtomicU64::new(0),
+            hope: Hope::default(),
             unauthorized: OnceLock::new(),
             reporter,
         })
@@ -247,7 +246,12 @@ impl Drive {
 
     /// Calls that were answered as hoped, so far: whether the service lets others through.
     pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.hope.fulfilled()
+    }
+
+    /// Whether the service is believed to be there.
+    pub fn hope(&self) -> &Hope {
+        &self.hope
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {
@@ -294,7 +298,11 @@ impl Drive {
     /// Asks until there is an answer, a refusal, or no patience.
     async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
         let _place = self.gate.place().await;
-        let mut patience = Patience::new(self.policy);
+        if let Some(failure) = self.hope.gone() {
+            return Err(Error::GivenUp { failure });
+        }
+        let begun = self.answered();
+        let mut patience = self.hope.patience(self.policy);
         loop {
             self.gate.wait().await;
             let others = self.answered();
@@ -310,11 +318,13 @@ impl Drive {
                 patience.renew();
             }
             let tries = patience.in_a_row() + 1;
-            let wait = match failure.verdict_of_call(call) {
-                Verdict::Transient => patience.wait(failure.retry_after()),
-                _ => None,
+            let transient = failure.verdict_of_call(call) == Verdict::Transient;
+            let Some(wait) = transient.then(|| patience.wait(failure.retry_after())).flatten() else {
+                if transient {
+                    self.hope.give_up(&failure, begun, patience.is_over());
+                }
+                return Err(Error::Call { call, failure, tries });
             };
-            let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
             caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
                 self.gate.close(wait);
@@ -343,7 +353,7 @@ impl Drive {
         let (status, headers, body) = result?;
         let date = http::clock(&headers);
         if (200..300).contains(&status) {
-            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.hope.fulfil();
             return Ok(Answer { body, date });
         }
         let said = wire::parse_error(&body);

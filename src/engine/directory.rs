@@ -1,7 +1,7 @@
 //! One folder of the drive while this run has to do with it: what is known to be in it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
@@ -9,7 +9,8 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::api::wire::{Item, Node, Tree};
 use crate::api::{Caller, Drive};
-use crate::error::Error;
+use crate::error::{Call, Error};
+use crate::retry::Failure;
 
 /// Files of this run's own that are noted in a folder, some 500 bytes each: names that come twice stand in a
 /// command line, not in a directory of a million.
@@ -24,6 +25,8 @@ pub(super) struct Directory {
     /// Whether it matters which files are in it.
     with_files: bool,
     contents: Mutex<Option<Result<Contents, Arc<Error>>>>,
+    /// The service knows no such folder.
+    missing: OnceLock<Failure>,
 }
 
 /// What is in it.
@@ -56,7 +59,24 @@ pub(super) struct Found {
 impl Directory {
     /// A folder of which nothing is known yet.
     pub(super) fn new(id: Option<String>, above: Option<Arc<Self>>, with_files: bool) -> Arc<Self> {
-        Arc::new(Self { id, _above: above, with_files, contents: Mutex::default() })
+        let (contents, missing) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self { id, _above: above, with_files, contents, missing })
+    }
+
+    /// An upload into it could not be started: perhaps because it is not there. Ten thousand files need not ask ten
+    /// thousand times.
+    pub(super) fn note_missing(&self, error: &Error) {
+        if let Error::Call { call: Call::Start, failure, .. } = error
+            && failure.status() == Some(404)
+        {
+            let _ = self.missing.set(failure.clone());
+        }
+    }
+
+    /// Whether it is there, as far as is known.
+    pub(super) fn is_there(&self) -> Result<(), Error> {
+        let missing = self.missing.get().cloned();
+        missing.map_or(Ok(()), |failure| Err(Error::Call { call: Call::Start, failure, tries: 1 }))
     }
 
     /// Does something with its contents, which are asked for if nobody has yet.
@@ -99,7 +119,7 @@ impl Directory {
         let noted = result.map_err(Arc::new).map(|(id, made)| {
             let contents = Mutex::new(made.then(|| Ok(Contents::default())));
             let (id, above) = (Some(id), Some(Arc::clone(self)));
-            Arc::new(Self { id, _above: above, with_files: self.with_files, contents })
+            Arc::new(Self { id, _above: above, with_files: self.with_files, contents, missing: OnceLock::new() })
         });
         let child = match &noted {
             Ok(child) => {

@@ -15,7 +15,7 @@ use crate::api::{Caller, Drive};
 use crate::error::{Call, Error};
 use crate::plan::{Folder, Place};
 use crate::report::{Event, Reporter};
-use crate::retry::{Patience, Policy};
+use crate::retry::Policy;
 
 /// Folders remembered though nobody works in them at the moment. A full one takes some 200 KiB.
 const RECENT: usize = 32;
@@ -175,7 +175,8 @@ impl Spot<'_> {
     async fn make(&self) -> Result<(String, bool), Error> {
         let drive = &self.folders.drive;
         let request = NewFolder { name: self.name, parent_id: self.parent };
-        let mut patience = Patience::new(self.folders.policy);
+        let begun = drive.answered();
+        let mut patience = drive.hope().patience(self.folders.policy);
         loop {
             let others = drive.answered();
             let failure = match Answered::of(Call::Folder, drive.make_folder(&request).await) {
@@ -201,6 +202,7 @@ impl Spot<'_> {
             }
             let tries = patience.in_a_row() + 1;
             let Some(wait) = patience.wait(failure.retry_after()) else {
+                drive.hope().give_up(&failure, begun, patience.is_over());
                 return Err(Error::Call { call: Call::Folder, failure, tries });
             };
             self.voice.retry(Call::Folder, tries, &failure, wait);
@@ -232,7 +234,7 @@ impl Spot<'_> {
         let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.is_it(&node));
         if found.is_none() && hits.total > hits.hits.len() as u64 {
             // It may be among those that were not told of, and must not be made twice.
-            return Err(Error::Unlisted { name: self.name.to_owned() });
+            return Err(Error::Unlisted { kind: "folder", name: self.name.to_owned() });
         }
         Ok(found)
     }

@@ -39,11 +39,13 @@ pub use self::upload::Told;
 pub use self::urls::Rules;
 use crate::api::{Caller, Drive};
 use crate::error::{Call, Code, Error, Signal};
+use crate::hope::Hope;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Place, Planned, Step};
 use crate::report::{Event, FileId, Reporter};
 use crate::retry::{Failure, Policy};
 use crate::settings::IfExists;
+use crate::units::PART_MIN;
 use crate::storage::Storage;
 use crate::work::Work;
 
@@ -74,6 +76,8 @@ pub struct Options {
     pub part_size: Option<u64>,
     /// Parts in flight, if the user said so.
     pub concurrency: Option<usize>,
+    /// Bytes a second that storage is sent, if the user said so.
+    pub limit_rate: Option<u64>,
     /// What to do about a file that is there already.
     pub if_exists: IfExists,
     /// What signed URLs may look like.
@@ -129,6 +133,8 @@ impl Caller for Nobody<'_> {
 struct Shared {
     drive: Arc<Drive>,
     storage: Storage,
+    /// Whether storage is believed to be there.
+    hope: Hope,
     host: Arc<Host>,
     slots: Arc<Slots>,
     journals: Option<Journals>,
@@ -181,6 +187,13 @@ impl Shared {
     }
 }
 
+/// A limited rate is shared by the parts in flight, so that of many all are done late and an interruption costs them
+/// all. Of so few each takes about ten seconds.
+fn most_in_flight(limit_rate: Option<u64>) -> usize {
+    let parts = |rate: u64| usize::try_from(rate.saturating_mul(10) / PART_MIN).unwrap_or(usize::MAX);
+    limit_rate.map_or(usize::MAX, parts)
+}
+
 /// A file's outcome, by its number among the steps; whoever has told of it says so ([`Told::forget_upload`]).
 pub type Settled = (FileId, Outcome, Told);
 
@@ -200,8 +213,9 @@ pub fn run(
         folders: Folders::new(Arc::clone(&drive), options.policy, Arc::clone(&options.reporter), with_files),
         drive,
         storage: options.storage,
+        hope: Hope::default(),
         host,
-        slots: Slots::new(options.concurrency),
+        slots: Slots::new(options.concurrency, most_in_flight(options.limit_rate)),
         journals: options.journals,
         api: options.api,
         account: options.account,

@@ -15,7 +15,7 @@ use super::{Shared, on_disk};
 use crate::error::{Call, Error};
 use crate::plan::Parts;
 use crate::report::{Event, Lane, Meter, Phase};
-use crate::retry::{Failure, Patience, Transport, Verdict};
+use crate::retry::{Failure, Transport, Verdict};
 use crate::source::Source;
 use crate::storage::{Put, Receipt, Trouble};
 use crate::work::Work;
@@ -145,7 +145,9 @@ impl Sender {
 
     /// Tries until the part is in storage, or trying again is no use.
     async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
-        let mut patience = Patience::new(self.shared.policy);
+        let hope = &self.shared.hope;
+        let mut begun_with = hope.fulfilled();
+        let mut patience = hope.patience(self.shared.policy);
         let (mut tries, mut damaged, mut expired, mut unanswered, mut fresh) = (0, 0, 0, 0, false);
         loop {
             let signed = self.urls.get(&self.work, part).await?;
@@ -154,6 +156,7 @@ impl Sender {
             let failure = match self.once(part, &signed.url, meter, fresh, answer_patience).await {
                 Ok(receipt) => {
                     self.urls.worked();
+                    hope.fulfil();
                     return Ok(receipt);
                 }
                 Err(Trouble::Error(error)) => return Err(error.into()),
@@ -162,6 +165,7 @@ impl Sender {
             tries += 1;
             if meter.high() > furthest {
                 patience.renew();
+                begun_with = hope.fulfilled();
             } else {
                 patience.excuse(meter.moved().saturating_duration_since(begun));
             }
@@ -183,7 +187,12 @@ impl Sender {
                 Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),
                 Verdict::Transient | Verdict::Refused => None,
             };
-            let Some(wait) = wait else { return Err(Error::Part { part, failure, tries }.into()) };
+            let Some(wait) = wait else {
+                if failure.verdict_of_part() == Verdict::Transient {
+                    hope.give_up(&failure, begun_with, patience.is_over());
+                }
+                return Err(Error::Part { part, failure, tries }.into());
+            };
             if let Some(news) = self.shared.slots.failed(&failure, Instant::now()) {
                 self.work.note(&news);
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
-use super::controller::{Controller, USUAL};
+use super::controller::Controller;
 use super::line::Line;
 use super::window::Look;
 use crate::report::Event;
@@ -50,9 +50,9 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// `fixed` places, or as many as is good.
-    pub fn new(fixed: Option<usize>) -> Arc<Self> {
-        let controller = fixed.is_none().then(Controller::default);
+    /// `fixed` places, or as many as is good, up to `most`.
+    pub fn new(fixed: Option<usize>, most: usize) -> Arc<Self> {
+        let controller = fixed.is_none().then(|| Controller::new(most));
         let places = fixed.or(controller.as_ref().map(Controller::places)).unwrap_or(1);
         Arc::new(Self {
             semaphore: Arc::new(Semaphore::new(places)),
@@ -112,7 +112,7 @@ impl Slots {
     /// How many parts will soon be in flight, if nothing speaks against it.
     pub fn at_first(&self) -> usize {
         let state = self.state();
-        if state.controller.is_some() { USUAL } else { state.places }
+        state.controller.as_ref().map_or(state.places, Controller::at_first)
     }
 
     /// How many places are in use.
@@ -220,6 +220,7 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::controller::{MOST, USUAL};
 
     fn slow_down() -> Failure {
         Failure::Status { status: 503, code: Some("SlowDown".into()), message: None, retry_after: None }
@@ -227,7 +228,7 @@ mod tests {
 
     /// Slots on a line that nobody knows anything of, which has gone to the usual number.
     fn usual() -> Arc<Slots> {
-        let slots = Slots::new(None);
+        let slots = Slots::new(None, MOST);
         for look in 0..4 {
             slots.short.store(true, Ordering::Relaxed);
             slots.look(Seen { taken: look, measured: None }, Instant::now() + LOOK_EVERY * look as u32);
@@ -269,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_number_named_by_the_user_is_kept() {
-        let slots = Slots::new(Some(3));
+        let slots = Slots::new(Some(3), MOST);
         assert_eq!(slots.failed(&slow_down(), Instant::now()), None);
         for tenth in 0..600 {
             let at = Instant::now() + LOOK_EVERY * tenth;
@@ -280,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn spare_places_are_given_only_when_nobody_waits() {
-        let slots = Slots::new(Some(1));
+        let slots = Slots::new(Some(1), MOST);
         let held = slots.take_spare();
         assert!(held.is_some() && slots.take_spare().is_none());
         drop(held);
@@ -289,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_stands_still_gets_a_place_beside_it_where_the_number_is_free() {
-        let (free, fixed) = (Slots::new(None), Slots::new(Some(1)));
+        let (free, fixed) = (Slots::new(None, MOST), Slots::new(Some(1), MOST));
         let _held = (free.take().await, fixed.take().await);
         assert!(free.take_spare().is_none() && free.take_beside().is_some());
         assert!(fixed.take_beside().is_none());

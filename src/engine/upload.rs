@@ -75,6 +75,10 @@ impl Told {
 /// Uploads one file.
 pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
     let directory = shared.folders.find(&job.place).await?;
+    directory.is_there()?;
+    if let Some(failure) = shared.hope.gone() {
+        return Err(Error::GivenUp { failure });
+    }
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((directory.id.clone(), job.name.clone())).await;
@@ -236,7 +240,8 @@ impl Way<'_> {
             parent_id: self.directory.id.as_deref(),
         };
         self.shared.open_ahead(parts.count as usize, self.shared.host.get());
-        let started = self.shared.drive.start(&**self.work, &start).await?;
+        let started = self.shared.drive.start(&**self.work, &start).await;
+        let started = started.inspect_err(|error| self.directory.note_missing(error))?;
         let session = Session {
             upload: started.upload,
             started: started.at,

@@ -1,6 +1,6 @@
 //! What the user can do about an error: advice apart from what happened, printed last and once.
 
-use super::{Code, Error};
+use super::{Call, Code, Error};
 use crate::retry::{Failure, human_duration};
 
 impl Error {
@@ -48,7 +48,9 @@ impl Error {
                 );
             }
             Self::Interrupted(_) => again,
-            Self::Call { failure, .. } | Self::Part { failure, .. } => return self.hint_of(failure, again),
+            Self::Call { failure, .. } | Self::Part { failure, .. } | Self::GivenUp { failure } => {
+                return self.hint_of(failure, again);
+            }
             Self::Empty(error) => return error.advice(again),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Folder { error, .. } | Self::Shared(error) => return error.advice(again),
@@ -57,6 +59,9 @@ impl Error {
             }
             Self::Spool { .. } => {
                 "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"
+            }
+            Self::Unlisted { kind: "file", .. } => {
+                "--if-exists upload sends it all the same; a folder of fewer than 500 items can be listed whole"
             }
             Self::Unlisted { .. } => "upload into that folder itself, by its id with --parent",
             Self::Local { .. }
@@ -68,6 +73,11 @@ impl Error {
             | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// Whether it is of a call in which the given folder's id is what most likely is malformed.
+    fn is_about_parent(&self) -> bool {
+        matches!(self, Self::Call { call: Call::Start | Call::Tree | Call::Folder, .. })
     }
 
     fn hint_of(&self, failure: &Failure, again: &str) -> Option<String> {
@@ -87,7 +97,12 @@ impl Error {
                 "the token needs the scope ACCESS_DRIVE and access to the folder; integration keys (cp_key_…) \
                  do not reach drives"
             }
-            Code::NotFound => "check --parent: no folder with that id can be seen with this token",
+            Code::NotFound => {
+                "check --parent: no folder with that id can be seen with this token (an id, not a name or a path)"
+            }
+            Code::Refused if failure.status() == Some(400) && self.is_about_parent() => {
+                "check --parent: it takes a folder's id, the 24 characters at the end of its address in the browser"
+            }
             Code::RateLimited => {
                 return Some(match wish {
                     Some(wish) => format!("come back in {wish}: {again}; or raise --retry-for"),

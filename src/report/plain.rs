@@ -71,7 +71,8 @@ impl Voice for Plain {
             lines.push(announcement(state));
         }
         lines.extend(self.retries.due(now));
-        if self.beat.due(state, now) {
+        let waits = state.active().next().is_some() || state.early().next().is_some() || !state.complete();
+        if self.beat.due(state, now) && waits {
             lines.push(progress_line(state, now));
         }
         lines

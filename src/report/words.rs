@@ -24,7 +24,13 @@ pub(super) struct Words {
     interrupted: bool,
     /// Folders that could not be found or made, and were told of.
     folders: HashSet<String>,
+    /// What the last file failed of, and how many in a row.
+    same: (String, u64),
 }
+
+/// So many files that failed of the same thing are named; the rest are counted.
+const NAMED: u64 = 3;
+
 
 impl Words {
     /// Words for these settings.
@@ -37,6 +43,7 @@ impl Words {
             hints: HashSet::new(),
             interrupted: false,
             folders: HashSet::new(),
+            same: (String::new(), 0),
         }
     }
 
@@ -64,7 +71,10 @@ impl Words {
             }
             Event::FileDone { outcome, .. } => self.about_file(outcome, state),
             Event::Error { path, error } => self.about_error(*path, error, true),
-            Event::Finished { tally } if self.summary => summary(tally, state).into_iter().collect(),
+            Event::Finished { tally } => {
+                let summary = self.summary.then(|| summary(tally, state)).flatten();
+                self.and_more().into_iter().chain(summary).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -103,11 +113,25 @@ impl Words {
             Error::Usage { .. } => safe_lines(&message),
             _ => safe(&message).into_owned(),
         };
-        let mut lines = vec![format!("{} {path}{message}", self.paint.red("error:"))];
+        let more = if self.same.0 == message { None } else { self.and_more() };
+        self.same = (message, self.same.1 + 1);
+        if self.same.1 > NAMED && self.verbose == 0 {
+            return Vec::new();
+        }
+        let message = &self.same.0;
+        let mut lines: Vec<String> = more.into_iter().collect();
+        lines.push(format!("{} {path}{message}", self.paint.red("error:")));
         if let Some(hint) = error.hint().filter(|hint| self.hints.insert(hint.clone())) {
             lines.push(format!("{} {}", self.paint.cyan("hint:"), safe(&hint)));
         }
         lines
+    }
+
+    /// What is left to say of files that failed of the same thing.
+    fn and_more(&mut self) -> Option<String> {
+        let (message, count) = std::mem::take(&mut self.same);
+        let more = count.checked_sub(NAMED).filter(|more| *more > 0 && self.verbose == 0)?;
+        Some(format!("{} {}: {message}", self.paint.red("error:"), plural(more, "more file")))
     }
 }
 
