@@ -78,8 +78,10 @@ Environment:
   COPERA_CONFIG                         as --config
   COPERA_API_URL                        as --api-url
   COPERA_SANDBOX=1                      the dev API, unless another one is set
-  SSL_CERT_FILE                         trust these certificates too, as --cacert
-  HTTPS_PROXY, NO_PROXY                 the way through a proxy
+  SSL_CERT_FILE, SSL_CERT_DIR           on Linux, trust these certificates
+                                        instead of the system's
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY,   the way through a proxy, and the hosts
+  NO_PROXY                              that are reached without it
   NO_COLOR                              no colours
   A variable that is set but empty counts as not set.";
 

@@ -101,6 +101,9 @@ pub enum Call {
 }
 
 impl Call {
+    /// How many there are.
+    pub const KINDS: usize = Self::Check as usize + 1;
+
     /// What the call is for, to stand behind "could not …".
     pub fn aim(self) -> &'static str {
         match self {
@@ -254,6 +257,9 @@ pub enum Error {
     /// The service or storage refused a file without a byte: whether it takes such files is not known.
     #[error("{0} (the file is empty, and the service may not take empty files)")]
     Empty(Box<Self>),
+    /// One of these, of an upload into a folder whose id does not look like one.
+    #[error(transparent)]
+    NoId(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
     #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
     Incomplete {
@@ -316,8 +322,17 @@ impl Error {
     /// Itself, without what is to be said of the same command.
     pub fn without_advice(&self) -> &Self {
         match self {
-            Self::Unrecorded(error) | Self::OneOfSeveral(error) => error.without_advice(),
+            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::NoId(error) => error.without_advice(),
             error => error,
+        }
+    }
+
+    /// Whether the service or storage said no to what it was asked.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Call { .. } | Self::Part { .. } => self.code() == Code::Refused,
+            Self::Folder { error, .. } | Self::Shared(error) => error.is_refusal(),
+            _ => false,
         }
     }
 
@@ -342,6 +357,7 @@ impl Error {
             | Self::Output(_)
             | Self::Internal(_) => Code::Refused,
             Self::Empty(error)
+            | Self::NoId(error)
             | Self::Unrecorded(error)
             | Self::OneOfSeveral(error)
             | Self::NotSaved(error) => error.code(),

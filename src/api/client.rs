@@ -3,6 +3,7 @@
 //! The client never follows a redirect (the token would go along), never reads an answer without end, and
 //! keeps no server's message that was not cleaned of secrets.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,10 @@ pub struct Drive {
     mask: Mask,
     policy: Policy,
     gate: Gate,
-    hope: Hope,
+    /// Calls that were answered as hoped.
+    answered: AtomicU64,
+    /// Of each kind of call: one may be out of order while the others are answered.
+    hopes: [Hope; Call::KINDS],
     /// The token was refused (401): it will be the next time too.
     unauthorized: OnceLock<Failure>,
     reporter: Arc<dyn Reporter>,
@@ -119,7 +123,8 @@ impl Drive {
             mask: Mask::new(&options.token),
             policy: options.policy,
             gate: Gate::default(),
-            hope: Hope::default(),
+            answered: AtomicU64::new(0),
+            hopes: Default::default(),
             unauthorized: OnceLock::new(),
             reporter,
         })
@@ -246,12 +251,12 @@ impl Drive {
 
     /// Calls that were answered as hoped, so far: whether the service lets others through.
     pub fn answered(&self) -> u64 {
-        self.hope.fulfilled()
+        self.answered.load(Ordering::Relaxed)
     }
 
-    /// Whether the service is believed to be there.
-    pub fn hope(&self) -> &Hope {
-        &self.hope
+    /// Whether the service is believed to answer such calls.
+    pub fn hope(&self, call: Call) -> &Hope {
+        &self.hopes[call as usize]
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {
@@ -298,11 +303,12 @@ impl Drive {
     /// Asks until there is an answer, a refusal, or no patience.
     async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
         let _place = self.gate.place().await;
-        if let Some(failure) = self.hope.gone() {
+        let hope = self.hope(call);
+        if let Some(failure) = hope.gone() {
             return Err(Error::GivenUp { failure });
         }
-        let begun = self.answered();
-        let mut patience = self.hope.patience(self.policy);
+        let begun = hope.fulfilled();
+        let mut patience = hope.patience(self.policy);
         loop {
             self.gate.wait().await;
             let others = self.answered();
@@ -321,7 +327,7 @@ impl Drive {
             let transient = failure.verdict_of_call(call) == Verdict::Transient;
             let Some(wait) = transient.then(|| patience.wait(failure.retry_after())).flatten() else {
                 if transient {
-                    self.hope.give_up(&failure, begun, patience.is_over());
+                    hope.give_up(&failure, begun, patience.is_over());
                 }
                 return Err(Error::Call { call, failure, tries });
             };
@@ -353,7 +359,8 @@ impl Drive {
         let (status, headers, body) = result?;
         let date = http::clock(&headers);
         if (200..300).contains(&status) {
-            self.hope.fulfil();
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.hope(call).fulfil();
             return Ok(Answer { body, date });
         }
         let said = wire::parse_error(&body);

@@ -155,6 +155,11 @@ pub struct Workspace {
     pub slug: String,
 }
 
+/// Whether a text has the form of an id: 24 hexadecimal characters.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// `POST …/multipart/start`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

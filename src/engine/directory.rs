@@ -119,7 +119,13 @@ impl Directory {
         let noted = result.map_err(Arc::new).map(|(id, made)| {
             let contents = Mutex::new(made.then(|| Ok(Contents::default())));
             let (id, above) = (Some(id), Some(Arc::clone(self)));
-            Arc::new(Self { id, _above: above, with_files: self.with_files, contents, missing: OnceLock::new() })
+            Arc::new(Self {
+                id,
+                _above: above,
+                with_files: self.with_files,
+                contents,
+                missing: OnceLock::new(),
+            })
         });
         let child = match &noted {
             Ok(child) => {

@@ -23,7 +23,11 @@ pub(super) async fn look(
     let (found, certain) = shared.folders.file(work, directory, &job.name, size).await?;
     let Some(found) = found else {
         // To send it all the same could make a second one, which is what was asked to be avoided.
-        return if certain { Ok(None) } else { Err(Error::Unlisted { kind: "file", name: job.name.clone() }) };
+        return if certain {
+            Ok(None)
+        } else {
+            Err(Error::Unlisted { kind: "file", name: job.name.clone() })
+        };
     };
     if shared.if_exists == IfExists::Fail {
         return Err(Error::Exists { name: job.name.clone(), id: found.item.id().to_owned() });

@@ -175,8 +175,9 @@ impl Spot<'_> {
     async fn make(&self) -> Result<(String, bool), Error> {
         let drive = &self.folders.drive;
         let request = NewFolder { name: self.name, parent_id: self.parent };
-        let begun = drive.answered();
-        let mut patience = drive.hope().patience(self.folders.policy);
+        let hope = drive.hope(Call::Folder);
+        let begun = hope.fulfilled();
+        let mut patience = hope.patience(self.folders.policy);
         loop {
             let others = drive.answered();
             let failure = match Answered::of(Call::Folder, drive.make_folder(&request).await) {
@@ -202,7 +203,7 @@ impl Spot<'_> {
             }
             let tries = patience.in_a_row() + 1;
             let Some(wait) = patience.wait(failure.retry_after()) else {
-                drive.hope().give_up(&failure, begun, patience.is_over());
+                hope.give_up(&failure, begun, patience.is_over());
                 return Err(Error::Call { call: Call::Folder, failure, tries });
             };
             self.voice.retry(Call::Folder, tries, &failure, wait);

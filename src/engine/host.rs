@@ -40,7 +40,9 @@ impl Host {
     }
 
     fn read(&self, rules: Rules) {
-        let Some(text) = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else { return };
+        let Some(text) = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else {
+            return;
+        };
         let host = text.lines().next().filter(|host| host.len() <= LONGEST && check(host, rules).is_ok());
         let Some(host) = host.and_then(|host| host.parse().ok()) else { return };
         self.known().get_or_insert(host);

@@ -37,16 +37,17 @@ use self::slots::Slots;
 use self::turns::Turns;
 pub use self::upload::Told;
 pub use self::urls::Rules;
+use crate::api::wire::is_id;
 use crate::api::{Caller, Drive};
-use crate::error::{Call, Code, Error, Signal};
+use crate::error::{Call, Error, Signal};
 use crate::hope::Hope;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Place, Planned, Step};
 use crate::report::{Event, FileId, Reporter};
 use crate::retry::{Failure, Policy};
 use crate::settings::IfExists;
-use crate::units::PART_MIN;
 use crate::storage::Storage;
+use crate::units::PART_MIN;
 use crate::work::Work;
 
 /// Files under way at once. Small ones spend most of their time waiting for answers of the API; how many
@@ -335,6 +336,8 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
     let begun = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
     let work = Arc::new(Work::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
+    let given = planned.job.as_ref().ok().and_then(|job| job.place.given());
+    let odd = given.is_some_and(|id| !is_id(id));
     let result = match planned.job {
         Ok(job) => {
             job.warnings.iter().for_each(|warning| work.warn(warning));
@@ -349,10 +352,13 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
     match result {
         Ok((done, told)) => (outcome(&work, Ok(done), begun), told),
         Err(error) => {
-            let refused =
-                matches!(error, Error::Call { .. } | Error::Part { .. }) && error.code() == Code::Refused;
             let empty = work.size.load(Ordering::Relaxed) == 0;
-            let error = if refused && empty { Error::Empty(Box::new(error)) } else { error };
+            let error = match error {
+                error if !error.is_refusal() => error,
+                error if odd => Error::NoId(Box::new(error)),
+                error if empty => Error::Empty(Box::new(error)),
+                error => error,
+            };
             (outcome(&work, Err(shared.with_advice(&work, error)), begun), Told::default())
         }
     }

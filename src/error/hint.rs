@@ -1,6 +1,6 @@
 //! What the user can do about an error: advice apart from what happened, printed last and once.
 
-use super::{Call, Code, Error};
+use super::{Code, Error};
 use crate::retry::{Failure, human_duration};
 
 impl Error {
@@ -51,6 +51,9 @@ impl Error {
             Self::Call { failure, .. } | Self::Part { failure, .. } | Self::GivenUp { failure } => {
                 return self.hint_of(failure, again);
             }
+            Self::NoId(_) => {
+                "--parent takes a folder's id: the 24 characters at the end of its address in the browser"
+            }
             Self::Empty(error) => return error.advice(again),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Folder { error, .. } | Self::Shared(error) => return error.advice(again),
@@ -75,11 +78,6 @@ impl Error {
         Some(hint.to_owned())
     }
 
-    /// Whether it is of a call in which the given folder's id is what most likely is malformed.
-    fn is_about_parent(&self) -> bool {
-        matches!(self, Self::Call { call: Call::Start | Call::Tree | Call::Folder, .. })
-    }
-
     fn hint_of(&self, failure: &Failure, again: &str) -> Option<String> {
         if let Some(hint) = failure.hint() {
             return Some(hint);
@@ -100,9 +98,7 @@ impl Error {
             Code::NotFound => {
                 "check --parent: no folder with that id can be seen with this token (an id, not a name or a path)"
             }
-            Code::Refused if failure.status() == Some(400) && self.is_about_parent() => {
-                "check --parent: it takes a folder's id, the 24 characters at the end of its address in the browser"
-            }
+
             Code::RateLimited => {
                 return Some(match wish {
                     Some(wish) => format!("come back in {wish}: {again}; or raise --retry-for"),

@@ -174,6 +174,17 @@ fn log_in(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<
     plan.save(&token?, &**reporter)
 }
 
+/// A token that the service does not know is news of its own, and not a check that could not be made.
+fn refused(error: Error) -> Error {
+    match error {
+        Error::Call { failure, .. } if failure.status() == Some(401) => Error::NoUse {
+            what: format!("the service refuses this token: {failure}"),
+            hint: "it is mistyped, incomplete or expired: copy it again, or make a new one",
+        },
+        error => error,
+    }
+}
+
 /// A token that the service takes.
 async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token, Error> {
     let stopper = Stopper::default();
@@ -191,6 +202,6 @@ async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token,
     tokio::select! {
         biased;
         error = stopper.stopped() => Err(not_saved(error)),
-        checked = drive.check(&nobody) => checked.map(|()| token).map_err(not_saved),
+        checked = drive.check(&nobody) => checked.map(|()| token).map_err(refused).map_err(not_saved),
     }
 }

@@ -38,6 +38,16 @@ pub enum Place {
     Below(Arc<Folder>),
 }
 
+impl Place {
+    /// The id of the folder that the user named.
+    pub fn given(&self) -> Option<&str> {
+        match self {
+            Self::Given(id) => id.as_deref(),
+            Self::Below(folder) => folder.above.given(),
+        }
+    }
+}
+
 /// A folder by its name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Folder {

@@ -31,7 +31,6 @@ pub(super) struct Words {
 /// So many files that failed of the same thing are named; the rest are counted.
 const NAMED: u64 = 3;
 
-
 impl Words {
     /// Words for these settings.
     pub(super) fn new(display: &Display, summary: bool, paint: Paint) -> Self {

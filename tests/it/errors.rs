@@ -83,7 +83,7 @@ fn a_folder_that_is_not_there_ends_with_3() {
 fn an_id_that_is_none_is_the_services_to_refuse() {
     let world = World::new();
     world.file("f", 10);
-    world.run(&["f", "-p", "photos"]).fails(1).says("400").says("24-character");
+    world.run(&["f", "-p", "photos"]).fails(1).says("400").says("24-character").says("hint: --parent takes");
     world.run(&["f", "-p", ""]).fails(2).says("--parent");
 }
 

@@ -3,7 +3,7 @@
 use local_drive::{Action, Fault, Op, Options};
 
 use crate::halfway::{Halfway, assert_one_item, later};
-use crate::support::{CAP, PART, World};
+use crate::support::{CAP, PART, World, answer};
 
 #[test]
 fn skip_takes_one_of_the_same_size_and_uploads_beside_another() {
@@ -60,6 +60,23 @@ fn a_folder_too_long_to_be_listed_is_searched() {
     ran.ran.ok();
     assert_eq!((ran.count(Op::Search), ran.count(Op::Start)), (1, 0));
     world.run(&["g", "--if-exists", "skip"]).ok().says("uploaded");
+}
+
+#[test]
+fn what_can_be_neither_listed_nor_found_is_not_sent_to_be_a_second_one() {
+    let world = World::with(Options { page_limit: 2, ..Options::default() });
+    for name in ["1", "2", "3", "f"] {
+        world.drive.put_file(name, None, b"abc").unwrap();
+    }
+    world.file_of("f", "abc");
+    let hits = serde_json::json!({ "hits": [], "totalHits": 99, "query": "f" });
+    world.drive.fault(Fault::new(Op::Search, answer(200, hits)));
+    for choice in ["skip", "fail"] {
+        let ran = later(&world, &["f", "--if-exists", choice]);
+        ran.ran.fails(5).says("cannot be found out").says("--if-exists upload");
+        assert_eq!(ran.count(Op::Start), 0);
+    }
+    world.run(&["f"]).ok();
 }
 
 #[test]

@@ -167,7 +167,11 @@ fn what_cannot_be_a_token_is_refused_before_any_call() {
 #[test]
 fn a_token_that_the_service_refuses_is_not_saved() {
     let world = world();
-    log_in(&world, &[], "cp_pat_wrong").fails(4).says("401").says("hint: ").says("no token was saved");
+    log_in(&world, &[], "cp_pat_wrong")
+        .fails(4)
+        .says("refuses this token: 401")
+        .says("copy it again")
+        .says("no token was saved");
     assert_nothing_saved(&world);
     for (status, code) in [(403, 4), (400, 1), (404, 1), (429, 6), (503, 7)] {
         let fault = world.drive.fault(Fault::new(Op::Tree, refusal(status, "Missing scope ACCESS_DRIVE")));

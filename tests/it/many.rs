@@ -141,3 +141,38 @@ fn memory_does_not_grow_with_the_number_of_files() {
     running.wait().ok();
     assert!(peak < 40 << 20, "{} MiB", peak >> 20);
 }
+
+#[test]
+fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
+    for (op, action) in [(Op::Start, Action::status(503, "")), (Op::PutPart, Action::internal_error())] {
+        let world = World::new();
+        plant(&world, 300);
+        let limit = world.drive.fault(Fault::new(op, action));
+        let ran = world.run(&["-r", "d", "--retry-for", "2s", "-o", "report"]);
+        ran.ends(7).says("more files: not tried, since nothing got through");
+        assert_eq!(ran.stdout.lines().count(), 300, "every file has its row");
+        let record = world.drive.record();
+        let asked: BTreeSet<_> = record
+            .requests_of(Op::Start)
+            .filter_map(|call| call.json.as_ref()?["fileName"].as_str().map(str::to_owned))
+            .collect();
+        assert!(asked.len() < 150, "{op:?}: {} files were tried", asked.len());
+        // All is well again: nothing of it is remembered.
+        world.drive.clear_fault(limit);
+        world.run(&["-r", "d"]).ok();
+        assert_each_once(&world, 300);
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
+    let world = World::new();
+    let names: Vec<_> = (0..300).map(|n| n.to_string()).collect();
+    names.iter().for_each(|name| drop(world.file_of(name, name)));
+    let mut args = vec!["-p", "665f1c2ab3d4e5f60718293a"];
+    args.extend(names.iter().map(String::as_str));
+    let ran = world.run(&args);
+    ran.fails(3).says("more files: could not start the upload: 404");
+    assert!(ran.stderr.lines().count() < 10, "{}", ran.stderr);
+    assert!(world.drive.record().count(Op::Start) < 100);
+}

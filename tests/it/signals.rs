@@ -36,6 +36,22 @@ fn each_signal_stops_in_order_and_the_same_command_goes_on() {
 }
 
 #[test]
+fn the_done_event_has_the_exit_code_that_the_signal_makes() {
+    for files in [&["a"][..], &["a", "b"]] {
+        let world = World::new();
+        files.iter().for_each(|file| drop(world.file(file, 20)));
+        world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
+        let running = world.spawn(&[files, &["--log-format", "json"]].concat());
+        let flying = |record: &local_drive::Record| record.parts_in_flight() == files.len().min(1);
+        world.drive.wait_until(CAP, flying).unwrap();
+        let ran = stop(running, "INT");
+        ran.ends(130);
+        let done = ran.stderr.lines().find(|line| line.contains("\"event\":\"done\"")).expect("an event");
+        assert!(done.contains("\"exit_code\":130"), "{done}");
+    }
+}
+
+#[test]
 fn a_second_ctrl_c_ends_it_at_once() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);

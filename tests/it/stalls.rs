@@ -97,6 +97,21 @@ fn limit_rate_keeps_to_the_rate_over_all_parts() {
 }
 
 #[test]
+fn with_a_limited_rate_parts_end_one_after_the_other_so_that_an_interruption_costs_few() {
+    for (rate, most) in [("512KiB", 1), ("1MiB", 2), ("2MiB", 4)] {
+        let world = World::new();
+        let path = world.file("file.bin", 8 * PART);
+        let limited = ["file.bin", "--limit-rate", rate];
+        let running = world.spawn(&limited);
+        let moves = |record: &local_drive::Record| record.bytes_received_on_storage() > 2 * MIB;
+        world.drive.wait_until(CAP, moves).unwrap();
+        running.kill();
+        assert!(world.drive.record().max_parts_in_flight() <= most, "at {rate}");
+        assert_one_item(&world, &world.run(&["file.bin"]), &path);
+    }
+}
+
+#[test]
 fn limit_rate_drips_so_that_storage_drops_no_connection() {
     // Storage gives up on a body of which it sees nothing for a second (Amazon: about 20).
     let world = World::with(Options { body_timeout: Duration::from_secs(1), ..Options::default() });
