@@ -11,6 +11,12 @@ set -eu
 
 releases=${COPERA_UPLOAD_RELEASES:-https://github.com/copera-ai/copera-upload/releases}
 version=${1:-latest}
+case $version in
+-*)
+    sed -n '2,/^set/{/^set/d;s/^#[ ]*//;p;}' "$0"
+    exit
+    ;;
+esac
 folder=${COPERA_UPLOAD_INSTALL_DIR:-${HOME:?HOME is not set}/.local/bin}
 
 fail() {
@@ -50,7 +56,7 @@ Linux/aarch64 | Linux/arm64) target=aarch64-unknown-linux-musl ;;
 Darwin/x86_64) target=x86_64-apple-darwin ;;
 Darwin/arm64) target=aarch64-apple-darwin ;;
 MINGW*/x86_64 | MSYS*/x86_64) target=x86_64-pc-windows-msvc ;;
-*) fail "there is no build for $(uname -s) on $(uname -m); with Rust: cargo install copera-upload" ;;
+*) fail "there is no build for $(uname -s) on $(uname -m); with Rust: cargo install --locked --git https://github.com/copera-ai/copera-upload copera-upload" ;;
 esac
 program=copera-upload archive=tar.gz
 case $target in *windows*) program=copera-upload.exe archive=zip ;; esac

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
+use crate::error::chain;
 use crate::secret::Mask;
 
 /// Whether a URL's host is this machine: plain HTTP to it crosses no network.
@@ -13,8 +14,18 @@ pub fn is_loopback(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// What hyper and reqwest say around a connection's error; it says nothing that is not said without it.
+const AROUND: [&str; 5] = [
+    "error sending request: ",
+    "client error (Connect): ",
+    "client error (SendRequest): ",
+    "tcp connect error: ",
+    "dns error: error resolving DNS: ",
+];
+
 /// A connection's error as it is told: of a tunnel that did not come about it says whose part that was.
-pub fn blame_proxy(text: String) -> String {
+pub fn trouble(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = AROUND.iter().fold(chain(error), |text, around| text.replace(around, ""));
     // hyper-util's word for it; its type is hidden in reqwest's chain.
     if text.contains("tunnel error") {
         format!("{text} (at the proxy that HTTPS_PROXY, ALL_PROXY or the system names)")

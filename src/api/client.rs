@@ -389,7 +389,7 @@ impl Drive {
                 error if error.is_timeout() => Transport::Timeout,
                 _ => Transport::Lost,
             };
-            Failure::transport(kind, self.mask.clean(&http::blame_proxy(chain(&error.without_url()))))
+            Failure::transport(kind, self.mask.clean(&http::trouble(&error.without_url())))
         };
         let mut response = self.http.execute(request).await.map_err(failed)?;
         let status = response.status().as_u16();

@@ -29,7 +29,7 @@ use tower_service::Service;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use crate::error::{Error, chain};
-use crate::http::blame_proxy;
+use crate::http;
 use crate::platform::{self, Measured};
 use crate::retry::{Failure, Transport};
 
@@ -124,7 +124,7 @@ impl Dialer {
         let stream = self
             .in_time(dialing)
             .await?
-            .map_err(|error| connect_failure(blame_proxy(chain(&*error))))?
+            .map_err(|error| connect_failure(http::trouble(&*error)))?
             .into_inner();
         platform::prepare(&stream);
         let stream = Arc::new(stream);

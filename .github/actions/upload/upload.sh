@@ -12,8 +12,21 @@ done <<<"$COPERA_TOKEN"
 options=(--output report --if-exists "${INPUT_IF_EXISTS:-upload}")
 [ -z "${INPUT_PARENT:-}" ] || options+=(--parent "$INPUT_PARENT")
 [ -z "${INPUT_NAME:-}" ] || options+=(--name "$INPUT_NAME")
-case ${INPUT_RECURSIVE:-} in [Tt]rue | TRUE) options+=(--recursive) ;; esac
+[ -z "${INPUT_LIMIT_RATE:-}" ] || options+=(--limit-rate "$INPUT_LIMIT_RATE")
+case ${INPUT_RECURSIVE:-} in
+[Tt]rue | TRUE) options+=(--recursive) ;;
+'' | [Ff]alse | FALSE) ;;
+*) echo "::error::the input 'recursive' is true or false"; exit 2 ;;
+esac
+for filter in include exclude; do
+    name=INPUT_${filter^^}
+    while IFS= read -r line; do
+        [ -z "$line" ] || options+=("--$filter" "$line")
+    done <<<"${!name:-}"
+done
 
+# `**` goes through directories.
+shopt -s globstar
 paths=()
 while IFS= read -r line; do
     # Without the blanks around it, which no editor shows.
@@ -31,6 +44,11 @@ report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 code=0
 copera-upload "${options[@]}" -- "${paths[@]}" >"$report" || code=$?
+if [ "$code" != 0 ] && [ ! -s "$report" ]; then
+    # No file was looked at: the options, the configuration or the token are at fault, and the log says which.
+    echo "::error::copera-upload ended with exit code $code"
+    exit "$code"
+fi
 
 # An item's page: https://app.copera.ai/<workspace>/drive/c/<id>. The token goes in by a file: arguments can be seen.
 # A URL without a path gets the API's, as the program has it.
