@@ -32,8 +32,10 @@ pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     let (sender, line) = tokio::sync::oneshot::channel();
     // A thread of its own: a read of a terminal cannot be stopped, and nobody waits for this one.
     std::thread::spawn(move || sender.send(if asks { terminal::read_line() } else { first_line() }));
-    let line = line.await.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()));
-    drop(hidden);
+    let line = {
+        let _hidden = hidden;
+        line.await.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))
+    };
     let line = line.map_err(|error| {
         Error::usage_hint(format!("cannot read a token from standard input: {error}"), HOW)
     })?;
