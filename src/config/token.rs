@@ -10,6 +10,7 @@ use super::Config;
 use super::profile::{Place, Set};
 use crate::environment::{self, Environment};
 use crate::error::Error;
+use crate::platform;
 use crate::retry::human_duration;
 use crate::secret::Token;
 
@@ -111,9 +112,8 @@ fn run(command: &str, limit: Duration, alone: bool) -> Result<Token, String> {
     let deadline = Instant::now() + limit;
     let too_long = || format!("took longer than {}", human_duration(limit));
     let mut shell = shell(command);
-    #[cfg(unix)]
     if alone {
-        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+        platform::lead_a_group(&mut shell);
     }
     let mut child = shell
         .stdin(Stdio::null())
@@ -127,12 +127,9 @@ fn run(command: &str, limit: Duration, alone: bool) -> Result<Token, String> {
             Ok(None) if Instant::now() < deadline => thread::sleep(COMMAND_POLL),
             Ok(None) => {
                 // It may have ended in this very moment; then there is nothing to kill, and nothing to say.
-                #[cfg(unix)]
-                if let (true, Ok(id)) = (alone, i32::try_from(child.id())) {
+                if alone {
                     // It was not waited for, so the number is still its own.
-                    let _ = rustix::process::Pid::from_raw(id).map(|group| {
-                        rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
-                    });
+                    platform::kill_group(&child);
                 }
                 let _ = child.kill();
                 let _ = child.wait();

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::Code;
 
 /// A user's home, configuration directory and working directory.
 struct House {
@@ -405,7 +404,10 @@ fn variables_that_are_not_unicode_are_told_by_name() {
         (Environment { api_url: odd(), ..Environment::default() }, "COPERA_API_URL"),
     ] {
         let error = resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap_err();
-        assert_eq!((error.code(), error.to_string()), (Code::Usage, format!("{name} is not valid Unicode")));
+        assert_eq!(
+            (error.code(), error.to_string()),
+            (crate::error::Code::Usage, format!("{name} is not valid Unicode"))
+        );
     }
     let cli = Cli::of(["x".into(), "-n".into(), odd().unwrap(), "f".into()]).unwrap();
     let settings = resolve(cli, &House::with_token().env, &mut Vec::new()).unwrap();
