@@ -1,6 +1,5 @@
 //! The program from the outside: the real binary against a drive on loopback.
 #![cfg_attr(not(unix), allow(unused_imports, dead_code, reason = "some tests are for Unix alone"))]
-
 // clippy.toml allows this in `#[test]` functions only, not in what they share.
 #![allow(
     clippy::unwrap_used,
