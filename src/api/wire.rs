@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::storage::Etag;
+
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -212,7 +214,7 @@ pub struct FinishedPart<'a> {
     /// From 1.
     pub part_number: u32,
     /// Without quotes, as the official client sends it.
-    pub e_tag: &'a str,
+    pub e_tag: &'a Etag,
 }
 
 /// One signed URL in an answer: a string, or an object under either set of field names.

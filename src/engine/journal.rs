@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::api::wire::Upload;
 use crate::checksum::hex;
 use crate::platform::{self, Identity};
-use crate::storage::Receipt;
+use crate::storage::{Etag, Receipt};
 
 /// The format's number. A record with another one cannot be used.
 const FORMAT: u32 = 1;
@@ -77,7 +77,7 @@ pub struct Head {
 #[serde(rename_all = "snake_case")]
 enum Entry {
     Head(Head),
-    Part { number: u32, etag: String, md5: Option<String> },
+    Part { number: u32, etag: Etag, md5: Option<Etag> },
     Identity(Identity),
     Finalizing,
     NotFinalized,

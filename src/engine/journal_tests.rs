@@ -9,7 +9,8 @@ fn identity() -> Identity {
 }
 
 fn receipt(number: u32) -> Receipt {
-    Receipt { etag: format!("{number:032x}"), md5: Some(format!("{number:032x}")) }
+    let etag = Etag::from(format!("{number:032x}"));
+    Receipt { etag: etag.clone(), md5: Some(etag) }
 }
 
 type Opened = (Journal, Option<Recorded>, Option<String>);

@@ -95,7 +95,7 @@ async fn compare(
                     at += read as u64;
                     stream.push(buffer.into());
                 }
-                let same = receipt.md5.as_deref() == Some(stream.finish().as_str());
+                let same = receipt.md5 == Some(stream.finish().into());
                 Ok::<_, Error>(same.then_some((number, receipt)))
             });
         }

@@ -7,6 +7,7 @@
 mod body;
 mod buffers;
 mod connect;
+mod etag;
 mod limiter;
 mod pool;
 mod traffic;
@@ -24,6 +25,7 @@ use self::body::{Flow, PartBody};
 use self::buffers::Buffers;
 use self::connect::{Connection, Probe, Wire};
 pub use self::connect::{Trouble, Trust, is_distrust};
+pub use self::etag::Etag;
 use self::limiter::Limiter;
 use self::pool::Connections;
 pub use self::traffic::Seen;
@@ -78,9 +80,9 @@ pub struct Put<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The ETag without its quotes, as finalize wants it.
-    pub etag: String,
+    pub etag: Etag,
     /// The MD5 of the bytes that were sent, unless the check is off.
-    pub md5: Option<String>,
+    pub md5: Option<Etag>,
 }
 
 impl Storage {
@@ -221,7 +223,7 @@ impl Storage {
         {
             return Err(Failure::Checksum { sent: sent.clone(), stored: self.mask.clean(&etag) });
         }
-        Ok(Receipt { etag, md5 })
+        Ok(Receipt { etag: etag.into(), md5: md5.map(Etag::from) })
     }
 }
 

@@ -1,0 +1,81 @@
+//! ETags, kept small: an upload holds one for each of its parts until the last is there.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::hex;
+
+/// An ETag without its quotes, as finalize wants it; or an MD5 in the form of one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Etag(Text);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    /// An MD5 in lower case, as S3 has it.
+    Md5([u8; 16]),
+    /// Anything else, letter by letter as it came.
+    Other(Box<str>),
+}
+
+impl From<String> for Etag {
+    fn from(text: String) -> Self {
+        Self(md5_of(&text).map_or_else(|| Text::Other(text.into()), Text::Md5))
+    }
+}
+
+/// The bytes of 32 digits in lower case.
+fn md5_of(text: &str) -> Option<[u8; 16]> {
+    let digits = <&[u8; 32]>::try_from(text.as_bytes()).ok()?;
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(*pair.first()?)? << 4 | digit(*pair.last()?)?;
+    }
+    Some(bytes)
+}
+
+fn digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Text::Md5(bytes) => f.write_str(&hex(bytes)),
+            Text::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Etag {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn an_etag_comes_out_letter_by_letter_as_it_went_in(text in "[0-9a-fA-F-]{0,40}|[0-9a-f]{32}|.*") {
+            let etag = Etag::from(text.clone());
+            proptest::prop_assert_eq!(etag.to_string(), text.clone());
+            let json = serde_json::to_string(&etag).unwrap();
+            proptest::prop_assert_eq!(&json, &serde_json::to_string(&text).unwrap());
+            proptest::prop_assert_eq!(serde_json::from_str::<Etag>(&json).unwrap(), etag);
+        }
+    }
+
+    #[test]
+    fn one_that_is_an_md5_takes_no_room_of_its_own() {
+        assert!(matches!(Etag::from("0123456789abcdef0123456789abcdef".to_owned()).0, Text::Md5(_)));
+        assert_eq!(size_of::<Etag>(), 24);
+    }
+}
