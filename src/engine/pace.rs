@@ -22,9 +22,13 @@ const LATELY: Duration = Duration::from_secs(1);
 /// while others finish (so that it is not the whole line that stands) even when places are rare. (About 0.1 % of
 /// S3's requests take 5 s.)
 const STILL: Duration = Duration::from_secs(5);
-/// With places to spare this is enough, when others have finished meanwhile …
+/// With places to spare this is enough, when others have finished meanwhile, or when it is so many times what
+/// others take from their beginning to their end …
 const STILL_SPARE: Duration = Duration::from_secs(1);
-/// … and in less time than so many tenths of what this one has taken: an answer that is always slow is no sign.
+/// See [`STILL_SPARE`].
+const STILL_TIMES: u32 = 10;
+/// … and when this one takes longer than so many tenths of what they take: an answer that is always slow is no
+/// sign.
 const SLOW_TENTHS: u32 = 15;
 /// A new connection pays when it is so many times quicker than the old one's rest.
 const QUICKER: f64 = 2.0;
@@ -133,10 +137,13 @@ impl Pace {
                     return Some(spare);
                 }
             }
-            let slow = |median: Duration| now.duration_since(progress.begun) > median * SLOW_TENTHS / 10;
-            let passed = last.is_some_and(|last| last > progress.moved) && median.is_some_and(slow);
+            let stands = |median: Duration| {
+                let others_finished = last.is_some_and(|last| last > progress.moved);
+                now.duration_since(progress.begun) > median * SLOW_TENTHS / 10
+                    && (others_finished || still > median * STILL_TIMES)
+            };
             if still >= STILL_SPARE
-                && passed
+                && median.is_some_and(stands)
                 && let Some(spare) = slots.take_spare()
             {
                 return Some(spare);
