@@ -99,6 +99,14 @@ grep -q '^https://app.copera.ai/local/drive/c/' "$GITHUB_OUTPUT" || fail 'no add
 local-drive env COPERA_TOKEN=a%25b INPUT_PATH='a b.txt' bash "$action" >"$work/stdout" 2>&1 &&
     fail 'a wrong token was taken'
 grep -q '^::add-mask::a%2525b$' "$work/stdout" || fail 'a % in a token is not escaped'
+mkdir -p deep/er && echo four >deep/er/f.txt && echo five >deep/g.txt
+INPUT_PATH='deep/**' act 0
+[ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 2 ] || fail "deep/** is not its two files"
+INPUT_PATH=deep INPUT_RECURSIVE=true INPUT_EXCLUDE='er ' INPUT_LIMIT_RATE=1MiB act 0
+[ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 1 ] || fail 'exclude does not leave out'
+INPUT_PATH=deep INPUT_RECURSIVE=yes act 2
+INPUT_PATH=deep INPUT_RECURSIVE=true INPUT_LIMIT_RATE=fast act 2
+grep -q '^::error::' "$work/stdout" || fail 'a wrong option is no error of the job'
 INPUT_PATH=$'a b.txt\nnot-there' act 9
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 1 ] || fail 'what was done is not told'
 INPUT_PATH='' act 2

@@ -243,7 +243,7 @@ pub enum Error {
         tries: u32,
     },
     /// Others have waited in vain to the end of their patience, and nothing got through since.
-    #[error("not tried, since nothing got through for the files before it: {failure}")]
+    #[error("not tried, since nothing got through for others: {failure}")]
     GivenUp {
         /// Theirs.
         failure: Failure,

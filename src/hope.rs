@@ -1,16 +1,21 @@
 //! Whether the other side is still believed to be there: what many calls, or many parts, have in common.
 //!
 //! Patience is each call's own. Without this a service that is gone would be waited for by one file after the other,
-//! each for the whole of its patience: thousands of files, a day.
+//! each for the whole of its patience: thousands of files, a day. So once one has waited in vain, and nothing got
+//! through meanwhile, some more are tried, each once and with a pause in between, and then no more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::retry::{Failure, Patience, Policy};
+use crate::retry::{Failure, Policy};
 
-/// After patience ended once, and nothing got through since, so many more are tried, each once.
+/// After patience ended in vain so many more are tried.
 const LAST_TRIES: u32 = 16;
+/// They come as far apart as makes them last as long as patience did, and not further than this.
+const BETWEEN_MOST: Duration = Duration::from_secs(2);
+/// Whoever waits for what comes of the last tries looks this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,13 +28,56 @@ pub struct Hope {
 #[derive(Debug)]
 struct Lost {
     failure: Failure,
-    tries: u32,
+    /// Of the last tries.
+    begun: u32,
+    ended: u32,
+    next: Instant,
+}
+
+/// Leave to try.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    hope: &'a Hope,
+    /// Successes when it began, or last got further.
+    fulfilled: u64,
+    /// It is one of the last.
+    last: bool,
 }
 
 impl Hope {
-    /// Successes so far.
-    pub fn fulfilled(&self) -> u64 {
-        self.fulfilled.load(Ordering::Relaxed)
+    /// Waits until it is worth a try.
+    ///
+    /// # Errors
+    /// The failure for which it is not.
+    pub async fn turn(&self, policy: Policy) -> Result<Turn<'_>, Failure> {
+        loop {
+            let wait = {
+                let mut lost = self.lost();
+                let last = match &mut *lost {
+                    None => Some(false),
+                    Some(lost) if lost.ended >= LAST_TRIES => return Err(lost.failure.clone()),
+                    Some(lost) if lost.begun < LAST_TRIES && Instant::now() >= lost.next => {
+                        lost.begun += 1;
+                        lost.next = Instant::now() + (policy.retry_for / LAST_TRIES).min(BETWEEN_MOST);
+                        Some(true)
+                    }
+                    Some(_) => None,
+                };
+                if let Some(last) = last {
+                    return Ok(Turn { hope: self, fulfilled: self.fulfilled(), last });
+                }
+                let next = lost
+                    .as_ref()
+                    .map_or(Duration::ZERO, |lost| lost.next.saturating_duration_since(Instant::now()));
+                next.clamp(Duration::from_millis(1), LOOK_EVERY)
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Why it is worth no more tries, if it is not.
+    pub fn gone(&self) -> Option<Failure> {
+        self.lost().as_ref().filter(|lost| lost.ended >= LAST_TRIES).map(|lost| lost.failure.clone())
     }
 
     /// One got through.
@@ -38,33 +86,52 @@ impl Hope {
         *self.lost() = None;
     }
 
-    /// Patience for the next one: one try, when another has waited in vain.
-    pub fn patience(&self, policy: Policy) -> Patience {
-        let lost = self.lost().is_some();
-        Patience::new(if lost { Policy { retry_for: Duration::ZERO, ..policy } } else { policy })
-    }
-
-    /// Why the next one need not be tried at all.
-    pub fn gone(&self) -> Option<Failure> {
-        self.lost().as_ref().filter(|lost| lost.tries >= LAST_TRIES).map(|lost| lost.failure.clone())
-    }
-
-    /// One has come to its end with this failure, that may pass; when it began there were so many successes. If it
-    /// `waited` and there has been none since, the others need not wait too.
-    pub fn give_up(&self, failure: &Failure, fulfilled: u64, waited: bool) {
-        if self.fulfilled() > fulfilled {
-            return;
-        }
-        let mut lost = self.lost();
-        match &mut *lost {
-            Some(lost) => lost.tries += 1,
-            None if waited => *lost = Some(Lost { failure: failure.clone(), tries: 0 }),
-            None => {}
-        }
+    fn fulfilled(&self) -> u64 {
+        self.fulfilled.load(Ordering::Relaxed)
     }
 
     fn lost(&self) -> MutexGuard<'_, Option<Lost>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// It got further than ever: that is hope enough for itself.
+    pub fn renew(&mut self) {
+        self.fulfilled = self.hope.fulfilled();
+        self.end();
+    }
+
+    /// Whether it has failed and must not be tried again: it was one of the last, and still nothing gets through.
+    pub fn is_over(&self) -> bool {
+        self.last && self.hope.lost().is_some()
+    }
+
+    /// It has waited in vain to the end of its patience. If nothing got through meanwhile, the others need not.
+    pub fn give_up(&self, failure: &Failure) {
+        if self.hope.fulfilled() == self.fulfilled {
+            self.hope.lost().get_or_insert_with(|| Lost {
+                failure: failure.clone(),
+                begun: 0,
+                ended: 0,
+                next: Instant::now(),
+            });
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.last, false)
+            && let Some(lost) = &mut *self.hope.lost()
+        {
+            lost.ended += 1;
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Also of one that was cut off: others wait for the last tries to end.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -73,39 +140,49 @@ mod tests {
     use super::*;
     use crate::retry::Transport;
 
-    const POLICY: Policy = Policy { retry_for: Duration::from_secs(60), max_retries: None };
+    const POLICY: Policy = Policy { retry_for: Duration::from_millis(16), max_retries: None };
 
     fn dead() -> Failure {
         Failure::transport(Transport::Connect, "refused")
     }
 
-    #[test]
-    fn when_one_has_waited_in_vain_the_next_are_tried_once_and_the_rest_not_at_all() {
+    #[tokio::test]
+    async fn when_one_has_waited_in_vain_some_are_tried_once_and_the_rest_not_at_all() {
         let hope = Hope::default();
-        assert!(hope.patience(POLICY).wait(None).is_some());
-        hope.give_up(&dead(), 0, true);
+        let first = hope.turn(POLICY).await.unwrap();
+        let beside = hope.turn(POLICY).await.unwrap();
+        first.give_up(&dead());
+        beside.give_up(&dead());
+        assert!(!beside.is_over(), "it began with full patience");
+        drop((first, beside));
         for _ in 0..LAST_TRIES {
-            assert!(hope.patience(POLICY).wait(None).is_none() && hope.gone().is_none());
-            hope.give_up(&dead(), 0, false);
+            assert!(hope.gone().is_none());
+            assert!(hope.turn(POLICY).await.unwrap().is_over());
         }
+        assert_eq!(hope.turn(POLICY).await.unwrap_err(), dead());
         assert_eq!(hope.gone(), Some(dead()));
     }
 
-    #[test]
-    fn one_success_and_all_is_hoped_for_again() {
+    #[tokio::test]
+    async fn one_success_and_all_is_hoped_for_again_also_by_the_last() {
         let hope = Hope::default();
-        hope.give_up(&dead(), 0, true);
+        let first = hope.turn(POLICY).await.unwrap();
+        first.give_up(&dead());
+        let last = hope.turn(POLICY).await.unwrap();
+        assert!(last.is_over());
         hope.fulfil();
-        assert!(hope.patience(POLICY).wait(None).is_some());
+        assert!(!last.is_over() && !hope.turn(POLICY).await.unwrap().is_over());
         // It began before that success.
-        hope.give_up(&dead(), 0, true);
-        assert!(hope.patience(POLICY).wait(None).is_some());
+        first.give_up(&dead());
+        assert!(hope.gone().is_none() && !hope.turn(POLICY).await.unwrap().is_over());
     }
 
-    #[test]
-    fn a_failure_without_a_wait_says_nothing_of_the_others() {
+    #[tokio::test]
+    async fn one_that_gets_further_is_tried_on() {
         let hope = Hope::default();
-        (0..100).for_each(|_| hope.give_up(&dead(), 0, false));
-        assert!(hope.patience(POLICY).wait(None).is_some() && hope.gone().is_none());
+        hope.turn(POLICY).await.unwrap().give_up(&dead());
+        let mut last = hope.turn(POLICY).await.unwrap();
+        last.renew();
+        assert!(!last.is_over());
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{Call, Error, chain};
 use crate::hope::Hope;
 use crate::http::{self, header};
 use crate::report::{Event, Reporter};
-use crate::retry::{Failure, Policy, Transport, Verdict};
+use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
 use crate::secret::{Mask, Token};
 use crate::storage::is_distrust;
 
@@ -303,12 +303,8 @@ impl Drive {
     /// Asks until there is an answer, a refusal, or no patience.
     async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
         let _place = self.gate.place().await;
-        let hope = self.hope(call);
-        if let Some(failure) = hope.gone() {
-            return Err(Error::GivenUp { failure });
-        }
-        let begun = hope.fulfilled();
-        let mut patience = hope.patience(self.policy);
+        let turn = self.hope(call).turn(self.policy).await.map_err(|failure| Error::GivenUp { failure })?;
+        let mut patience = Patience::new(self.policy);
         loop {
             self.gate.wait().await;
             let others = self.answered();
@@ -325,9 +321,10 @@ impl Drive {
             }
             let tries = patience.in_a_row() + 1;
             let transient = failure.verdict_of_call(call) == Verdict::Transient;
-            let Some(wait) = transient.then(|| patience.wait(failure.retry_after())).flatten() else {
-                if transient {
-                    hope.give_up(&failure, begun, patience.is_over());
+            let again = transient && !turn.is_over();
+            let Some(wait) = again.then(|| patience.wait(failure.retry_after())).flatten() else {
+                if transient && patience.is_over() {
+                    turn.give_up(&failure);
                 }
                 return Err(Error::Call { call, failure, tries });
             };

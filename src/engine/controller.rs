@@ -59,8 +59,6 @@ const TOO_MUCH_KEPT: Duration = Duration::from_secs(60);
 /// See the module.
 pub struct Controller {
     places: usize,
-    /// [`MOST`], or fewer.
-    most: usize,
     climbing: bool,
     /// Windows of the climb in which the line was full already.
     full: u32,
@@ -99,7 +97,6 @@ impl Default for Controller {
     fn default() -> Self {
         Self {
             places: START,
-            most: MOST,
             climbing: true,
             full: 0,
             trial: None,
@@ -121,19 +118,9 @@ impl Default for Controller {
 }
 
 impl Controller {
-    /// One that keeps to `most`, if that is fewer than [`MOST`].
-    pub fn new(most: usize) -> Self {
-        Self { most: most.clamp(1, MOST), ..Self::default() }
-    }
-
     /// How many parts should be in flight now.
     pub fn places(&self) -> usize {
         self.places
-    }
-
-    /// How many parts will soon be in flight, if nothing speaks against it.
-    pub fn at_first(&self) -> usize {
-        USUAL.min(self.most)
     }
 
     /// Nothing is in flight any more: what comes next is measured anew, from the number that has proven itself.
@@ -151,7 +138,7 @@ impl Controller {
         }
         let least = self.least.get();
         self.window.get_or_insert_with(|| Window::new(look)).add(look, least);
-        if self.climbing && self.places < self.at_first() {
+        if self.climbing && self.places < USUAL {
             return self.first_step(look.at);
         }
         let settled = if self.climbing { 1 } else { SETTLED };
@@ -218,7 +205,7 @@ impl Controller {
         if felt {
             self.climbing = false;
         } else if short {
-            self.set(at, self.at_first());
+            self.set(at, USUAL);
         }
         None
     }
@@ -306,7 +293,7 @@ impl Controller {
         if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
             return None;
         }
-        if lossy && (seen.felt || self.places == self.most) {
+        if lossy && (seen.felt || self.places == MOST) {
             self.settle(at, self.rate);
             return None;
         }
@@ -333,7 +320,7 @@ impl Controller {
     }
 
     fn more(&mut self, at: Instant, times: f64, rate: f64) {
-        let places = ((self.places as f64 * times) as usize).max(self.places + 1).min(self.most);
+        let places = ((self.places as f64 * times) as usize).max(self.places + 1).min(MOST);
         if places > self.places {
             self.try_out(at, places, rate, false);
         } else {

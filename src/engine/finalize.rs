@@ -47,17 +47,25 @@ impl Ending<'_> {
                 .collect(),
         };
         let mut unclear = begun;
+        let policy = self.shared.policy;
+        let turn = match self.shared.drive.hope(Call::Finalize).turn(policy).await {
+            Ok(turn) => turn,
+            Err(failure) if begun => return Err(Error::Unsettled { what: failure.to_string() }.into()),
+            Err(failure) => return Err(Error::GivenUp { failure }.into()),
+        };
         self.record.finalizing(self.work, self.sync).await;
-        let mut patience = Patience::new(self.shared.policy);
+        let mut patience = Patience::new(policy);
         loop {
             self.work.phase(Phase::Finalize);
             let others = self.shared.drive.answered();
-            let answered = Answered::of(Call::Finalize, self.shared.drive.finalize(&request).await);
-            if patience.in_a_row() == 0 || self.shared.drive.answered() > others {
+            let answer = self.shared.drive.finalize(&request).await;
+            let limited = matches!(&answer, Err(failure) if failure.status() == Some(429));
+            if patience.in_a_row() == 0 || limited && self.shared.drive.answered() > others {
                 // The call itself may take longer than patience lasts; and while others get through, it is only
                 // not this one's turn.
                 patience.renew();
             }
+            let answered = Answered::of(Call::Finalize, answer);
             let (failure, sent) = match answered {
                 Answered::Item(item) => return Ok(item),
                 Answered::NotDone(failure) => (failure, false),
@@ -94,7 +102,11 @@ impl Ending<'_> {
                 }
             }
             let tries = patience.in_a_row() + 1;
-            let Some(wait) = patience.wait(failure.retry_after()) else {
+            let again = (!turn.is_over()).then(|| patience.wait(failure.retry_after()));
+            let Some(wait) = again.flatten() else {
+                if patience.is_over() {
+                    turn.give_up(&failure);
+                }
                 if unclear {
                     let what = format!("finalize got no clear answer ({failure})");
                     return Err(Error::Unsettled { what }.into());

@@ -15,7 +15,7 @@ use crate::api::{Caller, Drive};
 use crate::error::{Call, Error};
 use crate::plan::{Folder, Place};
 use crate::report::{Event, Reporter};
-use crate::retry::Policy;
+use crate::retry::{Patience, Policy};
 
 /// Folders remembered though nobody works in them at the moment. A full one takes some 200 KiB.
 const RECENT: usize = 32;
@@ -175,12 +175,18 @@ impl Spot<'_> {
     async fn make(&self) -> Result<(String, bool), Error> {
         let drive = &self.folders.drive;
         let request = NewFolder { name: self.name, parent_id: self.parent };
-        let hope = drive.hope(Call::Folder);
-        let begun = hope.fulfilled();
-        let mut patience = hope.patience(self.folders.policy);
+        let policy = self.folders.policy;
+        let turn = drive.hope(Call::Folder).turn(policy).await;
+        let turn = turn.map_err(|failure| Error::GivenUp { failure })?;
+        let mut patience = Patience::new(policy);
         loop {
             let others = drive.answered();
-            let failure = match Answered::of(Call::Folder, drive.make_folder(&request).await) {
+            let answer = drive.make_folder(&request).await;
+            if matches!(&answer, Err(failure) if failure.status() == Some(429)) && drive.answered() > others {
+                // Others got through meanwhile: it is only not this call's turn.
+                patience.renew();
+            }
+            let failure = match Answered::of(Call::Folder, answer) {
                 Answered::Item(item) => return Ok((item.id().to_owned(), true)),
                 Answered::NotDone(failure) => failure,
                 Answered::Refused(failure) => {
@@ -198,12 +204,12 @@ impl Spot<'_> {
                     None => failure,
                 },
             };
-            if drive.answered() > others {
-                patience.renew();
-            }
             let tries = patience.in_a_row() + 1;
-            let Some(wait) = patience.wait(failure.retry_after()) else {
-                hope.give_up(&failure, begun, patience.is_over());
+            let again = (!turn.is_over()).then(|| patience.wait(failure.retry_after()));
+            let Some(wait) = again.flatten() else {
+                if patience.is_over() {
+                    turn.give_up(&failure);
+                }
                 return Err(Error::Call { call: Call::Folder, failure, tries });
             };
             self.voice.retry(Call::Folder, tries, &failure, wait);

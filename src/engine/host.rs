@@ -62,9 +62,10 @@ impl Host {
             let text = format!("{host}\n");
             // A disk that does not take it costs the next run a moment.
             tokio::task::spawn_blocking(move || {
-                let mut file = platform::open_private(&file)?;
-                file.set_len(0)?;
-                file.write_all(text.as_bytes())
+                // Beside its place first: another run reads the whole name or the one before.
+                let new = file.with_extension(format!("{}.new", std::process::id()));
+                platform::open_private(&new)?.write_all(text.as_bytes())?;
+                std::fs::rename(&new, &file)
             });
         }
         Some(host)

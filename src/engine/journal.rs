@@ -178,7 +178,8 @@ impl Journals {
                     .ok()
                     .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
             };
-            if path.extension().is_some_and(|end| end == "upload")
+            // The name of the storage's host too (`host.rs`): it is known again after the next upload.
+            if path.extension().is_some_and(|end| end == "upload" || end == "storage")
                 && old()
                 && let Ok(file) = File::options().read(true).append(true).open(&path)
                 && file.try_lock().is_ok()

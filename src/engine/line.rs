@@ -15,11 +15,16 @@ const FULL: f64 = 0.7;
 pub struct Line {
     looks: VecDeque<(Instant, u64)>,
     best: f64,
+    /// When bytes were last taken.
+    moved: Option<Instant>,
 }
 
 impl Line {
     /// So many bytes were taken until now.
     pub fn look(&mut self, at: Instant, taken: u64) {
+        if self.looks.back().is_some_and(|(_, before)| *before < taken) {
+            self.moved = Some(at);
+        }
         self.looks.push_back((at, taken));
         while self.looks.get(1).is_some_and(|(second, _)| at.duration_since(*second) >= NOW) {
             self.looks.pop_front();
@@ -30,6 +35,11 @@ impl Line {
     /// Nothing is in flight: what comes next is measured from its first byte.
     pub fn rest(&mut self) {
         self.looks.clear();
+    }
+
+    /// Whether bytes were taken in the last second.
+    pub fn moves(&self, now: Instant) -> bool {
+        self.moved.is_some_and(|moved| now.saturating_duration_since(moved) < Duration::from_secs(1))
     }
 
     /// Bytes a second now; 0 as long as it is not known.

@@ -47,7 +47,6 @@ use crate::report::{Event, FileId, Reporter};
 use crate::retry::{Failure, Policy};
 use crate::settings::IfExists;
 use crate::storage::Storage;
-use crate::units::PART_MIN;
 use crate::work::Work;
 
 /// Files under way at once. Small ones spend most of their time waiting for answers of the API; how many
@@ -188,13 +187,6 @@ impl Shared {
     }
 }
 
-/// A limited rate is shared by the parts in flight, so that of many all are done late and an interruption costs them
-/// all. Of so few each takes about ten seconds.
-fn most_in_flight(limit_rate: Option<u64>) -> usize {
-    let parts = |rate: u64| usize::try_from(rate.saturating_mul(10) / PART_MIN).unwrap_or(usize::MAX);
-    limit_rate.map_or(usize::MAX, parts)
-}
-
 /// A file's outcome, by its number among the steps; whoever has told of it says so ([`Told::forget_upload`]).
 pub type Settled = (FileId, Outcome, Told);
 
@@ -216,7 +208,7 @@ pub fn run(
         storage: options.storage,
         hope: Hope::default(),
         host,
-        slots: Slots::new(options.concurrency, most_in_flight(options.limit_rate)),
+        slots: Slots::new(options.concurrency, options.limit_rate),
         journals: options.journals,
         api: options.api,
         account: options.account,

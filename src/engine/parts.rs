@@ -15,7 +15,7 @@ use super::{Shared, on_disk};
 use crate::error::{Call, Error};
 use crate::plan::Parts;
 use crate::report::{Event, Lane, Meter, Phase};
-use crate::retry::{Failure, Transport, Verdict};
+use crate::retry::{Failure, Patience, Transport, Verdict};
 use crate::source::Source;
 use crate::storage::{Put, Receipt, Trouble};
 use crate::work::Work;
@@ -79,7 +79,8 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
     let mut missing = missing.into_iter().peekable();
     // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.
     let mut flying = JoinSet::new();
-    let mut place = Box::pin(sender.shared.slots.take());
+    let size = |number: Option<&u32>| number.map_or(0, |number| sender.parts.len(*number));
+    let mut place = Box::pin(sender.shared.slots.take(size(missing.peek())));
     loop {
         tokio::select! {
             slot = &mut place, if missing.peek().is_some() => {
@@ -87,7 +88,7 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
                     flying.spawn(Arc::clone(sender).part(number, slot));
                 }
                 if missing.peek().is_some() {
-                    place = Box::pin(sender.shared.slots.take());
+                    place = Box::pin(sender.shared.slots.take(size(missing.peek())));
                 }
             }
             Some(done) = flying.join_next(), if !flying.is_empty() => {
@@ -145,9 +146,9 @@ impl Sender {
 
     /// Tries until the part is in storage, or trying again is no use.
     async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
-        let hope = &self.shared.hope;
-        let mut begun_with = hope.fulfilled();
-        let mut patience = hope.patience(self.shared.policy);
+        let (hope, policy) = (&self.shared.hope, self.shared.policy);
+        let mut turn = hope.turn(policy).await.map_err(|failure| Error::GivenUp { failure })?;
+        let mut patience = Patience::new(policy);
         let (mut tries, mut damaged, mut expired, mut unanswered, mut fresh) = (0, 0, 0, 0, false);
         loop {
             let signed = self.urls.get(&self.work, part).await?;
@@ -165,7 +166,7 @@ impl Sender {
             tries += 1;
             if meter.high() > furthest {
                 patience.renew();
-                begun_with = hope.fulfilled();
+                turn.renew();
             } else {
                 patience.excuse(meter.moved().saturating_duration_since(begun));
             }
@@ -184,12 +185,16 @@ impl Sender {
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }
                 Verdict::Gone => return Err(Stop::Gone(Error::Part { part, failure, tries })),
-                Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),
+                Verdict::Transient if damaged < CHECKSUM_TRIES && !turn.is_over() => {
+                    patience.wait(failure.retry_after())
+                }
                 Verdict::Transient | Verdict::Refused => None,
             };
             let Some(wait) = wait else {
-                if failure.verdict_of_part() == Verdict::Transient {
-                    hope.give_up(&failure, begun_with, patience.is_over());
+                // Damage says that storage is there.
+                let transient = failure.verdict_of_part() == Verdict::Transient && damaged == 0;
+                if transient && patience.is_over() {
+                    turn.give_up(&failure);
                 }
                 return Err(Error::Part { part, failure, tries }.into());
             };

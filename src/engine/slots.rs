@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
-use super::controller::Controller;
+use super::controller::{Controller, USUAL};
 use super::line::Line;
 use super::window::Look;
 use crate::report::Event;
@@ -20,10 +20,18 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What was given room takes so long to be seen on the line.
 const ROOM_EVERY: Duration = Duration::from_millis(250);
+/// A line on which nothing moves is sounded by a second connection this often.
+const SOUND_EVERY: Duration = Duration::from_secs(30);
+
+/// A limited rate is shared by the parts in flight: of many, all are done late, and an interruption costs them all.
+/// So no more are in flight than take so many seconds.
+const LIMITED_SECONDS: u64 = 10;
 
 /// The places. Fixed when the user named a number.
 pub struct Slots {
     semaphore: Arc<Semaphore>,
+    /// With a limited rate, KiB that may be in flight.
+    room: Option<(Arc<Semaphore>, u32)>,
     state: Mutex<State>,
     waiting: AtomicUsize,
     /// Somebody had to wait since this was last looked at.
@@ -41,22 +49,37 @@ struct State {
     line: Line,
     /// When a place was last given for room on the line.
     given: Option<Instant>,
+    /// When one was last given though nothing moved.
+    sounded: Option<Instant>,
 }
 
 /// A part's place. Given back when dropped.
 pub struct Slot {
     permit: Option<OwnedSemaphorePermit>,
+    _room: Option<OwnedSemaphorePermit>,
     slots: Arc<Slots>,
 }
 
 impl Slots {
-    /// `fixed` places, or as many as is good, up to `most`.
-    pub fn new(fixed: Option<usize>, most: usize) -> Arc<Self> {
-        let controller = fixed.is_none().then(|| Controller::new(most));
+    /// `fixed` places, or as many as is good for the line and for the rate that it is limited to, bytes a second.
+    pub fn new(fixed: Option<usize>, limit_rate: Option<u64>) -> Arc<Self> {
+        let controller = fixed.is_none().then(Controller::default);
+        let room = limit_rate.filter(|_| fixed.is_none()).map(|rate| {
+            let room = u32::try_from(rate.saturating_mul(LIMITED_SECONDS) / 1024).unwrap_or(u32::MAX).max(1);
+            (Arc::new(Semaphore::new(room as usize)), room)
+        });
         let places = fixed.or(controller.as_ref().map(Controller::places)).unwrap_or(1);
         Arc::new(Self {
             semaphore: Arc::new(Semaphore::new(places)),
-            state: Mutex::new(State { places, owed: 0, controller, line: Line::default(), given: None }),
+            room,
+            state: Mutex::new(State {
+                places,
+                owed: 0,
+                controller,
+                line: Line::default(),
+                given: None,
+                sounded: None,
+            }),
             waiting: AtomicUsize::new(0),
             short: AtomicBool::new(false),
             flying: AtomicUsize::new(0),
@@ -64,16 +87,23 @@ impl Slots {
         })
     }
 
-    /// Waits for a place, first come, first served.
-    pub async fn take(self: &Arc<Self>) -> Slot {
+    /// Waits for a place for a part of so many bytes, first come, first served.
+    pub async fn take(self: &Arc<Self>, size: u64) -> Slot {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _counted = scopeguard(&self.waiting);
+        let room = match &self.room {
+            Some((room, most)) => {
+                let wanted = u32::try_from(size / 1024).unwrap_or(u32::MAX).clamp(1, *most);
+                Arc::clone(room).acquire_many_owned(wanted).await.ok()
+            }
+            None => None,
+        };
         if self.semaphore.available_permits() == 0 {
             self.short.store(true, Ordering::Relaxed);
         }
         // Never closed, so there is always a permit; without one the place just is not counted.
         let permit = Arc::clone(&self.semaphore).acquire_owned().await.ok();
-        self.slot(permit)
+        self.slot(permit, room)
     }
 
     /// A place if one is free and nobody waits: for work that is only worth it then.
@@ -82,14 +112,30 @@ impl Slots {
             return None;
         }
         let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
-        Some(self.slot(Some(permit)))
+        Some(self.slot(Some(permit), None))
     }
 
     /// A place beside a part on which nothing moves, if nobody waits: it takes nothing from the line that the
-    /// part does. A number named by the user holds here too.
+    /// part does. A number named by the user holds here too. Where nothing moves at all it is most likely the line
+    /// that stands, and not each connection: then one is enough to find out.
     pub fn take_beside(self: &Arc<Self>) -> Option<Slot> {
-        let free = self.state().controller.is_some() && self.waiting.load(Ordering::Relaxed) == 0;
-        self.take_spare().or_else(|| free.then(|| self.slot(None)))
+        let now = Instant::now();
+        let (adaptive, sounded) = {
+            let mut state = self.state();
+            if !state.line.moves(now) {
+                if state.sounded.is_some_and(|sounded| now.duration_since(sounded) < SOUND_EVERY) {
+                    return None;
+                }
+                state.sounded = Some(now);
+            }
+            (state.controller.is_some(), state.sounded)
+        };
+        let free = adaptive && self.waiting.load(Ordering::Relaxed) == 0;
+        let place = self.take_spare().or_else(|| free.then(|| self.slot(None, None)));
+        if place.is_none() && sounded == Some(now) {
+            self.state().sounded = None;
+        }
+        place
     }
 
     /// A spare place, if the line has room for it that is `enough`, bytes a second.
@@ -112,7 +158,7 @@ impl Slots {
     /// How many parts will soon be in flight, if nothing speaks against it.
     pub fn at_first(&self) -> usize {
         let state = self.state();
-        state.controller.as_ref().map_or(state.places, Controller::at_first)
+        if state.controller.is_some() { USUAL } else { state.places }
     }
 
     /// How many places are in use.
@@ -120,10 +166,14 @@ impl Slots {
         self.flying.load(Ordering::Relaxed)
     }
 
-    fn slot(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Slot {
+    fn slot(
+        self: &Arc<Self>,
+        permit: Option<OwnedSemaphorePermit>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Slot {
         self.flying.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_one();
-        Slot { permit, slots: Arc::clone(self) }
+        Slot { permit, _room: room, slots: Arc::clone(self) }
     }
 
     /// A part failed so: perhaps that is a reason for fewer. Says so then.
@@ -220,7 +270,6 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::controller::{MOST, USUAL};
 
     fn slow_down() -> Failure {
         Failure::Status { status: 503, code: Some("SlowDown".into()), message: None, retry_after: None }
@@ -228,7 +277,7 @@ mod tests {
 
     /// Slots on a line that nobody knows anything of, which has gone to the usual number.
     fn usual() -> Arc<Slots> {
-        let slots = Slots::new(None, MOST);
+        let slots = Slots::new(None, None);
         for look in 0..4 {
             slots.short.store(true, Ordering::Relaxed);
             slots.look(Seen { taken: look, measured: None }, Instant::now() + LOOK_EVERY * look as u32);
@@ -241,7 +290,7 @@ mod tests {
         let slots = usual();
         let mut held = Vec::new();
         for _ in 0..USUAL {
-            held.push(slots.take().await);
+            held.push(slots.take(1).await);
         }
         let now = Instant::now();
         assert!(slots.failed(&slow_down(), now).is_some());
@@ -256,7 +305,7 @@ mod tests {
         let slots = usual();
         let mut held = Vec::new();
         for _ in 0..USUAL / 2 + 1 {
-            held.push(slots.take().await);
+            held.push(slots.take(1).await);
         }
         assert!(slots.failed(&slow_down(), Instant::now()).is_some());
         assert!(slots.take_spare().is_none());
@@ -270,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_number_named_by_the_user_is_kept() {
-        let slots = Slots::new(Some(3), MOST);
+        let slots = Slots::new(Some(3), None);
         assert_eq!(slots.failed(&slow_down(), Instant::now()), None);
         for tenth in 0..600 {
             let at = Instant::now() + LOOK_EVERY * tenth;
@@ -281,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn spare_places_are_given_only_when_nobody_waits() {
-        let slots = Slots::new(Some(1), MOST);
+        let slots = Slots::new(Some(1), None);
         let held = slots.take_spare();
         assert!(held.is_some() && slots.take_spare().is_none());
         drop(held);
@@ -290,9 +339,50 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_stands_still_gets_a_place_beside_it_where_the_number_is_free() {
-        let (free, fixed) = (Slots::new(None, MOST), Slots::new(Some(1), MOST));
-        let _held = (free.take().await, fixed.take().await);
+        let (free, fixed) = (Slots::new(None, None), Slots::new(Some(1), None));
+        let _held = (free.take(1).await, fixed.take(1).await);
         assert!(free.take_spare().is_none() && free.take_beside().is_some());
         assert!(fixed.take_beside().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_stands_as_a_whole_is_sounded_once_and_not_by_each_part() {
+        let slots = Slots::new(None, None);
+        assert!(slots.take_beside().is_some());
+        assert!(slots.take_beside().is_none());
+        // Others move: then it is the part's own connection that stands.
+        let now = Instant::now();
+        slots.look(Seen { taken: 0, measured: None }, now);
+        slots.look(Seen { taken: 1000, measured: None }, now);
+        assert!(slots.take_beside().is_some() && slots.take_beside().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_limited_rate_has_few_large_parts_in_flight_and_many_small_ones() {
+        let slots = Slots::new(None, Some(1024 * 1024));
+        slots.ask(|controller| {
+            (0..4).for_each(|look| {
+                let at = Instant::now() + LOOK_EVERY * look;
+                controller.look(&Look { at, taken: u64::from(look), short: true, measured: None });
+            });
+            None
+        });
+        let large = 5 * 1024 * 1024;
+        let held = (slots.take(large).await, slots.take(large).await);
+        assert!(at_once(slots.take(1)).is_none(), "ten seconds' worth is in flight");
+        drop(held);
+        let mut small = Vec::new();
+        for _ in 0..USUAL {
+            small.push(slots.take(1000).await);
+        }
+    }
+
+    /// What a future gives at once.
+    fn at_once<F: Future>(future: F) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
     }
 }

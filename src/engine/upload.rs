@@ -19,7 +19,8 @@ use super::resume::go_on;
 use super::urls::Urls;
 use super::{Shared, on_disk};
 use crate::api::wire::{Item, Start, Upload};
-use crate::error::Error;
+use crate::error::{Call, Error};
+use crate::hope::Hope;
 use crate::outcome::Done;
 use crate::plan::{Input, Job, Parts};
 use crate::report::{Event, Phase};
@@ -76,9 +77,6 @@ impl Told {
 pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
     let directory = shared.folders.find(&job.place).await?;
     directory.is_there()?;
-    if let Some(failure) = shared.hope.gone() {
-        return Err(Error::GivenUp { failure });
-    }
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((directory.id.clone(), job.name.clone())).await;
@@ -89,7 +87,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
     if job.input == Input::Stdin {
         // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
         shared.folders.check(&**work, &directory).await?;
-        if shared.if_exists == IfExists::Fail && !own {
+        if shared.if_exists != IfExists::Upload && !own {
             existing::look(shared, work, job, &directory, 0).await?;
         }
     }
@@ -222,6 +220,11 @@ impl Way<'_> {
     }
 
     async fn begin(&self) -> Result<Session, Error> {
+        // What cannot be sent, or made an item of, need not be begun.
+        let hopes = [&self.shared.hope, self.shared.drive.hope(Call::Finalize)];
+        if let Some(failure) = hopes.into_iter().find_map(Hope::gone) {
+            return Err(Error::GivenUp { failure });
+        }
         let size = self.source.size();
         let parts = Parts::plan(size, self.shared.part_size)?;
         let mime_type = match &self.job.mime_type {

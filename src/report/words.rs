@@ -112,13 +112,19 @@ impl Words {
             Error::Usage { .. } => safe_lines(&message),
             _ => safe(&message).into_owned(),
         };
-        let more = if self.same.0 == message { None } else { self.and_more() };
-        self.same = (message, self.same.1 + 1);
-        if self.same.1 > NAMED && self.verbose == 0 {
-            return Vec::new();
+        // What is wrong with a local file is to be mended there, whatever others have: each is named.
+        let alike = path.is_empty() || error.code() != Code::LocalFile;
+        let cause = message.split(" (after ").next().unwrap_or_default();
+        let mut lines = Vec::new();
+        if self.same.0 != cause || !alike {
+            lines.extend(self.and_more());
         }
-        let message = &self.same.0;
-        let mut lines: Vec<String> = more.into_iter().collect();
+        if alike {
+            self.same = (cause.to_owned(), self.same.1 + 1);
+            if self.same.1 > NAMED && self.verbose == 0 {
+                return lines;
+            }
+        }
         lines.push(format!("{} {path}{message}", self.paint.red("error:")));
         if let Some(hint) = error.hint().filter(|hint| self.hints.insert(hint.clone())) {
             lines.push(format!("{} {}", self.paint.cyan("hint:"), safe(&hint)));
@@ -130,7 +136,8 @@ impl Words {
     fn and_more(&mut self) -> Option<String> {
         let (message, count) = std::mem::take(&mut self.same);
         let more = count.checked_sub(NAMED).filter(|more| *more > 0 && self.verbose == 0)?;
-        Some(format!("{} {}: {message}", self.paint.red("error:"), plural(more, "more file")))
+        let files = plural(more, "more file");
+        Some(format!("{} {files} (-v names them): {message}", self.paint.red("error:")))
     }
 }
 

@@ -21,13 +21,16 @@ pub struct Connections {
     waiting: Mutex<HashMap<String, Waiting>>,
 }
 
+/// What came of a connection that was opened ahead, and when.
+type Opened = Result<(Connection, Instant), Trouble>;
+
 /// To one host.
 #[derive(Default)]
 struct Waiting {
     /// Since when they are idle.
     idle: Vec<(Connection, Instant)>,
     /// Opened ahead: there or on their way.
-    ahead: Vec<oneshot::Receiver<Result<(Connection, Instant), Trouble>>>,
+    ahead: Vec<(oneshot::Receiver<Opened>, Instant)>,
 }
 
 impl Connections {
@@ -52,10 +55,11 @@ impl Connections {
                 }
             }
             while let Some(coming) = self.take_ahead(&origin) {
-                // Without an answer nobody opens it any more.
-                let Ok(opened) = coming.await else { continue };
-                let (mut connection, since) = opened?;
-                if since.elapsed() < IDLE_MOST && !connection.sender.is_closed() {
+                // One that did not come about says what was, perhaps minutes ago, and not what is.
+                if let Ok(Ok((mut connection, since))) = coming.await
+                    && since.elapsed() < IDLE_MOST
+                    && !connection.sender.is_closed()
+                {
                     connection.reused = true;
                     return Ok(connection);
                 }
@@ -64,11 +68,14 @@ impl Connections {
         self.dialer.open(uri).await
     }
 
-    /// Opens so many connections to the URL's host, if not as many are waiting or on their way already. What comes
-    /// of them is told to the parts that take them.
+    /// Opens so many connections to the URL's host, if not as many are waiting or on their way already.
     pub fn open_ahead(&self, uri: &Uri, wanted: usize) {
         let mut waiting = self.waiting();
         let waiting = waiting.entry(origin(uri)).or_default();
+        waiting
+            .idle
+            .retain(|(connection, since)| since.elapsed() < IDLE_MOST && !connection.sender.is_closed());
+        waiting.ahead.retain(|(_, begun)| begun.elapsed() < IDLE_MOST);
         for _ in waiting.idle.len() + waiting.ahead.len()..wanted {
             let (tell, coming) = oneshot::channel();
             let (dialer, uri) = (Arc::clone(&self.dialer), uri.clone());
@@ -77,7 +84,7 @@ impl Connections {
                 // Nobody waits for it any more: then it closes.
                 let _ = tell.send(opened.map(|connection| (connection, Instant::now())));
             });
-            waiting.ahead.push(coming);
+            waiting.ahead.push((coming, Instant::now()));
         }
     }
 
@@ -85,7 +92,9 @@ impl Connections {
     pub fn keep(&self, connection: Connection) {
         if !connection.sender.is_closed() {
             let mut waiting = self.waiting();
-            waiting.entry(connection.origin.clone()).or_default().idle.push((connection, Instant::now()));
+            let idle = &mut waiting.entry(connection.origin.clone()).or_default().idle;
+            idle.retain(|(_, since)| since.elapsed() < IDLE_MOST);
+            idle.push((connection, Instant::now()));
         }
     }
 
@@ -96,10 +105,10 @@ impl Connections {
     }
 
     /// The one that was begun first.
-    fn take_ahead(&self, origin: &str) -> Option<oneshot::Receiver<Result<(Connection, Instant), Trouble>>> {
+    fn take_ahead(&self, origin: &str) -> Option<oneshot::Receiver<Opened>> {
         let mut waiting = self.waiting();
         let ahead = &mut waiting.get_mut(origin)?.ahead;
-        (!ahead.is_empty()).then(|| ahead.remove(0))
+        (!ahead.is_empty()).then(|| ahead.remove(0).0)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {

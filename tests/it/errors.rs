@@ -19,6 +19,16 @@ fn refused(op: Op, action: Action) -> Ran {
 const CALLS: [Op; 3] = [Op::Start, Op::Urls, Op::Finalize];
 
 #[test]
+fn each_local_file_that_is_missing_is_named() {
+    let world = World::new();
+    let ran = world.run(&["a", "b", "c", "d", "e", "f"]);
+    ran.fails(8);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        ran.says(&format!("error: {name}: could not open"));
+    }
+}
+
+#[test]
 fn a_refusal_is_told_in_the_services_words_with_exit_code_1() {
     for op in CALLS {
         for status in [400, 402, 405, 413, 422, 451, 501] {

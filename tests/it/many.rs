@@ -149,7 +149,7 @@ fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
         plant(&world, 300);
         let limit = world.drive.fault(Fault::new(op, action));
         let ran = world.run(&["-r", "d", "--retry-for", "2s", "-o", "report"]);
-        ran.ends(7).says("more files: not tried, since nothing got through");
+        ran.ends(7).says("more files (-v names them): not tried, since nothing got through");
         assert_eq!(ran.stdout.lines().count(), 300, "every file has its row");
         let record = world.drive.record();
         let asked: BTreeSet<_> = record
@@ -165,6 +165,47 @@ fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
 }
 
 #[test]
+fn folders_that_cannot_be_made_are_given_up_once_for_all() {
+    let world = World::new();
+    for n in 0..60 {
+        let folder = world.work().join(format!("top/{n}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("f"), "f").unwrap();
+    }
+    world.run(&["-r", "top/0"]).ok();
+    let broken = world.drive.fault(Fault::new(Op::Folders, Action::status(503, "")));
+    world.run(&["-r", "top/", "--retry-for", "1s"]).ends(9).says("503");
+    let made = world.drive.record().count(Op::Folders);
+    assert!(made < 300, "{made} calls");
+    world.drive.clear_fault(broken);
+    world.run(&["-r", "top/", "--if-exists", "skip"]).ok();
+}
+
+#[test]
+fn what_is_there_already_is_skipped_though_nothing_can_be_sent() {
+    let world = World::new();
+    plant(&world, 100);
+    world.run(&["-r", "d"]).ok();
+    (0..100).for_each(|n| drop(world.file_of(format!("d/0/a{n}"), "new")));
+    world.drive.fault(Fault::new(Op::PutPart, Action::internal_error()));
+    let ran = world.run(&["-r", "d", "--if-exists", "skip", "--retry-for", "1s", "-o", "report"]);
+    ran.ends(9);
+    assert_eq!(ran.stdout.matches("\"status\":\"skipped\"").count(), 100);
+}
+
+#[test]
+fn a_finalize_that_is_out_of_order_is_waited_for_once_and_not_by_each_file() {
+    let world = World::new();
+    plant(&world, 300);
+    let broken = world.drive.fault(Fault::new(Op::Finalize, Action::status(503, "")));
+    world.run(&["-r", "d", "--retry-for", "1s"]).ends(7);
+    assert!(world.drive.record().count(Op::Start) < 200, "bytes were sent in vain");
+    world.drive.clear_fault(broken);
+    world.run(&["-r", "d", "--if-exists", "skip"]).ok();
+    assert_each_once(&world, 300);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
     let world = World::new();
     let names: Vec<_> = (0..300).map(|n| n.to_string()).collect();
@@ -172,7 +213,7 @@ fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
     let mut args = vec!["-p", "665f1c2ab3d4e5f60718293a"];
     args.extend(names.iter().map(String::as_str));
     let ran = world.run(&args);
-    ran.fails(3).says("more files: could not start the upload: 404");
+    ran.fails(3).says("more files (-v names them): could not start the upload: 404");
     assert!(ran.stderr.lines().count() < 10, "{}", ran.stderr);
     assert!(world.drive.record().count(Op::Start) < 100);
 }

@@ -18,15 +18,18 @@ case ${INPUT_RECURSIVE:-} in
 '' | [Ff]alse | FALSE) ;;
 *) echo "::error::the input 'recursive' is true or false"; exit 2 ;;
 esac
-for filter in include exclude; do
-    name=INPUT_${filter^^}
+# macOS has bash 3.2: no case changes by the shell.
+filters() {
     while IFS= read -r line; do
-        [ -z "$line" ] || options+=("--$filter" "$line")
-    done <<<"${!name:-}"
-done
+        read -r line <<<"$line" || true
+        [ -z "$line" ] || options+=("$1" "$line")
+    done <<<"$2"
+}
+filters --include "${INPUT_INCLUDE:-}"
+filters --exclude "${INPUT_EXCLUDE:-}"
 
-# `**` goes through directories.
-shopt -s globstar
+# `**` goes through directories, in a bash that has it.
+shopt -s globstar 2>/dev/null && deep=yes || deep=no
 paths=()
 while IFS= read -r line; do
     # Without the blanks around it, which no editor shows.
@@ -35,8 +38,16 @@ while IFS= read -r line; do
     # A glob is expanded, spaces stay; one that matches nothing is left for the program to complain of.
     old=$IFS IFS=''
     # shellcheck disable=SC2206
-    paths+=($line)
+    found=($line)
     IFS=$old
+    case $line in
+    *'**'*)
+        [ "$deep" = yes ] || { echo "::error::this runner's bash has no '**': name the directory, and set recursive"; exit 2; }
+        # Directories are on the way only: what is in them is found by itself.
+        for path in "${found[@]}"; do [ -d "$path" ] || paths+=("$path"); done
+        ;;
+    *) paths+=("${found[@]}") ;;
+    esac
 done <<<"$INPUT_PATH"
 [ "${#paths[@]}" -gt 0 ] || { echo "::error::the input 'path' is empty"; exit 2; }
 
