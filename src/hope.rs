@@ -38,7 +38,7 @@ struct Lost {
 #[derive(Debug)]
 pub struct Turn<'a> {
     hope: &'a Hope,
-    /// Successes when it began, or last got further.
+    /// Successes when it began, or last got further: what was lost since has to do with it, and nothing else.
     fulfilled: u64,
     /// It is one of the last.
     last: bool,
@@ -82,8 +82,9 @@ impl Hope {
 
     /// One got through.
     pub fn fulfil(&self) {
+        let mut lost = self.lost();
         self.fulfilled.fetch_add(1, Ordering::Relaxed);
-        *self.lost() = None;
+        *lost = None;
     }
 
     fn fulfilled(&self) -> u64 {
@@ -98,19 +99,20 @@ impl Hope {
 impl Turn<'_> {
     /// It got further than ever: that is hope enough for itself.
     pub fn renew(&mut self) {
-        self.fulfilled = self.hope.fulfilled();
         self.end();
+        self.fulfilled = self.hope.fulfilled();
     }
 
     /// Whether it has failed and must not be tried again: it was one of the last, and still nothing gets through.
     pub fn is_over(&self) -> bool {
-        self.last && self.hope.lost().is_some()
+        self.last && self.hope.lost().is_some() && self.is_of_now()
     }
 
     /// It has waited in vain to the end of its patience. If nothing got through meanwhile, the others need not.
     pub fn give_up(&self, failure: &Failure) {
-        if self.hope.fulfilled() == self.fulfilled {
-            self.hope.lost().get_or_insert_with(|| Lost {
+        let mut lost = self.hope.lost();
+        if self.is_of_now() {
+            lost.get_or_insert_with(|| Lost {
                 failure: failure.clone(),
                 begun: 0,
                 ended: 0,
@@ -119,9 +121,16 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether nothing got through since.
+    fn is_of_now(&self) -> bool {
+        self.hope.fulfilled() == self.fulfilled
+    }
+
     fn end(&mut self) {
+        let mut lost = self.hope.lost();
         if std::mem::replace(&mut self.last, false)
-            && let Some(lost) = &mut *self.hope.lost()
+            && self.is_of_now()
+            && let Some(lost) = &mut *lost
         {
             lost.ended += 1;
         }
@@ -175,6 +184,21 @@ mod tests {
         // It began before that success.
         first.give_up(&dead());
         assert!(hope.gone().is_none() && !hope.turn(POLICY).await.unwrap().is_over());
+    }
+
+    #[tokio::test]
+    async fn a_last_try_has_nothing_to_do_with_what_is_lost_later() {
+        let hope = Hope::default();
+        hope.turn(POLICY).await.unwrap().give_up(&dead());
+        let old = hope.turn(POLICY).await.unwrap();
+        hope.fulfil();
+        hope.turn(POLICY).await.unwrap().give_up(&dead());
+        assert!(!old.is_over());
+        drop(old);
+        for _ in 0..LAST_TRIES {
+            assert!(hope.turn(POLICY).await.unwrap().is_over());
+        }
+        assert!(hope.gone().is_some());
     }
 
     #[tokio::test]

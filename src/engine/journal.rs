@@ -179,7 +179,7 @@ impl Journals {
                     .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
             };
             // The name of the storage's host too (`host.rs`): it is known again after the next upload.
-            if path.extension().is_some_and(|end| end == "upload" || end == "storage")
+            if path.extension().is_some_and(|end| end == "upload" || end == "storage" || end == "new")
                 && old()
                 && let Ok(file) = File::options().read(true).append(true).open(&path)
                 && file.try_lock().is_ok()

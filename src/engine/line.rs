@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 const NOW: Duration = Duration::from_millis(500);
 /// The best rate counts for less with each look, 2 % a second, so that it is of this line and not of last hour's.
 const FADE: f64 = 0.999;
+/// A line moves when bytes were taken for so long …
+const MOVING: Duration = Duration::from_secs(1);
+/// … without a pause of this.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Under this share of the best there is room. Connections that share a full line leave no more than that to chance.
 const FULL: f64 = 0.7;
 
@@ -15,15 +19,16 @@ const FULL: f64 = 0.7;
 pub struct Line {
     looks: VecDeque<(Instant, u64)>,
     best: f64,
-    /// When bytes were last taken.
-    moved: Option<Instant>,
+    /// Since when bytes are taken without a pause, and when the last were.
+    moving: Option<(Instant, Instant)>,
 }
 
 impl Line {
     /// So many bytes were taken until now.
     pub fn look(&mut self, at: Instant, taken: u64) {
         if self.looks.back().is_some_and(|(_, before)| *before < taken) {
-            self.moved = Some(at);
+            let since = self.moving.filter(|(_, last)| at.saturating_duration_since(*last) < PAUSE);
+            self.moving = Some((since.map_or(at, |(since, _)| since), at));
         }
         self.looks.push_back((at, taken));
         while self.looks.get(1).is_some_and(|(second, _)| at.duration_since(*second) >= NOW) {
@@ -37,9 +42,11 @@ impl Line {
         self.looks.clear();
     }
 
-    /// Whether bytes were taken in the last second.
+    /// Whether bytes are taken, and more than what a buffer on the way takes at once though all behind it stands.
     pub fn moves(&self, now: Instant) -> bool {
-        self.moved.is_some_and(|moved| now.saturating_duration_since(moved) < Duration::from_secs(1))
+        self.moving.is_some_and(|(since, last)| {
+            last.saturating_duration_since(since) >= MOVING && now.saturating_duration_since(last) < PAUSE
+        })
     }
 
     /// Bytes a second now; 0 as long as it is not known.

@@ -371,7 +371,7 @@ async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: 
     };
     // One above it that is not there has told already.
     let own = matches!(&error, Error::Folder { path, .. } if *path == work.path);
-    own.then(|| Outcome { is_folder: true, ..outcome(&work, Err(error), begun) })
+    own.then(|| Outcome { is_folder: true, ..outcome(&work, Err(shared.with_advice(&work, error)), begun) })
 }
 
 fn outcome(work: &Work, result: Result<Done, Error>, begun: Instant) -> Outcome {

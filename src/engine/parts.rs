@@ -166,7 +166,10 @@ impl Sender {
             tries += 1;
             if meter.high() > furthest {
                 patience.renew();
-                turn.renew();
+                // An answer, or a part that was taken whole, says nothing of getting through.
+                if failure.status().is_none() && meter.high() < self.parts.len(part) {
+                    turn.renew();
+                }
             } else {
                 patience.excuse(meter.moved().saturating_duration_since(begun));
             }

@@ -117,25 +117,22 @@ impl Slots {
 
     /// A place beside a part on which nothing moves, if nobody waits: it takes nothing from the line that the
     /// part does. A number named by the user holds here too. Where nothing moves at all it is most likely the line
-    /// that stands, and not each connection: then one is enough to find out.
+    /// that stands, or storage, and not each connection: then one is enough to find out.
     pub fn take_beside(self: &Arc<Self>) -> Option<Slot> {
         let now = Instant::now();
-        let (adaptive, sounded) = {
-            let mut state = self.state();
-            if !state.line.moves(now) {
-                if state.sounded.is_some_and(|sounded| now.duration_since(sounded) < SOUND_EVERY) {
-                    return None;
-                }
-                state.sounded = Some(now);
-            }
-            (state.controller.is_some(), state.sounded)
-        };
-        let free = adaptive && self.waiting.load(Ordering::Relaxed) == 0;
-        let place = self.take_spare().or_else(|| free.then(|| self.slot(None, None)));
-        if place.is_none() && sounded == Some(now) {
-            self.state().sounded = None;
+        let state = self.state();
+        let sounds = !state.line.moves(now);
+        if sounds && state.sounded.is_some_and(|sounded| now.duration_since(sounded) < SOUND_EVERY) {
+            return None;
         }
-        place
+        // Those who wait for a place can do nothing on a line that stands.
+        let free = state.controller.is_some() && (sounds || self.waiting.load(Ordering::Relaxed) == 0);
+        drop(state);
+        let place = self.take_spare().or_else(|| free.then(|| self.slot(None, None)))?;
+        if sounds {
+            self.state().sounded = Some(now);
+        }
+        Some(place)
     }
 
     /// A spare place, if the line has room for it that is `enough`, bytes a second.
@@ -352,8 +349,14 @@ mod tests {
         assert!(slots.take_beside().is_none());
         // Others move: then it is the part's own connection that stands.
         let now = Instant::now();
-        slots.look(Seen { taken: 0, measured: None }, now);
-        slots.look(Seen { taken: 1000, measured: None }, now);
+        let look = |tenth: u32, taken| {
+            let seen = Seen { taken, measured: None };
+            slots.look(seen, now - Duration::from_secs(2) + Duration::from_millis(100) * tenth);
+        };
+        look(0, 0);
+        look(1, 1000);
+        assert!(slots.take_beside().is_none(), "a buffer took something");
+        (2..=20).for_each(|tenth| look(tenth, u64::from(tenth) * 1000));
         assert!(slots.take_beside().is_some() && slots.take_beside().is_some());
     }
 

@@ -1,7 +1,7 @@
 //! The sentences that the faces for people share: errors with their hints, warnings, what `-v` and `-vv` add,
 //! the summary. Everything from outside is made safe here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::state::{Early, State};
 use super::text::{Paint, bytes, plural, rate, safe, safe_lines};
@@ -24,12 +24,14 @@ pub(super) struct Words {
     interrupted: bool,
     /// Folders that could not be found or made, and were told of.
     folders: HashSet<String>,
-    /// What the last file failed of, and how many in a row.
-    same: (String, u64),
+    /// What files failed of, and how many of each.
+    causes: BTreeMap<String, u64>,
 }
 
 /// So many files that failed of the same thing are named; the rest are counted.
 const NAMED: u64 = 3;
+/// So many things are told apart; files that fail of others are all named.
+const CAUSES_MOST: usize = 32;
 
 impl Words {
     /// Words for these settings.
@@ -42,7 +44,7 @@ impl Words {
             hints: HashSet::new(),
             interrupted: false,
             folders: HashSet::new(),
-            same: (String::new(), 0),
+            causes: BTreeMap::new(),
         }
     }
 
@@ -72,7 +74,7 @@ impl Words {
             Event::Error { path, error } => self.about_error(*path, error, true),
             Event::Finished { tally } => {
                 let summary = self.summary.then(|| summary(tally, state)).flatten();
-                self.and_more().into_iter().chain(summary).collect()
+                self.more().into_iter().chain(summary).collect()
             }
             _ => Vec::new(),
         }
@@ -96,11 +98,12 @@ impl Words {
             return Vec::new();
         }
         // The folder has told why; a file that should have gone into it has nothing to add.
-        if let Error::Folder { path: folder, .. } = error.without_advice()
-            && !self.folders.insert(folder.clone())
-        {
-            return Vec::new();
-        }
+        let folder = match error.without_advice() {
+            Error::Folder { path: folder, .. } if !self.folders.insert(folder.clone()) => return Vec::new(),
+            Error::Folder { path: folder, .. } => Some(folder.as_str()),
+            _ => None,
+        };
+        let path = folder.or(path);
         let path = match path.filter(|_| single || !interrupted) {
             Some("-") => "standard input: ".to_owned(),
             Some(path) => format!("{}: ", safe(path)),
@@ -113,18 +116,10 @@ impl Words {
             _ => safe(&message).into_owned(),
         };
         // What is wrong with a local file is to be mended there, whatever others have: each is named.
-        let alike = path.is_empty() || error.code() != Code::LocalFile;
-        let cause = message.split(" (after ").next().unwrap_or_default();
+        if error.code() != Code::LocalFile && self.is_one_more(cause(error)) {
+            return Vec::new();
+        }
         let mut lines = Vec::new();
-        if self.same.0 != cause || !alike {
-            lines.extend(self.and_more());
-        }
-        if alike {
-            self.same = (cause.to_owned(), self.same.1 + 1);
-            if self.same.1 > NAMED && self.verbose == 0 {
-                return lines;
-            }
-        }
         lines.push(format!("{} {path}{message}", self.paint.red("error:")));
         if let Some(hint) = error.hint().filter(|hint| self.hints.insert(hint.clone())) {
             lines.push(format!("{} {}", self.paint.cyan("hint:"), safe(&hint)));
@@ -132,13 +127,35 @@ impl Words {
         lines
     }
 
-    /// What is left to say of files that failed of the same thing.
-    fn and_more(&mut self) -> Option<String> {
-        let (message, count) = std::mem::take(&mut self.same);
-        let more = count.checked_sub(NAMED).filter(|more| *more > 0 && self.verbose == 0)?;
-        let files = plural(more, "more file");
-        Some(format!("{} {files} (-v names them): {message}", self.paint.red("error:")))
+    /// Whether so many have failed of this already that one more is only counted.
+    fn is_one_more(&mut self, cause: String) -> bool {
+        if !self.causes.contains_key(&cause) && self.causes.len() == CAUSES_MOST {
+            return false;
+        }
+        let count = self.causes.entry(cause).or_default();
+        *count += 1;
+        *count > NAMED && self.verbose == 0
     }
+
+    /// What is left to say of those that were counted.
+    fn more(&mut self) -> Vec<String> {
+        let causes = std::mem::take(&mut self.causes);
+        let error = self.paint.red("error:");
+        let more = causes.into_iter().filter(|(_, count)| *count > NAMED && self.verbose == 0);
+        more.map(|(cause, count)| format!("{error} {} more (-v names them): {}", count - NAMED, safe(&cause)))
+            .collect()
+    }
+}
+
+/// What an error has in common with those of other files: not which folder or part it was, and how often it was
+/// tried.
+fn cause(error: &Error) -> String {
+    let text = match error.without_advice() {
+        Error::Folder { error, .. } | Error::Shared(error) => return cause(error),
+        Error::Part { failure, .. } => failure.to_string(),
+        error => chain(error),
+    };
+    text.split(" (after ").next().unwrap_or_default().to_owned()
 }
 
 /// `retry: report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.

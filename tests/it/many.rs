@@ -149,7 +149,7 @@ fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
         plant(&world, 300);
         let limit = world.drive.fault(Fault::new(op, action));
         let ran = world.run(&["-r", "d", "--retry-for", "2s", "-o", "report"]);
-        ran.ends(7).says("more files (-v names them): not tried, since nothing got through");
+        ran.ends(7).says("more (-v names them): not tried, since nothing got through");
         assert_eq!(ran.stdout.lines().count(), 300, "every file has its row");
         let record = world.drive.record();
         let asked: BTreeSet<_> = record
@@ -165,6 +165,20 @@ fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
 }
 
 #[test]
+fn the_last_tries_are_one_each_though_storage_takes_the_bytes_before_it_says_no() {
+    let world = World::new();
+    let names: Vec<_> = (0..60).map(|n| n.to_string()).collect();
+    names.iter().for_each(|name| drop(world.file_of(name, vec![b'x'; 2000])));
+    world.drive.fault(Fault::new(Op::PutPart, Action::status(503, "")));
+    let mut args = vec!["-j1", "--retry-for", "1s", "-o", "report"];
+    args.extend(names.iter().map(String::as_str));
+    let ran = world.run(&args);
+    ran.ends(7);
+    let again = ran.stdout.lines().filter(|row| !row.contains("\"retries\":0,")).count();
+    assert!(again <= 3, "{again} files were tried again and again");
+}
+
+#[test]
 fn folders_that_cannot_be_made_are_given_up_once_for_all() {
     let world = World::new();
     for n in 0..60 {
@@ -174,7 +188,9 @@ fn folders_that_cannot_be_made_are_given_up_once_for_all() {
     }
     world.run(&["-r", "top/0"]).ok();
     let broken = world.drive.fault(Fault::new(Op::Folders, Action::status(503, "")));
-    world.run(&["-r", "top/", "--retry-for", "1s"]).ends(9).says("503");
+    let ran = world.run(&["-r", "top/", "--retry-for", "1s"]);
+    ran.ends(9).says("more (-v names them): could not make the folder: 503");
+    assert!(ran.stderr.lines().count() < 20, "{}", ran.stderr);
     let made = world.drive.record().count(Op::Folders);
     assert!(made < 300, "{made} calls");
     world.drive.clear_fault(broken);
@@ -213,7 +229,7 @@ fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
     let mut args = vec!["-p", "665f1c2ab3d4e5f60718293a"];
     args.extend(names.iter().map(String::as_str));
     let ran = world.run(&args);
-    ran.fails(3).says("more files (-v names them): could not start the upload: 404");
+    ran.fails(3).says("more (-v names them): could not start the upload: 404");
     assert!(ran.stderr.lines().count() < 10, "{}", ran.stderr);
     assert!(world.drive.record().count(Op::Start) < 100);
 }
