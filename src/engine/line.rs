@@ -61,11 +61,11 @@ impl Line {
         after.saturating_sub(*before) as f64 / lasted.as_secs_f64()
     }
 
-    /// Bytes a second that the line could carry beside what it carries. `None` when it is full, and when nothing
-    /// moves: then nobody knows whether there still is a line.
-    pub fn room(&self) -> Option<f64> {
+    /// Bytes a second that the line could carry beside what it carries, and what it was seen to carry. `None` when it
+    /// is full, and when nothing moves: then nobody knows whether there still is a line.
+    pub fn room(&self) -> Option<(f64, f64)> {
         let rate = self.rate();
-        (rate > 0.0 && rate < self.best * FULL).then_some(self.best - rate)
+        (rate > 0.0 && rate < self.best * FULL).then_some((self.best - rate, self.best))
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     fn a_line_that_carries_less_than_it_did_has_room() {
         assert!(line(&[100]).room().is_none());
         assert!(line(&[100, 80]).room().is_none());
-        let room = line(&[100, 25]).room().unwrap();
+        let (room, _) = line(&[100, 25]).room().unwrap();
         assert!((700.0..=750.0).contains(&room), "{room}");
     }
 

@@ -32,6 +32,10 @@ const STILL_TIMES: u32 = 10;
 const SLOW_TENTHS: u32 = 15;
 /// A new connection pays when it is so many times quicker than the old one's rest.
 const QUICKER: f64 = 2.0;
+/// It pays for those alone that end so many times later than all parts would that shared the line evenly: with many
+/// parts in flight a short dip of the line is none of each (BBR probes the round trip every ten seconds, all
+/// connections at once).
+const LATER: f64 = 3.0;
 /// What it takes to come about and to find its speed.
 const SETTING_OFF: Duration = Duration::from_millis(500);
 
@@ -43,8 +47,8 @@ pub(super) struct Pace(Mutex<Times>);
 struct Times {
     recent: VecDeque<Duration>,
     last: Option<Instant>,
-    /// How much longer each part in flight will take.
-    to_come: HashMap<u32, Duration>,
+    /// How much longer each part in flight will take, and for how many bytes.
+    to_come: HashMap<u32, (Duration, u64)>,
 }
 
 impl Times {
@@ -90,10 +94,11 @@ impl Progress {
     }
 }
 
-/// Whether a new connection with so much room on the line would have the whole part there well before the old one.
-fn pays(to_come: Duration, size: u64, room: f64) -> bool {
+/// Whether a new connection with so much room on a line of that rate would have the whole part there well before the
+/// old one, and that one is well behind the others, which have so many bytes `left` together with it.
+fn pays(to_come: Duration, size: u64, left: u64, (room, rate): (f64, f64)) -> bool {
     let anew = SETTING_OFF.as_secs_f64() + size as f64 / room;
-    to_come.as_secs_f64() > anew * QUICKER
+    to_come.as_secs_f64() > (anew * QUICKER).max(left as f64 / rate * LATER)
 }
 
 impl Pace {
@@ -148,24 +153,26 @@ impl Pace {
             {
                 return Some(spare);
             }
-            if self.is_last(part, progress.to_come(size))
-                && let Some(to_come) = progress.to_come(size)
-                && let Some(spare) = slots.take_room(|room| pays(to_come, size, room))
+            let to_come = progress.to_come(size);
+            let left = self.if_last(part, to_come, size.saturating_sub(meter.taken()));
+            if let (Some(to_come), Some(left)) = (to_come, left)
+                && let Some(spare) = slots.take_room(|line| pays(to_come, size, left, line))
             {
                 return Some(spare);
             }
         }
     }
 
-    /// Notes when a part will be there, and says whether it is the last of those on one connection.
-    fn is_last(&self, part: u32, to_come: Option<Duration>) -> bool {
+    /// Notes when a part will be there. If it is the last of those on one connection: what is left of all of them.
+    fn if_last(&self, part: u32, to_come: Option<Duration>, left: u64) -> Option<u64> {
         let mut times = self.times();
         let Some(to_come) = to_come else {
             times.to_come.remove(&part);
-            return false;
+            return None;
         };
-        times.to_come.insert(part, to_come);
-        times.to_come.values().all(|other| *other <= to_come)
+        times.to_come.insert(part, (to_come, left));
+        let last = times.to_come.values().all(|(other, _)| *other <= to_come);
+        last.then(|| times.to_come.values().map(|(_, left)| left).sum())
     }
 }
 
@@ -212,19 +219,22 @@ mod tests {
     #[test]
     fn a_second_connection_pays_when_the_room_on_the_line_brings_the_part_in_half_the_time() {
         let seconds = Duration::from_secs;
-        assert!(pays(seconds(4), 1000, 1000.0));
-        assert!(!pays(seconds(3), 1000, 1000.0));
-        assert!(!pays(seconds(4), 1000, 500.0));
-        assert!(!pays(seconds(1), 0, 1000.0), "milliseconds are not worth it");
+        let line = |room| (room, 1000.0);
+        assert!(pays(seconds(4), 1000, 0, line(1000.0)));
+        assert!(!pays(seconds(3), 1000, 0, line(1000.0)));
+        assert!(!pays(seconds(4), 1000, 0, line(500.0)));
+        assert!(!pays(seconds(1), 0, 0, line(1000.0)), "milliseconds are not worth it");
+        assert!(!pays(seconds(4), 1000, 1500, line(1000.0)), "others are as late");
     }
 
     #[test]
     fn only_the_last_of_the_parts_in_flight_gets_a_second_connection() {
         let (pace, seconds) = (Pace::default(), |n| Some(Duration::from_secs(n)));
-        assert!(pace.is_last(1, seconds(5)));
-        assert!(!pace.is_last(2, seconds(4)));
-        assert!(!pace.is_last(3, None));
+        assert_eq!(pace.if_last(1, seconds(5), 10), Some(10));
+        assert_eq!(pace.if_last(2, seconds(4), 20), None);
+        assert_eq!(pace.if_last(1, seconds(5), 9), Some(29));
+        assert_eq!(pace.if_last(3, None, 30), None);
         drop(Flying { pace: &pace, part: 1 });
-        assert!(pace.is_last(2, seconds(4)));
+        assert_eq!(pace.if_last(2, seconds(4), 20), Some(20));
     }
 }

@@ -135,8 +135,9 @@ impl Slots {
         Some(place)
     }
 
-    /// A spare place, if the line has room for it that is `enough`, bytes a second.
-    pub fn take_room(self: &Arc<Self>, enough: impl FnOnce(f64) -> bool) -> Option<Slot> {
+    /// A spare place, if the line has room for it that is `enough`: told are the room and the line's best rate, bytes a
+    /// second.
+    pub fn take_room(self: &Arc<Self>, enough: impl FnOnce((f64, f64)) -> bool) -> Option<Slot> {
         let mut state = self.state();
         let now = Instant::now();
         let waits = state.given.is_some_and(|given| now.duration_since(given) < ROOM_EVERY);
