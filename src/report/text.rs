@@ -59,22 +59,17 @@ fn char_width(c: char) -> usize {
 
 /// As much of the text's beginning as `columns` hold.
 fn head(text: &str, columns: usize) -> &str {
-    let mut used = 0;
-    let end = text.char_indices().find(|(_, c)| {
-        used += char_width(*c);
-        used > columns
-    });
-    end.map_or(text, |(at, _)| &text[..at])
+    // Measured as a whole: a character may widen the one before it (U+FE0F makes an emoji of a symbol).
+    let ends = text.char_indices().map(|(at, c)| &text[..at + c.len_utf8()]);
+    ends.take_while(|head| width(head) <= columns).last().unwrap_or_default()
 }
 
 /// As much of the text's end as `columns` hold.
 fn tail(text: &str, columns: usize) -> &str {
-    let mut used = 0;
-    let start = text.char_indices().rev().find(|(_, c)| {
-        used += char_width(*c);
-        used > columns
-    });
-    start.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
+    let starts = text.char_indices().rev().map(|(at, _)| &text[at..]);
+    let tail = starts.take_while(|tail| width(tail) <= columns).last().unwrap_or_default();
+    // Nothing that would change what it is put behind.
+    tail.trim_start_matches(|c| char_width(c) == 0)
 }
 
 /// Cuts a name in its middle to `columns`: its beginning and its extension say more than what is between.
@@ -238,5 +233,10 @@ mod tests {
             proptest::prop_assert!(width(&cut_middle(&name, columns, "…")) <= columns);
             proptest::prop_assert!(width(&cut_end(&name, columns, "…")) <= columns);
         }
+    }
+
+    #[test]
+    fn a_character_that_widens_the_one_before_it_is_reckoned_with() {
+        assert!(width(&cut_middle("\u{1f56f}\u{fe0f}\u{1fa60}\u{1f300}AA", 1, "…")) <= 1);
     }
 }
