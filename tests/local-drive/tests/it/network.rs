@@ -20,8 +20,10 @@ fn pulled_network_resets_what_is_under_way_and_comes_back_on_the_same_ports() {
     bench.drive.stop_listening().unwrap();
     let error = socket.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    assert!(bench.try_api(Method::GET, "/drive/tree", None).err().unwrap().is_connect());
-    assert!(bench.try_put(&started.urls[0], b"x").err().unwrap().is_connect());
+    // A kept connection whose end the client has not noticed yet fails first, and in another way.
+    let refused = |ask: &dyn Fn() -> bool| ask() || ask();
+    assert!(refused(&|| bench.try_api(Method::GET, "/drive/tree", None).err().unwrap().is_connect()));
+    assert!(refused(&|| bench.try_put(&started.urls[0], b"x").err().unwrap().is_connect()));
 
     bench.drive.listen_again().unwrap();
     assert_eq!((bench.drive.api_url(), bench.drive.storage_addr()), (url, storage));
