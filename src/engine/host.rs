@@ -54,7 +54,7 @@ impl Host {
     }
 
     /// A signed URL says that it is this. Kept for later runs if that is news.
-    pub(super) fn is(self: &Arc<Self>, url: &SignedUrl) -> Option<Uri> {
+    pub(super) fn learn(self: &Arc<Self>, url: &SignedUrl) -> Option<Uri> {
         let uri: Uri = url.expose().parse().ok()?;
         let host: Uri = format!("{}://{}", uri.scheme_str()?, uri.authority()?).parse().ok()?;
         let news = self.known().replace(host.clone()).is_none_or(|before| before != host);

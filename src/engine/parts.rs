@@ -74,7 +74,7 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
     let (shared, count) = (&sender.shared, missing.len());
     shared.open_ahead(count, shared.host.get());
     let signed = sender.urls.get(&sender.work, *first).await?;
-    shared.open_ahead(count, shared.host.is(&signed.url));
+    shared.open_ahead(count, shared.host.learn(&signed.url));
     sender.work.phase(Phase::Send);
     let mut missing = missing.into_iter().peekable();
     // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.
