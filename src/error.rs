@@ -120,6 +120,24 @@ impl Call {
     }
 }
 
+/// What an item of the drive is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+        })
+    }
+}
+
 /// Everything that can end a file's upload, or the whole run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -199,8 +217,8 @@ pub enum Error {
         "whether a {kind} `{name}` is there already cannot be found out: there are too many items for the service to list"
     )]
     Unlisted {
-        /// "folder" or "file".
-        kind: &'static str,
+        /// As what.
+        kind: Kind,
         /// Its name.
         name: String,
     },
@@ -347,7 +365,9 @@ impl Error {
             | Self::Spool { .. }
             | Self::Changed { .. } => Code::LocalFile,
             Self::Folder { error, .. } | Self::Shared(error) => error.code(),
-            Self::Busy { .. } | Self::Exists { .. } | Self::Unlisted { kind: "file", .. } => Code::Conflict,
+            Self::Busy { .. } | Self::Exists { .. } | Self::Unlisted { kind: Kind::File, .. } => {
+                Code::Conflict
+            }
             Self::GivenUp { failure } => failure.code_of_part(),
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } => failure.code_of_part(),

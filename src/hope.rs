@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::retry::{Failure, Policy};
+use crate::retry::{Failure, Patience, Policy};
 
 /// After patience ended in vain so many more are tried.
 const LAST_TRIES: u32 = 16;
@@ -103,13 +103,22 @@ impl Turn<'_> {
         self.fulfilled = self.hope.fulfilled();
     }
 
-    /// Whether it has failed and must not be tried again: it was one of the last, and still nothing gets through.
-    pub fn is_over(&self) -> bool {
+    /// How long to wait before the next try, after this failure; `None`: it must not be tried again, because its
+    /// patience is at its end, or it was one of the last tries and still nothing gets through. Whoever has waited in
+    /// vain to the end, while nothing got through, has done so for the others too.
+    pub fn wait(&self, patience: &mut Patience, failure: &Failure) -> Option<Duration> {
+        let wait = if self.is_over() { None } else { patience.wait(failure.retry_after()) };
+        if wait.is_none() && patience.is_over() {
+            self.give_up(failure);
+        }
+        wait
+    }
+
+    fn is_over(&self) -> bool {
         self.last && self.hope.lost().is_some() && self.is_of_now()
     }
 
-    /// It has waited in vain to the end of its patience. If nothing got through meanwhile, the others need not.
-    pub fn give_up(&self, failure: &Failure) {
+    fn give_up(&self, failure: &Failure) {
         let mut lost = self.hope.lost();
         if self.is_of_now() {
             lost.get_or_insert_with(|| Lost {

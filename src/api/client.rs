@@ -320,14 +320,11 @@ impl Drive {
                 patience.renew();
             }
             let tries = patience.in_a_row() + 1;
-            let transient = failure.verdict_of_call(call) == Verdict::Transient;
-            let again = transient && !turn.is_over();
-            let Some(wait) = again.then(|| patience.wait(failure.retry_after())).flatten() else {
-                if transient && patience.is_over() {
-                    turn.give_up(&failure);
-                }
-                return Err(Error::Call { call, failure, tries });
+            let wait = match failure.verdict_of_call(call) {
+                Verdict::Transient => turn.wait(&mut patience, &failure),
+                _ => None,
             };
+            let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
             caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
                 self.gate.close(wait);

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::directory::Directory;
 use crate::api::wire::Item;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::plan::Job;
 use crate::settings::IfExists;
 use crate::work::Work;
@@ -26,7 +26,7 @@ pub(super) async fn look(
         return if certain {
             Ok(None)
         } else {
-            Err(Error::Unlisted { kind: "file", name: job.name.clone() })
+            Err(Error::Unlisted { kind: Kind::File, name: job.name.clone() })
         };
     };
     if shared.if_exists == IfExists::Fail {

@@ -102,11 +102,7 @@ impl Ending<'_> {
                 }
             }
             let tries = patience.in_a_row() + 1;
-            let again = (!turn.is_over()).then(|| patience.wait(failure.retry_after()));
-            let Some(wait) = again.flatten() else {
-                if patience.is_over() {
-                    turn.give_up(&failure);
-                }
+            let Some(wait) = turn.wait(&mut patience, &failure) else {
                 if unclear {
                     let what = format!("finalize got no clear answer ({failure})");
                     return Err(Error::Unsettled { what }.into());

@@ -12,7 +12,7 @@ use super::once::{Answered, LOOK_AGAIN};
 use super::turns::Turns;
 use crate::api::wire::{NewFolder, Node, Tree};
 use crate::api::{Caller, Drive};
-use crate::error::{Call, Error};
+use crate::error::{Call, Error, Kind};
 use crate::plan::{Folder, Place};
 use crate::report::{Event, Reporter};
 use crate::retry::{Patience, Policy};
@@ -205,11 +205,7 @@ impl Spot<'_> {
                 },
             };
             let tries = patience.in_a_row() + 1;
-            let again = (!turn.is_over()).then(|| patience.wait(failure.retry_after()));
-            let Some(wait) = again.flatten() else {
-                if patience.is_over() {
-                    turn.give_up(&failure);
-                }
+            let Some(wait) = turn.wait(&mut patience, &failure) else {
                 return Err(Error::Call { call: Call::Folder, failure, tries });
             };
             self.voice.retry(Call::Folder, tries, &failure, wait);
@@ -241,7 +237,7 @@ impl Spot<'_> {
         let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.is_it(&node));
         if found.is_none() && hits.total > hits.hits.len() as u64 {
             // It may be among those that were not told of, and must not be made twice.
-            return Err(Error::Unlisted { kind: "folder", name: self.name.to_owned() });
+            return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
         }
         Ok(found)
     }

@@ -19,8 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How fast a part gets on is told from this long.
 const LATELY: Duration = Duration::from_secs(1);
 /// A part on which nothing moves for this long gets a second connection: where others move, and while others finish
-/// even when places are rare. Where nothing moves, it is the whole line that stands, and one part sounds it. (About 0.1 % of
-/// S3's requests take 5 s.)
+/// even when places are rare. Where nothing moves, it is the whole line that stands, and one part sounds it. (About
+/// 0.1 % of S3's requests take 5 s.)
 const STILL: Duration = Duration::from_secs(5);
 /// With places to spare this is enough, when others have finished meanwhile, or when it is so many times what
 /// others take from their beginning to their end …

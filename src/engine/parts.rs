@@ -188,19 +188,12 @@ impl Sender {
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }
                 Verdict::Gone => return Err(Stop::Gone(Error::Part { part, failure, tries })),
-                Verdict::Transient if damaged < CHECKSUM_TRIES && !turn.is_over() => {
-                    patience.wait(failure.retry_after())
-                }
+                Verdict::Transient if damaged == 0 => turn.wait(&mut patience, &failure),
+                // Damage says that storage is there.
+                Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),
                 Verdict::Transient | Verdict::Refused => None,
             };
-            let Some(wait) = wait else {
-                // Damage says that storage is there.
-                let transient = failure.verdict_of_part() == Verdict::Transient && damaged == 0;
-                if transient && patience.is_over() {
-                    turn.give_up(&failure);
-                }
-                return Err(Error::Part { part, failure, tries }.into());
-            };
+            let Some(wait) = wait else { return Err(Error::Part { part, failure, tries }.into()) };
             if let Some(news) = self.shared.slots.failed(&failure, Instant::now()) {
                 self.work.note(&news);
             }

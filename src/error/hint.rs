@@ -1,6 +1,6 @@
 //! What the user can do about an error: advice apart from what happened, printed last and once.
 
-use super::{Code, Error};
+use super::{Code, Error, Kind};
 use crate::retry::{Failure, human_duration};
 
 impl Error {
@@ -63,7 +63,7 @@ impl Error {
             Self::Spool { .. } => {
                 "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"
             }
-            Self::Unlisted { kind: "file", .. } => {
+            Self::Unlisted { kind: Kind::File, .. } => {
                 "--if-exists upload sends it all the same; a folder of fewer than 500 items can be listed whole"
             }
             Self::Unlisted { .. } => "upload into that folder itself, by its id with --parent",

@@ -119,8 +119,7 @@ impl Words {
         if error.code() != Code::LocalFile && self.is_one_more(cause(error)) {
             return Vec::new();
         }
-        let mut lines = Vec::new();
-        lines.push(format!("{} {path}{message}", self.paint.red("error:")));
+        let mut lines = vec![format!("{} {path}{message}", self.paint.red("error:"))];
         if let Some(hint) = error.hint().filter(|hint| self.hints.insert(hint.clone())) {
             lines.push(format!("{} {}", self.paint.cyan("hint:"), safe(&hint)));
         }

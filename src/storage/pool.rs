@@ -22,7 +22,7 @@ pub struct Connections {
 }
 
 /// What came of a connection that was opened ahead, and when.
-type Opened = Result<(Connection, Instant), Trouble>;
+type Opened = (Result<Connection, Trouble>, Instant);
 
 /// To one host.
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Connections {
     /// # Errors
     /// Those of [`Dialer::open`].
     pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, Trouble> {
-        let origin = origin(uri);
+        let (origin, asked) = (origin(uri), Instant::now());
         if !fresh {
             while let Some(mut connection) = self.take_idle(&origin) {
                 // Ready in no time, or the one before left something behind.
@@ -55,13 +55,16 @@ impl Connections {
                 }
             }
             while let Some(coming) = self.take_ahead(&origin) {
-                // One that did not come about says what was, perhaps minutes ago, and not what is.
-                if let Ok(Ok((mut connection, since))) = coming.await
-                    && since.elapsed() < IDLE_MOST
-                    && !connection.sender.is_closed()
-                {
-                    connection.reused = true;
-                    return Ok(connection);
+                match coming.await {
+                    Ok((Ok(mut connection), since))
+                        if since.elapsed() < IDLE_MOST && !connection.sender.is_closed() =>
+                    {
+                        connection.reused = true;
+                        return Ok(connection);
+                    }
+                    // What failed before it was asked for says what was, perhaps minutes ago, and not what is.
+                    Ok((Err(trouble), at)) if at >= asked => return Err(trouble),
+                    _ => {}
                 }
             }
         }
@@ -82,7 +85,7 @@ impl Connections {
             tokio::spawn(async move {
                 let opened = dialer.open(&uri).await;
                 // Nobody waits for it any more: then it closes.
-                let _ = tell.send(opened.map(|connection| (connection, Instant::now())));
+                let _ = tell.send((opened, Instant::now()));
             });
             waiting.ahead.push((coming, Instant::now()));
         }
