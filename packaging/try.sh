@@ -35,7 +35,8 @@ sums() {
         sed 's, \./, ,' >SHA256SUMS)
 }
 sums
-packaging/homebrew.sh "$version" "$release/SHA256SUMS" | grep -q 'class CoperaUpload' || fail 'no formula'
+packaging/homebrew.sh "$version" "$release/SHA256SUMS" >"$work/formula"
+grep -q 'class CoperaUpload' "$work/formula" || fail 'no formula'
 # Says its port itself: one that is free now may be taken a moment later.
 python3 -u - "$work/releases" >"$work/port" 2>/dev/null <<'PYTHON' &
 import functools, http.server, sys
@@ -49,7 +50,9 @@ until [ -s "$work/port" ]; do kill -0 "$server" || fail 'no server'; sleep 0.05;
 COPERA_UPLOAD_RELEASES=http://127.0.0.1:$(cat "$work/port")
 export COPERA_UPLOAD_RELEASES COPERA_UPLOAD_INSTALL_DIR="$work/bin" no_proxy=127.0.0.1
 sh packaging/install.sh >/dev/null
-sh packaging/install.sh "$version" | grep -q "$work/bin" || fail 'install.sh does not say where'
+# Not by a pipe: grep -q leaves at the first match, and what is written to it after that fails.
+sh packaging/install.sh "$version" >"$work/said"
+grep -q "$work/bin" "$work/said" || fail 'install.sh does not say where'
 "$work/bin/copera-upload" --version | grep -qF "$version" || fail 'what was installed does not run'
 rm -r "${work:?}/bin"
 ! sh packaging/install.sh 99.0.0 2>/dev/null || fail 'a version that is not there was installed'
