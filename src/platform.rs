@@ -1,61 +1,17 @@
 //! The one corner for what differs between systems. Everything here has a fallback that is honest, if
 //! poorer: a system that cannot say what its network has taken is believed about what it was handed.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-/// What tells one state of a file from another, as far as the system says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The device (Unix; else 0).
-    pub device: u64,
-    /// The inode (Unix; else 0).
-    pub inode: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Last change of the content, nanoseconds since 1970.
-    pub mtime: i128,
-    /// Last change of the content or of what is said about it (Unix; else the creation time).
-    pub ctime: i128,
-}
+mod identity;
 
-/// Reads the identity out of a file's metadata.
-#[cfg(unix)]
-pub fn identity(metadata: &Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt;
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.len(),
-        mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
-        ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
-    }
-}
-
-/// Reads the identity out of a file's metadata.
-#[cfg(not(unix))]
-pub fn identity(metadata: &Metadata) -> Identity {
-    let nanos = |time: io::Result<std::time::SystemTime>| {
-        time.ok()
-            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-            .and_then(|since| i128::try_from(since.as_nanos()).ok())
-            .unwrap_or(0)
-    };
-    Identity {
-        device: 0,
-        inode: 0,
-        size: metadata.len(),
-        mtime: nanos(metadata.modified()),
-        ctime: nanos(metadata.created()),
-    }
-}
+pub use identity::{Identity, is_replaced};
 
 /// Reads at `offset` without moving a shared position. May read less than asked; 0 is the file's end.
 ///
@@ -256,17 +212,6 @@ pub fn stdin_as_file() -> Option<File> {
     #[cfg(windows)]
     let handle = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned();
     handle.ok().map(File::from)
-}
-
-/// Whether an open file is still the one at `path` (it may have been removed or replaced meanwhile).
-pub fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(open), Ok(named)) => {
-            let (open, named) = (identity(&open), identity(&named));
-            (open.device, open.inode) == (named.device, named.inode)
-        }
-        _ => false,
-    }
 }
 
 /// Signals that this process was started with ignored, as the caller wants them to stay: SIGHUP under `nohup`,

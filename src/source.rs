@@ -29,7 +29,8 @@ impl Source {
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         regular(&metadata)?;
-        Ok(Self { identity: platform::identity(&metadata), file, path: Some(path.to_owned()) })
+        let identity = Identity::of(&file).map_err(failed)?;
+        Ok(Self { identity, file, path: Some(path.to_owned()) })
     }
 
     /// Takes an open file whose name, if it has one, is nobody's business.
@@ -37,8 +38,8 @@ impl Source {
     /// # Errors
     /// [`Error::Local`] when the system cannot say what it is like.
     pub fn unnamed(file: File) -> Result<Self, Error> {
-        let metadata = file.metadata().map_err(|error| Error::local("look at the file", error))?;
-        Ok(Self { identity: platform::identity(&metadata), file, path: None })
+        let identity = Identity::of(&file).map_err(|error| Error::local("look at the file", error))?;
+        Ok(Self { identity, file, path: None })
     }
 
     /// Its first bytes, up to `most`. Waits for the disk.
@@ -103,7 +104,7 @@ impl Source {
     /// [`Error::Changed`] when it is not, [`Error::Local`] when the system cannot say.
     pub fn check_unchanged(&self) -> Result<(), Error> {
         let asked = |error| Error::local("look at the file again", error);
-        let open = platform::identity(&self.file.metadata().map_err(asked)?);
+        let open = Identity::of(&self.file).map_err(asked)?;
         if open.size != self.identity.size {
             return Err(Error::Changed {
                 what: format!("it had {} bytes and has {} now", self.identity.size, open.size),
@@ -113,14 +114,9 @@ impl Source {
             return Err(Error::Changed { what: "it was written to".to_owned() });
         }
         let Some(path) = &self.path else { return Ok(()) };
-        match std::fs::metadata(path) {
-            Ok(metadata) => {
-                let named = platform::identity(&metadata);
-                if (named.device, named.inode) != (open.device, open.inode) {
-                    return Err(Error::Changed { what: "another file took its place".to_owned() });
-                }
-                Ok(())
-            }
+        match platform::is_replaced(&self.file, path) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Error::Changed { what: "another file took its place".to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Error::Changed { what: "it was removed".to_owned() })
             }

@@ -144,7 +144,7 @@ impl Journals {
                 Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
             }
             // Whoever had the lock may have removed the record just before it let go.
-            if platform::is_at(&file, &path) {
+            if platform::is_replaced(&file, &path).is_ok_and(|replaced| !replaced) {
                 break file;
             }
         };

@@ -5,7 +5,7 @@ fn binding() -> Binding {
 }
 
 fn identity() -> Identity {
-    Identity { device: 1, inode: 2, size: 30, mtime: 4, ctime: 5 }
+    Identity { id: None, size: 30, mtime: 4, ctime: Some(5) }
 }
 
 fn receipt(number: u32) -> Receipt {

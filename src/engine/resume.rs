@@ -44,9 +44,9 @@ pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Se
     let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(None) };
     finished.retain(|number, _| (1..=parts.count).contains(number));
     way.tell_start(parts);
-    if identity != *source.identity() {
+    if !source.identity().proves_unchanged_since(&identity) {
         work.phase(Phase::Check);
-        work.note("the file was touched since an earlier upload began: comparing its parts");
+        work.note("the file may have changed since an earlier upload began: comparing its parts");
         let before = finished.len();
         finished = compare(source, parts, finished).await?;
         if finished.len() < before {

@@ -29,6 +29,7 @@ mod memory;
 mod names;
 mod outage;
 mod pipes;
+mod program;
 mod proxies;
 mod ran;
 mod records;

@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use local_drive::{Action, Fault, Op};
 
 use crate::halfway::{
-    Halfway, assert_one_item, assert_warns, later, only_upload, parts_on_record, records, wait_for,
+    Halfway, assert_one_item, assert_warns, later, only_record, only_upload, parts_on_record, records,
+    wait_for,
 };
-use crate::support::{PART, World};
+use crate::support::{PART, World, sha256};
 
 /// A file of six parts, the last one short, of which the first three were sent before a kill.
 fn killed_halfway(args: &[&str]) -> (World, std::path::PathBuf) {
@@ -91,6 +92,49 @@ fn a_change_in_one_part_has_only_that_one_sent_again() {
     let later = later(&world, &["file.bin"]);
     assert_one_item(&world, &later.ran, &path);
     assert_eq!((later.parts(), later.count(Op::Start)), (vec![2, 4, 5, 6], 0));
+}
+
+#[test]
+fn a_change_whose_time_was_put_back_is_found() {
+    let modified = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
+    let put_back = |path: &Path, time| {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    // One byte of the same file.
+    let (world, path) = killed_halfway(&[]);
+    let time = modified(&path);
+    overwrite(&path, PART + 77, b"x");
+    put_back(&path, time);
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![2, 4, 5, 6], 0));
+
+    // Another file in its place.
+    let (world, path) = killed_halfway(&[]);
+    let other = world.file("other.bin", 6 * PART - 1234);
+    put_back(&other, modified(&path));
+    std::fs::rename(&other, &path).unwrap();
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![1, 2, 3, 4, 5, 6], 1));
+}
+
+#[test]
+fn a_record_that_cannot_tell_the_file_from_another_is_compared() {
+    let (world, path) = killed_halfway(&[]);
+    // As a file system without file numbers has it.
+    let record = only_record(&world);
+    let text = std::fs::read_to_string(&record).unwrap();
+    let (first, rest) = text.split_once('\n').unwrap();
+    let mut head: serde_json::Value = serde_json::from_str(first.split_once(' ').unwrap().1).unwrap();
+    head["head"]["identity"]["id"] = serde_json::Value::Null;
+    let head = head.to_string();
+    std::fs::write(&record, format!("{} {head}\n{rest}", &sha256(head.as_bytes())[..16])).unwrap();
+    overwrite(&path, PART + 77, b"x");
+    let again = later(&world, &["-v", "file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![2, 4, 5, 6], 0));
+    again.ran.says("compar");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::program::{self, Homes};
 pub use crate::ran::{LIMIT, Ran, Running};
 
 /// For `drive.wait_until`: longer than anything takes.
@@ -30,6 +31,7 @@ pub const PART: u64 = 5 * MIB;
 pub struct World {
     pub drive: LocalDrive,
     root: TempDir,
+    homes: Homes,
     /// Variables of every run, besides those that make it hermetic.
     vars: Vec<(OsString, Option<OsString>)>,
 }
@@ -44,10 +46,8 @@ impl World {
     pub fn with(options: Options) -> Self {
         let drive = LocalDrive::start(options).unwrap();
         let root = tempfile::tempdir().unwrap();
-        for folder in ["home", "work", "config", "state"] {
-            std::fs::create_dir(root.path().join(folder)).unwrap();
-        }
-        let mut world = Self { drive, root, vars: Vec::new() };
+        let homes = Homes::make(root.path());
+        let mut world = Self { drive, root, homes, vars: Vec::new() };
         world.set("COPERA_API_URL", world.drive.api_url());
         world.set("COPERA_TOKEN", world.drive.token().to_owned());
         world
@@ -65,30 +65,22 @@ impl World {
 
     /// The user's home.
     pub fn home(&self) -> PathBuf {
-        self.root.path().join("home")
+        self.homes.home()
     }
 
     /// The working directory of every run.
     pub fn work(&self) -> PathBuf {
-        self.root.path().join("work")
+        self.homes.work()
     }
 
     /// Our own folder in the platform's configuration directory; not made yet.
     pub fn config_dir(&self) -> PathBuf {
-        if cfg!(target_os = "macos") {
-            self.home().join("Library/Application Support/copera-upload")
-        } else {
-            self.root.path().join("config/copera-upload")
-        }
+        self.homes.config_dir()
     }
 
     /// Where the records of uploads are; not made yet.
     pub fn state_dir(&self) -> PathBuf {
-        if cfg!(target_os = "macos") {
-            self.home().join("Library/Application Support/copera-upload")
-        } else {
-            self.root.path().join("state/copera-upload")
-        }
+        self.homes.state_dir()
     }
 
     /// A file in the working directory with `size` bytes of content that its name and size determine.
@@ -129,21 +121,8 @@ impl World {
 
     /// The program with these arguments, hermetic, not yet started.
     pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("copera-upload"));
-        command.env_clear().current_dir(self.work()).args(args);
-        // Windows starts no program and opens no socket without SystemRoot.
-        for kept in ["PATH", "SystemRoot", "LLVM_PROFILE_FILE"] {
-            if let Some(value) = std::env::var_os(kept) {
-                command.env(kept, value);
-            }
-        }
-        command
-            .env("HOME", self.home())
-            .env("USERPROFILE", self.home())
-            .env("XDG_CONFIG_HOME", self.root.path().join("config"))
-            .env("XDG_STATE_HOME", self.root.path().join("state"))
-            .env("TMPDIR", self.root.path())
-            .env("RUST_BACKTRACE", "0");
+        let mut command = program::command();
+        command.current_dir(self.work()).args(args).envs(self.homes.vars()).env("RUST_BACKTRACE", "0");
         for (name, value) in &self.vars {
             match value {
                 Some(value) => command.env(name, value),
@@ -206,6 +185,15 @@ pub fn refusal(status: u16, message: &str) -> Action {
     answer(status, serde_json::json!({ "statusCode": status, "error": "Word", "message": message }))
 }
 
+/// The SHA-256 of some bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The SHA-256 of a file, in hexadecimal.
 pub fn sha256_of(path: &Path) -> String {
     let mut hash = Sha256::new();
@@ -217,5 +205,5 @@ pub fn sha256_of(path: &Path) -> String {
             read => hash.update(&block[..read]),
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
