@@ -10,7 +10,7 @@ use crate::body::{AnyBody, endless, full, truncated};
 use crate::drive::Shared;
 use crate::fault::{Action, FaultId};
 use crate::net::{Conn, Lost};
-use crate::sigv4::hex;
+use crate::store::random_etag;
 use crate::xml::S3Error;
 
 /// An answer as a fault spells it out.
@@ -69,12 +69,12 @@ pub(crate) async fn after_work(
     }
 }
 
-/// Gives a successful PUT's answer another ETag; returns it.
+/// Gives a success of PUT or GET another ETag; returns it.
 pub(crate) fn replace_etag(response: &mut Response<AnyBody>) -> Option<String> {
-    if response.status() != StatusCode::OK {
+    if !response.status().is_success() {
         return None;
     }
-    let etag = hex(&fastrand::u128(..).to_be_bytes());
+    let etag = random_etag();
     let value = HeaderValue::from_str(&format!("\"{etag}\"")).ok()?;
     response.headers_mut().insert(ETAG, value);
     Some(etag)

@@ -3,9 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::sigv4::Signer;
 use crate::store::Refusal;
 use crate::xml::{element, escape};
+
+/// No server is that slow to accept a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the drive's own URLs live.
 const LIFETIME: Duration = Duration::from_secs(900);
@@ -17,8 +22,37 @@ pub(crate) struct External {
 }
 
 impl External {
-    pub(crate) fn new(bucket: &str) -> Self {
-        Self { http: reqwest::Client::new(), bucket: bucket.to_owned() }
+    pub(crate) fn new(bucket: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).build()?;
+        Ok(Self { http, bucket: bucket.to_owned() })
+    }
+
+    /// Finds out whether an upload can be begun at all, and makes the bucket if there is none. Otherwise each upload
+    /// would find out by itself, and take the answer for an outage.
+    pub(crate) async fn prepare(&self, signer: &Signer, region: &str) -> anyhow::Result<()> {
+        let key = "local-drive-probe";
+        let begun = match self.create(signer, key).await {
+            Err(Refusal::NoSuchBucket) => {
+                self.create_bucket(signer, region).await.map_err(explain).context("cannot create it")?;
+                self.create(signer, key).await
+            }
+            begun => begun,
+        };
+        let upload_id = begun.map_err(explain)?;
+        self.abort(signer, &upload_id, key).await.map_err(explain)
+    }
+
+    async fn create_bucket(&self, signer: &Signer, region: &str) -> Result<(), Refusal> {
+        let url = signer.url("PUT", &self.bucket, "", &[], LIFETIME);
+        // Amazon refuses us-east-1 as a constraint, and the lack of one everywhere else.
+        let body = match region {
+            "us-east-1" => String::new(),
+            region => format!(
+                "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>",
+                escape(region)
+            ),
+        };
+        self.call(self.http.put(url).body(body)).await.map(drop)
     }
 
     pub(crate) async fn create(&self, signer: &Signer, key: &str) -> Result<String, Refusal> {
@@ -58,7 +92,10 @@ impl External {
     }
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<String, Refusal> {
-        let internal = |error: reqwest::Error| Refusal::Internal(error.without_url().to_string());
+        // Without the URL, which is signed, but with the causes, which alone say what happened.
+        let internal = |error: reqwest::Error| {
+            Refusal::Internal(format!("{:#}", anyhow::Error::from(error.without_url())))
+        };
         let response = request.send().await.map_err(internal)?;
         let status = response.status();
         let xml = response.text().await.map_err(internal)?;
@@ -68,11 +105,23 @@ impl External {
         }
         Err(match element(&xml, "Code") {
             Some("NoSuchUpload") => Refusal::NoSuchUpload,
+            Some("NoSuchBucket") => Refusal::NoSuchBucket,
             Some("MalformedXML") => Refusal::MalformedXml,
             Some("InvalidPart") => Refusal::InvalidPart,
             Some("InvalidPartOrder") => Refusal::InvalidPartOrder,
             Some("EntityTooSmall") => Refusal::EntityTooSmall { number: 0, size: 0 },
-            code => Refusal::Internal(format!("the storage answered {status} {}", code.unwrap_or_default())),
+            code => {
+                let message = element(&xml, "Message").map(|message| format!(": {message}"));
+                let (code, message) = (code.unwrap_or_default(), message.unwrap_or_default());
+                Refusal::Internal(format!("the storage answered {} {code}{message}", status.as_u16()))
+            }
         })
+    }
+}
+
+fn explain(refusal: Refusal) -> anyhow::Error {
+    match refusal {
+        Refusal::Internal(message) => anyhow::Error::msg(message),
+        refusal => anyhow::anyhow!("the storage answered {refusal:?}"),
     }
 }

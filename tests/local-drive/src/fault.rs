@@ -113,7 +113,8 @@ impl Fault {
     }
 }
 
-/// How a request goes wrong. "Work" is what the request asks for: storing the part, creating the item.
+/// How a request goes wrong. "Work" is what the request asks for: storing the part, creating the item. On
+/// [`Op::GetObject`] "the body" is the answer's: the object's bytes, as they are sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// This answer, without the work. The body may be JSON, HTML or nothing.
@@ -167,9 +168,11 @@ pub enum Action {
         /// Bytes a second.
         bytes_per_second: u64,
     },
-    /// Stores the right bytes and answers with another MD5.
+    /// Stores the right bytes and answers with another MD5. An object is read with an ETag that has the form of an
+    /// object sent in one piece.
     WrongEtag,
-    /// Flips a bit before storing; the ETag is that of what was stored.
+    /// Flips a bit before storing; the ETag is that of what was stored. An object is read with a bit flipped and the
+    /// ETag of what is stored.
     CorruptStored,
     /// The work, then an answer whose Content-Length is larger than its body, and the connection is closed.
     TruncateAnswer,

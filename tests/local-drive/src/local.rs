@@ -72,7 +72,7 @@ impl LocalDrive {
                     secret_key: "local-drive-secret-key-of-no-value-at-all".into(),
                     region: "us-east-1".into(),
                 };
-                let store = Arc::new(Store::new(folder.path(), options.mode));
+                let store = Arc::new(Store::new(folder.path(), options.mode, options.kms));
                 let service = s3::service(Arc::clone(&store), Arc::clone(&recorder), &credentials);
                 (Backend::Embedded(store), Some(service), credentials, BUCKET.to_owned())
             }
@@ -84,7 +84,7 @@ impl LocalDrive {
                 };
                 endpoint.get_or_init(|| external.endpoint.trim_end_matches('/').to_owned());
                 let bucket = external.bucket.clone();
-                (Backend::External(External::new(&bucket)), None, credentials, bucket)
+                (Backend::External(External::new(&bucket)?), None, credentials, bucket)
             }
         };
         let shared = Arc::new(Shared {
@@ -109,14 +109,30 @@ impl LocalDrive {
             tokio::runtime::Builder::new_multi_thread().thread_name("local-drive").enable_all().build()?;
         let (api, storage) = {
             let _inside = runtime.enter();
-            let storage = Port::open(Server::Storage, shared.options.storage_port, &shared)
-                .context("cannot listen for the storage")?;
-            let api = Port::open(Server::Api, shared.options.api_port, &shared)
-                .context("cannot listen for the API")?;
-            (api, storage)
+            let open = |server, port: Option<u16>| {
+                let address = SocketAddr::from((shared.options.address, port.unwrap_or(0)));
+                Port::open(server, address, &shared).with_context(|| format!("cannot listen on {address}"))
+            };
+            let storage = open(Server::Storage, shared.options.storage_port)?;
+            (open(Server::Api, shared.options.api_port)?, storage)
         };
         shared.endpoint.get_or_init(|| format!("{}://{}", shared.scheme(), storage.address));
-        Ok(Self { shared, api, storage, runtime: Some(runtime), _folder: folder })
+        let drive = Self { shared, api, storage, runtime: Some(runtime), _folder: folder };
+        if let S3::External(external) = &drive.shared.options.s3 {
+            let shared = Arc::clone(&drive.shared);
+            let prepared = drive.wait_for(async move {
+                match &shared.backend {
+                    Backend::External(external) => {
+                        external.prepare(&shared.signer(), &shared.credentials.region).await
+                    }
+                    Backend::Embedded(_) => Ok(()),
+                }
+            })?;
+            prepared.with_context(|| {
+                format!("cannot use the bucket {} at {}", external.bucket, external.endpoint)
+            })?;
+        }
+        Ok(drive)
     }
 
     /// For `COPERA_API_URL`.
@@ -171,21 +187,30 @@ impl LocalDrive {
 
     /// Makes a file, past the API. It is stored in one part (not on an external S3 server).
     pub fn put_file(&self, name: &str, parent: Option<&str>, bytes: &[u8]) -> anyhow::Result<String> {
+        let now = self.shared.clock.now();
+        let key = format!("drive/{}/put", crate::items::new_id(now));
+        let size = self.put_object(&key, bytes)?;
+        let file = FileInfo { mime: "application/octet-stream".into(), size, key };
+        Ok(self.shared.items.add(name, parent.map(str::to_owned), now, Some(file)).id)
+    }
+
+    /// Gives a file other bytes, past the API; its item stays as it is.
+    pub fn replace_object(&self, file_id: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.put_object(&self.key_of(file_id)?, bytes).map(drop)
+    }
+
+    fn put_object(&self, key: &str, bytes: &[u8]) -> anyhow::Result<u64> {
         let Backend::Embedded(store) = &self.shared.backend else {
             anyhow::bail!("files are put into the embedded storage only");
         };
-        let now = self.shared.clock.now();
-        let key = format!("drive/{}/put", crate::items::new_id(now));
-        let upload = store.create(&key);
+        let upload = store.create(key);
         let stored = (|| {
-            let mut part = store.begin_part(&upload, &key, 1)?;
+            let mut part = store.begin_part(&upload, key, 1)?;
             part.write(bytes)?;
             let etag = part.finish()?.etag;
-            store.complete(&upload, &key, &[(1, etag)])
+            store.complete(&upload, key, &[(1, etag)])
         })();
-        let object = stored.map_err(|refusal| anyhow::anyhow!("cannot store it: {refusal:?}"))?;
-        let file = FileInfo { mime: "application/octet-stream".into(), size: object.size, key };
-        Ok(self.shared.items.add(name, parent.map(str::to_owned), now, Some(file)).id)
+        Ok(stored.map_err(|refusal| anyhow::anyhow!("cannot store it: {refusal:?}"))?.size)
     }
 
     /// A file's bytes, as the storage has them.

@@ -36,9 +36,12 @@ Faults: OP[:CONDITION…]:ACTION, parts in any order
               slow=BYTES          read so much a second
               wrong-etag corrupt truncate endless kms expired no-such-upload
               redirect=URL        must be last: it may contain colons
+  For get-object, stall, reset-after, slow and corrupt are about the bytes that
+  are sent; wrong-etag and kms give the object another ETag.
 
 With COMMAND the exit status is its own (128 + the signal's number when one
-killed it). COPERA_API_URL and COPERA_TOKEN are set for it,\nand with --tls SSL_CERT_FILE.";
+killed it; 127 if it is not found, 126 if it cannot be run). COPERA_API_URL and
+COPERA_TOKEN are set for it, and with --tls SSL_CERT_FILE.";
 
 /// A Copera Drive on this machine, for tests and rehearsals.
 #[derive(Parser)]
@@ -49,23 +52,25 @@ struct Cli {
     data: Option<PathBuf>,
 
     /// Another S3 server behind the drive, e.g. http://127.0.0.1:9000
-    #[arg(long, value_name = "ENDPOINT")]
+    #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
+    #[arg(requires_all = ["s3_access_key", "s3_secret_key"])]
     s3: Option<String>,
 
-    /// Its bucket
+    /// Its bucket, which is created if it does not exist
     #[arg(long, requires = "s3", default_value = "copera-drive")]
     s3_bucket: String,
 
+    // No `requires = "s3"` on what comes from the environment: for clap a variable is as good as an option.
     /// Its access key
-    #[arg(long, requires = "s3", env = "AWS_ACCESS_KEY_ID")]
+    #[arg(long, env = "AWS_ACCESS_KEY_ID")]
     s3_access_key: Option<String>,
 
     /// Its secret key
-    #[arg(long, requires = "s3", env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     s3_secret_key: Option<String>,
 
     /// Its region
-    #[arg(long, requires = "s3", env = "AWS_REGION", default_value = "us-east-1")]
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     s3_region: String,
 
     /// How the signed URLs are answered
@@ -91,6 +96,10 @@ struct Cli {
     /// Throw the bytes away as they come: ETags are no MD5, as in an encrypted bucket
     #[arg(long, conflicts_with = "discard")]
     sink: bool,
+
+    /// Answer as a bucket encrypted with KMS: ETags are no MD5, and a header says so
+    #[arg(long)]
+    kms: bool,
 
     /// A request that goes wrong; may be repeated
     #[arg(long, value_name = "SPEC", value_parser = |spec: &str| spec.parse::<Fault>())]
@@ -141,9 +150,17 @@ enum Shape {
     UrlObjects,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
-    let drive = LocalDrive::start(options(&cli)?)?;
+fn main() -> ExitCode {
+    // Not by returning the error: Debug adds a backtrace where RUST_BACKTRACE is set, which helps nobody who has
+    // mistyped a port.
+    start(&Cli::parse()).unwrap_or_else(|error| {
+        print_error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let drive = LocalDrive::start(options(cli))?;
     for fault in &cli.fault {
         drive.fault(fault.clone());
     }
@@ -154,6 +171,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Some((program, arguments)) => runtime.block_on(run(variables, program, arguments)),
         None => runtime.block_on(serve(&variables)),
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that says why the drive ends")]
+fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
 }
 
 /// An environment variable for whoever uses the drive.
@@ -201,18 +223,18 @@ fn variables(drive: &LocalDrive, ca: Option<&Ca>, aws: bool) -> Vec<Variable> {
     variables
 }
 
-fn options(cli: &Cli) -> anyhow::Result<Options> {
+fn options(cli: &Cli) -> Options {
     let s3 = match &cli.s3 {
         None => S3::Embedded,
         Some(endpoint) => S3::External(ExternalS3 {
             endpoint: endpoint.clone(),
             bucket: cli.s3_bucket.clone(),
-            access_key: cli.s3_access_key.clone().context("--s3 needs --s3-access-key")?,
-            secret_key: cli.s3_secret_key.clone().context("--s3 needs --s3-secret-key")?,
+            access_key: cli.s3_access_key.clone().unwrap_or_default(),
+            secret_key: cli.s3_secret_key.clone().unwrap_or_default(),
             region: cli.s3_region.clone(),
         }),
     };
-    Ok(Options {
+    Options {
         shape: match cli.shape {
             Shape::Strings => UrlShape::Strings,
             Shape::Objects => UrlShape::Objects,
@@ -227,6 +249,7 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
             (_, true) => Mode::Sink,
             _ => Mode::Keep,
         },
+        kms: cli.kms,
         s3,
         quota: cli.quota,
         latency: Duration::from_millis(cli.latency),
@@ -235,7 +258,15 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
         tls: cli.tls,
         api_port: cli.port,
         ..Options::default()
-    })
+    }
+}
+
+/// An address that requests can be made of; anything else would fail with each of them.
+fn parse_endpoint(text: &str) -> anyhow::Result<String> {
+    let url = reqwest::Url::parse(text)?;
+    anyhow::ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), "not an http or https URL");
+    anyhow::ensure!(url.path() == "/" && url.query().is_none(), "only scheme, host and port");
+    Ok(text.to_owned())
 }
 
 /// Runs the command with the drive's address and token. A terminal's Ctrl-C goes to the command itself, which may
@@ -246,12 +277,17 @@ async fn run(
     arguments: &[OsString],
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .envs(variables)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {}", program.display()))?;
+    let spawned =
+        tokio::process::Command::new(program).args(arguments).envs(variables).kill_on_drop(true).spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            // As env, nohup and timeout do.
+            let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+            print_error(&anyhow::Error::from(error).context(format!("cannot run {}", program.display())));
+            return Ok(ExitCode::from(code));
+        }
+    };
     loop {
         tokio::select! {
             status = child.wait() => return Ok(exit_code(status?)),

@@ -1,4 +1,5 @@
-//! A request's body on its way in: counted, and slowed, stalled, broken or bent as a fault wants it.
+//! A body on its way, a request's in or an object's out: counted, and slowed, stalled, broken or bent as a fault
+//! wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::Body;
 
 use crate::body::AnyError;
 use crate::drive::Shared;
@@ -32,8 +33,8 @@ impl Outcome {
     }
 }
 
-struct Meter {
-    body: Incoming,
+struct Meter<B> {
+    body: B,
     /// What is left of a chunk that had to be cut.
     rest: Option<Bytes>,
     read: u64,
@@ -48,13 +49,16 @@ struct Meter {
 }
 
 /// The body as a stream that does what the fault says.
-pub(crate) fn meter(
-    body: Incoming,
+pub(crate) fn meter<B>(
+    body: B,
     fault: Option<(FaultId, Action)>,
     shared: Arc<Shared>,
     conn: Arc<Conn>,
     entry: Arc<Entry>,
-) -> (impl Stream<Item = Result<Bytes, AnyError>> + Send, Arc<Outcome>) {
+) -> (impl Stream<Item = Result<Bytes, AnyError>> + Send + use<B>, Arc<Outcome>)
+where
+    B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin,
+{
     let limit = match &fault {
         Some((_, Action::ResetAfter(limit) | Action::Stall { after: limit })) => Some(*limit),
         _ => None,
@@ -82,7 +86,7 @@ pub(crate) fn meter(
     (stream, outcome)
 }
 
-impl Meter {
+impl<B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin> Meter<B> {
     async fn next(&mut self) -> Option<Result<Bytes, AnyError>> {
         if self.ended {
             return None;
@@ -141,7 +145,7 @@ impl Meter {
         Ok(chunk)
     }
 
-    /// The next chunk from the network. S3 gives up on a socket that brings nothing.
+    /// The next chunk. S3 gives up on a socket that brings nothing.
     async fn receive(&mut self) -> Result<Option<Bytes>, AnyError> {
         loop {
             let frame = tokio::time::timeout(self.shared.options.body_timeout, self.body.frame()).await;
@@ -165,7 +169,7 @@ impl Meter {
     }
 
     /// The limit is reached.
-    async fn strike(&self) -> Result<(), AnyError> {
+    async fn strike(&mut self) -> Result<(), AnyError> {
         match &self.fault {
             Some((id, Action::Stall { .. })) => {
                 tokio::select! {

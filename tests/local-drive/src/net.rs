@@ -168,8 +168,8 @@ pub(crate) struct Port {
 
 impl Port {
     /// Binds and serves on the runtime that this is called in.
-    pub(crate) fn open(server: Server, port: Option<u16>, shared: &Arc<Shared>) -> io::Result<Self> {
-        let listener = bind(SocketAddr::from((shared.options.address, port.unwrap_or(0))), server, shared)?;
+    pub(crate) fn open(server: Server, address: SocketAddr, shared: &Arc<Shared>) -> io::Result<Self> {
+        let listener = bind(address, server, shared)?;
         let address = listener.local_addr()?;
         let (commands, orders) = mpsc::unbounded_channel();
         tokio::spawn(accept(server, listener, address, orders, Arc::clone(shared)));

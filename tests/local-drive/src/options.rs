@@ -57,7 +57,7 @@ pub enum S3 {
 pub struct ExternalS3 {
     /// `http://127.0.0.1:9000`
     pub endpoint: String,
-    /// A bucket that exists.
+    /// Its bucket; it is made if it does not exist.
     pub bucket: String,
     /// Access key id.
     pub access_key: String,
@@ -94,6 +94,9 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Keep the bytes or not.
     pub mode: Mode,
+    /// The embedded storage answers as a bucket encrypted with KMS: ETags of parts and objects are no MD5, and a
+    /// header says so.
+    pub kms: bool,
     /// The S3 server.
     pub s3: S3,
     /// A second finalize.
@@ -135,6 +138,7 @@ impl Default for Options {
             clock_offset: SignedDuration::ZERO,
             data: None,
             mode: Mode::default(),
+            kms: false,
             s3: S3::default(),
             finalize_repeat: FinalizeRepeat::default(),
             page_limit: 500,

@@ -18,7 +18,7 @@ use hyper::{HeaderMap, Method, Request, Response, Uri};
 use jiff::Timestamp;
 
 use crate::answer::{after_work, instead, replace_etag};
-use crate::body::{AnyBody, AnyError, full};
+use crate::body::{AnyBody, AnyError, full, streamed};
 use crate::clock::{parse_amz_date, rfc3339};
 use crate::drive::Shared;
 use crate::fault::{Action, Op};
@@ -79,8 +79,9 @@ pub(crate) async fn handle(
         None => refuse(op, &head.headers, &query, &shared).map(S3Error::into_response),
     };
 
-    let (stream, outcome) =
-        meter(body, fault.clone(), Arc::clone(&shared), Arc::clone(&conn), Arc::clone(&entry));
+    // Of a part the fault is on its body, of an object on the answer's.
+    let of_body = fault.clone().filter(|_| op != Op::GetObject);
+    let (stream, outcome) = meter(body, of_body, Arc::clone(&shared), Arc::clone(&conn), Arc::clone(&entry));
     let response = match refusal {
         Some(response) => {
             if shared.options.drain_refused {
@@ -110,9 +111,10 @@ pub(crate) async fn handle(
     match fault.as_ref().map(|(_, action)| action) {
         Some(Action::WrongEtag) => drop(replace_etag(&mut response)),
         Some(Action::Kms) => {
-            if let (Some(etag), Some(upload_id), Some(part)) = (replace_etag(&mut response), upload_id, part)
-            {
-                shared.rename_etag(&upload_id, part, &etag);
+            if let Some(etag) = replace_etag(&mut response) {
+                if let (Some(upload_id), Some(part)) = (upload_id, part) {
+                    shared.rename_etag(&upload_id, part, &etag);
+                }
                 let kms = HeaderValue::from_static("aws:kms");
                 response.headers_mut().insert(HeaderName::from_static("x-amz-server-side-encryption"), kms);
             }
@@ -121,7 +123,10 @@ pub(crate) async fn handle(
     }
     sign_off(&mut response, &shared);
     entry.answered(response.status().as_u16());
-    Ok(response)
+    if op != Op::GetObject || !response.status().is_success() {
+        return Ok(response);
+    }
+    Ok(response.map(|body| streamed(meter(body, fault, shared, conn, entry).0)))
 }
 
 /// Headers that every answer of S3 has.

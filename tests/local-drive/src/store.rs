@@ -29,11 +29,16 @@ pub(crate) const MAX_PARTS: u32 = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     NoSuchUpload,
+    /// Of another S3 server only.
+    NoSuchBucket,
     NoSuchKey,
     MalformedXml,
     InvalidPart,
     InvalidPartOrder,
-    EntityTooSmall { number: u32, size: u64 },
+    EntityTooSmall {
+        number: u32,
+        size: u64,
+    },
     Internal(String),
 }
 
@@ -55,6 +60,8 @@ impl Drop for Content {
 #[derive(Clone)]
 struct Part {
     etag: String,
+    /// The ETag is no MD5, as that of a part encrypted with KMS.
+    encrypted: bool,
     size: u64,
     content: Arc<Content>,
 }
@@ -68,6 +75,8 @@ struct Upload {
 #[derive(Clone)]
 pub(crate) struct Object {
     pub(crate) etag: String,
+    /// The ETag is no MD5, as that of an object encrypted with KMS.
+    pub(crate) encrypted: bool,
     pub(crate) size: u64,
     parts: Vec<Part>,
 }
@@ -89,26 +98,28 @@ struct Inner {
 pub(crate) struct Store {
     folder: PathBuf,
     mode: Mode,
+    kms: bool,
     next_file: AtomicU64,
     keep: Arc<AtomicBool>,
     inner: Mutex<Inner>,
 }
 
 impl Store {
-    /// `folder` has to be this store's own.
-    pub(crate) fn new(folder: &Path, mode: Mode) -> Self {
+    /// `folder` has to be this store's own. `kms`: ETags are no MD5.
+    pub(crate) fn new(folder: &Path, mode: Mode, kms: bool) -> Self {
         Self {
             folder: folder.to_owned(),
             mode,
+            kms,
             next_file: AtomicU64::new(0),
             keep: Arc::default(),
             inner: Mutex::default(),
         }
     }
 
-    /// Whether parts' ETags are no MD5.
-    pub(crate) fn is_sink(&self) -> bool {
-        self.mode == Mode::Sink
+    /// Whether ETags are no MD5.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.kms || self.mode == Mode::Sink
     }
 
     /// Files that are there from now on stay when the store goes.
@@ -185,6 +196,7 @@ impl Store {
         if let Some(part) = inner.uploads.get_mut(upload_id).and_then(|upload| upload.parts.get_mut(&number))
         {
             etag.clone_into(&mut part.etag);
+            part.encrypted = true;
         }
     }
 
@@ -213,9 +225,10 @@ impl Store {
         if let Some((part, (number, _))) = small {
             return Err(Refusal::EntityTooSmall { number: *number, size: part.size });
         }
-        let digests: Vec<u8> = parts.iter().flat_map(|part| part.etag.bytes()).collect();
-        let etag = format!("{}-{}", hex(&Md5::digest(&digests)), parts.len());
-        let object = Object { etag, size: parts.iter().map(|part| part.size).sum(), parts };
+        let encrypted = parts.iter().any(|part| part.encrypted);
+        let digest = if encrypted { random_etag() } else { multipart_digest(&parts) };
+        let etag = format!("{digest}-{}", parts.len());
+        let object = Object { etag, encrypted, size: parts.iter().map(|part| part.size).sum(), parts };
         inner.uploads.remove(upload_id);
         inner.objects.insert(key.to_owned(), object.clone());
         Ok(object)
@@ -247,6 +260,21 @@ impl Upload {
     }
 }
 
+/// Looks like an MD5 and is none.
+pub(crate) fn random_etag() -> String {
+    hex(&fastrand::u128(..).to_be_bytes())
+}
+
+/// The MD5 of the parts' binary MD5s, from which S3 makes a multipart object's ETag.
+fn multipart_digest(parts: &[Part]) -> String {
+    let mut hash = Md5::new();
+    for part in parts {
+        // An ETag that is not encrypted came from `hex` of 16 bytes.
+        hash.update(&u128::from_str_radix(&part.etag, 16).unwrap_or_default().to_be_bytes());
+    }
+    hex(&hash.finalize())
+}
+
 /// A part on its way in. Dropped before [`PartWriter::finish`] it leaves nothing.
 pub(crate) struct PartWriter<'a> {
     store: &'a Store,
@@ -263,7 +291,7 @@ impl PartWriter<'_> {
     /// Writes straight to the page cache, on the caller's thread: for chunks of a few hundred KiB that is quicker
     /// than handing each to another thread.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        if !self.store.is_sink() {
+        if self.store.mode != Mode::Sink {
             self.hash.update(bytes);
         }
         self.size += bytes.len() as u64;
@@ -289,8 +317,10 @@ impl PartWriter<'_> {
 
     /// Puts the part into its place.
     pub(crate) fn finish(self) -> Result<StoredPart, Refusal> {
-        let etag = hex(&self.hash.finalize());
-        let part = Part { etag: etag.clone(), size: self.size, content: Arc::new(self.content) };
+        let encrypted = self.store.is_encrypted();
+        let etag = if encrypted { random_etag() } else { hex(&self.hash.finalize()) };
+        let content = Arc::new(self.content);
+        let part = Part { etag: etag.clone(), encrypted, size: self.size, content };
         let mut inner = self.store.lock();
         inner.upload(&self.upload_id, &self.key)?;
         let upload = inner.uploads.get_mut(&self.upload_id).ok_or(Refusal::NoSuchUpload)?;
@@ -314,7 +344,7 @@ mod tests {
     fn etag_agrees_with_another_implementation_at_every_block_boundary() {
         use md5::Digest as _;
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path(), Mode::Discard);
+        let store = Store::new(folder.path(), Mode::Discard, false);
         let upload = store.create("k");
         let bytes: Vec<u8> = (0..100_000_u32).map(|index| u8::try_from(index * 7 % 256).unwrap()).collect();
         for length in (0..260).chain([4095, 4096, 65_537, 100_000]) {
@@ -330,7 +360,7 @@ mod tests {
     #[test]
     fn part_that_finishes_last_wins_and_leaves_one_file() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path(), Mode::Keep);
+        let store = Store::new(folder.path(), Mode::Keep, false);
         let upload = store.create("k");
         let mut slow = store.begin_part(&upload, "k", 1).unwrap();
         put(&store, &upload, 1, b"quick");
@@ -344,7 +374,7 @@ mod tests {
     #[test]
     fn part_that_breaks_off_or_whose_upload_is_aborted_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path(), Mode::Keep);
+        let store = Store::new(folder.path(), Mode::Keep, false);
         let upload = store.create("k");
         let mut broken = store.begin_part(&upload, "k", 1).unwrap();
         broken.write(b"half").unwrap();
@@ -355,10 +385,36 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
+    /// The expected value is what `md5sum` and `xxd -r -p` make of the two parts.
+    #[test]
+    fn finished_object_has_the_md5_of_its_parts_md5s_and_their_number_as_its_etag() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path(), Mode::Discard, false);
+        let etag = |parts: &[&[u8]]| {
+            let upload = store.create("k");
+            let parts: Vec<_> =
+                (1..).zip(parts).map(|(number, bytes)| put(&store, &upload, number, bytes)).collect();
+            store.complete(&upload, "k", &parts).unwrap().etag
+        };
+        assert_eq!(etag(&[b"hello"]), "62109206880d38a4010a98e11243924a-1");
+        assert_eq!(etag(&[b""]), "59adb24ef3cdbe0297f05b395827453f-1");
+        assert_eq!(etag(&[&[0; MIN_PART as usize], b"end"]), "76b2438ee89d0d54dbb3eb6005874976-2");
+        let encrypted = Store::new(folder.path(), Mode::Discard, true);
+        let upload = encrypted.create("k");
+        let part = put(&encrypted, &upload, 1, b"hello");
+        assert_ne!(part.1, "5d41402abc4b2a76b9719d911017c592");
+        let object = encrypted.complete(&upload, "k", &[part]).unwrap();
+        assert!(
+            object.encrypted
+                && object.etag.ends_with("-1")
+                && object.etag != "62109206880d38a4010a98e11243924a-1"
+        );
+    }
+
     #[test]
     fn completing_checks_order_etag_and_size_as_s3_does() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path(), Mode::Discard);
+        let store = Store::new(folder.path(), Mode::Discard, false);
         let upload = store.create("k");
         let first = put(&store, &upload, 1, b"small");
         let second = put(&store, &upload, 2, b"end");

@@ -117,6 +117,10 @@ fn from_storage(refusal: Refusal) -> Refused {
             Refused::bad_request(format!("EntityTooSmall: part {number} has only {size} bytes"))
         }
         Refusal::MalformedXml => Refused::bad_request("MalformedXML: no parts are listed"),
+        Refusal::NoSuchBucket => Refused {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: "NoSuchBucket: the storage's bucket is gone".into(),
+        },
         Refusal::NoSuchKey => Refused::not_found("NoSuchKey: the object does not exist"),
         Refusal::Internal(message) => Refused { status: StatusCode::INTERNAL_SERVER_ERROR, message },
     }

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
 
 mod api;
+mod download;
+mod external;
 mod faults;
 mod network;
 mod program;

@@ -50,3 +50,61 @@ fn fault_that_makes_no_sense_is_a_usage_error() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("no condition or action is called nonsense"));
 }
+
+/// What the program says of itself when it ends before its command runs.
+fn complaint(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = program().args(arguments).env("RUST_BACKTRACE", "1").output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn own_errors_are_one_line_without_a_backtrace() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().port().to_string();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let below_file = file.path().join("below").display().to_string();
+    let keys = ["--s3-access-key", "k", "--s3-secret-key", "s", "true"];
+    let unreachable = [&["--s3", "http://127.0.0.1:1"], &keys[..]].concat();
+    for (arguments, code, said) in [
+        (&["--port", &taken, "true"][..], 1, taken.as_str()),
+        (&["--data", &below_file, "true"], 1, "cannot create"),
+        (&["--tls", "--tls-ca", &below_file, "true"], 1, "cannot write"),
+        (&["--address", "192.0.2.1", "true"], 1, "192.0.2.1"),
+        (&unreachable, 1, "http://127.0.0.1:1"),
+        (&["no-such-command"], 127, "no-such-command"),
+        (&["/"], 126, "cannot run /"),
+    ] {
+        let (status, stderr) = complaint(arguments);
+        assert_eq!(status, Some(code), "{stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(said), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_are_usage_errors() {
+    let far = "http://127.0.0.1:1";
+    for (arguments, said) in [
+        (&["--s3", far, "true"][..], "--s3-access-key"),
+        (&["--s3", far, "--s3-access-key", "k", "true"], "--s3-secret-key"),
+        (&["--s3", "127.0.0.1:9000", "--s3-access-key", "k", "--s3-secret-key", "s"], "--s3"),
+        (
+            &["--s3", "http://a/b", "--s3-access-key", "k", "--s3-secret-key", "s"],
+            "only scheme, host and port",
+        ),
+        (&["--quota", "much", "true"], "--quota"),
+        (&["--port", "70000", "true"], "--port"),
+        (&["--address", "::1", "true"], "--address"),
+    ] {
+        let (status, stderr) = complaint(arguments);
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn aws_variables_in_the_environment_need_no_s3_server() {
+    let mut command = program();
+    command.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").env("AWS_REGION", "eu-central-1");
+    assert_eq!(command.arg("true").status().unwrap().code(), Some(0));
+}
