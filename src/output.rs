@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Code, chain};
 use crate::outcome::{Outcome, Status};
+use crate::platform;
 use crate::report::text::safe_json;
 use crate::settings::OutputMode;
 
@@ -90,7 +91,7 @@ impl Output {
         let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
         if let Err(error) = written {
             *place = None;
-            if error.kind() != io::ErrorKind::BrokenPipe {
+            if !platform::is_broken_pipe(&error) {
                 return Err(error);
             }
         }
@@ -243,7 +244,7 @@ pub(crate) fn seconds(elapsed: std::time::Duration) -> f64 {
 /// Prints what `--generate` asks for; gives the process's exit code. A reader that went away is no error.
 pub fn generated(what: crate::cli::Generate) -> u8 {
     let written = crate::generate::generate(what, &mut io::stdout().lock());
-    u8::from(written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe))
+    u8::from(written.is_err_and(|error| !platform::is_broken_pipe(&error)))
 }
 
 #[cfg(test)]

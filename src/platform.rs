@@ -214,6 +214,13 @@ pub fn stdin_as_file() -> Option<File> {
     handle.ok().map(File::from)
 }
 
+/// Whether a write failed because nobody reads the pipe any more.
+pub fn is_broken_pipe(error: &io::Error) -> bool {
+    // ERROR_PIPE_NOT_CONNECTED: a pipe whose other end has been disconnected. std has no kind for it.
+    const NOT_CONNECTED: i32 = 233;
+    error.kind() == io::ErrorKind::BrokenPipe || cfg!(windows) && error.raw_os_error() == Some(NOT_CONNECTED)
+}
+
 /// Signals that this process was started with ignored, as the caller wants them to stay: SIGHUP under `nohup`,
 /// SIGINT in a script's background job (POSIX shell, "Asynchronous Lists"). Bit n-1 is signal n; 0 where the
 /// system does not say.

@@ -2,6 +2,7 @@
 
 use local_drive::Op;
 
+use crate::program::unix_only;
 use crate::support::World;
 use crate::trap::Trap;
 
@@ -48,6 +49,7 @@ fn without_a_token_the_ways_to_give_one_are_named_in_their_order() {
 
 #[test]
 fn the_first_token_that_is_there_counts() {
+    unix_only!("the token_command is for sh");
     let mut world = bare();
     let token = world.drive.token().to_owned();
     world.set("COPERA_API_URL", world.drive.api_url());
@@ -72,6 +74,7 @@ fn the_first_token_that_is_there_counts() {
 
 #[test]
 fn a_token_command_that_fails_ends_with_4() {
+    unix_only!("the token_command is for sh");
     let mut world = bare();
     world.set("COPERA_API_URL", world.drive.api_url());
     let config = world.config_dir().join("config.toml");
@@ -278,6 +281,7 @@ fn plain_http_to_another_machine_needs_leave_that_no_project_can_give() {
 #[cfg(unix)]
 #[test]
 fn a_file_with_a_token_that_others_can_read_gets_a_warning() {
+    unix_only!("files have no mode there");
     use std::os::unix::fs::PermissionsExt as _;
 
     let world = World::new();

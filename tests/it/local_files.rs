@@ -4,6 +4,7 @@ use std::process::Command;
 
 use local_drive::{Action, Fault, Op};
 
+use crate::program::unix_only;
 use crate::support::{PART, World, refusal};
 
 #[cfg(unix)]
@@ -14,6 +15,7 @@ fn make_fifo(world: &World, name: &str) {
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_fails_with_its_own_code_and_the_rest_is_uploaded() {
+    unix_only!("there are no FIFOs there");
     let world = World::new();
     world.file("good", 10);
     world.file("better", PART + 1);

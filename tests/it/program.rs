@@ -11,6 +11,11 @@ const WINDOWS: &str = "COPERA_UPLOAD_TEST_WINDOWS";
 /// Wine's loader itself, not a script around it: a kill has to hit the program.
 const LOADER: &str = "COPERA_UPLOAD_TEST_WINE";
 
+/// Whether the program under test is a Windows build, for what differs there.
+pub fn is_windows() -> bool {
+    cfg!(windows) || std::env::var_os(WINDOWS).is_some()
+}
+
 /// The program, not yet started, with no environment but what it needs to start at all.
 pub fn command() -> Command {
     let (mut command, kept) = match std::env::var_os(WINDOWS) {
@@ -103,4 +108,28 @@ impl Homes {
 /// A path as Wine's programs know it: `Z:` is this system's root.
 fn windows_path(path: &Path) -> OsString {
     format!("Z:{}", path.to_str().unwrap().replace('/', "\\")).into()
+}
+
+/// A path of a report or a plan with `/` between its parts, whatever the program under test has there.
+pub fn slashed(path: &serde_json::Value) -> String {
+    let path = path.as_str().unwrap();
+    if is_windows() { path.replace('\\', "/") } else { path.to_owned() }
+}
+
+/// Ends the test here, and says why, when the program under test is a Windows build.
+macro_rules! unix_only {
+    ($reason:literal) => {
+        if $crate::program::is_windows() {
+            $crate::program::tell_skipped($reason);
+            return;
+        }
+    };
+}
+pub(crate) use unix_only;
+
+/// For [`unix_only`]. The line is for `packaging/try-windows.sh`, which counts such tests.
+#[expect(clippy::print_stdout, reason = "libtest has no way to skip a test while it runs")]
+pub fn tell_skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    println!("not for Windows: {test}: {reason}");
 }

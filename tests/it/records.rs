@@ -7,6 +7,7 @@ use local_drive::{Action, Fault, Op};
 use crate::halfway::{
     Halfway, assert_one_item, assert_warns, later, only_record, parts_on_record, records, wait_for,
 };
+use crate::program::unix_only;
 use crate::support::{CAP, PART, World};
 
 fn killed_halfway() -> (World, PathBuf) {
@@ -130,6 +131,7 @@ fn a_record_that_another_run_holds_is_exit_code_5() {
 #[cfg(unix)]
 #[test]
 fn records_are_for_the_user_alone() {
+    unix_only!("files have no mode there");
     use std::os::unix::fs::PermissionsExt as _;
     let (world, _path) = killed_halfway();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
