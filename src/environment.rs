@@ -26,6 +26,8 @@ pub struct Environment {
     pub api_url: Option<OsString>,
     /// `COPERA_SANDBOX`
     pub sandbox: Option<OsString>,
+    /// The variables about proxies ([`VARIABLES`](crate::proxy::VARIABLES)) that are set.
+    pub proxies: Vec<(&'static str, OsString)>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
     /// The platform's directory for the user's configuration, the program's own name not yet in it.
@@ -49,6 +51,10 @@ impl Environment {
             config: variable("COPERA_CONFIG"),
             api_url: variable("COPERA_API_URL"),
             sandbox: variable("COPERA_SANDBOX"),
+            proxies: crate::proxy::VARIABLES
+                .into_iter()
+                .filter_map(|name| Some((name, variable(name)?)))
+                .collect(),
             home: directories.as_ref().map(|d| d.home_dir().to_owned()),
             config_dir: directories.as_ref().map(|d| d.config_dir().to_owned()),
             // macOS and Windows know no state directory: what belongs to this machine alone is the nearest.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, Uri};
 
 use crate::error::chain;
 use crate::secret::Mask;
@@ -14,6 +14,37 @@ pub fn is_loopback(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// What the program calls itself.
+pub const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// An answer may have so many headers. hyper takes 100 unless told otherwise; some gateways add more.
+pub const MAX_HEADERS: usize = 1000;
+
+/// The port that a URL names, or its scheme's.
+pub fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
+}
+
+/// A URL's host and, if it names one, port: its authority without user and password.
+pub fn host_and_port(uri: &Uri) -> &str {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Whether a URL's host can be one at all: what is not does not become one by trying again.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_host(host: &str) -> Result<(), String> {
+    if host.is_empty() {
+        return Err("it has no host".to_owned());
+    }
+    let name = host.trim_matches(['[', ']']);
+    rustls::pki_types::ServerName::try_from(name)
+        .map(drop)
+        .map_err(|_| format!("`{host}` cannot be the name of a host"))
+}
+
 /// What hyper and reqwest say around a connection's error; it says nothing that is not said without it.
 const AROUND: [&str; 5] = [
     "error sending request: ",
@@ -23,15 +54,16 @@ const AROUND: [&str; 5] = [
     "dns error: error resolving DNS: ",
 ];
 
-/// A connection's error as it is told: of a tunnel that did not come about it says whose part that was.
+/// A connection's error, without the words of the libraries around it.
 pub fn trouble(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = AROUND.iter().fold(chain(error), |text, around| text.replace(around, ""));
-    // hyper-util's word for it; its type is hidden in reqwest's chain.
-    if text.contains("tunnel error") {
-        format!("{text} (at the proxy that HTTPS_PROXY, ALL_PROXY or the system names)")
-    } else {
-        text
-    }
+    AROUND.iter().fold(chain(error), |text, around| text.replace(around, ""))
+}
+
+/// Whether a body that should be JSON or nothing is a web page: what a hotel's network or a company's proxy
+/// answers in the place of the service.
+pub fn is_web_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let html = header(headers, "content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"));
+    html || body.trim_ascii_start().starts_with(b"<")
 }
 
 /// A header's text, if it is there and is text.

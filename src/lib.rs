@@ -6,6 +6,7 @@ pub mod api;
 pub mod checksum;
 pub mod cli;
 pub mod config;
+pub mod dial;
 pub mod engine;
 pub mod environment;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod outcome;
 pub mod output;
 pub mod plan;
 pub mod platform;
+pub mod proxy;
 pub mod report;
 pub mod retry;
 pub mod secret;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::Drive;
+use crate::dial::{Dialer, Trust};
 use crate::engine::journal::{self, Journals};
 use crate::engine::{Rules, Stopper};
 use crate::error::{Call, Error};
@@ -44,7 +47,7 @@ use crate::retry::{Failure, Policy};
 use crate::secret::Mask;
 use crate::settings::Settings;
 use crate::source::Source;
-use crate::storage::{Storage, Trust};
+use crate::storage::Storage;
 
 /// Time that is left to finish what cannot be dropped, after an orderly stop.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -195,26 +198,23 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
     let cacert = account.cacert.clone();
     let told = Arc::clone(reporter);
     let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
-    let tls =
-        if account.cacert.is_some() || account.api_url.starts_with("https:") { Some(trust()?) } else { None };
+    let dialer = Arc::new(Dialer::new(account.proxies.clone(), transfer.connect_timeout, trust));
+    if account.cacert.is_some() {
+        // A file that cannot be read is an error, whether it will be needed or not.
+        dialer.tls()?;
+    }
     let drive = Drive::new(
         api::Options {
             url: account.api_url.clone(),
             token: token.clone(),
-            tls: tls.clone(),
-            connect_timeout: transfer.connect_timeout,
+            dialer: Arc::clone(&dialer),
             policy,
         },
         Arc::clone(reporter),
     )?;
-    // One reading of the platform's store serves both.
-    let trust: Trust = match tls {
-        Some(tls) => Box::new(move || Ok(Arc::clone(&tls))),
-        None => trust,
-    };
     Ok(engine::Options {
         drive,
-        storage: Storage::new(transfer, trust, Mask::new(&token), Arc::clone(reporter)),
+        storage: Storage::new(transfer, dialer, Mask::new(&token), Arc::clone(reporter)),
         journals: transfer.resume.then(|| journals(settings)).flatten(),
         api: account.api_url.clone(),
         account: journal::account(&token),

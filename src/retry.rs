@@ -35,6 +35,8 @@ pub enum Failure {
         /// What is wrong with it.
         detail: String,
     },
+    /// A success with a web page in it: not the service's.
+    WebPage,
     /// Storage's ETag is not the MD5 of the bytes that were sent.
     Checksum {
         /// Of the bytes sent, hexadecimal.
@@ -51,6 +53,12 @@ pub enum Transport {
     Connect,
     /// The other side's certificate is not trusted, or TLS could not be agreed on.
     Tls,
+    /// The other side's certificate has expired or is not valid yet, by this machine's clock.
+    CertificateDates,
+    /// The proxy wants a user and password, or others.
+    ProxyAuth,
+    /// The proxy does not let this connection through.
+    ProxyRefused,
     /// The network took no byte for the stall time-out.
     Stalled,
     /// Storage has the whole part, as far as can be seen from here, and gave no answer in the time it had.
@@ -59,6 +67,22 @@ pub enum Transport {
     Timeout,
     /// The connection ended in the middle.
     Lost,
+    /// An answer came that cannot be read as HTTP.
+    Garbled,
+}
+
+impl Transport {
+    /// Whether it was decided before anything was sent, and will be decided so again. A program that goes on trying
+    /// hides a wrong certificate, and may lock the account of a proxy.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Tls | Self::CertificateDates | Self::ProxyAuth | Self::ProxyRefused)
+    }
+}
+
+/// Server errors that are none of passing: not built (501), no such version (505), wrongly set up (506), out of
+/// space (507), a loop (508), an extension is missing (510), a sign-in is (511, RFC 6585).
+fn is_lasting(status: u16) -> bool {
+    matches!(status, 501 | 505..=508 | 510 | 511)
 }
 
 /// What a failure asks for.
@@ -80,6 +104,29 @@ impl Failure {
         Self::Transport { kind, detail: detail.into() }
     }
 
+    /// The same with what it is about added to what happened.
+    #[must_use]
+    pub fn at(mut self, what: &str) -> Self {
+        if let Self::Transport { detail, .. } = &mut self {
+            *detail = if detail.is_empty() { what.to_owned() } else { format!("{detail}, {what}") };
+        }
+        self
+    }
+
+    /// Whether a proxy did not take user and password.
+    pub fn is_proxy_auth(&self) -> bool {
+        matches!(self, Self::Transport { kind: Transport::ProxyAuth, .. } | Self::Status { status: 407, .. })
+    }
+
+    /// Whether it was not this request that was refused but whatever is sent there: others need not try.
+    pub fn holds_for_all(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 407 | 511),
+            Self::Transport { kind, .. } => kind.is_final(),
+            _ => false,
+        }
+    }
+
     /// What to do about a part's PUT that failed so.
     pub fn verdict_of_part(&self) -> Verdict {
         let Self::Status { status, code, message, .. } = self else {
@@ -91,7 +138,14 @@ impl Failure {
             // that signed it lapsed before. RequestTimeTooSkewed: the X-Amz-Date is too far from S3's clock,
             // which fresh URLs mend.
             ("AccessDenied", 403) if message.contains("expired") => Verdict::Expired,
-            ("ExpiredToken" | "RequestTimeTooSkewed" | "ExpiredRequest", _) => Verdict::Expired,
+            (
+                "ExpiredToken"
+                | "TokenRefreshRequired"
+                | "RequestTimeTooSkewed"
+                | "ExpiredRequest"
+                | "RequestExpired",
+                _,
+            ) => Verdict::Expired,
             // Completed, aborted, or cleaned up by the bucket's lifecycle rule.
             ("NoSuchUpload", _) => Verdict::Gone,
             // 400, but meant for a socket on which S3 saw no byte for about 20 s. BadDigest and
@@ -104,14 +158,15 @@ impl Failure {
                 | "IncompleteBody"
                 | "BadDigest"
                 | "OperationAborted"
+                | "Throttling"
                 | "ThrottlingException"
                 | "RequestThrottled"
+                | "RequestLimitExceeded"
                 | "TooManyRequests",
                 _,
             ) => Verdict::Transient,
             (_, 408 | 425 | 429) => Verdict::Transient,
-            // 501: not built, 505: no such version; every other 5xx is the other side's passing trouble.
-            (_, 501 | 505) => Verdict::Refused,
+            (_, status) if is_lasting(*status) => Verdict::Refused,
             (_, 500..) => Verdict::Transient,
             _ => Verdict::Refused,
         }
@@ -121,7 +176,7 @@ impl Failure {
     pub fn verdict_of_call(&self, call: Call) -> Verdict {
         match self {
             Self::Status { status: 408 | 425 | 429, .. } => Verdict::Transient,
-            Self::Status { status: 501 | 505, .. } => Verdict::Refused,
+            Self::Status { status, .. } if is_lasting(*status) => Verdict::Refused,
             Self::Status { status: 500.., .. } => Verdict::Transient,
             // These two name an upload: "not found" is the upload, not the folder.
             Self::Status { status: 404 | 410, .. } if matches!(call, Call::SignUrls | Call::Finalize) => {
@@ -142,11 +197,10 @@ impl Failure {
 
     fn verdict_of_transport(&self) -> Verdict {
         match self {
-            // A wrong certificate does not get better, and a program that goes on trying hides it.
-            Self::Transport { kind: Transport::Tls, .. } => Verdict::Refused,
+            Self::Transport { kind, .. } if kind.is_final() => Verdict::Refused,
             // A cut-off body looks malformed where a proxy has "mended" its length; but one that is
             // whole and wrong stays so.
-            Self::Malformed { .. } => Verdict::Refused,
+            Self::Malformed { .. } | Self::WebPage => Verdict::Refused,
             // The bytes in storage are wrong; sending the part again overwrites them.
             Self::Checksum { .. } | Self::Transport { .. } => Verdict::Transient,
             Self::Status { .. } => Verdict::Refused,
@@ -205,30 +259,52 @@ impl Failure {
         }
     }
 
-    /// Advice that the failure itself calls for.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Transport { kind: Transport::Tls, .. } => Some(
+    /// Advice that the failure itself calls for. `of_part`: storage was asked, and not the API.
+    pub fn hint(&self, of_part: bool) -> Option<String> {
+        let hint = match self {
+            Self::Transport { kind: Transport::Tls, .. } => {
                 "behind a company proxy, name its CA with --cacert or SSL_CERT_FILE; on a hotel or train network, \
                  sign in to it with a browser first"
-                    .to_owned(),
-            ),
+            }
+            Self::Transport { kind: Transport::CertificateDates, .. } => {
+                // To the minute, as a clock on a wall shows it.
+                let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC");
+                return Some(format!(
+                    "look at this computer's clock, which says {now}: if that is right, the server's certificate has to be renewed"
+                ));
+            }
+            Self::Transport { kind: Transport::ProxyRefused, .. } => {
+                "ask whoever runs the proxy to allow this host, or exempt it with NO_PROXY if it can be reached directly"
+            }
+            failure if failure.is_proxy_auth() => {
+                "give user and password in the variable, as in http://user:password@host:port, with characters such as \
+                 @ and : in them percent-encoded (%40, %3A)"
+            }
+            Self::WebPage | Self::Status { status: 511, .. } => {
+                "sign in to the network with a browser first, or check --api-url"
+            }
+            Self::Status { status: 301..=308, .. } if of_part => {
+                "redirects are not followed: sign in to the network with a browser, or report it to the service"
+            }
             Self::Status { status: 301..=308, .. } => {
-                Some("redirects are not followed: check the API URL, or sign in to the network with a browser".to_owned())
+                "redirects are not followed: check the API URL, or sign in to the network with a browser"
             }
-            Self::Status { status: 413 | 507, .. } => {
-                Some("the workspace may be out of space: see its storage settings".to_owned())
+            Self::Status { status: 413, code, .. } if of_part && code.is_none() => {
+                "a proxy on the way may not let requests as large as a part through: try --part-size 5MiB, the smallest"
             }
-            Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => Some(
+            Self::Status { status: 413, .. } => {
+                "the workspace may be out of space: see its storage settings; or a proxy on the way limits the size of requests"
+            }
+            Self::Status { status: 507, .. } => "the workspace may be out of space: see its storage settings",
+            Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => {
                 "something between here and storage changes the request (a proxy?), or the service signed it wrongly"
-                    .to_owned(),
-            ),
-            Self::Checksum { .. } => Some(
+            }
+            Self::Checksum { .. } => {
                 "something on the way changes the bytes; --no-checksum uploads without comparing, if storage is known to use other ETags"
-                    .to_owned(),
-            ),
-            _ => None,
-        }
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 
     /// The report's code for a call that ended so.
@@ -255,9 +331,10 @@ impl Failure {
     fn code_of_transport(&self, verdict: Verdict) -> Code {
         match self {
             Self::Checksum { .. } => Code::Integrity,
+            Self::Transport { kind: Transport::ProxyAuth | Transport::ProxyRefused, .. } => Code::Refused,
             Self::Transport { .. } => Code::Network,
             Self::Status { .. } if verdict == Verdict::Transient => Code::Network,
-            Self::Status { .. } | Self::Malformed { .. } => Code::Refused,
+            Self::Status { .. } | Self::Malformed { .. } | Self::WebPage => Code::Refused,
         }
     }
 }
@@ -279,15 +356,19 @@ impl fmt::Display for Failure {
             Self::Transport { kind, detail } => {
                 let what = match kind {
                     Transport::Connect => "no connection",
-                    Transport::Tls => "no trusted connection",
+                    Transport::Tls | Transport::CertificateDates => "no trusted connection",
+                    Transport::ProxyAuth => "the proxy wants a valid user name and password",
+                    Transport::ProxyRefused => "the proxy refused the connection",
                     Transport::Stalled => "standing still",
                     Transport::Unanswered => "no answer from storage",
                     Transport::Timeout => "no answer in time",
                     Transport::Lost => "the connection was lost",
+                    Transport::Garbled => "the answer is not valid HTTP",
                 };
                 if detail.is_empty() { f.write_str(what) } else { write!(f, "{what}: {detail}") }
             }
             Self::Malformed { detail } => write!(f, "the service's answer makes no sense: {detail}"),
+            Self::WebPage => f.write_str("the answer is a web page, not the service's"),
             Self::Checksum { sent, stored } => {
                 write!(f, "storage holds other bytes than were sent (MD5 {sent}, ETag {stored})")
             }

@@ -4,6 +4,7 @@
 //! through a call that says `expose`. What a *server* sends back is beyond the types' reach: every message of
 //! its goes through [`Mask::clean`] before it is kept anywhere.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What stands in the place of a secret.
@@ -56,20 +57,24 @@ impl SignedUrl {
         &self.0
     }
 
-    /// The URL up to its query, fit for logs.
-    pub fn without_query(&self) -> &str {
-        self.0.split(['?', '#']).next().unwrap_or_default()
+    /// The URL up to its query, without user and password: fit for logs.
+    pub fn redacted(&self) -> String {
+        let url = self.0.split(['?', '#']).next().unwrap_or_default();
+        match url.find("://") {
+            Some(at) => format!("{}{}", &url[..at + 3], without_userinfo(&url[at + 3..])),
+            None => url.to_owned(),
+        }
     }
 }
 
 impl fmt::Debug for SignedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}?{HIDDEN}", self.without_query())
+        write!(f, "{}?{HIDDEN}", self.redacted())
     }
 }
 
-/// Takes secrets out of text that came from outside: the token wherever it stands, the queries of URLs, and
-/// the values of `X-Amz-…` parameters.
+/// Takes secrets out of text that came from outside: the token wherever it stands, the users, passwords and
+/// queries of URLs, and the values of `X-Amz-…` parameters.
 #[derive(Clone, Default)]
 pub struct Mask(Option<Token>);
 
@@ -79,7 +84,7 @@ impl Mask {
         Self(Some(token.clone()).filter(|token| !token.is_empty()))
     }
 
-    /// The text without the token, without any URL's query, and without any `X-Amz-…` value.
+    /// The text without the token, without any URL's user, password and query, and without any `X-Amz-…` value.
     pub fn clean(&self, text: &str) -> String {
         let text = match &self.0 {
             Some(token) => text.replace(token.expose(), HIDDEN),
@@ -100,6 +105,15 @@ fn ends_word(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | ')' | ']' | '}' | '\\')
 }
 
+/// What comes after a URL's scheme, with its user and password hidden.
+fn without_userinfo(rest: &str) -> Cow<'_, str> {
+    let authority = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{HIDDEN}{}", &rest[at..]).into(),
+        None => rest.into(),
+    }
+}
+
 fn hide_url_queries(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -110,10 +124,11 @@ fn hide_url_queries(text: &str) -> String {
         let (url, after) = tail.split_at(end);
         match url.find(['?', '#']) {
             Some(query) => {
-                out.push_str(&url[..=query]);
+                out.push_str(&without_userinfo(&url[..query]));
+                out.push_str(&url[query..=query]);
                 out.push_str(HIDDEN);
             }
-            None => out.push_str(url),
+            None => out.push_str(&without_userinfo(url)),
         }
         rest = after;
     }
@@ -156,6 +171,8 @@ mod tests {
         let token = Token::new("cp_pat_secret\n");
         let url = SignedUrl::new("https://b.s3.amazonaws.com/key?X-Amz-Signature=abc");
         assert_eq!(format!("{token:?} {url:?}"), "*** https://b.s3.amazonaws.com/key?***");
+        let url = SignedUrl::new("https://user:p@ss@h:1/k@y?sig=abc");
+        assert_eq!(url.redacted(), "https://***@h:1/k@y");
         assert_eq!(token.expose(), "cp_pat_secret");
     }
 
@@ -165,6 +182,10 @@ mod tests {
         assert_eq!(
             mask.clean("bad cp_pat_secret at <https://h/k?X-Amz-Signature=ab&x=1> and X-Amz-Credential=q/w&y X-AMZ-Signature%3Dff x-amz-date"),
             "bad *** at <https://h/k?***> and X-Amz-Credential=***&y X-AMZ-Signature%3D*** x-amz-date"
+        );
+        assert_eq!(
+            mask.clean("at http://user:pass@proxy:1/x, https://me@h?q=1 and a@b"),
+            "at http://***@proxy:1/x, https://***@h?*** and a@b"
         );
         assert_eq!(mask.clean("nothing to hide: ünïcode"), "nothing to hide: ünïcode");
     }

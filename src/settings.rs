@@ -9,6 +9,7 @@ use crate::config::{self, Config, Place, Set, api_url, token};
 use crate::environment;
 use crate::error::Error;
 use crate::plan::{Filters, Selection, name};
+use crate::proxy::Proxies;
 use crate::secret::Token;
 
 pub use crate::environment::Environment;
@@ -121,6 +122,8 @@ pub struct Account {
     pub allow_http: bool,
     /// More certificates to trust, PEM.
     pub cacert: Option<PathBuf>,
+    /// The proxies that the environment names.
+    pub proxies: Proxies,
 }
 
 /// What goes to stdout.
@@ -207,6 +210,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
 
     let (api_url, api_place) =
         api_url_of(cli.api_url.as_deref(), cli.allow_http, env, &config, &mut sources)?;
+    let proxies = Proxies::resolve(&env.proxies, warnings)?;
     let token = match cli.dry_run {
         true => None,
         false => Some(token_of(env, &config, &api_url, api_place.as_ref(), &mut sources)?),
@@ -258,7 +262,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
         },
         if_exists: cli.if_exists,
         transfer,
-        account: Account { api_url, token, allow_http: cli.allow_http, cacert: cli.cacert },
+        account: Account { api_url, token, allow_http: cli.allow_http, cacert: cli.cacert, proxies },
         output: cli.output,
         display,
         dry_run: cli.dry_run,

@@ -3,11 +3,12 @@
 //! The client never follows a redirect (the token would go along), never reads an answer without end, and
 //! keeps no server's message that was not cleaned of secrets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hyper::Uri;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
@@ -15,13 +16,14 @@ use serde_json::value::RawValue;
 
 use super::gate::Gate;
 use super::wire::{self, Item, Upload};
+use crate::dial::{self, Dialer, Trouble};
 use crate::error::{Call, Error, chain};
 use crate::hope::Hope;
 use crate::http::{self, header};
+use crate::proxy::Scheme;
 use crate::report::{Event, Reporter};
 use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
 use crate::secret::{Mask, Token};
-use crate::storage::is_distrust;
 
 /// A call has this long to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -38,10 +40,8 @@ pub struct Options {
     pub url: String,
     /// As whom.
     pub token: Token,
-    /// Whom to trust, for `https`.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// How long to wait for a connection.
-    pub connect_timeout: Duration,
+    /// How hosts are reached.
+    pub dialer: Arc<Dialer>,
     /// How long to keep trying.
     pub policy: Policy,
 }
@@ -50,6 +50,11 @@ pub struct Options {
 pub struct Drive {
     http: reqwest::Client,
     base: Url,
+    /// The base URL as the dialer takes it.
+    host: Uri,
+    dialer: Arc<Dialer>,
+    /// The proxy, if there is one, lets this client through.
+    let_through: AtomicBool,
     mask: Mask,
     policy: Policy,
     gate: Gate,
@@ -57,8 +62,8 @@ pub struct Drive {
     answered: AtomicU64,
     /// Of each kind of call: one may be out of order while the others are answered.
     hopes: [Hope; Call::KINDS],
-    /// The token was refused (401): it will be the next time too.
-    unauthorized: OnceLock<Failure>,
+    /// What will be refused the next time too, whatever is asked: the token (401), by a proxy, for TLS.
+    refused: OnceLock<Failure>,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -105,14 +110,30 @@ impl Drive {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, authorization);
         let client = reqwest::Client::builder()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .user_agent(http::USER_AGENT)
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.connect_timeout)
+            .connect_timeout(options.dialer.connect_timeout())
             .pool_idle_timeout(IDLE_MOST)
-            .http1_only();
+            .http1_only()
+            .http1_max_headers(http::MAX_HEADERS);
+        let host: Uri = options
+            .url
+            .parse()
+            .map_err(|error| Error::usage(format!("the API URL `{base}` is no URL: {error}")))?;
+        let proxy = options.dialer.proxy(&host);
+        // Redirects are not followed, so this is the only host there is.
+        let client = match proxy {
+            Some(proxy) => {
+                client.proxy(reqwest::Proxy::all(proxy.expose().clone()).map_err(|error| {
+                    Error::Internal(format!("HTTP client: {}", chain(&error.without_url())))
+                })?)
+            }
+            None => client.no_proxy(),
+        };
         // Without `https` nothing has to be trusted, and loading the platform's store is spared.
-        let tls = options.tls.map_or_else(no_trust, |tls| Ok((*tls).clone()))?;
+        let https = options.url.starts_with("https:") || proxy.is_some_and(|p| p.scheme() == Scheme::Https);
+        let tls = if https { (*options.dialer.tls()?).clone() } else { no_trust()? };
         let http = client
             .tls_backend_preconfigured(tls)
             .build()
@@ -120,12 +141,15 @@ impl Drive {
         Ok(Self {
             http,
             base,
+            let_through: AtomicBool::new(options.dialer.proxy(&host).is_none()),
+            host,
+            dialer: options.dialer,
             mask: Mask::new(&options.token),
             policy: options.policy,
             gate: Gate::default(),
             answered: AtomicU64::new(0),
             hopes: Default::default(),
-            unauthorized: OnceLock::new(),
+            refused: OnceLock::new(),
             reporter,
         })
     }
@@ -334,7 +358,7 @@ impl Drive {
     }
 
     async fn once(&self, call: Call, mut request: reqwest::Request) -> Result<Answer, Failure> {
-        if let Some(failure) = self.unauthorized.get() {
+        if let Some(failure) = self.refused.get() {
             return Err(failure.clone());
         }
         *request.timeout_mut() = Some(if call == Call::Finalize { FINALIZE_WITHIN } else { ANSWER_WITHIN });
@@ -342,7 +366,15 @@ impl Drive {
         let mut shown = request.url().clone();
         shown.set_query(None);
         let begun = Instant::now();
-        let result = self.exchange(request).await;
+        let result = match self.way().await {
+            Ok(()) => self.exchange(request).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = &result
+            && failure.holds_for_all()
+        {
+            let _ = self.refused.set(failure.clone());
+        }
         let status = result.as_ref().ok().map(|(status, ..)| *status);
         self.reporter.event(&Event::Request {
             method: method.as_str(),
@@ -353,6 +385,9 @@ impl Drive {
         let (status, headers, body) = result?;
         let date = http::clock(&headers);
         if (200..300).contains(&status) {
+            if http::is_web_page(&headers, &body) {
+                return Err(Failure::WebPage);
+            }
             self.answered.fetch_add(1, Ordering::Relaxed);
             self.hope(call).fulfil();
             return Ok(Answer { body, date });
@@ -365,25 +400,45 @@ impl Drive {
             message: said.message.map(|message| http::said(&self.mask, &message)),
             retry_after: wish.max(said.retry_after),
         };
-        if status == 401 {
+        if status == 401 || failure.holds_for_all() {
             // Ten thousand files need not ask ten thousand times.
-            let _ = self.unauthorized.set(failure.clone());
+            let _ = self.refused.set(failure.clone());
         }
         Err(failure)
+    }
+
+    /// Has the proxy, if there is one, open the way to the API before reqwest does: reqwest does not tell with which
+    /// status a proxy refuses. Once, and again after connections failed.
+    async fn way(&self) -> Result<(), Failure> {
+        if self.let_through.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.dialer.open(&self.host, |stream| Box::new(stream)).await {
+            Ok(_) => self.let_through.store(true, Ordering::Relaxed),
+            Err(Trouble::Failure(failure)) => return Err(failure),
+            Err(Trouble::Error(error)) => return Err(Failure::transport(Transport::Tls, chain(&error))),
+        }
+        Ok(())
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<(u16, HeaderMap, Bytes), Failure> {
         let failed = |error: reqwest::Error| {
             let kind = match &error {
                 // Only of a connection that did not come about: later it may be a middlebox, and the request may
-                // have been served.
-                error if error.is_connect() && is_distrust(error) => Transport::Tls,
-                // A connection that takes too long is both; that it did not come about says more.
-                error if error.is_connect() => Transport::Connect,
+                // have been served. One that takes too long is both; that it did not come about says more.
+                error if error.is_connect() => dial::kind_of(error),
                 error if error.is_timeout() => Transport::Timeout,
+                error if is_garbled(error) => Transport::Garbled,
                 _ => Transport::Lost,
             };
-            Failure::transport(kind, self.mask.clean(&http::trouble(&error.without_url())))
+            let failure = Failure::transport(kind, self.mask.clean(&http::trouble(&error.without_url())));
+            match self.dialer.proxy(&self.host) {
+                Some(proxy) if kind != Transport::Timeout => {
+                    self.let_through.store(false, Ordering::Relaxed);
+                    failure.at(&format!("through the proxy {proxy}"))
+                }
+                _ => failure,
+            }
         };
         let mut response = self.http.execute(request).await.map_err(failed)?;
         let status = response.status().as_u16();
@@ -399,6 +454,13 @@ impl Drive {
         }
         Ok((status, headers, body.into()))
     }
+}
+
+/// Whether an answer came that cannot be read as HTTP.
+fn is_garbled(error: &reqwest::Error) -> bool {
+    dial::causes(error)
+        .find_map(|error| error.downcast_ref::<hyper::Error>())
+        .is_some_and(hyper::Error::is_parse)
 }
 
 /// A TLS configuration that trusts nobody.

@@ -5,7 +5,7 @@ use reqwest::Url;
 
 use super::profile::Place;
 use crate::error::Error;
-use crate::http::is_loopback;
+use crate::http::{check_host, is_loopback};
 
 /// The service.
 pub const DEFAULT: &str = "https://api.copera.ai/public/v1";
@@ -37,6 +37,7 @@ pub fn normalize(text: &str, from: &str, allow_http: bool) -> Result<String, Err
         return Err(wrong("must not have a query or fragment"));
     }
     let host = url.host_str().unwrap_or_default();
+    check_host(host).map_err(|what| wrong(&format!("is not a URL: {what}")))?;
     if url.scheme() == "http" && !allow_http && !is_loopback(host) {
         return Err(Error::usage_hint(
             format!(

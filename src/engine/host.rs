@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::urls::{Rules, check};
 use crate::checksum::hex;
+use crate::http;
 use crate::platform;
 use crate::secret::SignedUrl;
 
@@ -56,7 +57,7 @@ impl Host {
     /// A signed URL says that it is this. Kept for later runs if that is news.
     pub(super) fn learn(self: &Arc<Self>, url: &SignedUrl) -> Option<Uri> {
         let uri: Uri = url.expose().parse().ok()?;
-        let host: Uri = format!("{}://{}", uri.scheme_str()?, uri.authority()?).parse().ok()?;
+        let host: Uri = format!("{}://{}", uri.scheme_str()?, http::host_and_port(&uri)).parse().ok()?;
         let news = self.known().replace(host.clone()).is_none_or(|before| before != host);
         if news && let Some(file) = self.file.clone() {
             let text = format!("{host}\n");

@@ -32,9 +32,9 @@ impl Answered {
                 Failure::Transport { kind: Transport::Connect, .. } | Failure::Status { status: 429, .. } => {
                     Self::NotDone(failure)
                 }
-                Failure::Transport { kind: Transport::Tls, .. } => Self::Refused(failure),
+                Failure::Transport { kind, .. } if kind.is_final() => Self::Refused(failure),
                 // A success without an item in it may be one all the same.
-                Failure::Malformed { .. } => Self::Unclear(failure),
+                Failure::Malformed { .. } | Failure::WebPage => Self::Unclear(failure),
                 _ => match failure.verdict_of_call(call) {
                     Verdict::Refused | Verdict::Gone | Verdict::Expired => Self::Refused(failure),
                     Verdict::Transient => Self::Unclear(failure),

@@ -141,6 +141,7 @@ impl Urls {
 pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
     let host = uri.host().unwrap_or_default();
+    crate::http::check_host(host).map_err(|what| format!("one is no URL ({what})"))?;
     match uri.scheme_str() {
         Some("https") => Ok(()),
         Some("http") if rules.allow_http || crate::http::is_loopback(host) => Ok(()),

@@ -24,7 +24,9 @@ impl Error {
             Self::NoUse { hint, .. } => hint,
             Self::NotSaved(error) => match &**error {
                 Self::Interrupted(_) => return None,
-                Self::Call { failure, .. } if error.code() == Code::Refused && failure.hint().is_none() => {
+                Self::Call { failure, .. }
+                    if error.code() == Code::Refused && failure.hint(false).is_none() =>
+                {
                     "is it the drive's API that answers there? --api-url says where it is; -vv shows the requests"
                 }
                 error => return error.advice("give the token again when the service can be reached"),
@@ -79,7 +81,7 @@ impl Error {
     }
 
     fn hint_of(&self, failure: &Failure, again: &str) -> Option<String> {
-        if let Some(hint) = failure.hint() {
+        if let Some(hint) = failure.hint(!matches!(self, Self::Call { .. })) {
             return Some(hint);
         }
         let wish = failure.retry_after().filter(|wish| !wish.is_zero()).map(human_duration);

@@ -13,9 +13,11 @@ use crate::cli::Cli;
 use crate::config::save::{Entry, Target};
 use crate::config::token::{self, Origin};
 use crate::config::{self, Config, DEFAULT_PROFILE, ForLogin, api_url};
+use crate::dial::{Dialer, Trust};
 use crate::engine::{Nobody, Stopper};
 use crate::environment::{self, Environment};
 use crate::error::Error;
+use crate::proxy::Proxies;
 use crate::report::{self, Event, Reporter};
 use crate::retry::Policy;
 use crate::secret::Token;
@@ -89,18 +91,24 @@ impl<'a> Plan<'a> {
 
     fn drive(&self, token: &Token, reporter: &Arc<dyn Reporter>) -> Result<Drive, Error> {
         let cli = self.cli;
-        let tls = (cli.cacert.is_some() || self.api_url.starts_with("https:"))
-            .then(|| tls::config(cli.cacert.as_deref(), &**reporter))
-            .transpose()?;
+        let mut warnings = Vec::new();
+        let proxies = Proxies::resolve(&self.env.proxies, &mut warnings);
+        for message in &warnings {
+            reporter.event(&Event::Warning { path: None, message });
+        }
         let of_profile = self.config.profile.connect_timeout.as_ref().map(|set| set.value);
+        let connect_timeout =
+            cli.connect_timeout.or(of_profile).unwrap_or(Transfer::default().connect_timeout);
+        let (cacert, told) = (cli.cacert.clone(), Arc::clone(reporter));
+        let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
+        let dialer = Arc::new(Dialer::new(proxies?, connect_timeout, trust));
+        if cli.cacert.is_some() {
+            dialer.tls()?;
+        }
         let options = api::Options {
             url: self.api_url.clone(),
             token: token.clone(),
-            tls,
-            connect_timeout: cli
-                .connect_timeout
-                .or(of_profile)
-                .unwrap_or(Transfer::default().connect_timeout),
+            dialer,
             policy: Policy { retry_for: cli.retry_for.unwrap_or(RETRY_FOR), max_retries: cli.max_retries },
         };
         Drive::new(options, Arc::clone(reporter))

@@ -24,13 +24,14 @@ use hyper::{Request, Response, Uri};
 use self::body::{Flow, PartBody};
 use self::buffers::Buffers;
 use self::connect::{Connection, Probe, Wire};
-pub use self::connect::{Trouble, Trust, is_distrust};
 pub use self::etag::Etag;
 use self::limiter::Limiter;
 use self::pool::Connections;
 pub use self::traffic::Seen;
 use self::traffic::Traffic;
 use crate::checksum::Checksums;
+use crate::dial::Dialer;
+pub use crate::dial::Trouble;
 use crate::error::chain;
 use crate::http::{self, header};
 use crate::report::{Event, Lane, Meter, Reporter};
@@ -87,9 +88,9 @@ pub struct Receipt {
 
 impl Storage {
     /// Storage for these settings.
-    pub fn new(transfer: &Transfer, trust: Trust, mask: Mask, reporter: Arc<dyn Reporter>) -> Self {
+    pub fn new(transfer: &Transfer, dialer: Arc<Dialer>, mask: Mask, reporter: Arc<dyn Reporter>) -> Self {
         Self {
-            connections: Connections::new(transfer.connect_timeout, trust),
+            connections: Connections::new(dialer),
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
             traffic: Traffic::default(),
@@ -116,7 +117,7 @@ impl Storage {
     /// [`Trouble::Failure`] for the network's and storage's part in it, [`Trouble::Error`] for the file's.
     pub async fn put(&self, put: Put<'_>) -> Result<Receipt, Trouble> {
         let uri: Uri = put.url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| {
-            crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.without_query()) }
+            crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.redacted()) }
         })?;
         let begun = Instant::now();
         let mut connection = self.connections.get(&uri, put.fresh).await?;
@@ -132,7 +133,7 @@ impl Storage {
             Err((Trouble::Failure(failure), _)) => failure.status(),
             Err(_) => None,
         };
-        let url = put.url.without_query();
+        let url = &put.url.redacted();
         self.reporter.event(&Event::Request { method: "PUT", url, status, elapsed: begun.elapsed() });
         result.map_err(|(trouble, _)| trouble)
     }
@@ -162,7 +163,10 @@ impl Storage {
         let answer = watch.over(sending).await;
         let answered = match answer {
             Ok(Ok(response)) => self.read_answer(response, &mut watch).await,
-            Ok(Err(error)) => Err(Failure::transport(Transport::Lost, self.mask.clean(&chain(&error)))),
+            Ok(Err(error)) => {
+                let kind = if error.is_parse() { Transport::Garbled } else { Transport::Lost };
+                Err(Failure::transport(kind, self.mask.clean(&chain(&error))))
+            }
             Err(stalled) => Err(stalled),
         };
         if let Some(error) = flow.take_trouble() {
@@ -208,6 +212,9 @@ impl Storage {
                 retry_after: http::retry_after(&headers),
             });
         }
+        if header(&headers, ETAG.as_str()).is_none() && http::is_web_page(&headers, &body) {
+            return Err(Failure::WebPage);
+        }
         // A 200 before the whole part was sent is about something else than this part.
         if flow.handed() != size {
             return Err(Failure::transport(Transport::Lost, "storage answered before it had the whole part"));
@@ -235,15 +242,21 @@ fn request(
     through: Option<&Option<HeaderValue>>,
 ) -> Result<Request<PartBody>, Failure> {
     let invalid = |error: hyper::http::Error| Failure::Malformed { detail: error.to_string() };
-    let target = match through {
-        Some(_) => uri.clone(),
+    let host = http::host_and_port(uri);
+    let target: Uri = match through {
+        Some(_) => format!(
+            "{}://{host}{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.path_and_query().map_or("/", |path| path.as_str())
+        )
+        .parse()
+        .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
         None => uri
             .path_and_query()
             .map_or("/", |path| path.as_str())
             .parse()
             .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
     };
-    let host = uri.authority().map_or("", |authority| authority.as_str());
     let mut request = Request::put(target).header(HOST, host).header(CONTENT_LENGTH, length);
     if let Some(Some(credentials)) = through {
         request = request.header(PROXY_AUTHORIZATION, credentials);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use hyper::Uri;
 use tokio::sync::oneshot;
 
-use super::connect::{Connection, Dialer, Trouble, Trust, origin};
+use super::connect::{Connection, open, origin};
+use crate::dial::{Dialer, Trouble};
 
 /// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
 const IDLE_MOST: Duration = Duration::from_secs(4);
@@ -35,14 +36,14 @@ struct Waiting {
 
 impl Connections {
     /// None open yet.
-    pub fn new(connect_timeout: Duration, trust: Trust) -> Self {
-        Self { dialer: Arc::new(Dialer::new(connect_timeout, trust)), waiting: Mutex::default() }
+    pub fn new(dialer: Arc<Dialer>) -> Self {
+        Self { dialer, waiting: Mutex::default() }
     }
 
     /// A connection to the URL's host: one that waits and still lives, or a new one (always, if `fresh`).
     ///
     /// # Errors
-    /// Those of [`Dialer::open`].
+    /// Those of [`open`].
     pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, Trouble> {
         let (origin, asked) = (origin(uri), Instant::now());
         if !fresh {
@@ -68,7 +69,7 @@ impl Connections {
                 }
             }
         }
-        self.dialer.open(uri).await
+        open(&self.dialer, uri).await
     }
 
     /// Opens so many connections to the URL's host, if not as many are waiting or on their way already.
@@ -83,7 +84,7 @@ impl Connections {
             let (tell, coming) = oneshot::channel();
             let (dialer, uri) = (Arc::clone(&self.dialer), uri.clone());
             tokio::spawn(async move {
-                let opened = dialer.open(&uri).await;
+                let opened = open(&dialer, &uri).await;
                 // Nobody waits for it any more: then it closes.
                 let _ = tell.send((opened, Instant::now()));
             });

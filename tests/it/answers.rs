@@ -239,3 +239,49 @@ fn dates_that_are_nonsense_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn an_answer_with_150_headers_is_read() {
+    let mut answer = b"HTTP/1.1 400 Bad Request\r\n".to_vec();
+    for n in 0..150 {
+        answer.extend(format!("X-Header-{n}: value\r\n").bytes());
+    }
+    answer.extend(b"Content-Length: 0\r\n\r\n");
+    against(&answer).fails(1).says("400");
+    let world = World::new();
+    world.file("f", 10);
+    let trap = Trap::answering(answer);
+    let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", trap.url());
+    world
+        .drive
+        .fault(Fault::once(Op::Urls, crate::support::answer(201, serde_json::json!({ "urls": [url] }))));
+    world.run(&["f", "--retry-for", "0"]).fails(1).says("400");
+}
+
+#[test]
+fn a_web_page_in_place_of_the_answer_hints_at_the_networks_sign_in() {
+    for page in ["<!DOCTYPE html><html><body>Welcome to our WiFi</body></html>", " \n<HTML>Sign in</HTML>"] {
+        for op in [Op::Start, Op::Urls, Op::PutPart] {
+            let world = World::new();
+            world.file("f", 10);
+            world.drive.fault(Fault::new(op, Action::status(200, page)));
+            world.run(&["f"]).fails(1).says("a web page").says("hint: sign in to the network");
+        }
+    }
+    for op in [Op::Start, Op::PutPart] {
+        let world = World::new();
+        world.file("f", 10);
+        world.drive.fault(Fault::new(op, Action::status(511, "<html>Sign in</html>")));
+        world.run(&["f"]).fails(1).says("511").says("hint: sign in to the network");
+        assert_eq!(world.drive.record().count(op), 1);
+    }
+}
+
+#[test]
+fn a_part_that_is_too_large_for_a_proxy_on_the_way_hints_at_smaller_parts() {
+    let world = World::new();
+    world.file("f", 10);
+    let page = "<html>413 Request Entity Too Large</html>";
+    world.drive.fault(Fault::new(Op::PutPart, Action::status(413, page)));
+    world.run(&["f"]).fails(1).says("413").says("--part-size").says_nothing_of("out of space");
+}

@@ -31,6 +31,7 @@ mod outage;
 mod pipes;
 mod program;
 mod proxies;
+mod proxy;
 mod ran;
 mod records;
 mod results;

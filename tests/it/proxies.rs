@@ -1,76 +1,17 @@
 //! Through a proxy: the API and storage alike, by the variables that curl goes by.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use local_drive::Options;
 
+use crate::proxy::{Proxy, Rules};
 use crate::support::{MIB, World};
 
-/// A proxy on loopback that connects whom it is asked to, or refuses.
-struct Proxy {
-    port: u16,
-    /// The request lines of the tunnels that it was asked for.
-    asked: Arc<Mutex<Vec<String>>>,
-}
+/// Far shorter than `--retry-for`, which is how long a failure that may pass is tried again.
+const AT_ONCE: Duration = Duration::from_secs(60);
 
-impl Proxy {
-    /// One that wants these credentials (as `Basic …`), or answers with 407.
-    fn wanting(credentials: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let told = Arc::clone(&told);
-                std::thread::spawn(move || drop(serve(client.unwrap(), credentials, &told)));
-            }
-        });
-        Self { port, asked }
-    }
-
-    fn url(&self, user: &str) -> String {
-        format!("http://{user}127.0.0.1:{}", self.port)
-    }
-
-    /// The different places that it was asked for.
-    fn places(&self) -> Vec<String> {
-        let mut places = self.asked.lock().unwrap().clone();
-        places.sort();
-        places.dedup();
-        places
-    }
-}
-
-fn serve(client: TcpStream, credentials: Option<&str>, told: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(client.try_clone()?).lines();
-    let head: Vec<String> =
-        lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let place = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-    told.lock().unwrap().push(place.clone());
-    let allowed = credentials.is_none_or(|wanted| {
-        head.iter()
-            .any(|line| line.to_lowercase().starts_with("proxy-authorization:") && line.ends_with(wanted))
-    });
-    if !allowed {
-        return (&client)
-            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
-    }
-    let server = TcpStream::connect(place)?;
-    (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-    let (mut up, mut down) = ((client.try_clone()?, server.try_clone()?), (server, client));
-    let upward = std::thread::spawn(move || {
-        let _ = std::io::copy(&mut up.0, &mut up.1);
-        up.1.shutdown(std::net::Shutdown::Write)
-    });
-    let _ = std::io::copy(&mut down.0, &mut down.1);
-    let _ = down.1.shutdown(std::net::Shutdown::Write);
-    let _ = upward.join();
-    Ok(())
-}
-
+/// A drive that speaks `https`.
 fn world() -> World {
     let mut world = World::with(Options { tls: true, ..Options::default() });
     let ca = world.file_of("ca.pem", world.drive.ca_pem().unwrap());
@@ -78,47 +19,197 @@ fn world() -> World {
     world
 }
 
+/// Proxies of all kinds, each with what stands before its host and port in a variable.
+fn all_kinds(world: &World) -> Vec<(&'static str, Proxy)> {
+    let user = Some("Basic dXNlcjpzZXNhbWU=");
+    let socks_user = Some(("user", "sesame"));
+    let tls = world.drive.tls_config();
+    vec![
+        ("http://", Proxy::new(Rules::default())),
+        ("", Proxy::new(Rules::default())),
+        ("http://user:sesame@", Proxy::new(Rules { credentials: user, ..Rules::default() })),
+        ("https://", Proxy::new(Rules { tls: tls.clone(), ..Rules::default() })),
+        ("https://user:sesame@", Proxy::new(Rules { credentials: user, tls, ..Rules::default() })),
+        ("socks5://", Proxy::new(Rules { socks: Some((None, 0)), ..Rules::default() })),
+        ("socks5h://", Proxy::new(Rules { socks: Some((None, 0)), ..Rules::default() })),
+        ("socks5h://user:sesame@", Proxy::new(Rules { socks: Some((socks_user, 0)), ..Rules::default() })),
+    ]
+}
+
 #[test]
-fn the_api_and_storage_are_reached_through_the_proxy_that_a_variable_names() {
-    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
-        let (mut world, proxy) = (world(), Proxy::wanting(None));
-        world.set(variable, proxy.url(""));
-        let file = world.file("f", 11 * MIB);
-        let ran = world.run(&[&file]);
-        world.assert_stored(&ran.ok().id(), &file);
+fn the_api_and_storage_are_reached_through_proxies_of_every_kind() {
+    let mut world = world();
+    let file = world.file("f", 11 * MIB);
+    for (before, proxy) in all_kinds(&world) {
+        world.set("HTTPS_PROXY", proxy.url(before));
+        let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
+        world.assert_stored(&ran.ok().says_nothing_of("sesame").id(), &file);
+        assert_eq!(proxy.places().len(), 2, "{before}: {:?}", proxy.places());
+    }
+}
+
+#[test]
+fn plain_http_goes_through_proxies_of_every_kind_too() {
+    let (mut world, secure) = (World::new(), world());
+    world.set("SSL_CERT_FILE", secure.work().join("ca.pem"));
+    let file = world.file("f", 11 * MIB);
+    for (before, proxy) in all_kinds(&secure) {
+        world.set("HTTP_PROXY", proxy.url(before));
+        let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
+        world.assert_stored(&ran.ok().says_nothing_of("sesame").id(), &file);
+        let asked = proxy.places();
+        let storage =
+            asked.iter().filter(|place| place.contains(&world.drive.storage_addr().to_string())).count();
+        assert!(storage > 0 && storage < asked.len(), "{before}: {asked:?}");
+    }
+}
+
+#[test]
+fn each_variable_is_read_and_white_space_around_its_value_does_not_count() {
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        let (mut world, proxy) = (world(), Proxy::new(Rules::default()));
+        world.set(variable, format!(" {}\r\n", proxy.url("http://")));
+        let file = world.file("f", 1000);
+        world.run(&[&file]).ok();
         assert_eq!(proxy.places().len(), 2, "{variable}: {:?}", proxy.places());
     }
 }
 
 #[test]
-fn hosts_in_no_proxy_are_reached_directly() {
-    let (mut world, proxy) = (world(), Proxy::wanting(None));
-    world.set("HTTPS_PROXY", proxy.url(""));
-    world.set("NO_PROXY", "example.com,127.0.0.1");
+fn a_variable_that_names_no_proxy_is_a_usage_error_and_nothing_goes_direct() {
+    for variable in ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"] {
+        for value in ["socks://127.0.0.1:1", "ftp://user:sesame@h", "not a url", "http://[::1"] {
+            let mut world = world();
+            world.set(variable, value);
+            let file = world.file("f", 1000);
+            let ran = world.run(&[&file]);
+            ran.fails(2).says(variable).says("hint:").says_nothing_of("sesame");
+            assert!(world.drive.record().requests.is_empty(), "{variable}={value}");
+        }
+    }
+}
+
+#[test]
+fn login_goes_by_the_same_variables() {
+    let mut world = world();
+    world.set("HTTPS_PROXY", "socks://127.0.0.1:1");
+    let mut command = world.upload(&["--login"]);
+    command.write_stdin(format!("{}\n", world.drive.token())).assert().code(2);
+    assert!(world.drive.record().requests.is_empty());
+
+    let proxy = Proxy::new(Rules::default());
+    world.set("HTTPS_PROXY", proxy.url("http://"));
+    world.upload(&["--login"]).write_stdin(format!("{}\n", world.drive.token())).assert().success();
+    assert_eq!(proxy.places().len(), 1);
+}
+
+#[test]
+fn hosts_in_no_proxy_are_reached_directly_by_the_api_and_by_storage() {
+    for list in ["example.com,127.0.0.1", "*", "127.0.0.0/8", "localhost, 127.0.0.1\r\n"] {
+        let (mut world, proxy) = (world(), Proxy::new(Rules::default()));
+        world.set("HTTPS_PROXY", proxy.url("http://"));
+        world.set("no_proxy", list);
+        let file = world.file("f", 1000);
+        world.run(&[&file]).ok();
+        assert!(proxy.places().is_empty(), "{list}: {:?}", proxy.places());
+    }
+}
+
+#[test]
+fn an_entry_of_no_proxy_with_a_port_exempts_that_port_alone() {
+    let (mut world, proxy) = (world(), Proxy::new(Rules::default()));
+    world.set("HTTPS_PROXY", proxy.url("http://"));
+    let storage = world.drive.storage_addr().to_string();
+    world.set("NO_PROXY", storage.clone());
     let file = world.file("f", 1000);
     world.run(&[&file]).ok();
-    assert!(proxy.places().is_empty());
+    assert!(proxy.places().len() == 1 && proxy.places()[0] != storage, "{:?}", proxy.places());
 }
 
 #[test]
-fn a_proxy_gets_the_password_in_its_url_and_nobody_reads_it() {
-    // user:sesame
-    let (mut world, proxy) = (world(), Proxy::wanting(Some("Basic dXNlcjpzZXNhbWU=")));
-    world.set("HTTPS_PROXY", proxy.url("user:sesame@"));
-    let file = world.file("f", 1000);
-    world.run(&["-vv".as_ref(), file.as_os_str()]).ok().says_nothing_of("sesame");
-
-    world.set("HTTPS_PROXY", proxy.url("user:wrong-sesame@"));
-    let ran = world.run(&["-vv".as_ref(), "--retry-for".as_ref(), "0".as_ref(), file.as_os_str()]);
-    ran.fails(7).says("at the proxy that HTTPS_PROXY").says_nothing_of("sesame");
-}
-
-#[test]
-fn a_proxy_that_is_not_there_is_named_as_such() {
+fn a_wrong_password_is_tried_once_and_ends_the_run() {
     let mut world = world();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    world.set("HTTPS_PROXY", format!("http://{free}"));
+    let tls = world.drive.tls_config();
+    let rules = Rules { credentials: Some("Basic dXNlcjpzZXNhbWU="), ..Rules::default() };
+    let socks = Rules { socks: Some((Some(("user", "sesame")), 0)), ..Rules::default() };
+    for n in 0..60 {
+        world.file_of(format!("f{n}"), n.to_string());
+    }
+    for (before, rules) in [
+        ("http://user:wrong-sesame@", rules.clone()),
+        ("http://", rules.clone()),
+        ("https://user:wrong-sesame@", Rules { tls, ..rules }),
+        ("socks5h://user:wrong-sesame@", socks.clone()),
+        ("socks5://", socks),
+    ] {
+        let proxy = Proxy::new(rules);
+        world.set("HTTPS_PROXY", proxy.url(before));
+        let begun = Instant::now();
+        let ran = world.run(&["-vv", "-r", "."]);
+        ran.fails(1).says("HTTPS_PROXY").says("percent-encoded").says_nothing_of("sesame");
+        assert_eq!(proxy.count(), 1, "{before}");
+        assert!(begun.elapsed() < AT_ONCE);
+    }
+}
+
+#[test]
+fn a_wrong_password_for_plain_http_ends_the_run_too() {
+    let mut world = World::new();
+    let proxy = Proxy::new(Rules { credentials: Some("Basic dXNlcjpzZXNhbWU="), ..Rules::default() });
+    world.set("HTTP_PROXY", proxy.url("http://user:wrong-sesame@"));
     let file = world.file("f", 1000);
-    let ran = world.run(&["--retry-for".as_ref(), "0".as_ref(), file.as_os_str()]);
-    ran.fails(7).says("at the proxy that HTTPS_PROXY");
+    world.run(&["-vv".as_ref(), file.as_os_str()]).fails(1).says("407").says_nothing_of("sesame");
+    assert_eq!(proxy.count(), 1);
+}
+
+#[test]
+fn what_a_proxy_refuses_ends_at_once_at_the_api_and_at_storage() {
+    let refusals = ["403 Forbidden", "405 Method Not Allowed", "511 Network Authentication Required"];
+    // The API is asked first: to let it through is two connections, the first to see whether it can be reached.
+    for (from, answer) in refusals.iter().flat_map(|answer| [(1, *answer), (3, *answer)]) {
+        let (mut world, proxy) =
+            (world(), Proxy::new(Rules { answer: Some((from, answer)), ..Rules::default() }));
+        world.set("HTTPS_PROXY", proxy.url("http://"));
+        let file = world.file("f", 1000);
+        let begun = Instant::now();
+        let ran = world.run(&[&file]);
+        ran.fails(1).says(&answer[..3]).says("the proxy refused").says("HTTPS_PROXY").says("hint:");
+        assert!(begun.elapsed() < AT_ONCE, "{answer} from {from}");
+        assert_eq!(proxy.places().len(), if from == 1 { 1 } else { 2 }, "{answer} from {from}");
+    }
+    for reply in [2, 7] {
+        let mut world = world();
+        let proxy = Proxy::new(Rules { socks: Some((None, reply)), ..Rules::default() });
+        world.set("HTTPS_PROXY", proxy.url("socks5h://"));
+        let file = world.file("f", 1000);
+        world.run(&[&file]).fails(1).says("the proxy refused").says("HTTPS_PROXY");
+        assert_eq!(proxy.count(), 1);
+    }
+}
+
+#[test]
+fn a_proxy_that_is_in_trouble_itself_is_asked_again() {
+    let (mut world, proxy) =
+        (world(), Proxy::new(Rules { answer: Some((1, "503 Service Unavailable")), ..Rules::default() }));
+    world.set("HTTPS_PROXY", proxy.url("http://"));
+    let file = world.file("f", 1000);
+    world
+        .run(&["--max-retries".as_ref(), "2".as_ref(), file.as_os_str()])
+        .fails(7)
+        .says("503")
+        .says("HTTPS_PROXY");
+    assert_eq!(proxy.count(), 3);
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_named_for_plain_http_too() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (mut world, variable) in [(world(), "HTTPS_PROXY"), (World::new(), "HTTP_PROXY")] {
+        for before in ["http://user:sesame@", "https://", "socks5h://"] {
+            world.set(variable, format!("{before}{free}"));
+            let file = world.file("f", 1000);
+            let ran = world.run(&["--retry-for".as_ref(), "0".as_ref(), file.as_os_str()]);
+            ran.fails(7).says(&free.to_string()).says(variable).says_nothing_of("sesame");
+        }
+    }
 }

@@ -56,3 +56,15 @@ fn an_ssl_cert_file_that_cannot_be_read_is_an_error_that_names_it() {
     world.set("SSL_CERT_FILE", "/not/there.pem");
     world.run(&[&file]).fails(2).says("SSL_CERT_FILE /not/there.pem cannot be read");
 }
+
+#[test]
+fn a_certificate_out_of_its_dates_is_refused_at_once_and_the_hint_is_to_look_at_the_clock() {
+    for days in [-100, 100] {
+        let world = World::with(Options { tls: true, certificate_shifted_days: days, ..Options::default() });
+        let ca = world.file_of("ca.pem", world.drive.ca_pem().unwrap());
+        let file = world.file("f", 1000);
+        let ran = world.run(&["--cacert".as_ref(), ca.as_os_str(), file.as_os_str()]);
+        ran.fails(7).says("no trusted connection").says("hint: look at this computer's clock");
+        assert!(world.drive.record().requests.is_empty());
+    }
+}

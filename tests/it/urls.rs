@@ -4,6 +4,7 @@ use local_drive::{Fault, Op, Options, UrlShape};
 use serde_json::{Value, json};
 
 use crate::support::{PART, Ran, World, answer};
+use crate::trap::Trap;
 
 #[test]
 fn signed_urls_are_read_in_every_shape_and_any_order() {
@@ -103,4 +104,30 @@ fn a_signed_url_that_is_none_is_an_error_without_a_put() {
 fn a_signed_url_over_plain_http_to_another_machine_is_refused() {
     let far = "http://storage.example/b/k?X-Amz-Signature=5ec7e7";
     refuses(json!({ "urls": [far, far, far] })).says("storage.example").says("--allow-http");
+}
+
+#[test]
+fn a_user_and_password_in_a_signed_url_are_shown_and_kept_nowhere() {
+    let world = World::new();
+    world.file("f", 10);
+    let trap = Trap::answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", trap.url().replace("://", "://user:sesame@"));
+    world.drive.fault(Fault::once(Op::Urls, answer(201, serde_json::json!({ "urls": [url] }))));
+    world.run(&["f", "-vv"]).fails(1).says("/b/k").says_nothing_of("sesame");
+    assert!(trap.heard().iter().all(|request| !request.contains("sesame")), "{:?}", trap.heard());
+    for kept in std::fs::read_dir(world.state_dir()).unwrap().flatten() {
+        let text = std::fs::read_to_string(kept.path()).unwrap_or_default();
+        assert!(!text.contains("sesame"), "{}", kept.path().display());
+    }
+}
+
+#[test]
+fn a_signed_url_whose_host_cannot_exist_is_an_error_at_once() {
+    for host in ["a..b", &format!("{}.example", "a".repeat(64))] {
+        let world = World::new();
+        world.file("f", 10);
+        let urls = serde_json::json!({ "urls": [format!("https://{host}/k?X-Amz-Signature=5ec7e7")] });
+        world.drive.fault(Fault::once(Op::Urls, answer(201, urls)));
+        world.run(&["f"]).fails(1).says(host);
+    }
 }

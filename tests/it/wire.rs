@@ -195,7 +195,8 @@ fn a_proxy_named_in_the_environment_is_asked_for_calls_and_parts() {
     world.set("http_proxy", proxy.url());
     world.set("COPERA_API_URL", "http://api.test/public/v1");
     world.run(&["f", "--allow-http", "--retry-for", "0"]).fails(1).says("418");
-    let heard = proxy.heard();
+    // The first connection only tries whether the proxy can be reached.
+    let heard: Vec<_> = proxy.heard().into_iter().filter(|request| !request.is_empty()).collect();
     assert_eq!(heard.len(), 1);
     assert!(heard[0].starts_with("POST http://api.test/public/v1/drive/files/upload/"), "{}", heard[0]);
 }

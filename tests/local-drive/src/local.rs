@@ -97,7 +97,10 @@ impl LocalDrive {
             s3s,
             credentials,
             bucket,
-            tls: options.tls.then(|| Tls::new(options.address)).transpose()?,
+            tls: options
+                .tls
+                .then(|| Tls::new(options.address, options.certificate_shifted_days))
+                .transpose()?,
             endpoint,
             down: AtomicBool::new(false),
             revoked: AtomicI64::new(0),
@@ -143,6 +146,11 @@ impl LocalDrive {
     /// The CA that signed the drive's certificate, if it speaks `https`: PEM.
     pub fn ca_pem(&self) -> Option<&str> {
         self.shared.tls.as_ref().map(|tls| tls.ca_pem.as_str())
+    }
+
+    /// What another server on this machine speaks TLS with, under the same CA.
+    pub fn tls_config(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.shared.tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
     /// What other S3 programs have to know to reach the storage themselves, as environment variables: the usual

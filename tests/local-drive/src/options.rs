@@ -117,6 +117,8 @@ pub struct Options {
     pub storage_port: Option<u16>,
     /// Both speak `https`, with certificates under a CA of the drive's own.
     pub tls: bool,
+    /// The certificate is valid so many days later (or earlier, below 0) than from yesterday for a month.
+    pub certificate_shifted_days: i32,
     /// Connections without a request are closed after this, as S3 does.
     pub idle_timeout: Duration,
     /// A body that brings nothing for this long gets 400 `RequestTimeout`, as S3 does.
@@ -149,6 +151,7 @@ impl Default for Options {
             api_port: None,
             storage_port: None,
             tls: false,
+            certificate_shifted_days: 0,
             idle_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(20),
             receive_buffer: None,

@@ -10,12 +10,14 @@ use tokio_rustls::TlsAcceptor;
 /// What the servers speak TLS with, and what a client has to trust.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
+    pub(crate) config: Arc<ServerConfig>,
     pub(crate) ca_pem: String,
 }
 
 impl Tls {
-    /// A new CA and a certificate for `localhost` and `address`.
-    pub(crate) fn new(address: std::net::Ipv4Addr) -> anyhow::Result<Self> {
+    /// A new CA and a certificate for `localhost` and `address`, valid from yesterday for a month, or so many days
+    /// later or earlier.
+    pub(crate) fn new(address: std::net::Ipv4Addr, shifted_days: i32) -> anyhow::Result<Self> {
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -29,8 +31,10 @@ impl Tls {
         leaf.distinguished_name.push(DnType::CommonName, "Local drive");
         leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         // macOS trusts no certificate that lives longer than 825 days.
-        let now = std::time::SystemTime::now();
         let day = std::time::Duration::from_secs(24 * 60 * 60);
+        let shift = day * shifted_days.unsigned_abs();
+        let now = std::time::SystemTime::now();
+        let now = if shifted_days < 0 { now - shift } else { now + shift };
         leaf.not_before = (now - day).into();
         leaf.not_after = (now + day * 30).into();
         let certificate = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?;
@@ -42,6 +46,7 @@ impl Tls {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem })
+        let config = Arc::new(config);
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::clone(&config)), config, ca_pem })
     }
 }

@@ -1,0 +1,261 @@
+//! Opens streams to hosts, directly or through a proxy: what storage sends its parts over, and what the API's
+//! client is tried with before it connects by itself, since that client does not tell why a proxy refused.
+
+mod tunnel;
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tower_service::Service as _;
+
+use crate::error::{Error, chain};
+use crate::http;
+use crate::proxy::{Proxies, Proxy, Scheme};
+use crate::retry::{Failure, Transport, human_duration};
+
+/// Where trust comes from, made when the first `https` connection needs it: reading the platform's store
+/// takes longer than a small upload on plain HTTP.
+pub type Trust = Box<dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync>;
+
+/// A connection's bytes, whatever is below them.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A stream of some kind.
+pub type BoxedStream = Box<dyn Stream>;
+
+/// What keeps a connection from being opened, or a request from being answered: something that may pass, or
+/// something here.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The other side's or the network's.
+    Failure(Failure),
+    /// Ours: the file, or the configuration.
+    Error(Error),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Opens connections.
+pub struct Dialer {
+    proxies: Proxies,
+    connect_timeout: Duration,
+    trust: Trust,
+    tls: OnceLock<Arc<ClientConfig>>,
+    /// For the proxy of plain and of `https` URLs.
+    admissions: [Admission; 2],
+}
+
+impl Dialer {
+    /// With so much time for a connection.
+    pub fn new(proxies: Proxies, connect_timeout: Duration, trust: Trust) -> Self {
+        Self { proxies, connect_timeout, trust, tls: OnceLock::new(), admissions: Default::default() }
+    }
+
+    /// The time that a connection may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Whom to trust.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when that cannot be set up.
+    pub fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
+        if let Some(config) = self.tls.get() {
+            return Ok(Arc::clone(config));
+        }
+        let config = (self.trust)()?;
+        Ok(Arc::clone(self.tls.get_or_init(|| config)))
+    }
+
+    /// The proxy for this URL, if there is one.
+    pub fn proxy(&self, target: &Uri) -> Option<&Arc<Proxy>> {
+        self.proxies.find(target)
+    }
+
+    /// Connects to the URL's host and has the proxy, if there is one, open the way to it. TLS with the host itself
+    /// is the next step, [`Dialer::secure`]. The socket is `wrap`ped before anything is sent over it.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
+    pub async fn open(
+        &self,
+        target: &Uri,
+        wrap: impl FnOnce(TcpStream) -> BoxedStream,
+    ) -> Result<BoxedStream, Trouble> {
+        let Some(proxy) = self.proxy(target) else {
+            let tcp = self.in_time(self.tcp(target)).await?;
+            return Ok(wrap(tcp?));
+        };
+        let opening = async {
+            let opened = self.in_time(self.open_through(proxy, target, wrap)).await;
+            opened.map_err(Trouble::from).flatten().map_err(|trouble| match trouble {
+                Trouble::Failure(failure) => failure.at(&format!("at the proxy {proxy}")).into(),
+                error @ Trouble::Error(_) => error,
+            })
+        };
+        self.admissions[usize::from(is_https(target))].first_alone(opening).await
+    }
+
+    /// Speaks TLS with the URL's host.
+    ///
+    /// # Errors
+    /// As [`Dialer::open`].
+    pub async fn secure(&self, uri: &Uri, stream: BoxedStream) -> Result<BoxedStream, Trouble> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).map_err(|error| connect_failure(error.to_string()))?;
+        let handshake = TlsConnector::from(self.tls()?).connect(name, stream);
+        match self.in_time(handshake).await? {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(Failure::transport(kind_of(&error), chain(&error)).into()),
+        }
+    }
+
+    async fn open_through(
+        &self,
+        proxy: &Proxy,
+        target: &Uri,
+        wrap: impl FnOnce(TcpStream) -> BoxedStream,
+    ) -> Result<BoxedStream, Trouble> {
+        let mut stream = wrap(self.tcp(proxy.uri()).await?);
+        if proxy.scheme() == Scheme::Https {
+            stream = Box::pin(self.secure(proxy.uri(), stream)).await?;
+        }
+        if proxy.forwards(target) {
+            return Ok(stream);
+        }
+        Ok(match proxy.scheme() {
+            Scheme::Http | Scheme::Https => tunnel::connect(proxy, target, stream).await?,
+            Scheme::Socks5 | Scheme::Socks5h => tunnel::socks(proxy, target, stream).await?,
+        })
+    }
+
+    async fn tcp(&self, uri: &Uri) -> Result<TcpStream, Failure> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        // Each address gets its share of this, so that a dead IPv6 path does not use it all up.
+        tcp.set_connect_timeout(Some(self.connect_timeout));
+        match tcp.call(uri.clone()).await {
+            Ok(stream) => Ok(stream.into_inner()),
+            Err(error) => Err(connect_failure(http::trouble(&error))),
+        }
+    }
+
+    async fn in_time<F: Future>(&self, work: F) -> Result<F::Output, Failure> {
+        tokio::time::timeout(self.connect_timeout, work)
+            .await
+            .map_err(|_| connect_failure(format!("none within {}", human_duration(self.connect_timeout))))
+    }
+}
+
+/// Lets the first connection through a proxy go alone, so that a wrong password is tried once and not by
+/// everything that starts side by side: many proxies lock an account after a few.
+#[derive(Default)]
+struct Admission {
+    /// The proxy has opened a connection.
+    proven: AtomicBool,
+    /// The proxy does not take user and password, and is not asked again.
+    unauthorized: OnceLock<Failure>,
+    /// Held by the one that is under way; what it came to and when, for those that waited.
+    first: tokio::sync::Mutex<Option<(Instant, Failure)>>,
+}
+
+impl Admission {
+    async fn first_alone<T>(&self, opening: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        let asked = Instant::now();
+        let mut first = None;
+        if !self.proven.load(Ordering::Relaxed) {
+            let held = self.first.lock().await;
+            if let Some(failure) = self.unauthorized.get() {
+                return Err(failure.clone().into());
+            }
+            if let Some((_, failure)) = held.as_ref().filter(|(at, _)| *at >= asked) {
+                return Err(failure.clone().into());
+            }
+            first = Some(held).filter(|_| !self.proven.load(Ordering::Relaxed));
+        }
+        let opened = opening.await;
+        if let Err(Trouble::Failure(failure)) = &opened {
+            self.proven.store(false, Ordering::Relaxed);
+            if failure.is_proxy_auth() {
+                let _ = self.unauthorized.set(failure.clone());
+            }
+            if let Some(first) = &mut first {
+                **first = Some((Instant::now(), failure.clone()));
+            }
+        } else {
+            self.proven.store(true, Ordering::Relaxed);
+        }
+        opened
+    }
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
+fn connect_failure(detail: String) -> Failure {
+    Failure::transport(Transport::Connect, detail)
+}
+
+/// What an error is about while a connection is opened. A certificate that is not trusted stays so, and so do two
+/// sides that cannot agree on TLS at all; every other trouble may pass.
+pub fn kind_of(error: &(dyn StdError + 'static)) -> Transport {
+    use rustls::Error as Tls;
+    let kind = causes(error).find_map(|error| error.downcast_ref::<Tls>()).map(|tls| match tls {
+        Tls::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => Transport::CertificateDates,
+        Tls::InvalidCertificate(_)
+        | Tls::NoCertificatesPresented
+        | Tls::PeerIncompatible(_)
+        // What comes when the port speaks something else than TLS.
+        | Tls::InvalidMessage(_)
+        | Tls::AlertReceived(
+            AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::CertificateRequired
+            | AlertDescription::AccessDenied
+            | AlertDescription::NoApplicationProtocol,
+        ) => Transport::Tls,
+        _ => Transport::Connect,
+    });
+    kind.unwrap_or(Transport::Connect)
+}
+
+/// An error and all that caused it.
+pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An `io::Error` shows its inner error's source, not the inner error itself.
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
+}

@@ -1,0 +1,127 @@
+//! Has a proxy open the way to a host: `CONNECT` (RFC 9110, 9.3.6) and SOCKS 5 (RFC 1928).
+
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::client::legacy::connect::proxy::SocksV5;
+use hyper_util::rt::TokioIo;
+use tower_service::Service;
+
+use super::{BoxedStream, connect_failure};
+use crate::error::chain;
+use crate::http;
+use crate::proxy::{Proxy, Scheme};
+use crate::retry::{Failure, Transport};
+
+/// Asks an HTTP proxy for a tunnel to the URL's host.
+pub(super) async fn connect(
+    proxy: &Proxy,
+    target: &Uri,
+    stream: BoxedStream,
+) -> Result<BoxedStream, Failure> {
+    let failed = |error: hyper::Error| connect_failure(chain(&error));
+    let authority = format!("{}:{}", target.host().unwrap_or_default(), http::port(target));
+    let mut request =
+        Request::connect(&authority).header(HOST, &authority).header(USER_AGENT, http::USER_AGENT);
+    if let Some(credentials) = proxy.basic_auth() {
+        request = request.header(PROXY_AUTHORIZATION, credentials);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| connect_failure(error.to_string()))?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_headers(http::MAX_HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    let asking = async {
+        let answer = sender.send_request(request).await.map_err(failed)?;
+        match answer.status() {
+            status if status.is_success() => hyper::upgrade::on(answer).await.map_err(failed),
+            status => Err(refusal(status)),
+        }
+    };
+    let (mut asking, mut serving) = (pin!(asking), pin!(connection.with_upgrades()));
+    let mut served = false;
+    let upgraded = loop {
+        tokio::select! {
+            upgraded = &mut asking => break upgraded?,
+            _ = &mut serving, if !served => served = true,
+        }
+    };
+    match upgraded.downcast::<TokioIo<BoxedStream>>() {
+        // In a tunnel this side speaks first, TLS or HTTP: whatever came already is from the proxy itself.
+        Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
+        _ => Err(connect_failure("it sent more than an answer to CONNECT".to_owned())),
+    }
+}
+
+/// What a proxy's answer to CONNECT means. Trouble of its own or on the way to the host may pass; a refusal does not.
+fn refusal(status: StatusCode) -> Failure {
+    let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504 | 520..);
+    let kind = match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Transport::ProxyAuth,
+        _ if passing => Transport::Connect,
+        _ => Transport::ProxyRefused,
+    };
+    Failure::transport(kind, status.to_string())
+}
+
+/// Asks a SOCKS proxy for a connection to the URL's host.
+pub(super) async fn socks(proxy: &Proxy, target: &Uri, stream: BoxedStream) -> Result<BoxedStream, Failure> {
+    let (mut host, port) = (target.host().unwrap_or_default().to_owned(), http::port(target));
+    if proxy.scheme() == Scheme::Socks5 && !host.starts_with('[') {
+        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        let found = found.map_err(|error| connect_failure(error.to_string()))?.next();
+        host = match found.map(|address| address.ip()) {
+            Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+            Some(address) => address.to_string(),
+            None => host,
+        };
+    }
+    // The port is always named: hyper-util takes 443 where there is none.
+    let uri: Uri = format!("socks://{host}:{port}")
+        .parse()
+        .map_err(|error: hyper::http::uri::InvalidUri| connect_failure(error.to_string()))?;
+    let mut socks = SocksV5::new(proxy.uri().clone(), Opened(Some(TokioIo::new(stream))));
+    if let Some((user, password)) = proxy.socks_auth() {
+        socks = socks.with_auth(user.to_owned(), password.to_owned());
+    }
+    match socks.call(uri).await {
+        Ok(stream) => Ok(stream.into_inner()),
+        Err(error) => {
+            let text = error.to_string();
+            // hyper-util does not export the type; a test of each keeps these words true.
+            let kind = if text.contains("user/pass") || text.contains("credentials") {
+                Transport::ProxyAuth
+            } else if text.contains("not allowed") || text.contains("not supported") {
+                Transport::ProxyRefused
+            } else {
+                Transport::Connect
+            };
+            Err(Failure::transport(kind, text))
+        }
+    }
+}
+
+/// A connector that gives the connection that is there.
+struct Opened(Option<TokioIo<BoxedStream>>);
+
+impl Service<Uri> for Opened {
+    type Response = TokioIo<BoxedStream>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.0.take().ok_or_else(|| io::Error::other("the connection is in use")))
+    }
+}

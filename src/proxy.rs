@@ -1,0 +1,233 @@
+//! Which proxy, if any, a URL is reached through, by the variables that curl reads. They are resolved once, into
+//! plain values that the API's client and storage share, so that both always take the same way.
+//!
+//! A value that cannot be used is an error: a request that was meant for a proxy must not go direct without a word.
+
+mod no_proxy;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::sync::Arc;
+
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use reqwest::Url;
+
+use self::no_proxy::NoProxy;
+use crate::error::Error;
+use crate::http;
+
+/// The variables that are read. A variable in lower case comes before its upper-case twin, as curl has it.
+pub const VARIABLES: [&str; 9] = [
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    CGI,
+];
+
+/// Set for a CGI program, whose `HTTP_PROXY` is not the administrator's but a header of the request (`Proxy:`):
+/// <https://httpoxy.org>.
+const CGI: &str = "REQUEST_METHOD";
+
+/// The port of a SOCKS proxy that names none (IANA).
+const SOCKS_PORT: u16 = 1080;
+/// What SOCKS can carry of a user name and of a password, in bytes (RFC 1929).
+const SOCKS_CREDENTIAL_MAX: usize = 255;
+
+/// The proxies of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    http: Option<Arc<Proxy>>,
+    https: Option<Arc<Proxy>>,
+    no_proxy: NoProxy,
+}
+
+impl Proxies {
+    /// Resolves the variables that are set; what is passed over is told in `warnings`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a value that cannot be parsed, or that names a kind of proxy that is not supported.
+    pub fn resolve(
+        variables: &[(&'static str, OsString)],
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        let cgi = variables.iter().any(|(name, _)| *name == CGI);
+        // Windows does not tell upper from lower case in the names of variables.
+        let untrusted = |name: &str| cgi && (name == "HTTP_PROXY" || cfg!(windows) && name == "http_proxy");
+        let mut find = |wanted: &str| -> Result<Option<(&'static str, &str)>, Error> {
+            for (name, value) in variables.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
+                let text =
+                    value.to_str().ok_or_else(|| Error::usage(format!("{name} is not valid Unicode")))?;
+                let text = text.trim();
+                if text.is_empty() {
+                    continue;
+                }
+                if untrusted(name) {
+                    warnings.push(format!(
+                        "{name} is ignored because {CGI} is set: a web server sets it from a request's header; \
+                         use http_proxy or ALL_PROXY"
+                    ));
+                    continue;
+                }
+                return Ok(Some((*name, text)));
+            }
+            Ok(None)
+        };
+        let no_proxy = find("no_proxy")?.map(|(_, list)| NoProxy::parse(list)).unwrap_or_default();
+        let mut proxy = |wanted: &str| {
+            find(wanted)?.map(|(name, text)| Proxy::parse(name, text).map(Arc::new)).transpose()
+        };
+        let (http, https) = (proxy("http_proxy")?, proxy("https_proxy")?);
+        // Looked at only if it counts: desktops that set all variables set this one to `socks://`.
+        let all = if http.is_some() && https.is_some() { None } else { proxy("all_proxy")? };
+        Ok(Self { http: http.or_else(|| all.clone()), https: https.or(all), no_proxy })
+    }
+
+    /// The proxy for this URL; `None`: it is reached directly.
+    pub fn find(&self, uri: &Uri) -> Option<&Arc<Proxy>> {
+        let proxy = match uri.scheme_str() {
+            Some("https") => self.https.as_ref(),
+            _ => self.http.as_ref(),
+        }?;
+        let (host, port) = (uri.host()?, http::port(uri));
+        (!self.no_proxy.covers(host, port)).then_some(proxy)
+    }
+}
+
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP over TCP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// SOCKS 5; names are resolved here.
+    Socks5,
+    /// SOCKS 5; the proxy resolves names.
+    Socks5h,
+}
+
+/// One proxy. Its `Display` names it and the variable it is from, never its password.
+pub struct Proxy {
+    variable: &'static str,
+    scheme: Scheme,
+    /// As reqwest takes it: with user and password.
+    url: Url,
+    intercept: Intercept,
+}
+
+impl Proxy {
+    fn parse(variable: &'static str, text: &str) -> Result<Self, Error> {
+        let wrong = |what: &str| {
+            Error::usage_hint(
+                format!("{variable} `{}` {what}", mask_userinfo(text)),
+                "a proxy is given as http://host:port, https://…, socks5://… or socks5h://…, with user:password@ \
+                 before the host if it needs them",
+            )
+        };
+        let unparsable = |why: &dyn fmt::Display| wrong(&format!("cannot be parsed: {why}"));
+        // The URL parser would drop tabs and newlines.
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(unparsable(&"there is white space in it"));
+        }
+        let bare = !text.contains("://");
+        let mut url = match bare {
+            true => Url::parse(&format!("http://{text}")),
+            false => Url::parse(text),
+        }
+        .map_err(|error| unparsable(&error))?;
+        let scheme = match url.scheme() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            "socks5" => Scheme::Socks5,
+            "socks5h" => Scheme::Socks5h,
+            other => return Err(wrong(&format!("is not a proxy of a supported kind (`{other}`)"))),
+        };
+        // `http:/host` would become the host `http`.
+        if bare && url.path() != "/" {
+            return Err(unparsable(&"a host and a port are expected"));
+        }
+        http::check_host(url.host_str().unwrap_or_default()).map_err(|why| unparsable(&why))?;
+        let socks = matches!(scheme, Scheme::Socks5 | Scheme::Socks5h);
+        if socks && url.port().is_none() && url.set_port(Some(SOCKS_PORT)).is_err() {
+            return Err(unparsable(&"it has no host"));
+        }
+        // hyper-util's matcher takes user and password out, decodes them, and makes the header.
+        let intercept = Matcher::builder()
+            .all(url.as_str())
+            .build()
+            .intercept(&Uri::from_static("http://localhost/"))
+            .ok_or_else(|| unparsable(&"it is no valid address"))?;
+        if intercept.raw_auth().is_some_and(|(user, password)| {
+            user.len() > SOCKS_CREDENTIAL_MAX || password.len() > SOCKS_CREDENTIAL_MAX
+        }) {
+            return Err(wrong("has a user name or a password that is too long for SOCKS (255 bytes)"));
+        }
+        Ok(Self { variable, scheme, url, intercept })
+    }
+
+    /// How it is spoken to.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Where it is.
+    pub fn uri(&self) -> &Uri {
+        self.intercept.uri()
+    }
+
+    /// The whole URL, user and password included, for reqwest alone.
+    pub fn expose(&self) -> &Url {
+        &self.url
+    }
+
+    /// The value of `Proxy-Authorization`, marked as sensitive.
+    pub fn basic_auth(&self) -> Option<&HeaderValue> {
+        self.intercept.basic_auth()
+    }
+
+    /// User and password for SOCKS.
+    pub fn socks_auth(&self) -> Option<(&str, &str)> {
+        self.intercept.raw_auth()
+    }
+
+    /// Whether a request to this URL is handed to the proxy as a whole, in place of a tunnel to the host.
+    pub fn forwards(&self, target: &Uri) -> bool {
+        matches!(self.scheme, Scheme::Http | Scheme::Https) && target.scheme_str() != Some("https")
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.url.host_str().unwrap_or_default();
+        write!(f, "{}://{host}", self.url.scheme())?;
+        if let Some(port) = self.url.port_or_known_default() {
+            write!(f, ":{port}")?;
+        }
+        write!(f, " ({})", self.variable)
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A value that may be no URL at all, without what stands where user and password do.
+fn mask_userinfo(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    match text.rfind('@') {
+        Some(end) if end > start => format!("{}***{}", &text[..start], &text[end..]),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
