@@ -234,6 +234,14 @@ pub enum Error {
         /// What about it changed.
         what: String,
     },
+    /// A file that does not end at the size that the system reports for it, as below `/proc` and `/sys`.
+    #[error("is {really} than the {size} bytes that the system reports as its size")]
+    WrongSize {
+        /// The reported size in bytes.
+        size: u64,
+        /// "longer" or "shorter".
+        really: &'static str,
+    },
     /// Another process works on the same upload.
     #[error("another copera-upload is at work on this upload")]
     Busy {
@@ -354,6 +362,16 @@ impl Error {
         }
     }
 
+    /// Whether storage has other bytes than were recorded of the parts.
+    pub fn blames_bytes(&self) -> bool {
+        match self {
+            Self::Call { failure, .. } | Self::Part { failure, .. } => {
+                failure.blames_parts() || matches!(failure, Failure::Checksum { .. })
+            }
+            _ => false,
+        }
+    }
+
     /// The stable name of the kind of error.
     pub fn code(&self) -> Code {
         match self {
@@ -363,7 +381,8 @@ impl Error {
             | Self::NotAFile { .. }
             | Self::LinkLoop { .. }
             | Self::Spool { .. }
-            | Self::Changed { .. } => Code::LocalFile,
+            | Self::Changed { .. }
+            | Self::WrongSize { .. } => Code::LocalFile,
             Self::Folder { error, .. } | Self::Shared(error) => error.code(),
             Self::Busy { .. } | Self::Exists { .. } | Self::Unlisted { kind: Kind::File, .. } => {
                 Code::Conflict

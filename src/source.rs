@@ -3,25 +3,33 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::plan::{kind_of, mime};
 use crate::platform::{self, Identity};
 
+/// The longest tick of the clocks that file systems take their times from: a kernel timer at 100 Hz has 10 ms,
+/// Windows' 15.6 ms.
+const TICK: Duration = Duration::from_millis(20);
+/// The same where only whole seconds are stored; FAT stores every other second.
+const TICK_OF_SECONDS: Duration = Duration::from_secs(2);
+
 /// An open input file.
 #[derive(Debug)]
 pub struct Source {
     file: File,
-    /// Where it is to stay; `None`: it has no name that counts.
+    /// Where it has to stay; `None`: its name does not matter.
     path: Option<PathBuf>,
     identity: Identity,
 }
 
 impl Source {
-    /// Opens a regular file and notes what it is like now.
+    /// Opens a regular file and remembers its state.
     ///
     /// # Errors
-    /// [`Error::Local`] when it cannot be opened, [`Error::NotAFile`] when it is no regular file.
+    /// [`Error::Local`] when it cannot be opened, [`Error::NotAFile`] when it is no regular file,
+    /// [`Error::WrongSize`] when it has bytes beyond its reported size.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::local("open the file", error);
         // Asked before opening: opening a FIFO would wait for its writer.
@@ -30,16 +38,29 @@ impl Source {
         let metadata = file.metadata().map_err(failed)?;
         regular(&metadata)?;
         let identity = Identity::of(&file).map_err(failed)?;
-        Ok(Self { identity, file, path: Some(path.to_owned()) })
+        let source = Self { identity, file, path: Some(path.to_owned()) };
+        source.check_end()?;
+        Ok(source)
     }
 
-    /// Takes an open file whose name, if it has one, is nobody's business.
+    /// Takes an open file, whose name does not matter.
     ///
     /// # Errors
-    /// [`Error::Local`] when the system cannot say what it is like.
+    /// [`Error::Local`] when the system cannot tell its state, [`Error::WrongSize`] when it has bytes beyond its
+    /// reported size.
     pub fn unnamed(file: File) -> Result<Self, Error> {
         let identity = Identity::of(&file).map_err(|error| Error::local("look at the file", error))?;
-        Ok(Self { identity, file, path: None })
+        let source = Self { identity, file, path: None };
+        source.check_end()?;
+        Ok(source)
+    }
+
+    /// How long to wait before the first read, so that every later write shows in the file's times. A write in the
+    /// same tick of the clock as the last change leaves them as they are (Git's documentation calls it "racy").
+    pub fn until_writes_show(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last = self.identity.ctime.unwrap_or(self.identity.mtime);
+        until_next_tick(last, i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
     }
 
     /// Its first bytes, up to `most`. Waits for the disk.
@@ -86,23 +107,44 @@ impl Source {
     /// Reads at least one byte of those that the file had when it was opened. Waits for the disk.
     ///
     /// # Errors
-    /// [`Error::Local`] when the system cannot read, [`Error::Changed`] when the file has become shorter.
+    /// [`Error::Local`] when the system cannot read, [`Error::Changed`] when the file has become shorter,
+    /// [`Error::WrongSize`] when it always was.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         match platform::read_at(&self.file, buffer, offset) {
-            Ok(0) if !buffer.is_empty() => {
-                Err(Error::Changed { what: format!("it ends at byte {offset} now") })
-            }
+            Ok(0) if !buffer.is_empty() => Err(match self.check_unchanged() {
+                Ok(_) => Error::WrongSize { size: self.size(), really: "shorter" },
+                Err(_) => Error::Changed { what: format!("it ends at byte {offset} now") },
+            }),
             Ok(read) => Ok(read),
             Err(error) => Err(Error::local(format!("read at byte {offset}"), error)),
         }
     }
 
-    /// Whether it is still what was opened: the open file's size and time, and the file behind the path. The
-    /// inode's change time is left out: a backup program or a `chmod` moves it, and no byte.
+    /// Looks whether the file ends where the system says. Files below `/proc` and of some FUSE file systems report 0
+    /// bytes and have more, and a file may grow.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when it has grown, [`Error::WrongSize`] when its size was wrong from the start,
+    /// [`Error::Local`] when the system cannot say.
+    pub fn check_end(&self) -> Result<(), Error> {
+        let size = self.size();
+        match platform::read_at(&self.file, &mut [0], size) {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                self.check_unchanged()?;
+                Err(Error::WrongSize { size, really: "longer" })
+            }
+            Err(error) => Err(Error::local(format!("read at byte {size}"), error)),
+        }
+    }
+
+    /// Whether it is still what was opened, as far as its size, its modification time and the file at its path tell.
+    /// Gives its state as it is now. Its `ctime` is the caller's to judge: a write moves it also when the
+    /// modification time was put back, but so does a `chmod` or a new hard link.
     ///
     /// # Errors
     /// [`Error::Changed`] when it is not, [`Error::Local`] when the system cannot say.
-    pub fn check_unchanged(&self) -> Result<(), Error> {
+    pub fn check_unchanged(&self) -> Result<Identity, Error> {
         let asked = |error| Error::local("look at the file again", error);
         let open = Identity::of(&self.file).map_err(asked)?;
         if open.size != self.identity.size {
@@ -113,9 +155,9 @@ impl Source {
         if open.mtime != self.identity.mtime {
             return Err(Error::Changed { what: "it was written to".to_owned() });
         }
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = &self.path else { return Ok(open) };
         match platform::is_replaced(&self.file, path) {
-            Ok(false) => Ok(()),
+            Ok(false) => Ok(open),
             Ok(true) => Err(Error::Changed { what: "another file took its place".to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Error::Changed { what: "it was removed".to_owned() })
@@ -123,6 +165,15 @@ impl Source {
             Err(error) => Err(asked(error)),
         }
     }
+}
+
+/// How long until the clock shows another time than `last`, nanoseconds since 1970 as `now` is.
+fn until_next_tick(last: i128, now: i128) -> Duration {
+    let tick = if last % 1_000_000_000 == 0 { TICK_OF_SECONDS } else { TICK };
+    // A time to come is from another machine's clock, or from before this one's was set: the next tick may be
+    // a whole one away.
+    let age = u64::try_from(now.saturating_sub(last).max(0)).unwrap_or(u64::MAX);
+    tick.saturating_sub(Duration::from_nanos(age))
 }
 
 fn regular(metadata: &Metadata) -> Result<(), Error> {
@@ -165,7 +216,45 @@ mod tests {
         let source = Source::open(&path).unwrap();
         let mut buffer = [0; 4];
         assert_eq!(source.read_at(&mut buffer, 8).unwrap(), 2);
-        assert!(matches!(source.read_at(&mut buffer, 10), Err(Error::Changed { .. })));
+        std::fs::write(&path, "01234567").unwrap();
+        assert!(matches!(source.read_at(&mut buffer, 8), Err(Error::Changed { .. })));
+    }
+
+    #[test]
+    fn bytes_beyond_the_size_are_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, "").unwrap();
+        let source = Source::open(&path).unwrap();
+        source.check_end().unwrap();
+        std::fs::write(&path, "more").unwrap();
+        assert!(matches!(source.check_end(), Err(Error::Changed { .. })));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_whose_size_the_system_reports_wrongly_is_no_source() {
+        let longer = Source::open(Path::new("/proc/self/status"));
+        assert!(matches!(longer, Err(Error::WrongSize { size: 0, really: "longer" })), "{longer:?}");
+        let Ok(shorter) = Source::open(Path::new("/sys/kernel/mm/transparent_hugepage/enabled")) else {
+            return;
+        };
+        let read = shorter.head(4096);
+        assert!(matches!(read, Err(Error::WrongSize { size: 4096, really: "shorter" })), "{read:?}");
+    }
+
+    #[test]
+    fn a_file_is_not_read_in_the_tick_of_its_last_change() {
+        let (second, millisecond) = (1_000_000_000, 1_000_000);
+        let last = 1_700_000_000 * second + 1;
+        let wait = |last, now| until_next_tick(last, now).as_millis();
+        assert_eq!(wait(last, last), 20);
+        assert_eq!(wait(last, last + 15 * millisecond), 5);
+        assert_eq!(wait(last, last + 20 * millisecond), 0);
+        assert_eq!(wait(last, last + second * second), 0);
+        assert_eq!(wait(last, last - second), 20, "a clock that runs behind");
+        let whole = last - 1;
+        assert_eq!((wait(whole, whole + second), wait(whole, whole + 2 * second)), (1000, 0));
     }
 
     #[test]

@@ -23,7 +23,11 @@ pub fn standard_input(told: impl FnMut(u64)) -> Result<Source, Error> {
         // Some of it may have been read by who had it before: only from its beginning it is the file.
         && file.stream_position().map_err(failed)? == 0
     {
-        return Source::unnamed(file);
+        match Source::unnamed(file) {
+            // A file of /proc, say: its size is known once it is read, as a pipe's.
+            Err(Error::WrongSize { .. }) => {}
+            source => return source,
+        }
     }
     let folder = std::env::temp_dir();
     let full = |source| Error::Spool { folder: folder.clone(), source };

@@ -32,6 +32,9 @@ impl Error {
                 error => return error.advice("give the token again when the service can be reached"),
             },
             Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
+            Self::WrongSize { .. } => {
+                "its size is only known once it is read: pipe it in with `cat FILE | copera-upload - --name NAME`"
+            }
             Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
             Self::Unsettled { .. } => {
                 "look into the folder; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"

@@ -82,6 +82,22 @@ fn a_file_that_may_not_be_read_fails_with_8() {
     world.run(&["f"]).fails(8).says("error: f: ");
 }
 
+/// Files below `/proc` have 0 bytes and content, those below `/sys` 4096 bytes and less content.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_reported_size_is_wrong_fails_with_8_and_a_way_out() {
+    let world = World::new();
+    let wrong = ["/proc/cpuinfo", "/proc/self/status", "/sys/kernel/mm/transparent_hugepage/enabled"];
+    for path in wrong.into_iter().filter(|path| std::path::Path::new(path).exists()) {
+        world.run(&[path]).fails(8).says("| copera-upload - --name");
+        world.run(&["--dry-run", path, "--mime-type", "text/plain"]);
+    }
+    world
+        .run(&["-r", "/proc/sys/kernel/random"])
+        .says("/proc/sys/kernel/random/uuid: is longer than the 0 bytes");
+    assert_eq!(world.drive.record().count(Op::Finalize), 0);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_a_file_is_uploaded_under_its_own_name() {
