@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Shared;
+use super::content::ContentCheck;
 use super::journal::Journal;
 use super::once::{Answered, LOOK_AGAIN};
 use super::parts::Stop;
@@ -33,6 +34,8 @@ pub(super) struct Ending<'a> {
     pub(super) started: i64,
     pub(super) record: &'a Record,
     pub(super) sync: bool,
+    /// Comes before each finalize: after it nothing can be undone.
+    pub(super) content: &'a ContentCheck,
 }
 
 impl Ending<'_> {
@@ -56,6 +59,15 @@ impl Ending<'_> {
         self.record.finalizing(self.work, self.sync).await;
         let mut patience = Patience::new(policy);
         loop {
+            if let Err(error) = self.content.run(self.work, receipts).await {
+                if !unclear && receipts.len() == 1 {
+                    // Nothing of it can be kept.
+                    self.record.write(self.work, Journal::clear).await;
+                } else if !unclear {
+                    self.not_finalized().await;
+                }
+                return Err(error.into());
+            }
             self.work.phase(Phase::Finalize);
             let others = self.shared.drive.answered();
             let answer = self.shared.drive.finalize(&request).await;

@@ -1,6 +1,7 @@
 //! The transfer engine: takes jobs, gives outcomes, and tells a [`Reporter`] what happens. It knows nothing of
 //! command lines, terminals or files of configuration.
 
+mod content;
 mod controller;
 mod directory;
 mod existing;

@@ -1,31 +1,20 @@
-//! Going on from a record of an earlier run: what of it still counts.
+//! Resuming from the record of an earlier run: what of it still counts.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::task::JoinSet;
-
+use super::content::compare;
 use super::journal::{Head, Recorded};
 use super::upload::{Session, Way};
-use crate::checksum::Checksums;
 use crate::error::Error;
 use crate::plan::Parts;
 use crate::report::{Event, Phase};
-use crate::source::Source;
-use crate::storage::Receipt;
 
-/// Parts of an earlier run that are compared with the file side by side: as many as MD5 has lanes.
-const COMPARED_AT_ONCE: usize = 8;
-/// Bytes read at once when comparing.
-const COMPARE_BUFFER: usize = 256 * 1024;
-
-/// What of an earlier run can be gone on with: nothing when the file is another one now, all when it is the
-/// same, and what its bytes still say when that is not certain.
+/// What of an earlier run can be resumed: nothing when the file has another size or the user wants another upload,
+/// all parts when the file is the same, and the parts that still have its bytes when that is not certain.
 pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Session>, Error> {
-    let Way { shared, work, source, record, .. } = way;
+    let Way { shared, work, job, source, record, .. } = way;
     let Recorded { head, parts: mut finished, finalizing } = recorded;
-    let Head { identity, part_size, upload, started, .. } = head;
+    let Head { identity, part_size, upload, started, mime_type, .. } = head;
     let size = source.size();
     if identity.size != size {
         work.note(&format!(
@@ -41,6 +30,17 @@ pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Se
         ));
         return Ok(None);
     }
+    if let Some(asked) = job.mime_type.as_ref().filter(|asked| mime_type.as_ref() != Some(asked)) {
+        let earlier = mime_type.as_deref().unwrap_or("an unknown MIME type");
+        if !finalizing {
+            work.note(&format!("an earlier upload has {earlier}: starting over with --mime-type {asked}"));
+            return Ok(None);
+        }
+        // Its item may be there already, and the type of an upload cannot be changed.
+        work.warn(&format!(
+            "an earlier run was about to finish this upload with {earlier}: that counts, and not --mime-type {asked}"
+        ));
+    }
     let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(None) };
     finished.retain(|number, _| (1..=parts.count).contains(number));
     way.tell_start(parts);
@@ -48,7 +48,9 @@ pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Se
         work.phase(Phase::Check);
         work.note("the file may have changed since an earlier upload began: comparing its parts");
         let before = finished.len();
-        finished = compare(source, parts, finished).await?;
+        for part in compare(source, parts, &finished).await? {
+            finished.remove(&part);
+        }
         if finished.len() < before {
             work.note(&format!("{} of {before} parts are still the same", finished.len()));
             if finalizing || finished.is_empty() {
@@ -63,46 +65,5 @@ pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Se
     work.resumed.store(bytes, Ordering::Relaxed);
     let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
     work.tell(&Event::Resumed { file: work.file, parts: count, bytes });
-    Ok(Some(Session { upload, started, parts, finished, finalizing }))
-}
-
-/// Keeps the parts whose bytes still have the recorded MD5.
-async fn compare(
-    source: &Arc<Source>,
-    parts: Parts,
-    finished: BTreeMap<u32, Receipt>,
-) -> Result<BTreeMap<u32, Receipt>, Error> {
-    let sums = Checksums::default();
-    let mut kept = BTreeMap::new();
-    let mut comparing = JoinSet::new();
-    let mut left = finished.into_iter();
-    loop {
-        while comparing.len() < COMPARED_AT_ONCE
-            && let Some((number, receipt)) = left.next()
-        {
-            let (source, sums, range) = (Arc::clone(source), sums.clone(), parts.range(number));
-            comparing.spawn_blocking(move || {
-                let stream = sums.stream();
-                let mut at = range.start;
-                while at < range.end {
-                    let mut buffer = vec![
-                        0;
-                        COMPARE_BUFFER
-                            .min(usize::try_from(range.end - at).unwrap_or(COMPARE_BUFFER))
-                    ];
-                    let read = source.read_at(&mut buffer, at)?;
-                    buffer.truncate(read);
-                    at += read as u64;
-                    stream.push(buffer.into());
-                }
-                let same = receipt.md5 == Some(stream.finish().into());
-                Ok::<_, Error>(same.then_some((number, receipt)))
-            });
-        }
-        match comparing.join_next().await {
-            None => return Ok(kept),
-            Some(Ok(compared)) => kept.extend(compared?),
-            Some(Err(error)) => return Err(Error::Internal(format!("a comparison ended: {error}"))),
-        }
-    }
+    Ok(Some(Session { upload, started, mime_type, parts, finished, finalizing }))
 }

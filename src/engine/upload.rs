@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::content::ContentCheck;
 use super::directory::Directory;
 use super::existing;
 use super::finalize::Ending;
-use super::journal::{Binding, Journal, OpenError, Recorded, path_text};
+use super::journal::{Begun, Binding, Journal, OpenError, Recorded, path_texts};
 use super::pace::Pace;
 use super::parts::{Sender, Stop, send};
 use super::record::Record;
@@ -50,6 +51,8 @@ pub(super) struct Session {
     pub(super) upload: Upload,
     /// The service's clock when it began, seconds since 1970.
     pub(super) started: i64,
+    /// What it was begun as, if that is known.
+    pub(super) mime_type: Option<String>,
     pub(super) parts: Parts,
     pub(super) finished: BTreeMap<u32, Receipt>,
     pub(super) finalizing: bool,
@@ -80,7 +83,7 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
     // Two files of one command for one place in the drive go one after the other: each may have to look
     // for its own item there.
     let turn = shared.turns.take((directory.id.clone(), job.name.clone())).await;
-    let (journal, recorded) = open_record(shared, work, binding(shared, job, &directory)).await?;
+    let (journal, recorded) = open_record(shared, work, job, &directory).await?;
     let record = Record::new(journal);
     // What an earlier run may have made is looked for as its own.
     let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
@@ -88,12 +91,12 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
         // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
         shared.folders.check(&**work, &directory).await?;
         if shared.if_exists != IfExists::Upload && !own {
-            existing::look(shared, work, job, &directory, 0).await?;
+            existing::look(shared, work, job, &directory, None).await?;
         }
     }
     let source = Arc::new(open(work, job).await?);
     work.size.store(source.size(), Ordering::Relaxed);
-    if !own && let Some(item) = existing::look(shared, work, job, &directory, source.size()).await? {
+    if !own && let Some(item) = existing::look(shared, work, job, &directory, Some(source.size())).await? {
         return Ok((Done { item, skipped: true }, Told { record, _turn: Some(turn) }));
     }
     // Parts of a few large files at a time, so that the first are done before the last are begun.
@@ -110,8 +113,8 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
 }
 
 async fn open(work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
-    match job.input.clone() {
-        Input::File(path) => on_disk(move || Source::open(&path)).await?,
+    let source = match job.input.clone() {
+        Input::File(path) => on_disk(move || Source::open(&path)).await??,
         Input::Stdin => {
             work.phase(Phase::Spool);
             let told = Arc::clone(work);
@@ -122,37 +125,39 @@ async fn open(work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
             });
             let source = read.await??;
             work.unrecorded.store(unrecorded, Ordering::Relaxed);
-            Ok(source)
+            if source.size() == 0 {
+                work.warn("standard input was empty: the file will be empty");
+            }
+            source
         }
-    }
-}
-
-fn binding(shared: &Shared, job: &Job, directory: &Directory) -> Binding {
-    Binding {
-        api: shared.api.clone(),
-        account: shared.account.clone(),
-        parent: directory.id.clone(),
-        name: job.name.clone(),
-        path: match &job.input {
-            Input::File(path) => path_text(path),
-            // No absolute path is this one.
-            Input::Stdin => "-".to_owned(),
-        },
-    }
+    };
+    tokio::time::sleep(source.until_writes_show()).await;
+    Ok(source)
 }
 
 async fn open_record(
     shared: &Shared,
     work: &Work,
-    binding: Binding,
+    job: &Job,
+    directory: &Directory,
 ) -> Result<(Option<Journal>, Option<Recorded>), Error> {
     let Some(journals) = &shared.journals else {
         work.unrecorded.store(true, Ordering::Relaxed);
         return Ok((None, None));
     };
+    let (api, account) = (shared.api.clone(), shared.account.clone());
+    let (parent, name) = (directory.id.clone(), job.name.clone());
+    let binding = Binding { api, account, parent, name, path: String::new() };
     let open = || {
-        let (journals, binding) = (journals.clone(), binding.clone());
-        on_disk(move || journals.open(binding))
+        let (journals, binding, input) = (journals.clone(), binding.clone(), job.input.clone());
+        on_disk(move || {
+            let (path, early) = match input {
+                Input::File(path) => path_texts(&path),
+                // No absolute path is this one.
+                Input::Stdin => ("-".to_owned(), "-".to_owned()),
+            };
+            journals.open_any(Binding { path, ..binding }, early)
+        })
     };
     let mut opened = open().await?;
     for _ in 0..BUSY_TRIES {
@@ -193,8 +198,10 @@ impl Way<'_> {
                 Some(session) => session,
                 None => self.begin().await?,
             };
-            match self.finish(session).await {
+            let content = ContentCheck::new(Arc::clone(&self.source), session.parts);
+            match self.finish(session, &content).await {
                 Ok(item) => return Ok(item),
+                Err(Stop::Error(error)) if error.blames_bytes() => return Err(content.blame(error).await),
                 Err(Stop::Gone(error)) if !restarted => {
                     restarted = true;
                     let work = self.work;
@@ -248,6 +255,7 @@ impl Way<'_> {
         let session = Session {
             upload: started.upload,
             started: started.at,
+            mime_type: Some(mime_type),
             parts,
             finished: BTreeMap::new(),
             finalizing: false,
@@ -259,15 +267,18 @@ impl Way<'_> {
     }
 
     async fn begin_record(&self, session: &Session, sync: bool) {
-        let (identity, upload) = (self.source.identity().clone(), session.upload.clone());
-        let (part_size, started) = (session.parts.part_size, session.started);
-        self.record
-            .write(self.work, move |journal| journal.begin(identity, part_size, upload, started, sync))
-            .await;
+        let begun = Begun {
+            identity: self.source.identity().clone(),
+            part_size: session.parts.part_size,
+            upload: session.upload.clone(),
+            started: session.started,
+            mime_type: session.mime_type.clone(),
+        };
+        self.record.begin(self.work, begun, sync).await;
     }
 
     /// Sends what is missing and has the item made.
-    async fn finish(&self, mut session: Session) -> Result<Item, Stop> {
+    async fn finish(&self, mut session: Session, content: &ContentCheck) -> Result<Item, Stop> {
         let Self { shared, work, source, .. } = self;
         let (parts, finalizing) = (session.parts, session.finalizing);
         // A file of one part is only on record while it is finalized, so that a small file costs no disk's sync:
@@ -293,6 +304,7 @@ impl Way<'_> {
             started: session.started,
             record: &self.record,
             sync: !single,
+            content,
         };
         if finalizing {
             work.note("an earlier run was at finalize: looking whether the item is there");
@@ -319,14 +331,11 @@ impl Way<'_> {
         if sum != source.size() || finished.len() != parts.count as usize {
             return Err(Error::Incomplete { what: format!("{sum} bytes of {}", source.size()) }.into());
         }
-        let looked_at = Arc::clone(source);
-        on_disk(move || looked_at.check_unchanged()).await??;
 
-        if single && !finalizing {
-            self.begin_record(&session, false).await;
-            if let Some((number, receipt)) = finished.iter().next() {
-                let (number, receipt) = (*number, receipt.clone());
-                self.record.write(work, move |journal| journal.part(number, &receipt, false)).await;
+        if self.record.is_to_begin() {
+            self.begin_record(&session, !single).await;
+            if let (true, Some((number, receipt))) = (single, finished.iter().next()) {
+                self.record.part(work, *number, receipt, false).await;
             }
         }
         ending.run(finished, finalizing).await

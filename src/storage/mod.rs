@@ -86,6 +86,14 @@ pub struct Receipt {
     pub md5: Option<Etag>,
 }
 
+impl Receipt {
+    /// Whether it proves that storage holds bytes of this MD5. Without a recorded MD5 only an ETag can that is one:
+    /// under KMS and with customer keys it is not.
+    pub fn proves(&self, md5: &str) -> bool {
+        self.md5.as_ref().unwrap_or(&self.etag).to_string().eq_ignore_ascii_case(md5)
+    }
+}
+
 impl Storage {
     /// Storage for these settings.
     pub fn new(transfer: &Transfer, dialer: Arc<Dialer>, mask: Mask, reporter: Arc<dyn Reporter>) -> Self {

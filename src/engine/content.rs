@@ -1,0 +1,141 @@
+//! Whether the parts in storage are the file, when its size and times alone do not prove it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinSet;
+
+use super::on_disk;
+use crate::checksum::Checksums;
+use crate::error::Error;
+use crate::plan::Parts;
+use crate::platform::Identity;
+use crate::report::Phase;
+use crate::source::Source;
+use crate::storage::Receipt;
+use crate::work::Work;
+
+/// Parts that are compared at once: as many as MD5 has lanes.
+const COMPARED_AT_ONCE: usize = 8;
+/// Bytes read at once when comparing.
+const COMPARE_BUFFER: usize = 256 * 1024;
+/// How often a file is read again whose `ctime` moves meanwhile.
+const COMPARE_TRIES: u32 = 3;
+
+/// The check that comes before every finalize.
+///
+/// A write moves a file's `ctime`, also when the modification time is put back (`touch -r`, `cp -p`, VeraCrypt), but
+/// so do `chmod`, `chown` and a new hard link. So when it has moved, the parts are compared with the file again.
+pub(super) struct ContentCheck {
+    source: Arc<Source>,
+    parts: Parts,
+    /// The last state of the file of which it is known that the parts hold its bytes.
+    verified: Mutex<Identity>,
+}
+
+impl ContentCheck {
+    /// For parts that are all read, or compared, after the file was opened.
+    pub(super) fn new(source: Arc<Source>, parts: Parts) -> Self {
+        let verified = Mutex::new(source.identity().clone());
+        Self { source, parts, verified }
+    }
+
+    /// Proves that the file is what its finished parts hold.
+    ///
+    /// A file that is touched all the time passes too: every part was equal to it after the last one had been sent,
+    /// so the parts are the file as it was at that moment.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when it is not, or when it may not be and nothing can prove it; [`Error::WrongSize`];
+    /// [`Error::Local`] when it cannot be read.
+    pub(super) async fn run(&self, work: &Work, finished: &BTreeMap<u32, Receipt>) -> Result<(), Error> {
+        for _ in 0..COMPARE_TRIES {
+            let now = self.look().await?;
+            if now.ctime == self.verified().ctime {
+                return Ok(());
+            }
+            work.phase(Phase::Check);
+            work.note("the file was touched while it was sent: comparing its parts");
+            let differing = compare(&self.source, self.parts, finished).await?;
+            if let Some(part) = differing.first() {
+                let recorded = finished.get(part).is_some_and(|receipt| receipt.md5.is_some());
+                let what = if recorded {
+                    format!("part {part} has other bytes now, under the same modification time")
+                } else {
+                    format!(
+                        "its status changed (ctime), and without checksums nothing proves that part {part} did not"
+                    )
+                };
+                return Err(Error::Changed { what });
+            }
+            *self.verified() = now;
+        }
+        self.look().await.map(drop)
+    }
+
+    /// Why storage has other bytes than were recorded: the file, if it changed while it was read, else `error`.
+    pub(super) async fn blame(&self, error: Error) -> Error {
+        match self.look().await {
+            Ok(now) if now.ctime != self.source.identity().ctime => {
+                Error::Changed { what: format!("it was touched, and {error}") }
+            }
+            Err(changed @ Error::Changed { .. }) => changed,
+            _ => error,
+        }
+    }
+
+    async fn look(&self) -> Result<Identity, Error> {
+        let source = Arc::clone(&self.source);
+        on_disk(move || {
+            source.check_end()?;
+            source.check_unchanged()
+        })
+        .await?
+    }
+
+    fn verified(&self) -> MutexGuard<'_, Identity> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the finished parts that do not have the file's bytes, or of which nothing proves it, in ascending order.
+pub(super) async fn compare(
+    source: &Arc<Source>,
+    parts: Parts,
+    finished: &BTreeMap<u32, Receipt>,
+) -> Result<Vec<u32>, Error> {
+    let sums = Checksums::default();
+    let mut differing = Vec::new();
+    let mut comparing = JoinSet::new();
+    let mut left = finished.iter();
+    loop {
+        while comparing.len() < COMPARED_AT_ONCE
+            && let Some((number, receipt)) = left.next()
+        {
+            let (source, sums) = (Arc::clone(source), sums.clone());
+            let (number, receipt, range) = (*number, receipt.clone(), parts.range(*number));
+            comparing.spawn_blocking(move || {
+                let stream = sums.stream();
+                let mut at = range.start;
+                while at < range.end {
+                    let length = usize::try_from(range.end - at).unwrap_or(COMPARE_BUFFER);
+                    let mut buffer = vec![0; COMPARE_BUFFER.min(length)];
+                    let read = source.read_at(&mut buffer, at)?;
+                    buffer.truncate(read);
+                    at += read as u64;
+                    stream.push(buffer.into());
+                }
+                let same = receipt.proves(&stream.finish());
+                Ok::<_, Error>((!same).then_some(number))
+            });
+        }
+        match comparing.join_next().await {
+            None => {
+                differing.sort_unstable();
+                return Ok(differing);
+            }
+            Some(Ok(compared)) => differing.extend(compared?),
+            Some(Err(error)) => return Err(Error::Internal(format!("a comparison ended: {error}"))),
+        }
+    }
+}
