@@ -215,7 +215,7 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
     Ok(engine::Options {
         drive,
         storage: Storage::new(transfer, dialer, Mask::new(&token), Arc::clone(reporter)),
-        journals: transfer.resume.then(|| journals(settings)).flatten(),
+        journals: transfer.resume.then(|| journals(settings, &**reporter)).flatten(),
         api: account.api_url.clone(),
         account: journal::account(&token),
         policy,
@@ -228,8 +228,14 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
     })
 }
 
-fn journals(settings: &Settings) -> Option<Journals> {
-    let journals = Journals::new(settings.state_dir.clone()?);
+fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<Journals> {
+    let Some(folder) = settings.state_dir.clone() else {
+        let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
+                       will cost the whole upload";
+        reporter.event(&Event::Warning { path: None, message });
+        return None;
+    };
+    let journals = Journals::new(folder);
     let cleaned = journals.clone();
     // Beside the work: nobody waits for old records.
     std::thread::spawn(move || cleaned.clean(SystemTime::now()));

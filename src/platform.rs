@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -203,6 +203,22 @@ pub fn sync_dir(path: &Path) {
     let _ = File::open(path).and_then(|folder| folder.sync_all());
     #[cfg(not(unix))]
     let _ = path;
+}
+
+/// The path of a file without links, `.` and `..`: equal for all ways that lead to it.
+///
+/// # Errors
+/// Those of the system.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    let path = std::fs::canonicalize(path)?;
+    // Windows answers with its verbatim form, `\\?\C:\folder\file`, which nobody types.
+    #[cfg(windows)]
+    if let Some(plain) = path.to_str().and_then(|text| text.strip_prefix(r"\\?\"))
+        && plain.as_bytes().get(1) == Some(&b':')
+    {
+        return Ok(plain.into());
+    }
+    Ok(path)
 }
 
 /// Standard input's handle, as a file of its own; `None` where it cannot be had.

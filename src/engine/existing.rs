@@ -9,18 +9,18 @@ use crate::settings::IfExists;
 use crate::work::Work;
 
 /// Looks whether a file of the job's name is there: the item that takes its place, or nothing, when it is to be
-/// sent.
+/// sent. `size` is `None` for standard input that was not read yet: then only `--if-exists fail` can be decided.
 pub(super) async fn look(
     shared: &Shared,
     work: &Work,
     job: &Job,
     directory: &Directory,
-    size: u64,
+    size: Option<u64>,
 ) -> Result<Option<Item>, Error> {
     if shared.if_exists == IfExists::Upload {
         return Ok(None);
     }
-    let (found, certain) = shared.folders.file(work, directory, &job.name, size).await?;
+    let (found, certain) = shared.folders.file(work, directory, &job.name, size.unwrap_or(0)).await?;
     let Some(found) = found else {
         // To send it all the same could make a second one, which is what was asked to be avoided.
         return if certain {
@@ -32,7 +32,10 @@ pub(super) async fn look(
     if shared.if_exists == IfExists::Fail {
         return Err(Error::Exists { name: job.name.clone(), id: found.item.id().to_owned() });
     }
-    if found.size == Some(size) {
+    if size.is_none() {
+        return Ok(None);
+    }
+    if found.size == size {
         return Ok(Some(found.item));
     }
     work.note("there is one of that name and another size: uploading");

@@ -65,8 +65,10 @@ impl Host {
             tokio::task::spawn_blocking(move || {
                 // Beside its place first: another run reads the whole name or the one before.
                 let new = file.with_extension(format!("{}.new", std::process::id()));
-                platform::open_private(&new)?.write_all(text.as_bytes())?;
-                std::fs::rename(&new, &file)
+                let written = platform::open_private(&new).and_then(|mut new| new.write_all(text.as_bytes()));
+                if written.and_then(|()| std::fs::rename(&new, &file)).is_err() {
+                    let _ = std::fs::remove_file(&new);
+                }
             });
         }
         Some(host)

@@ -1,13 +1,16 @@
-//! The record of one upload, on disk: what makes the same command go on after Ctrl-C, a kill or a reboot.
+//! The record of one upload, on disk: what makes the same command resume after Ctrl-C, a kill or a reboot.
 //!
-//! A text file, appended to, one entry a line: first what the upload is, then each finished part, each change
-//! of the file that was looked into, and finally that finalize was begun (and whether it was refused). Every line carries a checksum of
-//! itself. A line that is torn or damaged is as if it had never been written: its part is sent again.
-//! A damaged first line makes the record useless, never wrong.
+//! A text file with one entry a line: what the upload is, whether finalize was begun, and then, appended, each
+//! finished part and each change of the file that was looked into. Every line carries its own checksum. A line that is
+//! torn or damaged counts as never written: its part is sent again. A damaged first line makes the record useless,
+//! never wrong.
+//!
+//! Whether finalize was begun stands in the second line, which is overwritten in place: a full disk, which takes no
+//! more parts, still takes this, and without it the next run could make a second item.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +26,10 @@ use crate::storage::{Etag, Receipt};
 const FORMAT: u32 = 1;
 /// Hexadecimal digits of a line's checksum.
 const SUM: usize = 16;
+/// Characters of a status, the longest of which is `"not_finalized"`; shorter ones are padded with blanks.
+const STATUS: usize = 15;
+/// Bytes of the status line: checksum, blank, status, newline.
+const STATUS_LINE: usize = SUM + 1 + STATUS + 1;
 /// S3 cleans unfinished uploads up after days (a bucket's lifecycle rule, commonly 7); a record that nothing
 /// was added to for this long belongs to none that still is.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
@@ -70,13 +77,34 @@ pub struct Head {
     pub upload: Upload,
     /// The service's clock when the upload began, seconds since 1970.
     pub started: i64,
+    /// The MIME type that it was begun with. Unknown in records of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+    /// The next line is the status. Not so in records of early versions, which append it.
+    #[serde(default)]
+    status_line: bool,
+}
+
+/// What an upload is when it begins.
+#[derive(Debug)]
+pub struct Begun {
+    /// The file.
+    pub identity: Identity,
+    /// Bytes a part.
+    pub part_size: u64,
+    /// The service's name for the upload.
+    pub upload: Upload,
+    /// The service's clock, seconds since 1970.
+    pub started: i64,
+    /// The MIME type that the service was told, if it is known.
+    pub mime_type: Option<String>,
 }
 
 /// A line of the record.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Head(Head),
+    Head(Box<Head>),
     Part { number: u32, etag: Etag, md5: Option<Etag> },
     Identity(Identity),
     Finalizing,
@@ -104,7 +132,16 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     binding: Binding,
+    /// It says which upload it is about.
+    begun: bool,
+    /// Where its status line is; `None`: statuses are appended.
+    status_at: Option<u64>,
+    /// The last line may not be whole: the next entry begins a new one.
+    torn: bool,
 }
+
+/// A record, what it says of an earlier upload, and a warning about one that could not be used.
+pub type Opened = (Journal, Option<Recorded>, Option<String>);
 
 /// Why a record could not be opened.
 #[derive(Debug)]
@@ -116,6 +153,24 @@ pub enum OpenError {
 }
 
 impl Journals {
+    /// Opens the record of a file as [`Journals::open`] does. `early`: the path by which early versions kept it; a
+    /// record that is still there counts.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_any(&self, binding: Binding, early: String) -> Result<Opened, OpenError> {
+        let early = Binding { path: early, ..binding.clone() };
+        let has_early = early != binding && self.0.join(early.file_name()).exists();
+        let opened = self.open(binding)?;
+        if has_early && opened.1.is_none() {
+            let other = self.open(early)?;
+            if other.1.is_some() {
+                return Ok(other);
+            }
+        }
+        Ok(opened)
+    }
+
     /// Records in this folder, which is made when it is needed.
     pub fn new(folder: PathBuf) -> Self {
         Self(folder)
@@ -131,7 +186,7 @@ impl Journals {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(&self, binding: Binding) -> Result<(Journal, Option<Recorded>, Option<String>), OpenError> {
+    pub fn open(&self, binding: Binding) -> Result<Opened, OpenError> {
         platform::create_private_dir(&self.0).map_err(OpenError::Io)?;
         let path = self.0.join(binding.file_name());
         let file = loop {
@@ -150,13 +205,13 @@ impl Journals {
         };
         let mut text = Vec::new();
         BufReader::new(&file).take(SIZE_MOST).read_to_end(&mut text).map_err(OpenError::Io)?;
-        let mut journal = Journal { file, path, binding };
+        let torn = !text.is_empty() && !text.ends_with(b"\n");
+        let mut journal = Journal { file, path, binding, begun: false, status_at: None, torn };
         match read(&text, &journal.binding) {
             Ok(recorded) => {
-                // What follows a torn line would be lost with it.
-                if recorded.is_some() && !text.ends_with(b"\n") {
-                    journal.file.write_all(b"\n").map_err(OpenError::Io)?;
-                }
+                journal.begun = recorded.is_some();
+                let has_status = recorded.as_ref().is_some_and(|recorded| recorded.head.status_line);
+                journal.status_at = has_status.then(|| status_line_in(&text)).flatten().map(|(at, _)| at);
                 Ok((journal, recorded, None))
             }
             Err(useless) => {
@@ -191,21 +246,30 @@ impl Journals {
 }
 
 impl Journal {
-    /// Begins the record anew for an upload just started.
+    /// Whether it says which upload it is about: without that nothing in it counts.
+    pub fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Begins the record anew for an upload just started. When it fails, nothing is on record.
     ///
     /// # Errors
     /// The disk's.
-    pub fn begin(
-        &mut self,
-        identity: Identity,
-        part_size: u64,
-        upload: Upload,
-        started: i64,
-        sync: bool,
-    ) -> io::Result<()> {
+    pub fn begin(&mut self, begun: Begun, sync: bool) -> io::Result<()> {
         self.clear()?;
-        let binding = self.binding.clone();
-        self.add(&Entry::Head(Head { format: FORMAT, binding, identity, part_size, upload, started }), sync)
+        let Begun { identity, part_size, upload, started, mime_type } = begun;
+        let (binding, status_line) = (self.binding.clone(), true);
+        let head =
+            Head { format: FORMAT, binding, identity, part_size, upload, started, mime_type, status_line };
+        let mut text = line(&Entry::Head(Box::new(head)))?;
+        let status_at = text.len() as u64;
+        text.push_str(&status_line_of(&Entry::NotFinalized)?);
+        if let Err(error) = self.append(&text, sync) {
+            let _ = self.clear();
+            return Err(error);
+        }
+        (self.begun, self.status_at) = (true, Some(status_at));
+        Ok(())
     }
 
     /// A part is in storage. Without `sync` the line is safe against a kill, not against a power cut.
@@ -229,7 +293,7 @@ impl Journal {
     /// # Errors
     /// The disk's.
     pub fn finalizing(&mut self, sync: bool) -> io::Result<()> {
-        self.add(&Entry::Finalizing, sync)
+        self.set_status(&Entry::Finalizing, sync)
     }
 
     /// Finalize was refused, or never reached the service: there is no item.
@@ -237,7 +301,7 @@ impl Journal {
     /// # Errors
     /// The disk's.
     pub fn not_finalized(&mut self, sync: bool) -> io::Result<()> {
-        self.add(&Entry::NotFinalized, sync)
+        self.set_status(&Entry::NotFinalized, sync)
     }
 
     /// The upload is over: the record is removed.
@@ -251,13 +315,41 @@ impl Journal {
     /// # Errors
     /// The disk's.
     pub fn clear(&mut self) -> io::Result<()> {
+        (self.begun, self.status_at) = (false, None);
         self.file.set_len(0)?;
-        self.file.rewind()
+        self.torn = false;
+        Ok(())
+    }
+
+    fn set_status(&mut self, status: &Entry, sync: bool) -> io::Result<()> {
+        if let Some(at) = self.status_at {
+            let line = status_line_of(status)?;
+            let written =
+                self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(line.as_bytes()));
+            if written.is_ok() {
+                return self.sync(sync);
+            }
+            // A file system that copies on write may refuse this too. Then the last word is at the end.
+            self.status_at = None;
+        }
+        self.add(status, sync)
     }
 
     fn add(&mut self, entry: &Entry, sync: bool) -> io::Result<()> {
-        // One write for one line: a crash tears at most the last one.
-        self.file.write_all(line(entry)?.as_bytes())?;
+        self.append(&line(entry)?, sync)
+    }
+
+    fn append(&mut self, text: &str, sync: bool) -> io::Result<()> {
+        self.file.seek(SeekFrom::End(0))?;
+        let begin = if self.torn { "\n" } else { "" };
+        // Until all of it is written. One write, so that a crash tears at most the last line.
+        self.torn = true;
+        self.file.write_all(format!("{begin}{text}").as_bytes())?;
+        self.torn = false;
+        self.sync(sync)
+    }
+
+    fn sync(&self, sync: bool) -> io::Result<()> {
         if sync { self.file.sync_data() } else { Ok(()) }
     }
 }
@@ -272,8 +364,16 @@ impl Drop for Journal {
 }
 
 fn line(entry: &Entry) -> io::Result<String> {
-    let text = serde_json::to_string(entry)?;
-    Ok(format!("{} {text}\n", sum(text.as_bytes())))
+    Ok(line_of(&serde_json::to_string(entry)?))
+}
+
+/// A status line, equally long for each status.
+fn status_line_of(status: &Entry) -> io::Result<String> {
+    Ok(line_of(&format!("{:<STATUS$}", serde_json::to_string(status)?)))
+}
+
+fn line_of(text: &str) -> String {
+    format!("{} {text}\n", sum(text.as_bytes()))
 }
 
 fn sum(text: &[u8]) -> String {
@@ -294,7 +394,8 @@ fn read(text: &[u8], binding: &Binding) -> Result<Option<Recorded>, String> {
     if head.format != FORMAT || head.binding != *binding {
         return Err("the record of an earlier upload belongs to something else: starting over".to_owned());
     }
-    let mut recorded = Recorded { head, parts: BTreeMap::new(), finalizing: false };
+    let status = head.status_line.then(|| status_line_in(text)).flatten();
+    let mut recorded = Recorded { head: *head, parts: BTreeMap::new(), finalizing: false };
     for entry in entries.flatten() {
         match entry {
             Entry::Part { number, etag, md5 } => {
@@ -307,7 +408,18 @@ fn read(text: &[u8], binding: &Binding) -> Result<Option<Recorded>, String> {
             Entry::Head(_) => {}
         }
     }
+    // An early version, or a disk that took no change of the status line, may have appended another status. And one
+    // that is damaged was being changed: finalize may have been begun, and to look for an item costs little.
+    let begun = |(_, status): (u64, &[u8])| !matches!(read_line(status), Some(Entry::NotFinalized));
+    recorded.finalizing |= status.is_some_and(begun);
     Ok(Some(recorded))
+}
+
+/// The second line of a record, without its newline, and where it begins. `None`: the record ends before that line
+/// does, since writing the first lines was interrupted.
+fn status_line_in(text: &[u8]) -> Option<(u64, &[u8])> {
+    let at = text.iter().position(|byte| *byte == b'\n')? + 1;
+    Some((at as u64, text.get(at..at + STATUS_LINE)?.get(..STATUS_LINE - 1)?))
 }
 
 fn read_line(line: &[u8]) -> Option<Entry> {
@@ -316,12 +428,19 @@ fn read_line(line: &[u8]) -> Option<Entry> {
     (sum(text).as_bytes() == head).then(|| serde_json::from_slice(text).ok())?
 }
 
-/// An absolute path as text that tells different paths apart, also when it is no Unicode.
-pub fn path_text(path: &Path) -> String {
+/// The paths that a file's record may be kept under: the file's own, whichever way led to it, and the given one, made
+/// absolute, by which early versions kept it. Waits for the disk.
+pub fn path_texts(path: &Path) -> (String, String) {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    match absolute.to_str() {
+    let canonical = platform::canonical(path).unwrap_or_else(|_| absolute.clone());
+    (text_of(&canonical), text_of(&absolute))
+}
+
+/// A path as text that tells different paths apart, also when it is no Unicode.
+fn text_of(path: &Path) -> String {
+    match path.to_str() {
         Some(text) => text.to_owned(),
-        None => format!("bytes:{}", hex(absolute.as_os_str().as_encoded_bytes())),
+        None => format!("bytes:{}", hex(path.as_os_str().as_encoded_bytes())),
     }
 }
 

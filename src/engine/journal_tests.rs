@@ -8,6 +8,10 @@ fn identity() -> Identity {
     Identity { id: None, size: 30, mtime: 4, ctime: Some(5) }
 }
 
+fn begun(upload: Upload) -> Begun {
+    Begun { identity: identity(), part_size: 10, upload, started: 99, mime_type: Some("a/b".into()) }
+}
+
 fn receipt(number: u32) -> Receipt {
     let etag = Etag::from(format!("{number:032x}"));
     Receipt { etag: etag.clone(), md5: Some(etag) }
@@ -29,7 +33,7 @@ fn filled(journals: &Journals) -> Recorded {
     let (mut journal, recorded, warning) = open(journals);
     assert!(recorded.is_none() && warning.is_none());
     let upload = Upload { upload_id: "u".into(), file_key: "k".into() };
-    journal.begin(identity(), 10, upload, 99, true).unwrap();
+    journal.begin(begun(upload), true).unwrap();
     for number in [2, 1, 3] {
         journal.part(number, &receipt(number), true).unwrap();
     }
@@ -64,7 +68,9 @@ fn what_was_recorded_is_read_back() {
     journal.not_finalized(true).unwrap();
     drop(journal);
     let (journal, recorded, _) = open(&journals);
-    assert!(!recorded.unwrap().finalizing);
+    let recorded = recorded.unwrap();
+    assert!(!recorded.finalizing);
+    assert_eq!(recorded.head.mime_type.as_deref(), Some("a/b"));
     journal.remove();
     assert!(open(&journals).1.is_none());
 }
@@ -98,7 +104,7 @@ fn a_record_of_another_version_is_a_warning_and_a_new_start() {
     let mut recorded = filled(&journals);
     recorded.head.format = 2;
     let (path, _) = text(folder.path());
-    std::fs::write(path, line(&Entry::Head(recorded.head)).unwrap()).unwrap();
+    std::fs::write(path, line(&Entry::Head(Box::new(recorded.head))).unwrap()).unwrap();
     let (_, recorded, warning) = open(&journals);
     assert!(recorded.is_none() && warning.is_some());
 }
@@ -117,6 +123,51 @@ fn old_records_are_cleaned_away_and_held_ones_are_not() {
     drop(held);
     journals.clean(later);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_record_of_an_early_version_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let journals = Journals::new(folder.path().to_owned());
+    // Without a MIME type and a status line, the status appended.
+    let parts = [
+        r#"{"head":{"format":1,"binding":{"api":"a","account":"b","parent":null,"name":"n","path":"/p"},"identity":{"device":1,"inode":2,"size":30,"mtime":4,"ctime":5},"part_size":10,"upload":{"uploadId":"u","fileKey":"k"},"started":99}}"#,
+        r#"{"part":{"number":1,"etag":"00000000000000000000000000000001","md5":null}}"#,
+        r#""finalizing""#,
+    ];
+    let text: String = parts.into_iter().map(line_of).collect();
+    std::fs::write(folder.path().join(binding().file_name()), &text).unwrap();
+    let (mut journal, recorded, warning) = open(&journals);
+    let recorded = recorded.unwrap();
+    assert!(warning.is_none() && recorded.finalizing && recorded.head.mime_type.is_none());
+    assert_eq!((recorded.parts.len(), recorded.head.started), (1, 99));
+    journal.not_finalized(true).unwrap();
+    drop(journal);
+    assert!(!open(&journals).1.unwrap().finalizing);
+}
+
+#[test]
+fn a_record_that_early_versions_kept_by_another_path_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let journals = Journals::new(folder.path().to_owned());
+    filled(&journals);
+    let by_own_path = || {
+        let own = Binding { path: "/own".into(), ..binding() };
+        loop {
+            match journals.open_any(own.clone(), "/p".into()) {
+                Err(OpenError::Busy(_)) => std::thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        }
+    };
+    assert_eq!(by_own_path().1.unwrap().parts.len(), 3);
+    open(&journals).0.remove();
+    assert!(by_own_path().1.is_none());
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left of a record without content"
+    );
 }
 
 /// Whatever remains of a record, what is read from it is true: the same upload, and parts that were
@@ -149,7 +200,91 @@ fn a_record_torn_at_any_byte_says_nothing_wrong_and_can_be_added_to() {
     }
 }
 
+/// Something that is written to a record after it was begun.
+#[derive(Debug, Clone, Copy)]
+enum Write {
+    Part(u32),
+    Finalizing,
+    NotFinalized,
+}
+
+/// What remains of a write that failed: so many thousandths of it.
+type Torn = Option<usize>;
+
+fn writes() -> impl proptest::strategy::Strategy<Value = Vec<(Write, Torn)>> {
+    use proptest::prelude::*;
+    let write = prop_oneof![
+        3 => (1u32..50).prop_map(Write::Part),
+        1 => Just(Write::Finalizing),
+        1 => Just(Write::NotFinalized),
+    ];
+    proptest::collection::vec((write, proptest::option::of(0usize..1000)), 0..20)
+}
+
+/// Writes, or leaves what a disk leaves that becomes full, or a machine that stops, in the middle of it.
+fn write(journal: &mut Journal, path: &Path, write: Write, torn: Torn) {
+    let before = std::fs::read(path).unwrap();
+    match write {
+        Write::Part(number) => journal.part(number, &receipt(number), false),
+        Write::Finalizing => journal.finalizing(false),
+        Write::NotFinalized => journal.not_finalized(false),
+    }
+    .unwrap();
+    let Some(torn) = torn else { return };
+    let mut after = std::fs::read(path).unwrap();
+    let first = before.iter().zip(&after).position(|(before, after)| before != after);
+    match first {
+        // In place.
+        Some(first) => {
+            let last = before.iter().zip(&after).rposition(|(before, after)| before != after).unwrap();
+            let kept = first + (last + 1 - first) * torn / 1000;
+            after[kept..].copy_from_slice(&before[kept..]);
+        }
+        None => {
+            after.truncate(before.len() + (after.len() - before.len()) * torn / 1000);
+            journal.torn = true;
+        }
+    }
+    std::fs::write(path, after).unwrap();
+}
+
 proptest::proptest! {
+    #[test]
+    fn whatever_is_written_completely_is_read_whatever_was_torn_before(
+        writes in writes(),
+        again in proptest::collection::vec(proptest::bool::ANY, 20),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let journals = Journals::new(folder.path().to_owned());
+        let mut journal = open(&journals).0;
+        journal.begin(begun(Upload { upload_id: "u".into(), file_key: "k".into() }), false).unwrap();
+        let path = folder.path().join(binding().file_name());
+        let (mut parts, mut finalizing) = (Vec::new(), Some(false));
+        for ((what, torn), again) in writes.into_iter().zip(again) {
+            write(&mut journal, &path, what, torn);
+            match (what, torn) {
+                (Write::Part(number), None) => parts.push(number),
+                (Write::Part(_), Some(_)) => {}
+                (Write::Finalizing, None) => finalizing = Some(true),
+                (Write::NotFinalized, None) => finalizing = Some(false),
+                // The one before or this one; and what cannot be read counts as begun.
+                (Write::Finalizing, Some(_)) => finalizing = finalizing.filter(|begun| *begun),
+                (Write::NotFinalized, Some(_)) => finalizing = finalizing.filter(|begun| !*begun),
+            }
+            if again {
+                drop(journal);
+                journal = open(&journals).0;
+            }
+        }
+        drop(journal);
+        let recorded = open(&journals).1.unwrap();
+        proptest::prop_assert!(parts.iter().all(|number| recorded.parts.contains_key(number)));
+        proptest::prop_assert!(recorded.parts.iter().all(|(number, read)| *read == receipt(*number)));
+        if let Some(finalizing) = finalizing {
+            proptest::prop_assert_eq!(recorded.finalizing, finalizing);
+        }
+    }
+
     #[test]
     fn a_damaged_record_says_nothing_wrong(
         damage in proptest::collection::vec((0usize..2000, 0u8..), 1..12),

@@ -135,7 +135,7 @@ impl Sender {
         drop(slot);
         let source = Arc::clone(&self.source);
         on_disk(move || source.check_unchanged()).await??;
-        self.record.part(&self.work, part, &receipt).await;
+        self.record.part(&self.work, part, &receipt, true).await;
         if size == self.parts.part_size {
             self.pace.finished(begun.elapsed());
         }

@@ -1,10 +1,10 @@
 //! The journal as the engine uses it: shared by a file's parts, written off the runtime's threads, and never
-//! a reason to fail. A disk that does not take the record costs a warning, once.
+//! a reason to fail. A disk that does not take the record costs one warning.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::journal::Journal;
+use super::journal::{Begun, Journal};
 use crate::storage::Receipt;
 use crate::work::Work;
 
@@ -15,59 +15,78 @@ pub(super) struct Record(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     journal: Option<Journal>,
-    /// The disk did not take a line: nothing is added any more, and what is there goes when the upload is over.
+    /// The disk did not take an entry: no more parts are added. What is there stays true.
     full: bool,
+    /// The user knows.
+    warned: bool,
 }
 
 impl Record {
     pub(super) fn new(journal: Option<Journal>) -> Self {
-        Self(Arc::new(Mutex::new(State { journal, full: false })))
+        Self(Arc::new(Mutex::new(State { journal, full: false, warned: false })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn takes_more(&self) -> bool {
-        let state = self.state();
-        state.journal.is_some() && !state.full
+    /// Whether there is a journal that does not say yet which upload it is about.
+    pub(super) fn is_to_begin(&self) -> bool {
+        self.state().journal.as_ref().is_some_and(|journal| !journal.is_begun())
     }
 
-    /// Does something with the journal, if there is one.
-    pub(super) async fn write<F>(&self, work: &Work, act: F)
+    /// An upload was started.
+    pub(super) async fn begin(&self, work: &Work, begun: Begun, sync: bool) {
+        let written = self.write(work, move |journal| journal.begin(begun, sync)).await;
+        if written {
+            self.state().full = false;
+            work.unrecorded.store(self.state().journal.is_none(), Ordering::Relaxed);
+        }
+    }
+
+    /// A part is in storage. Not tried any more on a disk that is full.
+    pub(super) async fn part(&self, work: &Work, number: u32, receipt: &Receipt, sync: bool) {
+        if !self.state().full {
+            let receipt = receipt.clone();
+            self.write(work, move |journal| journal.part(number, &receipt, sync)).await;
+        }
+    }
+
+    /// Finalize is about to be sent. This keeps the next run from making a second item.
+    pub(super) async fn finalizing(&self, work: &Work, sync: bool) {
+        self.write(work, move |journal| journal.finalizing(sync)).await;
+    }
+
+    /// Does something with the journal, if there is one. `false`: it failed, and the user was told.
+    pub(super) async fn write<F>(&self, work: &Work, act: F) -> bool
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
     {
-        if !self.takes_more() {
-            return;
+        if self.state().journal.is_none() {
+            return true;
         }
         let record = self.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let mut state = record.state();
-            if state.full { Ok(()) } else { state.journal.as_mut().map_or(Ok(()), act) }
-        });
+        let written =
+            tokio::task::spawn_blocking(move || record.state().journal.as_mut().map_or(Ok(()), act));
         let error = match written.await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        // What is in it stays true; it just is not added to.
-        if !std::mem::replace(&mut self.state().full, true) {
-            work.unrecorded.store(true, Ordering::Relaxed);
-            work.warn(&format!("the record for resuming cannot be written ({error}); an interruption will cost what is sent from now on"));
+        let (warned, begun) = {
+            let mut state = self.state();
+            state.full = true;
+            let begun = state.journal.as_ref().is_some_and(Journal::is_begun);
+            (std::mem::replace(&mut state.warned, true), begun)
+        };
+        work.unrecorded.store(!begun, Ordering::Relaxed);
+        if !warned {
+            let lost = if begun { "what is sent from now on" } else { "the whole upload" };
+            work.warn(&format!(
+                "the record for resuming cannot be written ({error}); an interruption will cost {lost}"
+            ));
         }
-    }
-
-    pub(super) async fn part(&self, work: &Work, number: u32, receipt: &Receipt) {
-        let receipt = receipt.clone();
-        self.write(work, move |journal| journal.part(number, &receipt, true)).await;
-    }
-
-    /// Finalize is about to be sent. Tried also on a disk that took no more: it is what keeps the next run
-    /// from making a second item.
-    pub(super) async fn finalizing(&self, work: &Work, sync: bool) {
-        self.state().full = false;
-        self.write(work, move |journal| journal.finalizing(sync)).await;
+        false
     }
 
     /// The upload is over, or can never go on.

@@ -95,10 +95,13 @@ pub fn only_record(world: &World) -> PathBuf {
     records.into_iter().next().unwrap()
 }
 
-/// How many parts all records have together: each line but the first.
+/// How many parts all records have together.
 pub fn parts_on_record(world: &World) -> usize {
-    let lines = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default().lines().count();
-    records(world).into_iter().map(|path| lines(path).saturating_sub(1)).sum()
+    let parts = |path: PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter(|line| line.contains("{\"part\":{")).count()
+    };
+    records(world).into_iter().map(parts).sum()
 }
 
 /// For what tells nobody when it happens.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use local_drive::{Action, Fault, Op};
 
-use crate::halfway::{only_upload, records, wait_for};
+use crate::halfway::{assert_warns, only_upload, records, wait_for};
 use crate::support::{CAP, MIB, PART, Ran, World};
 
 /// The program behind a pipe out of this shell command.
@@ -113,6 +113,34 @@ fn a_file_that_standard_input_comes_from_is_not_copied() {
     command.stdin(File::open(&path).unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ran = world.spawn_with(command).wait();
     world.assert_stored(&ran.ok().id(), &path);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_redirected_file_without_a_true_size_is_read_to_its_end() {
+    let world = World::new();
+    let mut command = world.command(&["-", "-n", "name"]);
+    command.stdin(File::open("/proc/version").unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ran = world.spawn_with(command).wait();
+    assert_eq!(world.drive.object(&ran.ok().id()).unwrap(), std::fs::read("/proc/version").unwrap());
+}
+
+#[test]
+fn an_empty_pipe_is_worth_a_warning() {
+    let world = World::new();
+    assert_warns(behind(&world, "true", &[]).ok(), "empty");
+    behind(&world, "echo", &[]).ok().says_nothing_of("empty");
+}
+
+#[test]
+fn a_pipe_is_not_judged_by_its_size_before_it_is_read() {
+    let world = World::new();
+    world.drive.put_file("dump.sql", None, b"12345\n").unwrap();
+    let ran = behind(&world, "echo 12345", &["--if-exists", "skip", "-v"]);
+    ran.ok().says_nothing_of("another size");
+    world.only_item();
+    behind(&world, "echo 123456", &["--if-exists", "skip", "-v"]).ok().says("another size");
+    assert_eq!(world.drive.items().len(), 2);
 }
 
 #[test]

@@ -75,20 +75,78 @@ fn a_record_that_cannot_be_kept_costs_a_warning() {
     world.assert_stored(&ran.id(), &path);
 }
 
-#[cfg(unix)]
-#[test]
-fn a_disk_that_is_full_costs_a_warning_and_leaves_no_record() {
-    // Files may grow to 1 KiB here: the record's first lines fit, then the disk is "full".
-    let world = World::new();
-    let path = world.file("file.bin", 12 * PART);
-    let program = world.command(&["file.bin"]);
+/// The program where no file can grow beyond so many bytes: as on a disk that has become full.
+#[cfg(target_os = "linux")]
+fn with_room_for(world: &World, bytes: u64, args: &[&str]) -> std::process::Command {
+    let program = world.command(args);
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\""]).arg(program.get_program());
+    // A write beyond the limit fails instead of ending the program when the signal is ignored.
+    let script = "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"";
+    command.args(["-c", script]).arg(bytes.to_string()).arg(program.get_program());
     command.args(program.get_args()).current_dir(world.work()).env_clear();
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_costs_one_warning_and_leaves_nothing() {
+    for room in [0, 100, 700, 1024] {
+        let world = World::new();
+        let path = world.file("file.bin", 12 * PART);
+        let ran = world.spawn_command(with_room_for(&world, room, &["file.bin"])).wait();
+        let warnings = ran.ok().stderr.lines().filter(|line| line.starts_with("warning: ")).count();
+        assert_eq!(warnings, 1, "{room}: {ran:#?}");
+        assert_warns(&ran, "record");
+        assert_one_item(&world, &ran, &path);
+        let left: Vec<_> =
+            std::fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.iter().all(|path| path.extension().is_some_and(|end| end == "storage")), "{left:?}");
+        if room == 0 {
+            assert_eq!(left, Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_user_without_a_home_is_warned_that_no_record_is_kept() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::process::CommandExt as _;
+    let world = World::new();
+    let path = world.file("file.bin", 20);
+    if std::fs::metadata(&path).unwrap().uid() != 0 {
+        // Only the superuser can become a user that the system knows nothing of.
+        return;
+    }
+    for folder in [world.work().parent().unwrap(), &world.work()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = world.command(&["file.bin"]);
+    command.env_remove("HOME").uid(54_321).gid(54_321);
     let ran = world.spawn_command(command).wait();
-    assert_warns(ran.ok(), "record");
-    assert_one_item(&world, &ran, &path);
+    assert_warns(ran.ok(), "no record");
+    world.assert_stored(&ran.id(), &path);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lost_answer_and_a_kill_on_a_full_disk_make_no_second_item() {
+    // The first line has some 500 bytes, and a part's 110: the disk is full in each of them.
+    for room in (800..1200).step_by(45) {
+        let world = World::new();
+        let path = world.file("file.bin", 6 * PART);
+        world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+        let running = world.spawn_command(with_room_for(&world, room, &["file.bin"]));
+        let made =
+            |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+        world.drive.wait_until(CAP, made).unwrap();
+        running.kill();
+        world.drive.clear_faults();
+        let again = later(&world, &["file.bin"]);
+        assert_one_item(&world, &again.ran, &path);
+        assert_eq!(again.count(Op::Start), 0, "{room}: {:#?}", again.ran);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::halfway::{
     Halfway, assert_one_item, assert_warns, later, only_record, only_upload, parts_on_record, records,
     wait_for,
 };
-use crate::support::{PART, World, sha256};
+use crate::support::{CAP, PART, World, sha256};
 
 /// A file of six parts, the last one short, of which the first three were sent before a kill.
 fn killed_halfway(args: &[&str]) -> (World, std::path::PathBuf) {
@@ -61,6 +61,58 @@ fn a_path_written_in_another_way_is_the_same_file() {
     let later = later(&world, &["./file.bin"]);
     assert_one_item(&world, &later.ran, &path);
     assert_eq!((later.parts(), later.count(Op::Start)), (vec![4, 5, 6], 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn every_path_to_a_file_leads_to_its_upload() {
+    let (world, path) = killed_halfway(&[]);
+    let work = world.work();
+    std::fs::create_dir(work.join("sub")).unwrap();
+    std::os::unix::fs::symlink(&work, work.join("sub/link")).unwrap();
+    for (way, sent) in [("sub/../file.bin", 4), ("sub/link/file.bin", 5)] {
+        let halfway = Halfway::without_record(&world, Path::new(way), 1, &[]);
+        wait_for("the part on record", || parts_on_record(&world) == sent);
+        halfway.killed(&world);
+    }
+    let later = later(&world, &["file.bin"]);
+    assert_one_item(&world, &later.ran, &path);
+    assert_eq!((later.parts(), world.drive.record().count(Op::Start)), (vec![6], 1));
+}
+
+#[test]
+fn another_mime_type_starts_over_and_the_same_one_does_not() {
+    let (world, path) = killed_halfway(&[]);
+    let again = later(&world, &["file.bin", "--mime-type", "video/mp4", "-v"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.ran.json()["mimeType"].as_str(), again.count(Op::Start)), (Some("video/mp4"), 1));
+    again.ran.says("video/mp4");
+
+    let (world, path) = killed_halfway(&["--mime-type", "video/mp4"]);
+    let again = later(&world, &["file.bin", "--mime-type", "video/mp4"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5, 6], 0));
+
+    let (world, path) = killed_halfway(&["--mime-type", "video/mp4"]);
+    let again = later(&world, &["file.bin"]);
+    assert_one_item(&world, &again.ran, &path);
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5, 6], 0), "nobody asked for another");
+}
+
+#[test]
+fn an_upload_that_may_be_finalized_keeps_its_mime_type_with_a_warning() {
+    let world = World::new();
+    world.file("file.bin", 20);
+    world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+    let running = world.spawn(&["file.bin"]);
+    let made =
+        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+    world.drive.wait_until(CAP, made).unwrap();
+    running.kill();
+    world.drive.clear_faults();
+    let ran = world.run(&["file.bin", "--mime-type", "video/mp4"]);
+    assert_warns(ran.ok(), "--mime-type");
+    assert_eq!(ran.id(), world.only_item()["_id"]);
 }
 
 #[test]
