@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 mod identity;
 
-pub use identity::{Identity, is_replaced};
+pub use identity::{Identity, is_replaced, may_be_written};
 
 /// Reads at `offset` without moving a shared position. May read less than asked; 0 is the file's end.
 ///

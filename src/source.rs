@@ -84,6 +84,12 @@ impl Source {
         mime::guess(name, self.path.as_deref(), self.size(), |most| self.head(most))
     }
 
+    /// Whether another program may have written to it without its times telling yet. Of a file without a name only
+    /// this program knows.
+    pub fn may_be_written(&self) -> bool {
+        self.path.is_some() && platform::may_be_written(&self.file)
+    }
+
     /// Its size when it was opened, in bytes.
     pub fn size(&self) -> u64 {
         self.identity.size

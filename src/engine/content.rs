@@ -50,13 +50,26 @@ impl ContentCheck {
     /// [`Error::Local`] when it cannot be read.
     pub(super) async fn run(&self, work: &Work, finished: &BTreeMap<u32, Receipt>) -> Result<(), Error> {
         for _ in 0..COMPARE_TRIES {
-            let now = self.look().await?;
-            if now.ctime == self.verified().ctime {
+            let (now, may_be_written) = self.look().await?;
+            if !may_be_written && now.has_same_ctime(&self.verified()) {
                 return Ok(());
             }
+            // A file system without ctime tells of no touch, and another try would tell no more.
+            let untold = may_be_written || (now.ctime.is_none() && self.verified().ctime.is_none());
             work.phase(Phase::Check);
-            work.note("the file was touched while it was sent: comparing its parts");
+            work.note(if untold {
+                "nothing tells whether the file was touched while it was sent: comparing its parts"
+            } else {
+                "the file was touched while it was sent: comparing its parts"
+            });
             let differing = compare(&self.source, self.parts, finished).await?;
+            // With --no-checksum there are only ETags to compare with, and not all of them are MD5s (KMS). To refuse
+            // every file of such a file system would help nobody.
+            let without_sums = finished.values().all(|receipt| receipt.md5.is_none());
+            if untold && without_sums && differing.len() == finished.len() {
+                work.note("without checksums nothing proves that the file is unchanged");
+                return Ok(());
+            }
             if let Some(part) = differing.first() {
                 let recorded = finished.get(part).is_some_and(|receipt| receipt.md5.is_some());
                 let what = if recorded {
@@ -69,6 +82,9 @@ impl ContentCheck {
                 return Err(Error::Changed { what });
             }
             *self.verified() = now;
+            if untold {
+                break;
+            }
         }
         self.look().await.map(drop)
     }
@@ -76,7 +92,7 @@ impl ContentCheck {
     /// Why storage has other bytes than were recorded: the file, if it changed while it was read, else `error`.
     pub(super) async fn blame(&self, error: Error) -> Error {
         match self.look().await {
-            Ok(now) if now.ctime != self.source.identity().ctime => {
+            Ok((now, _)) if now.ctime != self.source.identity().ctime => {
                 Error::Changed { what: format!("it was touched, and {error}") }
             }
             Err(changed @ Error::Changed { .. }) => changed,
@@ -84,11 +100,13 @@ impl ContentCheck {
         }
     }
 
-    async fn look(&self) -> Result<Identity, Error> {
+    /// The file's state, and whether that may not tell of all writes.
+    async fn look(&self) -> Result<(Identity, bool), Error> {
         let source = Arc::clone(&self.source);
         on_disk(move || {
             source.check_end()?;
-            source.check_unchanged()
+            let may_be_written = source.may_be_written();
+            Ok((source.check_unchanged()?, may_be_written))
         })
         .await?
     }

@@ -1,9 +1,11 @@
 //! Resuming from the record of an earlier run: what of it still counts.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::content::compare;
 use super::journal::{Head, Recorded};
+use super::on_disk;
 use super::upload::{Session, Way};
 use crate::error::Error;
 use crate::plan::Parts;
@@ -44,7 +46,9 @@ pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Se
     let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(None) };
     finished.retain(|number, _| (1..=parts.count).contains(number));
     way.tell_start(parts);
-    if !source.identity().proves_unchanged_since(&identity) {
+    let asked = Arc::clone(source);
+    let may_be_written = on_disk(move || asked.may_be_written()).await?;
+    if may_be_written || !source.identity().proves_unchanged_since(&identity) {
         work.phase(Phase::Check);
         work.note("the file may have changed since an earlier upload began: comparing its parts");
         let before = finished.len();

@@ -54,10 +54,17 @@ impl Identity {
         self == earlier && self.id.is_some() && self.ctime.is_some()
     }
 
-    /// Whether it is certain that the two belong to different files.
-    pub fn is_another_file_than(&self, other: &Self) -> bool {
-        are_different(self.id, other.id)
+    /// Whether ctime proves that no byte of one open file has changed between the two. [`may_be_written`] has to be
+    /// asked before the later one is read.
+    pub fn has_same_ctime(&self, other: &Self) -> bool {
+        self.ctime.is_some() && self.ctime == other.ctime
     }
+}
+
+/// Whether another program may have written to an open file without its times telling yet: on Windows, where a write
+/// is sure to show in them only when the handle that it was made with is closed.
+pub fn may_be_written(file: &File) -> bool {
+    system::may_be_written(file)
 }
 
 /// Whether the file at `path` is certainly another one than `file`.
@@ -102,6 +109,11 @@ mod system {
         std::fs::metadata(path).map(|metadata| id(&metadata))
     }
 
+    /// The times show a write at once.
+    pub(super) fn may_be_written(_: &File) -> bool {
+        false
+    }
+
     /// Whether the file system may report a copy of mtime as ctime: FAT and exFAT keep none, and what servers and FUSE
     /// programs report is up to them (sshfs copies).
     #[cfg(target_os = "linux")]
@@ -137,12 +149,14 @@ mod system {
 #[cfg(windows)]
 mod system {
     use std::os::windows::fs::{MetadataExt as _, OpenOptionsExt as _};
-    use std::os::windows::io::AsRawHandle as _;
+    use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
 
+    use windows_sys::Win32::Foundation::{ERROR_SHARING_VIOLATION, INVALID_HANDLE_VALUE};
     use windows_sys::Win32::Storage::FileSystem::{
-        BY_HANDLE_FILE_INFORMATION, FILE_BASIC_INFO, FILE_FLAG_BACKUP_SEMANTICS, FILE_ID_INFO,
-        FILE_INFO_BY_HANDLE_CLASS, FILE_READ_ATTRIBUTES, FileBasicInfo, FileIdInfo,
-        GetFileInformationByHandle, GetFileInformationByHandleEx, GetVolumeInformationByHandleW,
+        BY_HANDLE_FILE_INFORMATION, FILE_BASIC_INFO, FILE_FLAG_BACKUP_SEMANTICS, FILE_GENERIC_READ,
+        FILE_ID_INFO, FILE_INFO_BY_HANDLE_CLASS, FILE_READ_ATTRIBUTES, FILE_SHARE_DELETE, FILE_SHARE_READ,
+        FileBasicInfo, FileIdInfo, GetFileInformationByHandle, GetFileInformationByHandleEx,
+        GetVolumeInformationByHandleW, ReOpenFile,
     };
 
     use super::{File, FileId, Metadata, Path, io};
@@ -214,6 +228,26 @@ mod system {
             GetFileInformationByHandleEx(file.as_raw_handle(), class, (&raw mut found).cast(), size)
         };
         (done != 0).then_some(found)
+    }
+
+    /// Whether a program has the file open for writing. "Not all file systems can record creation and last access times,
+    /// and ... the last write time is not fully updated until all handles used for writing are closed" (GetFileTime).
+    pub(super) fn may_be_written(file: &File) -> bool {
+        // SAFETY: the handle is open, and the call touches no memory of ours.
+        #[expect(unsafe_code, reason = "no safe wrapper for this call exists; see SAFETY")]
+        let reopened = unsafe {
+            // Without FILE_SHARE_WRITE: refused while somebody has it open for writing.
+            let share = FILE_SHARE_READ | FILE_SHARE_DELETE;
+            ReOpenFile(file.as_raw_handle(), FILE_GENERIC_READ, share, 0)
+        };
+        if reopened == INVALID_HANDLE_VALUE {
+            // A file system that cannot do it has said nothing of writers.
+            return io::Error::last_os_error().raw_os_error() == Some(ERROR_SHARING_VIOLATION as i32);
+        }
+        // SAFETY: the handle was opened above and belongs to nobody else.
+        #[expect(unsafe_code, reason = "the call above gives a raw handle")]
+        drop(unsafe { OwnedHandle::from_raw_handle(reopened) });
+        false
     }
 
     /// Whether the file system may report a copy of the last write's time as ChangeTime: of NTFS and ReFS it is known

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use local_drive::{Action, Fault, Op, Options};
 
-use crate::program::unix_only;
+use crate::program::not_under_wine;
 use crate::support::{MIB, PART, Ran, World, answer, refusal};
 
 /// A run for a small file in which this call is refused so.
@@ -155,7 +155,7 @@ fn a_service_that_is_down_to_the_end_ends_with_7() {
 
 #[test]
 fn nobody_at_the_other_end_ends_with_7() {
-    unix_only!("Wine's system cannot check certificates as rustls-platform-verifier asks it to");
+    not_under_wine!("Wine's system cannot check certificates as rustls-platform-verifier asks it to");
     let mut world = World::new();
     world.file("f", 10);
     world.set("COPERA_API_URL", "http://127.0.0.1:9/public/v1");

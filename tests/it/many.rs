@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use local_drive::{Action, Fault, Op, Options};
 
-use crate::program::unix_only;
+use crate::program::not_under_wine;
 use crate::support::{PART, World};
 
 /// So many files `d/<n mod 20>/<n>` whose content is their number.
@@ -134,7 +134,7 @@ fn one_file_of_two_for_one_place_is_skipped_when_the_other_has_come() {
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_does_not_grow_with_the_number_of_files() {
-    unix_only!("Wine's own memory is counted too");
+    not_under_wine!("Wine's own memory is counted too");
     let world = World::with(Options { mode: local_drive::Mode::Discard, ..Options::default() });
     plant(&world, 3000);
     let running = world.spawn(&["-r", "d", "-q", "-o", "none"]);

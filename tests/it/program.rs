@@ -13,7 +13,12 @@ const LOADER: &str = "COPERA_UPLOAD_TEST_WINE";
 
 /// Whether the program under test is a Windows build, for what differs there.
 pub fn is_windows() -> bool {
-    cfg!(windows) || std::env::var_os(WINDOWS).is_some()
+    cfg!(windows) || is_under_wine()
+}
+
+/// Whether it is a Windows build that Wine runs.
+pub fn is_under_wine() -> bool {
+    std::env::var_os(WINDOWS).is_some()
 }
 
 /// The program, not yet started, with no environment but what it needs to start at all.
@@ -127,7 +132,18 @@ macro_rules! unix_only {
 }
 pub(crate) use unix_only;
 
-/// For [`unix_only`]. The line is for `packaging/try-windows.sh`, which counts such tests.
+/// Ends the test here, and says why, when the program under test runs under Wine: for what Windows itself can do.
+macro_rules! not_under_wine {
+    ($reason:literal) => {
+        if $crate::program::is_under_wine() {
+            $crate::program::tell_skipped($reason);
+            return;
+        }
+    };
+}
+pub(crate) use not_under_wine;
+
+/// For the two above. The line is for `packaging/try-windows.sh`, which shows it.
 #[expect(clippy::print_stdout, reason = "libtest has no way to skip a test while it runs")]
 pub fn tell_skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();

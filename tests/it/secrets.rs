@@ -5,7 +5,7 @@
 use local_drive::{Action, Fault, Op};
 use serde_json::json;
 
-use crate::program::{is_windows, unix_only};
+use crate::program::{is_windows, not_under_wine};
 use crate::support::{PART, Ran, World, answer, refusal};
 use crate::trap::Trap;
 
@@ -181,7 +181,7 @@ fn a_retry_tells_no_secret() {
 
 #[test]
 fn a_service_that_cannot_be_reached_is_told_without_the_token() {
-    unix_only!("Wine's system cannot check certificates as rustls-platform-verifier asks it to");
+    not_under_wine!("Wine's system cannot check certificates as rustls-platform-verifier asks it to");
     let mut world = World::new();
     world.file("f", 10);
     for url in ["http://127.0.0.1:9", "https://127.0.0.1:9", "https://no-such-host.invalid/x"] {

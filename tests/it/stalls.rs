@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use local_drive::{Action, Fault, Op, Options};
 
 use crate::halfway::assert_one_item;
-use crate::program::unix_only;
+use crate::program::not_under_wine;
 use crate::support::{CAP, MIB, PART, World};
 
 /// A drive whose kernel takes little that nobody reads.
@@ -61,7 +61,7 @@ fn a_storage_that_never_takes_a_byte_is_given_up_when_patience_ends() {
 
 #[test]
 fn a_slow_peer_is_never_cut_however_long_a_part_takes() {
-    unix_only!("it cannot tell what the network has taken of what the kernel holds");
+    not_under_wine!("Linux takes megabytes at once, and Wine tells nothing of what the network has taken");
     let world = narrow();
     let path = world.file("file.bin", 400_000);
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 100 * 1024 }));
@@ -75,7 +75,7 @@ fn a_slow_peer_is_never_cut_however_long_a_part_takes() {
 
 #[test]
 fn eight_parts_on_a_thin_line_all_arrive_at_the_first_try() {
-    unix_only!("it cannot tell what the network has taken of what the kernel holds");
+    not_under_wine!("Linux takes megabytes at once, and Wine tells nothing of what the network has taken");
     let world = narrow();
     let path = world.file("file.bin", 8 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: MIB }));

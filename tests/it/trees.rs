@@ -7,7 +7,7 @@ use local_drive::{Action, Fault, Op, Options};
 use serde_json::Value;
 
 use crate::halfway::{assert_warns, later, records};
-use crate::program::{slashed, unix_only};
+use crate::program::{not_under_wine, slashed};
 use crate::support::{PART, World, refusal};
 
 /// Makes directories (those that end with `/`) and files with their own path as content.
@@ -283,7 +283,7 @@ fn a_directory_without_r_is_a_usage_error_that_names_r() {
 #[cfg(unix)]
 #[test]
 fn odd_entries_are_failed_rows_or_warnings_and_the_rest_goes_on() {
-    unix_only!("Wine shows links as what they lead to");
+    not_under_wine!("Wine shows links as what they lead to");
     let world = World::new();
     plant(&world, &["d/deep/f", "d/g"]);
     let _socket = std::os::unix::net::UnixListener::bind(world.work().join("d/socket")).unwrap();
@@ -358,7 +358,7 @@ fn a_dry_run_of_a_tree_plans_each_file_and_asks_nobody() {
 #[cfg(unix)]
 #[test]
 fn after_ctrl_c_a_tree_goes_on_large_files_from_their_records_and_small_ones_by_skip() {
-    unix_only!("Wine has no Ctrl-C without a console");
+    not_under_wine!("Wine has no Ctrl-C without a console");
     let world = World::new();
     plant(&world, &["d/a/small"]);
     let large = world.file("d/large.bin", 5 * PART);
