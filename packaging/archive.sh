@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=copera-upload-$version-$target
 mkdir -p "$folder/$name"
-cp -R "$program" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT completions "$folder/$name/"
+cp -R "$program" README.md CHANGELOG.md SECURITY.md LICENSE-APACHE LICENSE-MIT docs completions "$folder/$name/"
 cd "$folder"
 case $target in
 *windows*) 7z a -bso0 "$name.zip" "$name" && printf '%s\n' "$folder/$name.zip" ;;

@@ -19,7 +19,7 @@ base="https://github.com/copera-ai/copera-upload/releases/download/v$version/cop
 
 cat <<FORMULA
 class CoperaUpload < Formula
-  desc "Put files into Copera Drive: parallel, resumable, checked"
+  desc "Upload files to Copera Drive: parallel, resumable, verified"
   homepage "https://github.com/copera-ai/copera-upload"
   version "$version"
   license any_of: ["MIT", "Apache-2.0"]

@@ -2,7 +2,7 @@
 """The README's picture: the program at work on a real terminal, recorded by tmux and drawn as SVG.
 
     cargo build --release --workspace
-    packaging/picture.py > packaging/picture.svg
+    packaging/picture.py > docs/picture.svg
 
 A local drive that takes its time stands in for the service. Needs tmux.
 """

@@ -17,79 +17,79 @@ use crate::units::{
     parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,
 };
 
-const SHORT_END: &str = "--help says more, with examples, exit codes and variables.";
+const SHORT_END: &str = "Use --help for details, examples, exit codes and environment variables.";
 
 const LONG_END: &str = "\
 Examples:
   copera-upload --login
-          Ask for a token, check it, and save it for all that follows
+          Ask for a token, check it and save it
   copera-upload report.pdf
-          Upload into the drive's root and print the created item as JSON
+          Upload to the root of the drive and print the created item as JSON
   copera-upload -p 665f1c2ab3d4e5f60718293a -o id *.csv
-          Upload several files into a folder and print their ids, one a line
+          Upload several files to a folder and print their IDs, one per line
   copera-upload build.zip --name build-42.zip --limit-rate 2MiB
-          Upload under another name, and leave some of the line to others
+          Upload under another name, at no more than 2 MiB per second
   copera-upload -r photos --exclude '*.tmp' --if-exists skip
-          Upload a directory; run again, only what is missing is sent
+          Upload a directory; running it again sends only what is missing
   pg_dump shop | copera-upload - --name shop.sql
-          Upload what another program writes
+          Upload the output of another program
   copera-upload --dry-run *.mov
-          Show what would be sent; no network and no token are needed
+          Show what would be uploaded; needs neither network nor token
 
 Sizes, rates and durations:
-  8MiB, 8M, 8388608 are the same size, 8MB is 8,000,000. A rate is a size for
-  each second.
-  90s, 1m30s, 90 are the same duration.
+  8MiB, 8M and 8388608 are the same size; 8MB is 8,000,000. A rate is a size
+  per second.
+  90s, 1m30s and 90 are the same duration.
 
 Exit codes:
-  0  done
-  1  failed otherwise (refused by the service or storage, damaged on the way)
-  2  the command line or the configuration is at fault
+  0  success
+  1  failed: refused by the service or storage, or damaged in transit
+  2  invalid command line or configuration
   3  folder not found
-  4  no token, or one that is not good enough (401, 403)
-  5  conflict (409, --if-exists fail, or another run is at work on this upload)
-  6  rate limited to the end
-  7  network or service unavailable to the end: the same command goes on from there
-  8  a local file is missing, unreadable, not regular, or changed while read
-  9  some files done, some failed (all failed: their common code, else 1)
-  129, 130, 143  ended by a signal: the same command goes on from there
+  4  missing, invalid or insufficient token (401, 403)
+  5  conflict (409, --if-exists fail, or another run is uploading this file)
+  6  rate limited; run the same command again later to resume
+  7  network or service unavailable; run the same command again to resume
+  8  local file missing, unreadable, not a regular file, or changed while read
+  9  some files failed (if all failed: their common code, else 1)
+  129, 130, 143  ended by a signal; run the same command again to resume
 
 Token:
-  The first of these that is there:
+  The first of these that is set:
     COPERA_TOKEN
     COPERA_CLI_AUTH_TOKEN (the official CLI's)
-    the profile's `token`: copera-upload --login saves it there
-    the profile's `token_command`: the first line that it prints
-  There is no option for it: arguments are visible to every process.
+    the profile's `token`, which copera-upload --login saves
+    the profile's `token_command`: the first line it prints
+  There is no option for the token: other processes can read arguments.
 
 Configuration:
-  TOML, lowest to highest:
+  TOML files, lowest precedence first:
     ~/.copera.toml
     copera-upload/config.toml in the user's configuration directory
     .copera.toml in the working directory
     .copera.local.toml in the working directory
   A profile may set token, token_command, parent, api_url and every option
-  under Transfer: part_size = \"16MiB\". Options and variables come first.
+  under Transfer, for example part_size = \"16MiB\". Command-line options and
+  environment variables override the files.
 
 Environment:
   COPERA_TOKEN, COPERA_CLI_AUTH_TOKEN   the token
-  COPERA_PARENT_ID                      as --parent
-  COPERA_PROFILE                        as --profile
-  COPERA_CONFIG                         as --config
-  COPERA_API_URL                        as --api-url
-  COPERA_SANDBOX=1                      the dev API, unless another one is set
+  COPERA_PARENT_ID                      same as --parent
+  COPERA_PROFILE                        same as --profile
+  COPERA_CONFIG                         same as --config
+  COPERA_API_URL                        same as --api-url
+  COPERA_SANDBOX=1                      use the dev API unless another is set
   SSL_CERT_FILE, SSL_CERT_DIR           on Linux, trust these certificates
                                         instead of the system's
-  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY,   the way through a proxy, and the hosts
-  NO_PROXY                              that are reached without it
-  NO_COLOR                              no colours
-  A variable that is set but empty counts as not set.";
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY    proxies to use
+  NO_PROXY                              hosts to reach without a proxy
+  NO_COLOR                              disable colors
+  A variable that is set but empty counts as unset.";
 
-/// Put files into Copera Drive
+/// Upload files to Copera Drive
 ///
-/// Files go up in parts, several at a time. What fails on the way is tried again, and an upload that was
-/// interrupted goes on where it was when the same command is given again. The created drive item is printed
-/// to stdout, everything else to stderr.
+/// Files are uploaded in parts, several at a time. Failed requests are retried, and running the same command
+/// again resumes an interrupted upload. The created drive item is printed to stdout, everything else to stderr.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "copera-upload",
@@ -107,40 +107,40 @@ Environment:
 pub struct Cli {
     /// Files to upload, directories with -r, or - for standard input
     ///
-    /// A file whose name begins with `-` is given as ./-name, or after `--`. Standard input is kept in the
-    /// temporary directory until it is uploaded, since the service wants the size first.
+    /// For a file whose name begins with `-`, write ./-name or put the name after `--`. Standard input is first
+    /// copied to a temporary file, because the service needs to know the size in advance.
     #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
-    /// Folder to upload into, by its id [env: COPERA_PARENT_ID] [default: the drive's root]
+    /// Folder to upload into, by its ID [env: COPERA_PARENT_ID] [default: root of the drive]
     #[arg(short, long, value_name = "ID", help_heading = "Destination")]
     pub parent: Option<String>,
 
-    /// Name in the drive, for one file; standard input needs one [default: the file's own name]
+    /// Name in the drive, for a single file; required for standard input [default: the file's name]
     #[arg(short, long, value_name = "NAME", help_heading = "Destination", value_hint = ValueHint::Other)]
     pub name: Option<OsString>,
 
-    /// MIME type [default: by extension, then by content]
+    /// MIME type [default: guessed from the extension, then from the content]
     #[arg(long, value_name = "TYPE", help_heading = "Destination", value_parser = mime::check)]
     pub mime_type: Option<String>,
 
-    /// Upload directories with all that is in them
+    /// Upload directories and their contents
     ///
-    /// `photos` becomes the folder `photos` in the target, as `cp -r` does it; `photos/`, `photos/.` and `.` put
-    /// what is in them straight into the target, as rsync does it. Folders that are there already are used.
+    /// `photos` becomes the folder `photos` in the target, as with `cp -r`. `photos/`, `photos/.` and `.` put their
+    /// contents directly into the target, as with rsync. Existing folders are reused.
     #[arg(short, long, help_heading = "Destination")]
     pub recursive: bool,
 
-    /// Of directories, send only what matches; may be given again, the last match wins
+    /// Upload only matching paths inside directories; repeatable, the last match wins
     ///
-    /// A glob without `/` matches a name at any depth, one with `/` the path below the given directory. `*` does
-    /// not cross a `/`, `**` does. Folders are made as they are needed.
+    /// A glob without `/` matches a name at any depth; a glob with `/` matches the path below the given directory.
+    /// `*` does not match `/`, `**` does. Folders are created only when something goes into them.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::include, value_hint = ValueHint::Other)]
     include: Vec<Filter>,
 
-    /// Of directories, leave out what matches; may be given again, the last match wins
+    /// Exclude matching paths inside directories; repeatable, the last match wins
     ///
-    /// Globs are as for --include. A directory that is left out is not looked into.
+    /// The globs are those of --include. An excluded directory is not entered.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::exclude, value_hint = ValueHint::Other)]
     exclude: Vec<Filter>,
 
@@ -148,114 +148,115 @@ pub struct Cli {
     #[arg(skip)]
     pub filters: Vec<Filter>,
 
-    /// Follow links in directories [default: they are skipped with a warning]
+    /// Follow symbolic links in directories [default: skip them with a warning]
     #[arg(short = 'L', long, help_heading = "Destination")]
     pub follow_symlinks: bool,
 
-    /// When the folder has a file of that name already
+    /// What to do if the folder already has a file of that name
     #[arg(long, value_name = "WHAT", help_heading = "Destination", default_value_t = IfExists::Upload, value_enum)]
     pub if_exists: IfExists,
 
-    /// Parts in flight, 1 to 64 [default: 1 to 32, as the line gives]
+    /// Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]
     #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
     pub concurrency: Option<usize>,
 
-    /// Bytes a part, 5MiB to 5GiB [default: planned from the file's size]
+    /// Size of a part, 5MiB to 5GiB [default: chosen from the file's size]
     #[arg(long, value_name = "SIZE", help_heading = "Transfer", value_parser = parse_part_size)]
     pub part_size: Option<u64>,
 
-    /// Bytes a second over all parts, such as 2MiB [default: no limit]
+    /// Total upload rate in bytes per second, for example 2MiB [default: unlimited]
     #[arg(long, value_name = "RATE", help_heading = "Transfer", value_parser = parse_rate)]
     pub limit_rate: Option<u64>,
 
-    /// How long to keep trying what gets no further; 0: not at all [default: 5m]
+    /// Give up after this long without progress; 0 disables retries [default: 5m]
     ///
-    /// Counted for each part and call on its own, from the last time that it got further than it ever was: a
-    /// transfer is never ended for being slow.
+    /// Counted separately for each part and API call, and reset whenever it makes progress. Slow transfers are
+    /// never aborted.
     #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_duration)]
     pub retry_for: Option<Duration>,
 
-    /// The same as a count of retries in a row; whichever comes first [default: no limit]
+    /// Give up after this many consecutive retries without progress [default: no limit]
     #[arg(long, value_name = "N", help_heading = "Transfer", value_parser = parse_retries)]
     pub max_retries: Option<u32>,
 
-    /// How long a connection may take to come about [default: 10s]
+    /// Connection timeout [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
     pub connect_timeout: Option<Duration>,
 
-    /// How long the network may take no byte, or storage give no answer [default: 30s]
+    /// Abort and retry a transfer that has stalled for this long [default: 30s]
     #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
     pub stall_timeout: Option<Duration>,
 
-    /// Neither continue an earlier upload nor keep records for a later one
+    /// Do not resume an earlier upload or keep records for a later one
     #[arg(long, help_heading = "Transfer")]
     pub no_resume: bool,
 
-    /// Do not compare each part's MD5 with what storage returns
+    /// Do not compare the MD5 of each part with the ETag that storage returns
     #[arg(long, help_heading = "Transfer")]
     pub no_checksum: bool,
 
-    /// Profile of the configuration [env: COPERA_PROFILE] [default: `default_profile`, else `default`]
+    /// Configuration profile [env: COPERA_PROFILE] [default: `default_profile`, else `default`]
     #[arg(long, value_name = "NAME", help_heading = "Account")]
     pub profile: Option<String>,
 
-    /// Read this configuration file and no other [env: COPERA_CONFIG]
+    /// Read only this configuration file [env: COPERA_CONFIG]
     ///
-    /// Its name says by which rules: a .copera*.toml is shared with the official CLI and may hold keys that are
-    /// not ours; in any other an unknown key is an error.
+    /// A file named .copera*.toml is shared with the official CLI and may contain keys that this program does not
+    /// know. In any other file an unknown key is an error.
     #[arg(long, value_name = "FILE", help_heading = "Account", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
     /// Base URL of the API [env: COPERA_API_URL] [default: https://api.copera.ai/public/v1]
     ///
-    /// A URL without a path gets /public/v1.
+    /// /public/v1 is appended to a URL without a path.
     #[arg(long, value_name = "URL", help_heading = "Account", value_hint = ValueHint::Url)]
     pub api_url: Option<String>,
 
-    /// Accept plain http:// for hosts other than this machine
+    /// Allow plain http:// to hosts other than this machine
     ///
-    /// For test servers on a private network: the token and the files can be read by whoever sees the packets.
+    /// Meant for test servers on a private network. The token and the files are sent unencrypted.
     #[arg(long, help_heading = "Account")]
     pub allow_http: bool,
 
-    /// Trust these certificates too (PEM)
+    /// Trust the certificates in this PEM file as well
     #[arg(long, value_name = "FILE", help_heading = "Account", value_hint = ValueHint::FilePath)]
     pub cacert: Option<PathBuf>,
 
-    /// Ask for a token, check it, and save it in the configuration
+    /// Ask for a token, check it and save it in the configuration
     ///
-    /// Asks on the terminal without showing it, or reads the first line of a pipe. Nothing is saved unless the
-    /// service takes the token; a service that cannot be reached is tried for 30 s (--retry-for). It goes into the
-    /// profile of copera-upload/config.toml in the user's configuration directory, or of --config, together with
-    /// the API's URL if that profile would be used with another one. Only the user may read the file then.
+    /// Prompts on the terminal without echo, or reads the first line of a pipe. The token is saved only if the
+    /// service accepts it; an unreachable service is retried for 30 s (see --retry-for). The token is stored in the
+    /// profile in copera-upload/config.toml in the user's configuration directory, or in the file of --config. The
+    /// API URL is stored with it if the profile would otherwise use a different one. The file is made readable only
+    /// by its owner.
     #[arg(long, help_heading = "Account", conflicts_with_all = ["paths", "dry_run", "generate"])]
     pub login: bool,
 
-    /// What goes to stdout
+    /// What to print to stdout
     #[arg(short, long, value_name = "WHAT", help_heading = "Output", default_value_t = OutputMode::Json, value_enum)]
     pub output: OutputMode,
 
-    /// Only errors on stderr
+    /// Print only errors to stderr
     #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// More on stderr: what is done, and with -vv every request, secrets masked
+    /// Print more to stderr: decisions, and with -vv every request, with secrets masked
     #[arg(short, long, help_heading = "Output", action = ArgAction::Count)]
     pub verbose: u8,
 
-    /// How progress is shown
+    /// How to show progress
     #[arg(long, value_name = "HOW", help_heading = "Output", default_value_t = ProgressMode::Auto, value_enum)]
     pub progress: ProgressMode,
 
-    /// The form of the lines on stderr
+    /// Format of the lines on stderr
     #[arg(long, value_name = "FORM", help_heading = "Output", default_value_t = LogFormat::Human, value_enum)]
     pub log_format: LogFormat,
 
-    /// Colours
+    /// When to use colors
     #[arg(long, value_name = "WHEN", help_heading = "Output", default_value_t = ColorMode::Auto, value_enum)]
     pub color: ColorMode,
 
-    /// Print the plan, one JSON line a file, and do nothing
+    /// Print what would be uploaded, one JSON line per file, and exit
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
 
@@ -263,7 +264,7 @@ pub struct Cli {
     #[arg(long, value_name = "WHAT", help_heading = "Other", value_enum)]
     pub generate: Option<Generate>,
 
-    /// Print help (with --help more of it)
+    /// Print help; --help prints more than -h
     #[arg(short, long, help_heading = "Other", action = ArgAction::Help)]
     help: Option<bool>,
 

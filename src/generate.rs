@@ -27,18 +27,18 @@ const DATE: &str = "2026-11-24";
 const PLACES: [(&str, &str); 3] = [
     (
         "~/.copera.toml, .copera.toml, .copera.local.toml",
-        "Configuration that is shared with the official CLI; the latter two in the working directory.",
+        "Configuration shared with the official CLI; the last two are read from the working directory.",
     ),
     (
         "~/.config/copera-upload/config.toml",
-        "Configuration of this program alone; under $XDG_CONFIG_HOME if that is set. On macOS \
+        "This program's own configuration; under $XDG_CONFIG_HOME if that is set. On macOS: \
          ~/Library/Application Support/copera-upload/config.toml.",
     ),
     (
         "~/.local/state/copera-upload/",
-        "Records of uploads that are not done; under $XDG_STATE_HOME if that is set. On macOS \
-         ~/Library/Application Support/copera-upload/. A record is removed when its upload is done, or when \
-         nothing was added for 30 days.",
+        "Records of unfinished uploads; under $XDG_STATE_HOME if that is set. On macOS: \
+         ~/Library/Application Support/copera-upload/. A record is deleted when its upload is complete, or after \
+         30 days without a change.",
     ),
 ];
 

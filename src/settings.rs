@@ -64,11 +64,11 @@ pub struct Destination {
 /// What to do when the folder has a file of that name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum IfExists {
-    /// Upload it all the same: a second item of that name
+    /// Upload anyway, which creates a second item of that name
     Upload,
-    /// Take the one that is there if it has the same size; else upload
+    /// Skip if a file with the same name and size exists, otherwise upload
     Skip,
-    /// Fail
+    /// Fail with exit code 5
     Fail,
 }
 
@@ -129,13 +129,13 @@ pub struct Account {
 /// What goes to stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputMode {
-    /// The created drive item, exactly as the service answered
+    /// The created drive item, exactly as the service returned it
     Json,
-    /// Its id, one a line
+    /// The ID of the item, one per line
     Id,
-    /// The address of its page, one a line
+    /// The URL of the item's page, one per line
     Url,
-    /// One JSON line for every input file, whatever became of it
+    /// One JSON line per input file, including failed ones
     Report,
     /// Nothing
     None,
@@ -159,7 +159,7 @@ pub struct Display {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
-    /// Bars on a terminal, else a line every 10 s
+    /// Bars on a terminal, otherwise a line every 10 s
     Auto,
     /// Bars
     Bar,
@@ -174,7 +174,7 @@ pub enum ProgressMode {
 pub enum ColorMode {
     /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Even into a file
+    /// Always, even when stderr is a file
     Always,
     /// Never
     Never,
@@ -183,9 +183,9 @@ pub enum ColorMode {
 /// The form of stderr's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Text for people
     Human,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 

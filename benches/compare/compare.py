@@ -9,7 +9,7 @@ Every peer is given the same part size and the same number of parts in flight, a
 by signed URLs, as the drive's API gives them, curl by the same URLs to parts that were cut beforehand (one process,
 --parallel; getting the URLs is not counted), the others by S3's own API. The drive computes each part's MD5, as S3
 does, on the same processors: it sets the wall time, so the client's own CPU seconds and memory are what to look at.
-Peers take turns, so that what else the machine does meets all of them. Prints a table for the README. Needs Python 3
+Peers take turns, so that what else the machine does meets all of them. Prints the tables of docs/benchmarks.md. Needs Python 3
 and GNU time.
 """
 

@@ -15,6 +15,7 @@ mod chaos;
 #[cfg(unix)]
 mod completions;
 mod config;
+mod docs;
 mod errors;
 mod existing;
 mod expiry;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub struct LocalDrive {
     storage: Port,
     runtime: Option<Runtime>,
     /// The parts' folder, removed at the end, after the runtime.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl LocalDrive {
@@ -120,7 +121,7 @@ impl LocalDrive {
             (open(Server::Api, shared.options.api_port)?, storage)
         };
         shared.endpoint.get_or_init(|| format!("{}://{}", shared.scheme(), storage.address));
-        let drive = Self { shared, api, storage, runtime: Some(runtime), _folder: folder };
+        let drive = Self { shared, api, storage, runtime: Some(runtime), folder };
         if let S3::External(external) = &drive.shared.options.s3 {
             let shared = Arc::clone(&drive.shared);
             let prepared = drive.wait_for(async move {
@@ -136,6 +137,11 @@ impl LocalDrive {
             })?;
         }
         Ok(drive)
+    }
+
+    /// Where the embedded storage keeps the parts.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// For `COPERA_API_URL`.

@@ -168,7 +168,9 @@ fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     let variables = variables(&drive, ca.as_ref(), cli.aws);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match cli.command.split_first() {
-        Some((program, arguments)) => runtime.block_on(run(variables, program, arguments)),
+        Some((program, arguments)) => {
+            runtime.block_on(run(variables, program, arguments, || print_summary(&drive, cli)))
+        }
         None => runtime.block_on(serve(&variables)),
     }
 }
@@ -176,6 +178,30 @@ fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
 #[expect(clippy::print_stderr, reason = "the one place that says why the drive ends")]
 fn print_error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
+}
+
+/// Says what the command uploaded and where it is now. On stderr: stdout is the command's.
+#[expect(clippy::print_stderr, reason = "the last words of the drive as a program")]
+fn print_summary(drive: &LocalDrive, cli: &Cli) {
+    let items = drive.items();
+    let files: Vec<_> = items.iter().filter(|item| item["type"] == "file").collect();
+    let bytes: u64 = files.iter().filter_map(|file| file["size"].as_u64()).sum();
+    let what = match files.as_slice() {
+        [] => return eprintln!("local-drive: no file was uploaded"),
+        [file] => format!(
+            "{} ({bytes} bytes) was uploaded to this machine's own drive, as item {}",
+            file["name"].as_str().unwrap_or_default().escape_debug(),
+            file["_id"].as_str().unwrap_or_default()
+        ),
+        files => format!("{} files ({bytes} bytes) were uploaded to this machine's own drive", files.len()),
+    };
+    let place = match (&cli.s3, &cli.data) {
+        (Some(endpoint), _) => format!("stored in the bucket {} at {endpoint}", cli.s3_bucket),
+        _ if cli.discard || cli.sink => "the bytes were discarded, as requested".to_owned(),
+        (None, Some(_)) => format!("stored in {}, one file per part", drive.folder().display()),
+        (None, None) => "the drive has ended and its files are deleted; keep them with --data DIR".to_owned(),
+    };
+    eprintln!("local-drive: {what}\nlocal-drive: {place}");
 }
 
 /// An environment variable for whoever uses the drive.
@@ -275,6 +301,7 @@ async fn run(
     variables: Vec<Variable>,
     program: &OsString,
     arguments: &[OsString],
+    ended: impl FnOnce(),
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let spawned =
@@ -290,7 +317,10 @@ async fn run(
     };
     loop {
         tokio::select! {
-            status = child.wait() => return Ok(exit_code(status?)),
+            status = child.wait() => {
+                ended();
+                return Ok(exit_code(status?));
+            }
             term = signals.next() => if term { pass_on_term(&child) },
         }
     }

@@ -108,3 +108,9 @@ fn aws_variables_in_the_environment_need_no_s3_server() {
     command.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").env("AWS_REGION", "eu-central-1");
     assert_eq!(command.arg("true").status().unwrap().code(), Some(0));
 }
+
+#[test]
+fn after_a_command_that_uploads_nothing_it_says_so() {
+    let output = program().arg("true").output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "local-drive: no file was uploaded\n");
+}
