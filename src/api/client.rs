@@ -3,6 +3,7 @@
 //! The client never follows a redirect (the token would go along), never reads an answer without end, and
 //! keeps no server's message that was not cleaned of secrets.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -186,12 +187,17 @@ impl Drive {
     }
 
     /// Asks once for the item to be made. Whether to ask again is the caller's to decide: this call and
-    /// [`Drive::make_folder`] must not be repeated blindly.
+    /// [`Drive::make_folder`] must not be repeated blindly. `last_check` comes right before the request is sent, after
+    /// all waiting for its turn.
     ///
     /// # Errors
-    /// The [`Failure`].
-    pub async fn finalize(&self, finalize: &wire::Finalize<'_>) -> Result<Item, Failure> {
-        self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize).await
+    /// The last check's, and then nothing was sent. Else the [`Failure`] is what `Ok` holds.
+    pub async fn finalize<E>(
+        &self,
+        finalize: &wire::Finalize<'_>,
+        last_check: impl Future<Output = Result<(), E>>,
+    ) -> Result<Result<Item, Failure>, E> {
+        self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize, last_check).await
     }
 
     /// Asks once for a folder to be made.
@@ -199,13 +205,30 @@ impl Drive {
     /// # Errors
     /// The [`Failure`].
     pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
-        self.make(Call::Folder, "drive/folders", folder).await
+        let unchecked = std::future::ready(Ok::<_, Infallible>(()));
+        match self.make(Call::Folder, "drive/folders", folder, unchecked).await {
+            Ok(answer) => answer,
+        }
     }
 
-    async fn make(&self, call: Call, path: &str, body: &impl serde::Serialize) -> Result<Item, Failure> {
-        let request = self.post(path, body).map_err(|error| Failure::Malformed { detail: chain(&error) })?;
+    async fn make<E>(
+        &self,
+        call: Call,
+        path: &str,
+        body: &impl serde::Serialize,
+        last_check: impl Future<Output = Result<(), E>>,
+    ) -> Result<Result<Item, Failure>, E> {
+        let request = match self.post(path, body) {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(Failure::Malformed { detail: chain(&error) })),
+        };
         let _place = self.gate.place().await;
         self.gate.wait().await;
+        last_check.await?;
+        Ok(self.made(call, request).await)
+    }
+
+    async fn made(&self, call: Call, request: reqwest::Request) -> Result<Item, Failure> {
         let answer = self.once(call, request).await.inspect_err(|failure| {
             if let (Some(429), Some(wish)) =
                 (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))

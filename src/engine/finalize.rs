@@ -59,18 +59,24 @@ impl Ending<'_> {
         self.record.finalizing(self.work, self.sync).await;
         let mut patience = Patience::new(policy);
         loop {
-            if let Err(error) = self.content.run(self.work, receipts).await {
-                if !unclear && receipts.len() == 1 {
-                    // Nothing of it can be kept.
-                    self.record.write(self.work, Journal::clear).await;
-                } else if !unclear {
-                    self.not_finalized().await;
-                }
-                return Err(error.into());
-            }
-            self.work.phase(Phase::Finalize);
             let others = self.shared.drive.answered();
-            let answer = self.shared.drive.finalize(&request).await;
+            let last_check = async {
+                self.content.run(self.work, receipts).await?;
+                self.work.phase(Phase::Finalize);
+                Ok::<_, Error>(())
+            };
+            let answer = match self.shared.drive.finalize(&request, last_check).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if !unclear && receipts.len() == 1 {
+                        // Nothing of it can be kept.
+                        self.record.write(self.work, Journal::clear).await;
+                    } else if !unclear {
+                        self.not_finalized().await;
+                    }
+                    return Err(error.into());
+                }
+            };
             let limited = matches!(&answer, Err(failure) if failure.status() == Some(429));
             if patience.in_a_row() == 0 || limited && self.shared.drive.answered() > others {
                 // The call itself may take longer than patience lasts; and while others get through, it is only

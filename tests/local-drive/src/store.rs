@@ -270,7 +270,7 @@ fn multipart_digest(parts: &[Part]) -> String {
     let mut hash = Md5::new();
     for part in parts {
         // An ETag that is not encrypted came from `hex` of 16 bytes.
-        hash.update(&u128::from_str_radix(&part.etag, 16).unwrap_or_default().to_be_bytes());
+        hash.update(u128::from_str_radix(&part.etag, 16).unwrap_or_default().to_be_bytes());
     }
     hex(&hash.finalize())
 }
