@@ -92,6 +92,8 @@ pub enum Call {
     Search,
     /// `GET /drive/files/{id}`
     Item,
+    /// `GET /drive/files/{id}/download`
+    Download,
     /// `POST /drive/folders`
     Folder,
     /// `GET /workspace/info`
@@ -113,6 +115,7 @@ impl Call {
             Self::Tree => "list the folder",
             Self::Search => "search the drive",
             Self::Item => "get the item",
+            Self::Download => "get the download URL",
             Self::Folder => "make the folder",
             Self::Workspace => "get the workspace's name",
             Self::Check => "check the token",
@@ -268,6 +271,14 @@ pub enum Error {
         /// How often it was tried.
         tries: u32,
     },
+    /// The GET that asks storage about an object, tried to the end.
+    #[error("storage does not tell what the item holds: {failure}{}", after(*.tries))]
+    Object {
+        /// The last failure.
+        failure: Failure,
+        /// How often it was tried.
+        tries: u32,
+    },
     /// Others have waited in vain to the end of their patience, and nothing got through since.
     #[error("not tried, since nothing got through for others: {failure}")]
     GivenUp {
@@ -389,7 +400,7 @@ impl Error {
             }
             Self::GivenUp { failure } => failure.code_of_part(),
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
-            Self::Part { failure, .. } => failure.code_of_part(),
+            Self::Part { failure, .. } | Self::Object { failure, .. } => failure.code_of_part(),
             Self::Urls { .. }
             | Self::TooLarge { .. }
             | Self::Unlisted { .. }

@@ -24,7 +24,7 @@ use crate::http::{self, header};
 use crate::proxy::Scheme;
 use crate::report::{Event, Reporter};
 use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
-use crate::secret::{Mask, Token};
+use crate::secret::{Mask, SignedUrl, Token};
 
 /// A call has this long to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -279,11 +279,20 @@ impl Drive {
         let (raw, _) = self
             .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
             .await?;
-        Item::new(raw).ok_or_else(|| Error::Call {
+        Item::new(raw).filter(|item| item.id() == id).ok_or_else(|| Error::Call {
             call: Call::Item,
-            failure: Failure::Malformed { detail: "an item without an id".to_owned() },
+            failure: Failure::Malformed { detail: "it is not the item that was asked for".to_owned() },
             tries: 1,
         })
+    }
+
+    /// A signed URL from which a file's content can be had for a while.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn download_url(&self, caller: &dyn Caller, id: &str) -> Result<SignedUrl, Error> {
+        let request = self.get(&format!("drive/files/{id}/download"), &[])?;
+        Ok(self.ask_json::<wire::Download>(caller, Call::Download, request).await?.0.url)
     }
 
     /// The workspace's name in URLs.
@@ -340,8 +349,8 @@ impl Drive {
         request: reqwest::Request,
     ) -> Result<(T, i64), Error> {
         let answer = self.ask(caller, call, request).await?;
-        let value = serde_json::from_slice(&answer.body).map_err(|error| {
-            let detail = self.mask.clean(&error.to_string());
+        let value = wire::parse(&answer.body).map_err(|what| {
+            let detail = http::said(&self.mask, &what);
             Error::Call { call, failure: Failure::Malformed { detail }, tries: 1 }
         })?;
         Ok((value, answer.date))

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::secret::SignedUrl;
 use crate::storage::Etag;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -103,11 +104,19 @@ impl Node {
         [&self.size, &self.file_size].into_iter().flatten().find_map(Value::as_u64)
     }
 
-    /// `parent` (cli), else `parentId` (sdk); an object's `_id` if it is one.
+    /// `parent` (cli), else `parentId` (sdk); an object's `_id` if it is one. `None` is the drive's root, so a parent
+    /// that cannot be read is empty: it equals no folder.
     pub fn parent(&self) -> Option<&str> {
-        [&self.parent, &self.parent_id].into_iter().flatten().find_map(|parent| {
+        let given = || [&self.parent, &self.parent_id].into_iter().flatten();
+        let readable = given().find_map(|parent| {
             parent.as_str().or_else(|| parent.get("_id")?.as_str()).or_else(|| parent.get("id")?.as_str())
-        })
+        });
+        readable.or_else(|| given().next().map(|_| ""))
+    }
+
+    /// Whether it says what it is, where, and how to name it: only then is it known not to be something else.
+    pub fn is_readable(&self) -> bool {
+        self.id().is_some() && self.name.is_some() && self.kind.is_some() && self.parent() != Some("")
     }
 
     /// When it was made, by the service's clock, in milliseconds since 1970.
@@ -117,26 +126,91 @@ impl Node {
     }
 }
 
+/// A tree's answer holds at most this many items.
+const TREE_ITEMS: usize = 500;
+
 /// `GET /drive/tree`. The items as text: whoever wants to know more of one asks [`Node::read`] or [`Item::new`].
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug)]
 pub struct Tree {
     /// The folder's items.
-    #[serde(default)]
     pub root: Vec<Box<RawValue>>,
-    /// Whether there are more than the answer holds.
-    #[serde(default)]
+    /// Not finding an item here proves nothing: the service says that there are more, leaves open whether there are,
+    /// or lists one whose id, name or type cannot be read.
     pub truncated: bool,
 }
 
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            root: Vec<Box<RawValue>>,
+            truncated: Option<bool>,
+        }
+        let Answer { root, truncated } = Answer::deserialize(deserializer)?;
+        let readable = are_readable(&root)?;
+        Ok(Self { truncated: truncated.unwrap_or(root.len() >= TREE_ITEMS) || !readable, root })
+    }
+}
+
 /// `GET /drive/search`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug)]
 pub struct Hits {
     /// What was found.
-    #[serde(default)]
     pub hits: Vec<Box<RawValue>>,
-    /// How much there is; more than `hits` when those are not all.
-    #[serde(default, rename = "totalHits")]
-    pub total: u64,
+    /// Whether not finding an item here proves that there is none: the service has no more hits, and each of these
+    /// can be read.
+    pub complete: bool,
+}
+
+impl<'de> Deserialize<'de> for Hits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            hits: Vec<Box<RawValue>>,
+            #[serde(rename = "totalHits")]
+            total: Option<u64>,
+        }
+        let Answer { hits, total } = Answer::deserialize(deserializer)?;
+        let readable = are_readable(&hits)?;
+        Ok(Self { complete: readable && total.is_some_and(|total| total <= hits.len() as u64), hits })
+    }
+}
+
+/// Whether all entries of a listing can be read; one that is not even an object makes the answer malformed.
+fn are_readable<E: serde::de::Error>(entries: &[Box<RawValue>]) -> Result<bool, E> {
+    if entries.iter().any(|entry| !entry.get().starts_with('{')) {
+        return Err(E::custom("an entry that is no drive item"));
+    }
+    Ok(entries.iter().all(|entry| Node::read(entry).is_readable()))
+}
+
+/// `GET /drive/files/{id}/download`.
+#[derive(Debug, Deserialize)]
+pub struct Download {
+    /// The signed URL, a secret.
+    #[serde(deserialize_with = "signed_url")]
+    pub url: SignedUrl,
+}
+
+fn signed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedUrl, D::Error> {
+    // serde's own message would quote what is there instead of a string.
+    let url = text_or_none(deserializer)?.filter(|url| !url.is_empty());
+    url.map(SignedUrl::new).ok_or_else(|| serde::de::Error::custom("`url` is no URL"))
+}
+
+/// Reads the JSON object of a success.
+///
+/// # Errors
+/// What is wrong with it, and what the service says for itself: some answer 200 with an error.
+pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    // serde would read a list as the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err("no JSON object".to_owned());
+    }
+    serde_json::from_slice(body).map_err(|error| match parse_error(body).message {
+        Some(message) => format!("{error}; it says: {message}"),
+        None => error.to_string(),
+    })
 }
 
 /// `POST /drive/folders`.
@@ -287,6 +361,10 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         parts: Option<Vec<Signed<'a>>>,
         #[serde(borrow)]
         urls: Option<Vec<Signed<'a>>>,
+    }
+    // serde would read a list as the fields in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err("not one of the known shapes (a list)".to_owned());
     }
     // serde's message may quote a value, and a value here is a secret: its class and place are enough.
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {

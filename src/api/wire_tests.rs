@@ -71,6 +71,51 @@ fn an_item_keeps_its_text_and_gives_its_id() {
     }
 }
 
+#[test]
+fn a_listing_must_be_one_and_says_whether_it_is_all() {
+    let tree = |body: &str| parse::<Tree>(body.as_bytes()).map(|tree| tree.truncated).ok();
+    let (file, odd) = (r#"{"_id":"1","name":"f","type":"file"}"#, r#"{"_id":"1","name":"f"}"#);
+    assert_eq!(tree(r#"{"root":[]}"#), Some(false));
+    assert_eq!(tree(&format!(r#" {{"root":[{file}],"truncated":null}}"#)), Some(false));
+    assert_eq!(tree(&format!(r#"{{"root":[{file}],"truncated":true}}"#)), Some(true));
+    assert_eq!(tree(&format!(r#"{{"root":[{file},{odd}],"truncated":false}}"#)), Some(true));
+    assert_eq!(tree(&format!(r#"{{"root":[{}]}}"#, [file; 500].join(","))), Some(true));
+    for none in
+        ["{}", "[[]]", "[[],false]", "", "null", r#"{"root":[1]}"#, r#"{"root":{}}"#, r#"{"error":"x"}"#]
+    {
+        assert_eq!(tree(none), None, "{none}");
+    }
+    let hits = |body: &str| parse::<Hits>(body.as_bytes()).map(|hits| hits.complete).ok();
+    assert_eq!(hits(r#"{"hits":[],"totalHits":0}"#), Some(true));
+    assert_eq!(hits(&format!(r#"{{"hits":[{file}],"totalHits":2}}"#)), Some(false));
+    assert_eq!(hits(&format!(r#"{{"hits":[{odd}],"totalHits":1}}"#)), Some(false));
+    assert_eq!(hits(r#"{"hits":[]}"#), Some(false));
+    for none in ["{}", "[[],0]", r#"{"totalHits":0}"#, r#"{"hits":[null],"totalHits":1}"#] {
+        assert_eq!(hits(none), None, "{none}");
+    }
+}
+
+#[test]
+fn a_parent_is_read_in_all_its_shapes_and_is_no_root_when_it_cannot_be() {
+    let parent = |text: &str| serde_json::from_str::<Node>(text).unwrap().parent().map(str::to_owned);
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(parent("{}"), None);
+    assert_eq!(parent(r#"{"parent":null}"#), None);
+    assert_eq!(parent(r#"{"parent":"p"}"#), some("p"));
+    assert_eq!(parent(r#"{"parentId":"p"}"#), some("p"));
+    assert_eq!(parent(r#"{"parent":{"_id":"p"}}"#), some("p"));
+    assert_eq!(parent(r#"{"parent":7,"parentId":"p"}"#), some("p"));
+    assert_eq!(parent(r#"{"parent":{"name":"x"}}"#), some(""));
+}
+
+#[test]
+fn a_message_about_a_download_url_never_quotes_it() {
+    for body in [r#"{"url":["https://h/k?secret"]}"#, r#"{"link":"https://h/k?secret"}"#, r#"{"url":""}"#] {
+        let error = parse::<Download>(body.as_bytes()).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_taken(body in proptest::collection::vec(0u8.., 0..300), count in 0u32..5) {

@@ -157,7 +157,7 @@ impl Folders {
         };
         let files: Vec<Found> = hits.hits.iter().filter_map(|raw| here(raw)).collect();
         let found = look(&files);
-        let certain = found.is_some() || hits.total <= hits.hits.len() as u64;
+        let certain = found.is_some() || hits.complete;
         Ok((found, certain))
     }
 }
@@ -235,7 +235,7 @@ impl Spot<'_> {
         let hits = self.folders.drive.search(&self.voice, self.name).await?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
         let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.is_it(&node));
-        if found.is_none() && hits.total > hits.hits.len() as u64 {
+        if found.is_none() && !hits.complete {
             // It may be among those that were not told of, and must not be made twice.
             return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
         }

@@ -25,6 +25,7 @@ mod halfway;
 mod integrity;
 mod local_files;
 mod login;
+mod malformed;
 mod many;
 mod memory;
 mod names;
