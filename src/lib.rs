@@ -216,6 +216,7 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
         drive,
         storage: Storage::new(transfer, dialer, Mask::new(&token), Arc::clone(reporter)),
         journals: transfer.resume.then(|| journals(settings, &**reporter)).flatten(),
+        state_dir: settings.state_dir.clone(),
         api: account.api_url.clone(),
         account: journal::account(&token),
         policy,

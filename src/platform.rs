@@ -159,6 +159,18 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Opens (or creates) a file that only this user may read, for reading and for writing at its end.
+///
+/// # Errors
+/// Those of the system's open.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 /// Has the process that a command starts lead a group of its own, where systems have such groups.
 pub fn lead_a_group(command: &mut Command) {
     #[cfg(unix)]

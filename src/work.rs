@@ -72,6 +72,11 @@ impl Work {
         self.told(&format!("part {part}"), Some(part), retry, failure, wait);
     }
 
+    /// Counts and tells that an object is asked about again after `wait`.
+    pub fn retry_object(&self, retry: u32, failure: &Failure, wait: Duration) {
+        self.told("ask storage about the item", None, retry, failure, wait);
+    }
+
     fn told(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.tell(&Event::Retry {

@@ -1,6 +1,7 @@
 //! Whether the parts in storage are the file, when its size and times alone do not prove it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
@@ -12,7 +13,7 @@ use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::report::Phase;
 use crate::source::Source;
-use crate::storage::Receipt;
+use crate::storage::{Etag, Receipt, multipart_etag};
 use crate::work::Work;
 
 /// Parts that are compared at once: as many as MD5 has lanes.
@@ -89,6 +90,27 @@ impl ContentCheck {
         self.look().await.map(drop)
     }
 
+    /// The ETag that S3 gives an object of the file's parts. A part whose checksum is not known is read for it: a full
+    /// disk may have kept it off the record.
+    ///
+    /// # Errors
+    /// [`Error::Local`] when the file cannot be read.
+    pub(super) async fn multipart_etag(&self, finished: &BTreeMap<u32, Receipt>) -> Result<String, Error> {
+        let mut md5s = Vec::with_capacity(self.parts.count as usize);
+        for number in self.parts.numbers() {
+            let md5 = match finished.get(&number).and_then(Receipt::md5_of_content) {
+                Some(md5) => Some(md5),
+                None => {
+                    let (source, range) = (Arc::clone(&self.source), self.parts.range(number));
+                    let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
+                    Etag::from(sum).md5()
+                }
+            };
+            md5s.push(md5.ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))?);
+        }
+        Ok(multipart_etag(md5s.into_iter()))
+    }
+
     /// Why storage has other bytes than were recorded: the file, if it changed while it was read, else `error`.
     pub(super) async fn blame(&self, error: Error) -> Error {
         match self.look().await {
@@ -116,6 +138,21 @@ impl ContentCheck {
     }
 }
 
+/// The MD5 of some bytes of a file. Waits for the disk.
+fn md5_of(source: &Source, sums: &Checksums, range: Range<u64>) -> Result<String, Error> {
+    let stream = sums.stream();
+    let mut at = range.start;
+    while at < range.end {
+        let length = usize::try_from(range.end - at).unwrap_or(COMPARE_BUFFER);
+        let mut buffer = vec![0; COMPARE_BUFFER.min(length)];
+        let read = source.read_at(&mut buffer, at)?;
+        buffer.truncate(read);
+        at += read as u64;
+        stream.push(buffer.into());
+    }
+    Ok(stream.finish())
+}
+
 /// Gives the finished parts that do not have the file's bytes, or of which nothing proves it, in ascending order.
 pub(super) async fn compare(
     source: &Arc<Source>,
@@ -133,17 +170,7 @@ pub(super) async fn compare(
             let (source, sums) = (Arc::clone(source), sums.clone());
             let (number, receipt, range) = (*number, receipt.clone(), parts.range(*number));
             comparing.spawn_blocking(move || {
-                let stream = sums.stream();
-                let mut at = range.start;
-                while at < range.end {
-                    let length = usize::try_from(range.end - at).unwrap_or(COMPARE_BUFFER);
-                    let mut buffer = vec![0; COMPARE_BUFFER.min(length)];
-                    let read = source.read_at(&mut buffer, at)?;
-                    buffer.truncate(read);
-                    at += read as u64;
-                    stream.push(buffer.into());
-                }
-                let same = receipt.proves(&stream.finish());
+                let same = receipt.proves(&md5_of(&source, &sums, range)?);
                 Ok::<_, Error>((!same).then_some(number))
             });
         }

@@ -5,15 +5,17 @@
 //! again only when there is nothing new in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::Shared;
 use super::content::ContentCheck;
 use super::journal::Journal;
-use super::once::{Answered, LOOK_AGAIN};
+use super::once::Answered;
 use super::parts::Stop;
+use super::reconcile::Search;
 use super::record::Record;
+use super::{Shared, on_disk};
 use crate::api::Caller as _;
-use crate::api::wire::{Finalize, FinishedPart, Item, Node, Upload};
+use crate::api::wire::{Finalize, FinishedPart, Item, Upload};
 use crate::error::{Call, Error};
 use crate::report::Phase;
 use crate::retry::{Failure, Patience, Verdict};
@@ -22,7 +24,7 @@ use crate::work::Work;
 
 /// An upload of which all parts are in storage.
 pub(super) struct Ending<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Arc<Shared>,
     pub(super) work: &'a Work,
     /// The folder's id; `None`: the drive's root.
     pub(super) parent: Option<&'a str>,
@@ -85,7 +87,10 @@ impl Ending<'_> {
             }
             let answered = Answered::of(Call::Finalize, answer);
             let (failure, sent) = match answered {
-                Answered::Item(item) => return Ok(item),
+                Answered::Item(item) => {
+                    self.note_made(&item).await;
+                    return Ok(item);
+                }
                 Answered::NotDone(failure) => (failure, false),
                 Answered::Refused(failure) if !unclear => {
                     if failure.blames_parts() {
@@ -98,7 +103,7 @@ impl Ending<'_> {
                 }
                 Answered::Refused(failure) => {
                     // The one before may have been the one that counted.
-                    return match self.settle().await? {
+                    return match self.settle(receipts).await? {
                         Some(item) => Ok(item),
                         None => Err(Error::Unsettled {
                             what: format!(
@@ -115,7 +120,7 @@ impl Ending<'_> {
                 self.work.note(&format!(
                     "finalize got no clear answer ({failure}): looking whether the item is there"
                 ));
-                if let Some(item) = self.settle().await? {
+                if let Some(item) = self.settle(receipts).await? {
                     return Ok(item);
                 }
             }
@@ -139,42 +144,17 @@ impl Ending<'_> {
         self.record.write(self.work, move |journal| journal.not_finalized(sync)).await;
     }
 
-    /// Looks for the item that an unclear finalize may have made.
-    pub(super) async fn settle(&self) -> Result<Option<Item>, Error> {
-        self.work.phase(Phase::Settle);
-        if let Some(item) = self.look().await? {
-            return Ok(Some(item));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-        self.look().await
+    /// Before the record goes, so that no other upload takes the item for its own.
+    async fn note_made(&self, item: &Item) {
+        let (shared, id, upload) = (Arc::clone(self.shared), item.id().to_owned(), self.upload.clone());
+        // Should the thread for it not come about, only a proof is missing that is seldom needed.
+        let _ = on_disk(move || shared.ledger.note(&id, &upload)).await;
     }
 
-    async fn look(&self) -> Result<Option<Item>, Error> {
-        let unsettled = |error: Error| Error::Unsettled { what: crate::error::chain(&error) };
-        let drive = &self.shared.drive;
-        let tree = drive.folder(self.work, self.parent).await.map_err(unsettled)?;
-        let mut found = self.newest(tree.root.iter().map(|raw| Node::read(raw)));
-        if found.is_none() && tree.truncated {
-            // The folder is longer than the tree's 500 items.
-            let hits = drive.search(self.work, self.name).await.map_err(unsettled)?.hits;
-            let here = hits.iter().map(|raw| Node::read(raw)).filter(|node| node.parent() == self.parent);
-            found = self.newest(here);
-        }
-        match found.as_ref().and_then(Node::id) {
-            Some(id) => Ok(Some(drive.item(self.work, id).await.map_err(unsettled)?)),
-            None => Ok(None),
-        }
-    }
-
-    /// The newest file of this name and size that was made since the upload began, by the service's clock.
-    fn newest(&self, nodes: impl Iterator<Item = Node>) -> Option<Node> {
-        // `Date` has whole seconds.
-        let since = self.started.saturating_mul(1000);
-        nodes
-            .filter(|node| !node.is_folder() && node.size() == Some(self.size) && node.is_called(self.name))
-            .filter(|node| node.created_ms().is_some_and(|at| at >= since))
-            .filter(|node| node.id().is_some_and(|id| !self.shared.is_taken(id)))
-            .max_by_key(Node::created_ms)
+    /// Looks for the item that an unclear finalize may have made of these parts.
+    pub(super) async fn settle(&self, receipts: &BTreeMap<u32, Receipt>) -> Result<Option<Item>, Error> {
+        let Self { shared, work, parent, name, upload, size, started, content, .. } = *self;
+        Search { shared, work, parent, name, size, started, upload, receipts, content }.run().await
     }
 }
 

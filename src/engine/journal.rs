@@ -221,6 +221,22 @@ impl Journals {
         }
     }
 
+    /// The uploads whose items may exist though nobody was told, of this folder of records. Waits for the disk.
+    pub fn at_finalize(&self) -> impl Iterator<Item = (Binding, Recorded)> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        let records = entries.filter(|path| path.extension().is_some_and(|end| end == "upload"));
+        records.filter_map(|path| {
+            let mut text = Vec::new();
+            File::open(path).ok()?.take(SIZE_MOST).read_to_end(&mut text).ok()?;
+            let Some(Entry::Head(head)) = text.split(|byte| *byte == b'\n').next().and_then(read_line) else {
+                return None;
+            };
+            let binding = head.binding;
+            let recorded = read(&text, &binding).ok()??;
+            recorded.finalizing.then_some((binding, recorded))
+        })
+    }
+
     /// Removes records that nothing was added to for a month, if nobody holds them.
     pub fn clean(&self, now: SystemTime) {
         let Ok(entries) = std::fs::read_dir(&self.0) else { return };
@@ -234,7 +250,9 @@ impl Journals {
                     .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
             };
             // The name of the storage's host too (`host.rs`): it is known again after the next upload.
-            if path.extension().is_some_and(|end| end == "upload" || end == "storage" || end == "new")
+            if path
+                .extension()
+                .is_some_and(|end| ["upload", "storage", "items", "new"].iter().any(|kind| end == *kind))
                 && old()
                 && let Ok(file) = File::options().read(true).append(true).open(&path)
                 && file.try_lock().is_ok()

@@ -9,10 +9,12 @@ mod finalize;
 mod folders;
 mod host;
 pub mod journal;
+mod ledger;
 mod line;
 mod once;
 mod pace;
 mod parts;
+mod reconcile;
 mod record;
 mod resume;
 mod slots;
@@ -23,6 +25,7 @@ mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use self::folders::Folders;
 use self::host::Host;
 use self::journal::Journals;
+use self::ledger::Ledger;
 use self::slots::Slots;
 use self::turns::Turns;
 pub use self::upload::Told;
@@ -67,6 +71,8 @@ pub struct Options {
     pub storage: Storage,
     /// Where records are kept; `None`: nowhere.
     pub journals: Option<Journals>,
+    /// The folder for what is remembered between runs whether or not they keep records; `None`: there is none.
+    pub state_dir: Option<PathBuf>,
     /// The API's URL, to bind records to.
     pub api: String,
     /// The account's hash, to bind records to.
@@ -139,6 +145,8 @@ struct Shared {
     host: Arc<Host>,
     slots: Arc<Slots>,
     journals: Option<Journals>,
+    ledger: Ledger,
+    state: Option<Journals>,
     api: String,
     account: String,
     policy: Policy,
@@ -211,6 +219,8 @@ pub fn run(
         host,
         slots: Slots::new(options.concurrency, options.limit_rate),
         journals: options.journals,
+        ledger: Ledger::new(options.state_dir.as_deref(), &options.api),
+        state: options.state_dir.map(Journals::new),
         api: options.api,
         account: options.account,
         policy: options.policy,

@@ -308,7 +308,7 @@ impl Way<'_> {
         };
         if finalizing {
             work.note("an earlier run was at finalize: looking whether the item is there");
-            if let Some(item) = ending.settle().await? {
+            if let Some(item) = ending.settle(&session.finished).await? {
                 return Ok(item);
             }
         }

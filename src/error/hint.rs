@@ -37,7 +37,7 @@ impl Error {
             }
             Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
             Self::Unsettled { .. } => {
-                "look into the folder; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"
+                "look into the folder: if the file is there, it is done; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"
             }
             Self::Unrecorded(error) => match &**error {
                 Self::Unsettled { .. } => {
@@ -53,7 +53,10 @@ impl Error {
                 );
             }
             Self::Interrupted(_) => again,
-            Self::Call { failure, .. } | Self::Part { failure, .. } | Self::GivenUp { failure } => {
+            Self::Call { failure, .. }
+            | Self::Part { failure, .. }
+            | Self::Object { failure, .. }
+            | Self::GivenUp { failure } => {
                 return self.hint_of(failure, again);
             }
             Self::NoId(_) => {

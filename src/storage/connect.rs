@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use http_body_util::{Either, Empty};
 use hyper::Uri;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderValue;
@@ -25,10 +27,13 @@ use crate::http;
 use crate::platform::{self, Measured};
 use crate::retry::{Failure, Transport};
 
+/// A part for a PUT, nothing for a GET.
+pub type RequestBody = Either<PartBody, Empty<Bytes>>;
+
 /// One connection, held by one part at a time. Dropped, it is closed at once, whatever it was doing.
 pub struct Connection {
     /// For the request.
-    pub sender: SendRequest<PartBody>,
+    pub sender: SendRequest<RequestBody>,
     /// For asking the socket.
     pub probe: Probe,
     /// Whether it has waited for this part, so that the other side may have closed it meanwhile.
@@ -75,7 +80,9 @@ pub fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or_default(), http::host_and_port(uri))
 }
 
-async fn converse(stream: BoxedStream) -> Result<(SendRequest<PartBody>, tokio::task::AbortHandle), Trouble> {
+async fn converse(
+    stream: BoxedStream,
+) -> Result<(SendRequest<RequestBody>, tokio::task::AbortHandle), Trouble> {
     let (sender, connection) = http1::Builder::new()
         // One full buffer and the next wait in here at the most, so that memory is bounded (64 parts in flight,
         // 2 MiB less than with two) and a bad line is noticed early.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use md5_many::Md5State;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::hex;
@@ -23,6 +24,23 @@ impl From<String> for Etag {
     fn from(text: String) -> Self {
         Self(md5_of(&text).map_or_else(|| Text::Other(text.into()), Text::Md5))
     }
+}
+
+impl Etag {
+    /// The MD5 that it has the form of.
+    pub fn md5(&self) -> Option<[u8; 16]> {
+        match self.0 {
+            Text::Md5(bytes) => Some(bytes),
+            Text::Other(_) => None,
+        }
+    }
+}
+
+/// The ETag that S3 gives an object made of parts with these MD5s: the MD5 of all of them, and their number.
+pub fn multipart_etag(md5s: impl ExactSizeIterator<Item = [u8; 16]>) -> String {
+    let (mut all, count) = (Md5State::new(), md5s.len());
+    md5s.for_each(|md5| all.update(&md5));
+    format!("{}-{count}", hex(&all.finalize()))
 }
 
 /// The bytes of 32 digits in lower case.
@@ -71,6 +89,16 @@ mod tests {
             proptest::prop_assert_eq!(&json, &serde_json::to_string(&text).unwrap());
             proptest::prop_assert_eq!(serde_json::from_str::<Etag>(&json).unwrap(), etag);
         }
+    }
+
+    /// The expected values are what `md5sum` and `xxd -r -p` make of the parts' MD5s.
+    #[test]
+    fn a_multipart_etag_is_the_md5_of_the_parts_md5s_and_their_number() {
+        let md5 = |text: &str| Etag::from(text.to_owned()).md5().unwrap();
+        let hello = md5("5d41402abc4b2a76b9719d911017c592");
+        assert_eq!(multipart_etag([hello].into_iter()), "62109206880d38a4010a98e11243924a-1");
+        assert_eq!(multipart_etag([hello, hello].into_iter()), "616b22817b80eed9f65c3aa38cd29054-2");
+        assert_eq!(Etag::from("5D41402ABC4B2A76B9719D911017C592".to_owned()).md5(), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! One PUT of one part into storage, watched while it travels and checked when it has arrived.
+//! And one GET, for what storage says of an object (`object`).
 //!
 //! The request carries what real S3 takes and nothing else: the path and query as signed, `Host` and
 //! `Content-Length`. An added `Content-MD5` or `x-amz-*` header is answered with 403 ("There were headers
@@ -9,6 +10,7 @@ mod buffers;
 mod connect;
 mod etag;
 mod limiter;
+mod object;
 mod pool;
 mod traffic;
 mod xml;
@@ -17,15 +19,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Either, Limited};
 use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
-use hyper::{Request, Response, Uri};
+use hyper::http::request;
+use hyper::{Method, Request, Response, Uri};
 
 use self::body::{Flow, PartBody};
 use self::buffers::Buffers;
 use self::connect::{Connection, Probe, Wire};
-pub use self::etag::Etag;
+pub use self::etag::{Etag, multipart_etag};
 use self::limiter::Limiter;
+pub use self::object::ObjectInfo;
 use self::pool::Connections;
 pub use self::traffic::Seen;
 use self::traffic::Traffic;
@@ -91,6 +95,11 @@ impl Receipt {
     /// under KMS and with customer keys it is not.
     pub fn proves(&self, md5: &str) -> bool {
         self.md5.as_ref().unwrap_or(&self.etag).to_string().eq_ignore_ascii_case(md5)
+    }
+
+    /// The MD5 of the part's bytes: as they were sent, or else the ETag if it can be one.
+    pub fn md5_of_content(&self) -> Option<[u8; 16]> {
+        self.md5.as_ref().unwrap_or(&self.etag).md5()
     }
 }
 
@@ -161,7 +170,10 @@ impl Storage {
             self.limiter.clone(),
             Arc::clone(&flow),
         );
-        let request = request(uri, put.range.1, body, connection.through.as_ref())
+        let request = request(Method::PUT, uri, connection.through.as_ref())
+            .and_then(|request| {
+                request.header(CONTENT_LENGTH, put.range.1).body(Either::Left(body)).map_err(invalid)
+            })
             .map_err(|failure| (failure.into(), false))?;
         let _counted = self.traffic.begin(connection.probe.clone());
         let mut watch = Watch::new(put, &flow, connection.probe.clone(), self.stall_timeout);
@@ -212,13 +224,7 @@ impl Storage {
         size: u64,
     ) -> Result<Receipt, Failure> {
         if status != 200 {
-            let said = xml::parse_error(&body);
-            return Err(Failure::Status {
-                status,
-                code: said.code.map(|code| http::said(&self.mask, &code)),
-                message: said.message.map(|message| http::said(&self.mask, &message)),
-                retry_after: http::retry_after(&headers),
-            });
+            return Err(self.refusal(status, &headers, &body));
         }
         if header(&headers, ETAG.as_str()).is_none() && http::is_web_page(&headers, &body) {
             return Err(Failure::WebPage);
@@ -227,9 +233,7 @@ impl Storage {
         if flow.handed() != size {
             return Err(Failure::transport(Transport::Lost, "storage answered before it had the whole part"));
         }
-        let etag = header(&headers, ETAG.as_str())
-            .map(|etag| etag.trim().trim_start_matches("W/").trim_matches('"').to_owned())
-            .filter(|etag| !etag.is_empty())
+        let etag = etag_of(&headers)
             .ok_or_else(|| Failure::Malformed { detail: "storage sent no ETag for the part".to_owned() })?;
         let md5 = flow.take_sum();
         if let Some(sent) = &md5
@@ -240,16 +244,29 @@ impl Storage {
         }
         Ok(Receipt { etag: etag.into(), md5: md5.map(Etag::from) })
     }
+
+    /// An answer that is no success, with what its XML says.
+    fn refusal(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
+        let said = xml::parse_error(body);
+        Failure::Status {
+            status,
+            code: said.code.map(|code| http::said(&self.mask, &code)),
+            message: said.message.map(|message| http::said(&self.mask, &message)),
+            retry_after: http::retry_after(headers),
+        }
+    }
 }
 
-/// The request as signed, with `Content-Length` (from the body's exact size) and nothing that was not signed.
+fn invalid(error: hyper::http::Error) -> Failure {
+    Failure::Malformed { detail: error.to_string() }
+}
+
+/// The request as signed, with no header that changes what S3 does.
 fn request(
+    method: Method,
     uri: &Uri,
-    length: u64,
-    body: PartBody,
     through: Option<&Option<HeaderValue>>,
-) -> Result<Request<PartBody>, Failure> {
-    let invalid = |error: hyper::http::Error| Failure::Malformed { detail: error.to_string() };
+) -> Result<request::Builder, Failure> {
     let host = http::host_and_port(uri);
     let target: Uri = match through {
         Some(_) => format!(
@@ -265,19 +282,30 @@ fn request(
             .parse()
             .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
     };
-    let mut request = Request::put(target).header(HOST, host).header(CONTENT_LENGTH, length);
+    let mut request = Request::builder().method(method).uri(target).header(HOST, host);
     if let Some(Some(credentials)) = through {
         request = request.header(PROXY_AUTHORIZATION, credentials);
     }
-    request.body(body).map_err(invalid)
+    Ok(request)
 }
 
-/// Whether an ETag is the MD5 of the part: not under KMS or customer keys (the headers say so), and not when
-/// it does not even look like one.
-fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
+/// The ETag without its quotes, if there is one.
+fn etag_of(headers: &HeaderMap) -> Option<String> {
+    header(headers, ETAG.as_str())
+        .map(|etag| etag.trim().trim_start_matches("W/").trim_matches('"').to_owned())
+        .filter(|etag| !etag.is_empty())
+}
+
+/// Whether the headers say that an ETag has nothing to do with MD5: under KMS or customer keys.
+fn is_encrypted(headers: &HeaderMap) -> bool {
     let kms = header(headers, "x-amz-server-side-encryption").is_some_and(|kind| kind.starts_with("aws:kms"));
-    let customer = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
-    !kms && !customer && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+    kms || headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
+}
+
+/// Whether an ETag is the MD5 of the part: not under KMS or customer keys, and not when it does not even look like
+/// one.
+fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
+    !is_encrypted(headers) && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Looks at a part in flight: moves its meter, and ends it when it stands still.

@@ -35,6 +35,7 @@ mod program;
 mod proxies;
 mod proxy;
 mod ran;
+mod reconcile;
 mod records;
 mod results;
 mod resume;

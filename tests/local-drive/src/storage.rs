@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING,
 };
@@ -125,6 +125,10 @@ pub(crate) async fn handle(
     entry.answered(response.status().as_u16());
     if op != Op::GetObject || !response.status().is_success() {
         return Ok(response);
+    }
+    // What is streamed has no length of its own, and would go out in chunks, as nothing does on S3.
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     Ok(response.map(|body| streamed(meter(body, fault, shared, conn, entry).0)))
 }

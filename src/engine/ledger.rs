@@ -1,0 +1,165 @@
+//! The items that uploads from this machine have made, so that none is taken for the result of another upload.
+//!
+//! An upload whose finalize was lost looks for its item by name, size and content. An item that another run made of
+//! the same content passes all of these. This ledger tells whose it is.
+//!
+//! One file for each API and month, of which cleaning up removes those that are a month old. A line holds hashes of an
+//! item's and of an upload's id. It is written once for an upload, without a sync, and read only when an upload has to
+//! look for its item.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::api::wire::Upload;
+use crate::checksum::hex;
+use crate::platform;
+
+/// Hexadecimal digits of an id's hash.
+const HASH: usize = 32;
+
+/// See the module.
+pub(super) struct Ledger {
+    folder: Option<PathBuf>,
+    /// What the names of this API's files begin with.
+    prefix: String,
+    file: OnceLock<Option<(File, PathBuf)>>,
+}
+
+impl Ledger {
+    /// The ledger of an API in this folder; `None`: nothing is kept.
+    pub(super) fn new(folder: Option<&Path>, api: &str) -> Self {
+        let prefix = format!("{}-", hash(api));
+        Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new() }
+    }
+
+    /// An upload made this item. A disk that does not take it costs nothing but this proof. Waits for the disk.
+    pub(super) fn note(&self, item: &str, upload: &Upload) {
+        if let Some((file, path)) = self.file.get_or_init(|| self.open())
+            && write(file, item, upload).is_err()
+            && file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Claims an item for an upload that found it. `false`: it belongs to another already. Waits for the disk.
+    ///
+    /// Two runs may find the same item at once, so looking and claiming are one step under a lock.
+    pub(super) fn claim(&self, item: &str, upload: &Upload) -> bool {
+        let Some((file, _)) = self.file.get_or_init(|| self.open()) else { return true };
+        // A file system without locks: the race is unlikely enough.
+        let locked = file.lock().is_ok();
+        let free = self.read(upload).maker_of(item) != Maker::Other;
+        if free {
+            let _ = write(file, item, upload);
+        }
+        if locked {
+            let _ = file.unlock();
+        }
+        free
+    }
+
+    /// The items that uploads have made, of the last month at least. Waits for the disk.
+    pub(super) fn read(&self, upload: &Upload) -> Made {
+        let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
+        let files = entries.into_iter().flatten().flatten().filter(|entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(&self.prefix) && name.ends_with(".items"))
+        });
+        let texts = files.filter_map(|file| std::fs::read(file.path()).ok());
+        let ours = hash(&upload.upload_id);
+        let mut made = HashMap::new();
+        for text in texts {
+            let lines = text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+            for (item, upload) in lines.filter_map(|line| line.split_once(' ')) {
+                if item.len() == HASH && upload.len() == HASH {
+                    made.insert(item.to_owned(), if upload == ours { Maker::Us } else { Maker::Other });
+                }
+            }
+        }
+        Made(made)
+    }
+
+    fn open(&self) -> Option<(File, PathBuf)> {
+        let folder = self.folder.as_ref()?;
+        platform::create_private_dir(folder).ok()?;
+        let month = jiff::Timestamp::now().strftime("%Y%m");
+        let path = folder.join(format!("{}{month}.items", self.prefix));
+        Some((platform::append_private(&path).ok()?, path))
+    }
+}
+
+/// Which upload made an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// The one that asks.
+    Us,
+    /// Another one from this machine.
+    Other,
+    /// None that is known.
+    Unknown,
+}
+
+/// Items by the hashes of their ids.
+pub(super) struct Made(HashMap<String, Maker>);
+
+impl Made {
+    pub(super) fn maker_of(&self, item: &str) -> Maker {
+        self.0.get(&hash(item)).copied().unwrap_or(Maker::Unknown)
+    }
+}
+
+/// One write. The newline before it separates it from a line that was torn by a full disk.
+fn write(mut file: &File, item: &str, upload: &Upload) -> std::io::Result<()> {
+    file.write_all(format!("\n{} {}\n", hash(item), hash(&upload.upload_id)).as_bytes())
+}
+
+fn hash(text: &str) -> String {
+    hex(&Sha256::digest(text))[..HASH].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload(id: &str) -> Upload {
+        Upload { upload_id: id.to_owned(), file_key: "k".to_owned() }
+    }
+
+    #[test]
+    fn an_item_is_claimed_once_by_all_runs_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = [0, 1].map(|_| Ledger::new(Some(folder.path()), "https://api"));
+        one.note("a", &upload("1"));
+        assert!(!other.claim("a", &upload("2")));
+        assert!(other.claim("a", &upload("1")), "it is the same upload, in a later run");
+        assert!(other.claim("b", &upload("2")));
+        assert!(!one.claim("b", &upload("1")));
+        let elsewhere = Ledger::new(Some(folder.path()), "https://other");
+        assert!(elsewhere.claim("a", &upload("2")), "ids of another service are others");
+    }
+
+    #[test]
+    fn a_torn_line_costs_no_line_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(Some(folder.path()), "https://api");
+        ledger.note("a", &upload("1"));
+        let path = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        File::options().append(true).open(path).unwrap().write_all(b"\n0123").unwrap();
+        ledger.note("b", &upload("2"));
+        let made = ledger.read(&upload("1"));
+        assert_eq!(["a", "b", "c"].map(|id| made.maker_of(id)), [Maker::Us, Maker::Other, Maker::Unknown]);
+    }
+
+    #[test]
+    fn without_a_folder_nothing_is_remembered_and_everything_can_be_claimed() {
+        let ledger = Ledger::new(None, "https://api");
+        ledger.note("a", &upload("1"));
+        assert!(ledger.claim("a", &upload("2")));
+    }
+}

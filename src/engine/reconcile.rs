@@ -1,0 +1,331 @@
+//! Finding the item that an unclear finalize may have made, and proving that it is ours.
+//!
+//! A candidate has the name and size, is in the folder, and was created since the upload began by the service's clock.
+//! That is not enough: another file of that name and size may have been uploaded meanwhile. So storage is asked for
+//! one byte of the candidate's object, which tells its size and its multipart ETag. And an item that another upload
+//! from this machine made, or may have made, is not ours. One that an earlier run of this upload has seen made is,
+//! whatever its object says.
+//!
+//! What is not certain is an error, [`Error::Unsettled`], on both sides: to claim another's item would report an upload
+//! as done that never was, and to send finalize again while ours is there would make a second item. So an object whose
+//! ETag says nothing (KMS, customer keys, copied by the service) is never claimed and never passed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::content::ContentCheck;
+use super::journal::{Journals, Recorded};
+use super::ledger::{Made, Maker};
+use super::once::LOOK_AGAIN;
+use super::urls;
+use super::{Shared, on_disk};
+use crate::api::wire::{Item, Node, Upload};
+use crate::error::{Error, chain};
+use crate::plan::Parts;
+use crate::report::Phase;
+use crate::retry::{Patience, Verdict};
+use crate::storage::{ObjectInfo, Receipt, Trouble, multipart_etag};
+use crate::work::Work;
+
+/// Download URLs that had expired when they were handed out, before the service is believed to go on so.
+const EXPIRED_TRIES: u32 = 3;
+
+/// An upload whose item may exist.
+pub(super) struct Search<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) work: &'a Work,
+    /// The folder's id; `None`: the drive's root.
+    pub(super) parent: Option<&'a str>,
+    /// The name in the drive.
+    pub(super) name: &'a str,
+    pub(super) size: u64,
+    /// The service's clock when the upload began, seconds since 1970.
+    pub(super) started: i64,
+    pub(super) upload: &'a Upload,
+    /// The finished parts that are known.
+    pub(super) receipts: &'a BTreeMap<u32, Receipt>,
+    /// Knows the file and all of its parts.
+    pub(super) content: &'a ContentCheck,
+}
+
+/// An item that may be ours as far as a listing tells.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    created_ms: Option<i64>,
+    id: String,
+    /// An earlier run of this upload has seen it made.
+    known: bool,
+}
+
+/// What an object's size and ETag say of its content.
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Ours,
+    Other,
+    /// Why it cannot be told.
+    Unknown(&'static str),
+}
+
+impl Search<'_> {
+    /// Looks for the item twice: a call that timed out may still be at work.
+    ///
+    /// # Errors
+    /// [`Error::Unsettled`]: there may be one, or not.
+    pub(super) async fn run(&self) -> Result<Option<Item>, Error> {
+        self.work.phase(Phase::Settle);
+        if let Some(item) = self.look().await? {
+            return Ok(Some(item));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        self.look().await
+    }
+
+    async fn look(&self) -> Result<Option<Item>, Error> {
+        let candidates = self.candidates().await?;
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        if let Some(known) = candidates.iter().find(|candidate| candidate.known) {
+            return self.claim(&known.id).await.map(Some);
+        }
+        let (mut ours, mut newest, mut unknown) = (Vec::new(), 0, None);
+        for Candidate { id, created_ms, .. } in candidates {
+            match (self.content_of(&id).await?, created_ms) {
+                (Content::Other, _) => {
+                    self.work.note(&format!("item {id} has this name and size, but another content"));
+                }
+                (Content::Ours, Some(at)) => {
+                    newest = newest.max(at);
+                    ours.push(id);
+                }
+                (Content::Ours, None) => {
+                    unknown = Some(format!("the service does not say when item {id} was created"));
+                }
+                (Content::Unknown(why), _) => {
+                    unknown = Some(format!("item {id} may be it, but its content cannot be compared: {why}"));
+                }
+            }
+        }
+        let claimants = 1 + self.rivals(newest).await?;
+        match (ours.as_slice(), unknown) {
+            ([], None) => Ok(None),
+            ([], Some(what)) => Err(Error::Unsettled { what }),
+            ([id, ..], _) if ours.len() == claimants => self.claim(id).await.map(Some),
+            (ours, _) if ours.len() < claimants => Err(Error::Unsettled {
+                what: format!(
+                    "an item with this content exists ({}), but it may be another upload's",
+                    ours.join(", ")
+                ),
+            }),
+            (ours, _) => Err(Error::Unsettled {
+                what: format!("several items have this name and content: {}", ours.join(", ")),
+            }),
+        }
+    }
+
+    async fn claim(&self, id: &str) -> Result<Item, Error> {
+        let item = self.shared.drive.item(self.work, id).await.map_err(|error| unsettled(&error))?;
+        let (shared, claimed, upload) = (Arc::clone(self.shared), id.to_owned(), self.upload.clone());
+        let claimed = on_disk(move || shared.ledger.claim(&claimed, &upload)).await;
+        if claimed.map_err(|error| unsettled(&error))? {
+            return Ok(item);
+        }
+        Err(Error::Unsettled { what: format!("another run has just taken item {id} for its own") })
+    }
+
+    /// The oldest first.
+    async fn candidates(&self) -> Result<BTreeSet<Candidate>, Error> {
+        let drive = &self.shared.drive;
+        let (shared, upload) = (Arc::clone(self.shared), self.upload.clone());
+        let made = on_disk(move || shared.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
+        let tree = drive.folder(self.work, self.parent).await.map_err(|error| unsettled(&error))?;
+        let mut found = BTreeSet::new();
+        for raw in &tree.root {
+            found.extend(self.candidate(&Node::read(raw), &made)?);
+        }
+        if !tree.truncated {
+            return Ok(found);
+        }
+        let hits = drive.search(self.work, self.name).await.map_err(|error| unsettled(&error))?;
+        for node in hits.hits.iter().map(|raw| Node::read(raw)).filter(|node| node.parent() == self.parent) {
+            found.extend(self.candidate(&node, &made)?);
+        }
+        if found.is_empty() && !hits.complete {
+            let what = "the service lists neither all of the folder nor all that the search finds".to_owned();
+            return Err(Error::Unsettled { what });
+        }
+        Ok(found)
+    }
+
+    /// `None`: what can be read of it says that it is not ours.
+    fn candidate(&self, node: &Node, made: &Made) -> Result<Option<Candidate>, Error> {
+        // `Date` has whole seconds.
+        let since = self.started.saturating_mul(1000);
+        let created_ms = node.created_ms();
+        let other = node.is_folder()
+            || node.size().is_some_and(|size| size != self.size)
+            // One without a name has the listing count as not complete; then the search decides.
+            || !node.is_called(self.name)
+            || created_ms.is_some_and(|at| at < since)
+            || node.id().is_some_and(|id| self.shared.is_taken(id) || made.maker_of(id) == Maker::Other);
+        if other {
+            return Ok(None);
+        }
+        let Some(id) = node.id() else {
+            let what = "the folder has an item of this name whose id cannot be read".to_owned();
+            return Err(Error::Unsettled { what });
+        };
+        Ok(Some(Candidate { created_ms, id: id.to_owned(), known: made.maker_of(id) == Maker::Us }))
+    }
+
+    async fn content_of(&self, id: &str) -> Result<Content, Error> {
+        match object_info(self.shared, self.work, id).await {
+            Ok(info) if info.size == self.size && !info.encrypted => {
+                let ours = self.content.multipart_etag(self.receipts).await;
+                Ok(judge(&info, self.size, Some(&ours.map_err(|error| unsettled(&error))?)))
+            }
+            Ok(info) => Ok(judge(&info, self.size, None)),
+            // Deleted since it was listed.
+            Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(Content::Other),
+            Err(error) => Err(unsettled(&error)),
+        }
+    }
+
+    /// Other interrupted uploads from this machine that the candidates may belong to as well, the newest of which was
+    /// created at `newest`.
+    async fn rivals(&self, newest: i64) -> Result<usize, Error> {
+        let (api, name, size) = (self.shared.api.clone(), self.name.to_owned(), self.size);
+        let (parent, upload) = (self.parent.map(str::to_owned), self.upload.clone());
+        let shared = Arc::clone(self.shared);
+        let ours = self.content.multipart_etag(self.receipts).await.map_err(|error| unsettled(&error))?;
+        on_disk(move || {
+            let uploads = shared.state.iter().flat_map(Journals::at_finalize);
+            let rivals = uploads.filter(|(binding, recorded)| {
+                (&binding.api, &binding.parent, &binding.name) == (&api, &parent, &name)
+                    && recorded.head.identity.size == size
+                    && recorded.head.upload != upload
+                    && recorded.head.started.saturating_mul(1000) <= newest
+                    && etag_of(recorded).is_none_or(|theirs| theirs == ours)
+            });
+            rivals.count()
+        })
+        .await
+        .map_err(|error| unsettled(&error))
+    }
+}
+
+/// The ETag of an object made of a record's parts, if the checksums of all are on it.
+fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> {
+    let parts = Parts::plan(head.identity.size, Some(head.part_size)).ok()?;
+    let md5 = |number| finished.get(&number).and_then(Receipt::md5_of_content);
+    let md5s: Vec<[u8; 16]> = parts.numbers().map(md5).collect::<Option<_>>()?;
+    Some(multipart_etag(md5s.into_iter()))
+}
+
+/// Asks storage about an item's object until there is an answer, a refusal, or no patience.
+///
+/// # Errors
+/// Those of the call for its download URL; [`Error::Object`] for storage's.
+pub(super) async fn object_info(shared: &Shared, work: &Work, id: &str) -> Result<ObjectInfo, Error> {
+    let mut patience = Patience::new(shared.policy);
+    let mut expired = 0;
+    loop {
+        let url = shared.drive.download_url(work, id).await?;
+        urls::check(url.expose(), shared.rules).map_err(|what| Error::Urls { what })?;
+        let failure = match shared.storage.object_info(&url).await {
+            Ok(info) => return Ok(info),
+            Err(Trouble::Error(error)) => return Err(error),
+            Err(Trouble::Failure(failure)) => failure,
+        };
+        let tries = patience.in_a_row() + 1;
+        let wait = match failure.verdict_of_part() {
+            Verdict::Expired if expired < EXPIRED_TRIES => {
+                expired += 1;
+                patience.wait(None)
+            }
+            Verdict::Transient => patience.wait(failure.retry_after()),
+            _ => None,
+        };
+        let Some(wait) = wait else { return Err(Error::Object { failure, tries }) };
+        work.retry_object(tries, &failure, wait);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn unsettled(error: &Error) -> Error {
+    Error::Unsettled { what: chain(error) }
+}
+
+/// Compares an object with a file of `size` bytes whose parts would give it the ETag `expected`, if that is known.
+fn judge(info: &ObjectInfo, size: u64, expected: Option<&str>) -> Content {
+    if info.size != size {
+        return Content::Other;
+    }
+    if size == 0 {
+        return Content::Ours;
+    }
+    if info.encrypted {
+        return Content::Unknown("it is encrypted, so its ETag is no checksum");
+    }
+    let (Some(etag), Some(expected)) = (&info.etag, expected) else {
+        return Content::Unknown("its checksum or that of the parts is not known");
+    };
+    let etag = etag.to_ascii_lowercase();
+    if etag == expected {
+        return Content::Ours;
+    }
+    // Of as many parts: then it is the same kind of checksum. Otherwise it may be a copy that the service made.
+    let kind = |etag: &str| etag.split_once('-').map(|(md5, count)| (md5.len(), count.to_owned()));
+    let is_md5 = etag.bytes().take_while(u8::is_ascii_hexdigit).count() == 32;
+    if is_md5 && kind(&etag) == kind(expected) {
+        return Content::Other;
+    }
+    Content::Unknown("its ETag has another form than that of an upload in these parts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "62109206880d38a4010a98e11243924a-2";
+
+    fn info(size: u64, etag: &str) -> ObjectInfo {
+        ObjectInfo { size, etag: Some(etag.to_owned()), encrypted: false }
+    }
+
+    #[test]
+    fn an_object_is_ours_only_by_its_size_and_its_multipart_etag() {
+        assert_eq!(judge(&info(7, OURS), 7, Some(OURS)), Content::Ours);
+        assert_eq!(judge(&info(7, &OURS.to_uppercase()), 7, Some(OURS)), Content::Ours);
+        assert_eq!(judge(&info(8, OURS), 7, Some(OURS)), Content::Other);
+        assert_eq!(judge(&info(7, "00000000000000000000000000000000-2"), 7, Some(OURS)), Content::Other);
+    }
+
+    #[test]
+    fn an_etag_of_another_kind_decides_nothing() {
+        for etag in [
+            "00000000000000000000000000000000-3",
+            "00000000000000000000000000000000",
+            "0000000000000000000000000000000g-2",
+            "0-2",
+            "-2",
+            "",
+        ] {
+            let content = judge(&info(7, etag), 7, Some(OURS));
+            assert!(matches!(content, Content::Unknown(_)), "{etag}: {content:?}");
+        }
+        let none = ObjectInfo { etag: None, ..info(7, "") };
+        let encrypted = ObjectInfo { encrypted: true, ..info(7, OURS) };
+        for (info, expected) in [(&none, Some(OURS)), (&encrypted, Some(OURS)), (&info(7, OURS), None)] {
+            assert!(matches!(judge(info, 7, expected), Content::Unknown(_)), "{info:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_the_same_whatever_its_etag() {
+        let empty = ObjectInfo { size: 0, etag: None, encrypted: false };
+        assert_eq!(judge(&empty, 0, None), Content::Ours);
+        assert_eq!(judge(&info(1, OURS), 0, Some(OURS)), Content::Other);
+        assert_eq!(judge(&empty, 7, Some(OURS)), Content::Other);
+    }
+}

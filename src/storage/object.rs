@@ -1,0 +1,145 @@
+//! What storage says of a finished object: one byte asked for with its download URL.
+//!
+//! A signed GET takes an unsigned `Range` header and nothing else. One byte is the least that can be asked for: HEAD
+//! would need a URL that was signed for it.
+
+use std::time::Instant;
+
+use http_body_util::{BodyExt as _, Collected, Either, Empty, Limited};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RANGE};
+use hyper::{Method, Uri};
+
+use super::connect::Connection;
+use super::{ANSWER_MOST, Storage, etag_of, invalid, is_encrypted, request};
+use crate::dial::Trouble;
+use crate::error::{Error, chain};
+use crate::http::header;
+use crate::report::Event;
+use crate::retry::{Failure, Transport, human_duration};
+use crate::secret::SignedUrl;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Bytes.
+    pub size: u64,
+    /// The ETag without its quotes. `None`: storage sent none, as with an empty object.
+    pub etag: Option<String>,
+    /// Encrypted with KMS or customer keys: the ETag says nothing of the content.
+    pub encrypted: bool,
+}
+
+impl Storage {
+    /// Asks for an object's first byte. Checking where the URL leads is the caller's part.
+    ///
+    /// # Errors
+    /// [`Trouble::Failure`] for the network's and storage's part in it, [`Trouble::Error`] for a URL that is none.
+    pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, Trouble> {
+        let uri: Uri = url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| Error::Urls {
+            what: format!("`{}` is no URL ({error})", url.redacted()),
+        })?;
+        let begun = Instant::now();
+        let connection = self.connections.get(&uri, false).await?;
+        let reused = connection.reused;
+        let mut result = self.ask_for_a_byte(&uri, connection).await;
+        // The other side may have closed an idle connection in the moment in which it was taken.
+        if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Lost, .. })) {
+            result = self.ask_for_a_byte(&uri, self.connections.get(&uri, true).await?).await;
+        }
+        let status = match &result {
+            Ok(_) => Some(206),
+            Err(failure) => failure.status(),
+        };
+        let url = &url.redacted();
+        self.reporter.event(&Event::Request { method: "GET", url, status, elapsed: begun.elapsed() });
+        Ok(result?)
+    }
+
+    async fn ask_for_a_byte(&self, uri: &Uri, mut connection: Connection) -> Result<ObjectInfo, Failure> {
+        let request = request(Method::GET, uri, connection.through.as_ref())?
+            .header(RANGE, "bytes=0-0")
+            .body(Either::Right(Empty::new()))
+            .map_err(invalid)?;
+        let late = |_| {
+            let within = human_duration(self.stall_timeout);
+            Failure::transport(Transport::Timeout, format!("storage sent nothing for {within}"))
+        };
+        let answer = tokio::time::timeout(self.stall_timeout, connection.sender.send_request(request)).await;
+        let answer = answer
+            .map_err(late)?
+            .map_err(|error| Failure::transport(Transport::Lost, self.mask.clean(&chain(&error))))?;
+        let (head, body) = answer.into_parts();
+        let status = head.status.as_u16();
+        if status == 200 {
+            // The range was not looked at, and the whole object follows: its head is enough.
+            return info(status, &head.headers);
+        }
+        let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, ANSWER_MOST).collect()).await;
+        let body = body.map_err(late)?.ok();
+        if body.is_some() {
+            self.connections.keep(connection);
+        }
+        match status {
+            206 | 416 => info(status, &head.headers),
+            _ => {
+                // Of an error document, what could be read is better than nothing.
+                let text = body.map(Collected::to_bytes).unwrap_or_default();
+                Err(self.refusal(status, &head.headers, &text))
+            }
+        }
+    }
+}
+
+fn info(status: u16, headers: &HeaderMap) -> Result<ObjectInfo, Failure> {
+    let number = |text: &str| text.trim().parse().ok();
+    let size = match status {
+        206 => header(headers, CONTENT_RANGE.as_str())
+            .and_then(|range| range.trim().strip_prefix("bytes")?.rsplit_once('/'))
+            .and_then(|(_, size)| number(size)),
+        200 => header(headers, CONTENT_LENGTH.as_str()).and_then(number),
+        // The first byte is beyond the end only where there is none (RFC 9110, 14.1.2).
+        _ => Some(0),
+    };
+    let size = size.ok_or_else(|| Failure::Malformed {
+        detail: format!("storage answered {status} and not how large the object is"),
+    })?;
+    Ok(ObjectInfo { size, etag: etag_of(headers), encrypted: is_encrypted(headers) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn size_comes_from_the_range_or_the_whole_or_is_nothing() {
+        let size = |status, pairs: &[(&'static str, &'static str)]| {
+            info(status, &headers(pairs)).map(|info| info.size).ok()
+        };
+        assert_eq!(size(206, &[("content-range", "bytes 0-0/123"), ("content-length", "1")]), Some(123));
+        assert_eq!(size(206, &[("content-range", "bytes 0-0/*")]), None);
+        assert_eq!(size(206, &[("content-range", "pages 0-0/7")]), None);
+        assert_eq!(size(206, &[("content-length", "1")]), None, "that is the byte's");
+        assert_eq!(size(200, &[("content-length", "9")]), Some(9));
+        assert_eq!(size(200, &[]), None);
+        assert_eq!(size(416, &[]), Some(0));
+    }
+
+    #[test]
+    fn encryption_is_told_by_the_headers_alone() {
+        let range = ("content-range", "bytes 0-0/1");
+        let read = |pairs: &[(&'static str, &'static str)]| info(206, &headers(pairs)).unwrap();
+        let plain = read(&[range, ("etag", "\"a-1\""), ("x-amz-server-side-encryption", "AES256")]);
+        assert_eq!(plain, ObjectInfo { size: 1, etag: Some("a-1".into()), encrypted: false });
+        for (name, value) in [
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption", "aws:kms:dsse"),
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ] {
+            assert!(read(&[range, (name, value)]).encrypted, "{value}");
+        }
+    }
+}
