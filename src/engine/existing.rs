@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::directory::Directory;
+use super::reconcile::object_info;
 use crate::api::wire::Item;
 use crate::error::{Error, Kind};
 use crate::plan::Job;
@@ -35,7 +36,12 @@ pub(super) async fn look(
     if size.is_none() {
         return Ok(None);
     }
-    if found.size == size {
+    let there = match found.size {
+        Some(there) => there,
+        // The listing need not say. To send it without knowing could make a second item.
+        None => object_info(shared, work, found.item.id()).await?.size,
+    };
+    if size == Some(there) {
         return Ok(Some(found.item));
     }
     work.note("there is one of that name and another size: uploading");

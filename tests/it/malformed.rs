@@ -185,6 +185,27 @@ fn a_search_that_does_not_say_how_much_there_is_leaves_it_open() {
 }
 
 #[test]
+fn a_listing_that_does_not_say_how_large_a_file_is_has_storage_asked() {
+    for odd in [json!(null), json!("3"), json!(-3), json!({})] {
+        let world = World::new();
+        let id = world.drive.put_file("f", None, b"abc").unwrap();
+        let entry = json!({ "_id": id, "name": "f", "type": "file", "size": odd });
+        let listing = json!({ "root": [entry], "truncated": false });
+        world.drive.fault(Fault::new(Op::Tree, answer(200, &listing)));
+        world.file_of("f", "new");
+        let ran = later(&world, &["f", "--if-exists", "skip"]);
+        assert_eq!((ran.ran.ok().id(), ran.count(Op::Start)), (id.clone(), 0), "{listing}");
+        world.file_of("f", "longer");
+        assert_ne!(world.run(&["f", "--if-exists", "skip"]).ok().id(), id, "{listing}");
+        // Where it does not say either, nothing is sent.
+        world.drive.fault(Fault::new(Op::GetObject, Action::status(403, "")));
+        let ran = later(&world, &["f", "--if-exists", "skip"]);
+        ran.ran.fails(1).says("what the item holds");
+        assert_eq!(ran.count(Op::Start), 0);
+    }
+}
+
+#[test]
 fn a_full_page_that_does_not_say_whether_it_is_all_is_searched_beyond() {
     let world = World::new();
     let id = world.drive.put_file("f", None, b"abc").unwrap();

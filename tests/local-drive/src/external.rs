@@ -112,8 +112,10 @@ impl External {
             Some("EntityTooSmall") => Refusal::EntityTooSmall { number: 0, size: 0 },
             code => {
                 let message = element(&xml, "Message").map(|message| format!(": {message}"));
-                let (code, message) = (code.unwrap_or_default(), message.unwrap_or_default());
-                Refusal::Internal(format!("the storage answered {} {code}{message}", status.as_u16()))
+                // `status` says its own word for it, such as "503 Service Unavailable".
+                let code =
+                    code.map_or_else(|| status.to_string(), |code| format!("{} {code}", status.as_u16()));
+                Refusal::Internal(format!("the storage answered {code}{}", message.unwrap_or_default()))
             }
         })
     }
