@@ -51,15 +51,13 @@ impl Ledger {
     ///
     /// Two runs may find the same item at once, so looking and claiming are one step under a lock.
     pub(super) fn claim(&self, item: &str, upload: &Upload) -> bool {
-        let Some((file, _)) = self.file.get_or_init(|| self.open()) else { return true };
-        // A file system without locks: the race is unlikely enough.
-        let locked = file.lock().is_ok();
+        // A file by itself, since Windows lets nobody read one that is locked; it is empty and goes with the others.
+        // Without locks in this file system the race is unlikely enough.
+        let lock = self.folder.as_ref().and_then(|folder| self.create(folder, "claim"));
+        let _locked = lock.as_ref().map(|(file, _)| file.lock());
         let free = self.read(upload).maker_of(item) != Maker::Other;
         if free {
-            let _ = write(file, item, upload);
-        }
-        if locked {
-            let _ = file.unlock();
+            self.note(item, upload);
         }
         free
     }
@@ -87,9 +85,12 @@ impl Ledger {
 
     fn open(&self) -> Option<(File, PathBuf)> {
         let folder = self.folder.as_ref()?;
+        self.create(folder, &jiff::Timestamp::now().strftime("%Y%m").to_string())
+    }
+
+    fn create(&self, folder: &Path, name: &str) -> Option<(File, PathBuf)> {
         platform::create_private_dir(folder).ok()?;
-        let month = jiff::Timestamp::now().strftime("%Y%m");
-        let path = folder.join(format!("{}{month}.items", self.prefix));
+        let path = folder.join(format!("{}{name}.items", self.prefix));
         Some((platform::append_private(&path).ok()?, path))
     }
 }
