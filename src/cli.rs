@@ -5,9 +5,11 @@
 //! value of one may ever be shown.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
 
 use crate::plan::filter::Filter;
@@ -112,8 +114,8 @@ pub struct Cli {
     #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
-    /// Folder to upload into, by its ID [env: COPERA_PARENT_ID] [default: root of the drive]
-    #[arg(short, long, value_name = "ID", help_heading = "Destination")]
+    /// Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]
+    #[arg(short, long, value_name = "ID|URL", help_heading = "Destination")]
     pub parent: Option<String>,
 
     /// Name in the drive, for a single file; required for standard input [default: the file's name]
@@ -131,16 +133,18 @@ pub struct Cli {
     #[arg(short, long, help_heading = "Destination")]
     pub recursive: bool,
 
-    /// Upload only matching paths inside directories; repeatable, the last match wins
+    /// Upload matching files; may be repeated, the last match wins
     ///
-    /// A glob without `/` matches a name at any depth; a glob with `/` matches the path below the given directory.
-    /// `*` does not match `/`, `**` does. Folders are created only when something goes into them.
+    /// What no glob matches is left out when the first filter is an include, and uploaded when it is an exclude. A
+    /// glob without `/` matches a name at any depth, one with `/` the path below the given directory; one that ends
+    /// with `/` matches directories only. `*` does not cross a `/`, `**` does. A glob that matches a directory holds
+    /// for all that is in it, until a later one says otherwise. Files given by name are filtered too.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::include, value_hint = ValueHint::Other)]
     include: Vec<Filter>,
 
-    /// Exclude matching paths inside directories; repeatable, the last match wins
+    /// Exclude matching files and directories; may be repeated, the last match wins
     ///
-    /// The globs are those of --include. An excluded directory is not entered.
+    /// Globs are as for --include. An excluded directory is not entered.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::exclude, value_hint = ValueHint::Other)]
     exclude: Vec<Filter>,
 
@@ -276,7 +280,7 @@ pub struct Cli {
 impl Cli {
     /// Parses the process's arguments; ends the process where they are wrong, or ask for help.
     pub fn of_process() -> Self {
-        Self::read(Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+        Self::of(std::env::args_os()).unwrap_or_else(|error| end(error))
     }
 
     /// Parses these, the program's name first.
@@ -297,6 +301,24 @@ impl Cli {
         cli.filters = filters.into_iter().map(|(_, filter)| filter).collect();
         Ok(cli)
     }
+}
+
+/// Prints clap's error, or the help that was asked for, and ends the process.
+fn end(mut error: clap::Error) -> ! {
+    // `-odd.txt` is read as `-o dd.txt`.
+    let dashed = std::env::args_os().skip(1).find(|arg| {
+        arg.len() > 1 && arg.as_encoded_bytes().starts_with(b"-") && std::fs::symlink_metadata(arg).is_ok()
+    });
+    if let Some(name) = dashed.as_deref().and_then(|name| name.to_str()).filter(|_| error.use_stderr()) {
+        let tip = format!("for the file `{name}` type `./{name}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    let is_terminal =
+        if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    if crate::report::clicolor_force_is_off() && !is_terminal {
+        anstream::ColorChoice::Never.write_global();
+    }
+    error.exit()
 }
 
 /// What can be made out of the definition of the command line.

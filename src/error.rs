@@ -245,6 +245,9 @@ pub enum Error {
         /// "longer" or "shorter".
         really: &'static str,
     },
+    /// The API knows no such path, and no folder was asked for that could be missing.
+    #[error(transparent)]
+    NoApi(Box<Self>),
     /// Another process works on the same upload.
     #[error("another copera-upload is at work on this upload")]
     Busy {
@@ -359,7 +362,9 @@ impl Error {
     /// Itself, without what is to be said of the same command.
     pub fn without_advice(&self) -> &Self {
         match self {
-            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::NoId(error) => error.without_advice(),
+            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::NoId(error) | Self::NoApi(error) => {
+                error.without_advice()
+            }
             error => error,
         }
     }
@@ -405,6 +410,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Unlisted { .. }
             | Self::Output(_)
+            | Self::NoApi(_)
             | Self::Internal(_) => Code::Refused,
             Self::Empty(error)
             | Self::NoId(error)

@@ -13,6 +13,7 @@ pub mod error;
 pub mod generate;
 pub mod hope;
 pub mod http;
+pub mod limited;
 pub mod login;
 pub mod outcome;
 pub mod output;
@@ -77,11 +78,12 @@ pub fn run(settings: Settings) -> u8 {
 
 /// Prints the plan: one line a file, and nothing is sent.
 fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
-    let mut tally = Tally::default();
+    let (mut tally, mut files, mut bytes, mut folders) = (Tally::default(), 0, 0, 0);
     for step in plan::steps(settings.selection.clone()) {
         let Planned { shown, job } = match step {
             Step::File(planned) => planned,
             Step::Folder(folder) => {
+                folders += 1;
                 folder.warning.iter().for_each(|message| {
                     reporter.event(&Event::Warning { path: Some(&folder.shown), message });
                 });
@@ -102,6 +104,8 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             };
             let mime_type = job.mime_type.map_or_else(|| source.mime_type(&job.name), Ok)?;
             let parts = Parts::plan(source.size(), settings.transfer.part_size)?;
+            files += 1;
+            bytes += parts.size;
             plan::dry_run_line(&shown, &job.name, &mime_type, &parts)
         });
         match line {
@@ -115,6 +119,7 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             }
         }
     }
+    reporter.event(&Event::Planned { files, bytes, folders });
     Ok(tally.exit_code())
 }
 

@@ -234,10 +234,21 @@ impl Failure {
     pub fn is_about_space(&self) -> bool {
         match self {
             Self::Status { message: Some(message), .. } => {
-                let message = message.to_lowercase();
-                ["quota", "storage", "space left", "not enough space"]
-                    .iter()
-                    .any(|word| message.contains(word))
+                let message = message.to_lowercase().replace("workspace", "");
+                let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+                // "No access to this storage" is about something else.
+                let short = [
+                    "full",
+                    "left",
+                    "limit",
+                    "exceed",
+                    "enough",
+                    "insufficient",
+                    "out of",
+                    "run out",
+                    "used up",
+                ];
+                says(&["quota"]) || says(&["storage", "space"]) && says(&short)
             }
             _ => false,
         }
@@ -289,6 +300,7 @@ impl Failure {
             Self::Status { status: 301..=308, .. } => {
                 "redirects are not followed: check the API URL, or sign in to the network with a browser"
             }
+            failure if failure.is_about_space() => "free some space, or see the workspace's storage settings",
             Self::Status { status: 413, code, .. } if of_part && code.is_none() => {
                 "a proxy on the way may not let requests as large as a part through: try --part-size 5MiB, the smallest"
             }
@@ -310,6 +322,8 @@ impl Failure {
     /// The report's code for a call that ended so.
     pub fn code_of_call(&self, call: Call) -> Code {
         match self {
+            // A full workspace is no fault of the token.
+            Self::Status { status: 403, .. } if self.is_about_space() => Code::Refused,
             Self::Status { status: 401 | 403, .. } => Code::Auth,
             Self::Status { status: 404, .. } if matches!(call, Call::Start | Call::Tree | Call::Folder) => {
                 Code::NotFound
@@ -463,6 +477,8 @@ pub fn human_duration(duration: Duration) -> String {
         10..=59 => format!("{seconds}s"),
         60..=3599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         3600..=86_399 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        // A server may ask for any number of seconds.
+        315_360_000.. => "more than 10 years".to_owned(),
         _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }

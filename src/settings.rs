@@ -1,6 +1,9 @@
 //! Everything the program was told, resolved into one plain struct: flags over environment over TOML over
 //! defaults. What comes after this file asks no flag, no variable and no file of configuration again.
 
+mod parent;
+
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,10 +198,8 @@ pub enum LogFormat {
 pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
     let display = display(&cli);
     let given = name_of(&cli)?;
-    if cli.paths.iter().filter(|path| *path == "-").count() > 1 {
-        return Err(Error::usage("standard input can be given once only"));
-    }
-    let parent = not_empty(cli.parent, "--parent")?;
+    check_paths(&cli.paths)?;
+    let parent = cli.parent.map(|parent| parent::parse(&parent, "--parent")).transpose()?;
     let asked = not_empty(cli.profile, "--profile")?;
     let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
     let mut config = config::load(only, asked.as_deref(), env)?;
@@ -218,11 +219,16 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
 
     let profile = config.profile;
     let parent = match (parent, environment::text(&env.parent, "COPERA_PARENT_ID")?) {
-        (None, Some(parent)) => {
+        (None, Some(parent)) if !parent.trim().is_empty() => {
             sources.add("parent", "COPERA_PARENT_ID");
-            Some(parent.to_owned())
+            Some(parent::parse(parent, "COPERA_PARENT_ID")?)
         }
-        (flag, _) => sources.pick("parent", flag, profile.parent),
+        (Some(flag), _) => sources.pick("parent", Some(flag), None),
+        (None, _) => {
+            let place = profile.parent.as_ref().map(|set| set.place.to_string()).unwrap_or_default();
+            let file = sources.pick("parent", None, profile.parent);
+            file.map(|parent| parent::parse(&parent, &place)).transpose()?
+        }
     };
     let defaults = Transfer::default();
     let flag = |given: bool| given.then_some(true);
@@ -257,7 +263,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
             paths: cli.paths,
             recursive: cli.recursive,
             follow_symlinks: cli.follow_symlinks,
-            filters: Filters::new(&cli.filters).map_err(Error::usage)?,
+            filters: Filters::new(cli.filters),
             destination: Destination { parent, name, mime_type: cli.mime_type },
         },
         if_exists: cli.if_exists,
@@ -302,6 +308,20 @@ pub(crate) fn not_empty(value: Option<String>, option: &str) -> Result<Option<St
         Some(value) if value.is_empty() => Err(Error::usage(format!("{option} must not be empty"))),
         value => Ok(value),
     }
+}
+
+/// What no PATH can be, whatever is on the disk.
+fn check_paths(paths: &[OsString]) -> Result<(), Error> {
+    if paths.iter().any(|path| path.is_empty()) {
+        return Err(Error::usage_hint("a PATH is empty", "is a variable in the command unset?"));
+    }
+    if paths.len() > 1 && paths.iter().any(|path| path == "-") {
+        return Err(Error::usage_hint(
+            "standard input (-) cannot be uploaded together with other paths",
+            "upload it by itself; a file that is called `-` is given as ./-",
+        ));
+    }
+    Ok(())
 }
 
 /// `--name` as it is sent, and whether it had undecodable bytes.

@@ -42,6 +42,9 @@ pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<Clie
     Ok(Arc::new(config))
 }
 
+/// Mozilla's whole bundle has some 200 KiB.
+const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
+
 /// What a variable names; one that is empty counts as not set.
 fn named_by(variable: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(variable).filter(|path| !path.is_empty())
@@ -85,7 +88,7 @@ fn verifier(
 /// The certificates of a PEM file that `named` named.
 fn read_certificates(named: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let shown = path.display();
-    let pem = std::fs::read(path)
+    let pem = crate::limited::read_file(path, MAX_BUNDLE)
         .map_err(|error| Error::usage(format!("{named} {shown} cannot be read: {error}")))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +11,14 @@ use super::file::{self, Layer};
 use super::profile::{Profile, Set, Source};
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::limited;
 
 /// The files shared with the official CLI.
 const SHARED: &str = ".copera.toml";
 const SHARED_LOCAL: &str = ".copera.local.toml";
+
+/// More than any configuration has: one in the working directory may come with anybody's repository.
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// What all files say together, before a profile is chosen.
 #[derive(Debug, Default)]
@@ -138,6 +142,10 @@ fn read(place: &FilePlace, warnings: &mut Vec<String>) -> Result<Option<Layer>, 
     if !place.named {
         match fs::metadata(&place.path) {
             Ok(metadata) if metadata.is_file() => {}
+            // The usual way to switch a configuration off.
+            Ok(_) if fs::canonicalize(&place.path).is_ok_and(|path| path == Path::new("/dev/null")) => {
+                return Ok(None);
+            }
             Ok(_) => return Err(Error::usage(cannot(&"it is no regular file"))),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);
@@ -165,10 +173,17 @@ fn read(place: &FilePlace, warnings: &mut Vec<String>) -> Result<Option<Layer>, 
 
 /// A file's text, and its mode where files have one.
 fn read_text(path: &Path) -> io::Result<(String, Option<u32>)> {
-    let mut file = File::open(path)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok((text, mode(&file.metadata()?)))
+    let file = File::open(path)?;
+    let bytes = limited::read(&file, MAX_SIZE)?;
+    let invalid = |what: &str| io::Error::new(ErrorKind::InvalidData, what.to_owned());
+    let text = match &bytes[..] {
+        // Windows' tools begin files with a mark of the encoding; Notepad and PowerShell 5 may write UTF-16.
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(invalid("it is UTF-16; save it as UTF-8")),
+        [0xef, 0xbb, 0xbf, text @ ..] | text => {
+            str::from_utf8(text).map_err(|_| invalid("it is not UTF-8; save it as UTF-8"))
+        }
+    }?;
+    Ok((text.to_owned(), mode(&file.metadata()?)))
 }
 
 #[cfg(unix)]

@@ -94,13 +94,29 @@ pub const ONE_WORD: &str = "copy it anew: a personal access token is one word th
 pub fn fault(token: &Token) -> Option<&'static str> {
     const HEADER_MOST: usize = 8000;
     let token = token.expose();
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if token.starts_with(['"', '\'', '`', '\u{201c}', '\u{2018}']) || token.ends_with(['"', '\'']) {
+        Some("has quotes around it")
+    } else if token.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer ")) {
+        Some("begins with `Bearer`, which belongs to the HTTP header")
+    } else if begins_with_name(token) {
+        Some("begins with a variable's name: give only what follows the `=`")
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         Some("has spaces, control characters or non-ASCII characters in it")
     } else if token.len() > HEADER_MOST {
         Some("is longer than any token")
     } else {
         None
     }
+}
+
+/// Whether it is a line of a script or an `.env` file: `COPERA_TOKEN=…`, `export TOKEN=…`. Tokens may have `=` at their
+/// end, as padding.
+fn begins_with_name(token: &str) -> bool {
+    let Some((name, value)) = token.split_once('=') else { return false };
+    let name =
+        name.trim_start_matches("export ").trim_start_matches("set ").trim_start_matches("$env:").trim();
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    !name.is_empty() && name.chars().all(is_name) && !value.trim_start_matches('=').is_empty()
 }
 
 /// Runs a command by the shell and takes the first line that it prints. What it says on stderr is the

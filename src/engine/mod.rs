@@ -44,7 +44,7 @@ pub use self::upload::Told;
 pub use self::urls::Rules;
 use crate::api::wire::is_id;
 use crate::api::{Caller, Drive};
-use crate::error::{Call, Error, Signal};
+use crate::error::{Call, Code, Error, Signal};
 use crate::hope::Hope;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Place, Planned, Step};
@@ -339,8 +339,8 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
     let begun = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
     let work = Arc::new(Work::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
-    let given = planned.job.as_ref().ok().and_then(|job| job.place.given());
-    let odd = given.is_some_and(|id| !is_id(id));
+    let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
+    let odd = given.as_deref().is_some_and(|id| !is_id(id));
     let result = match planned.job {
         Ok(job) => {
             job.warnings.iter().for_each(|warning| work.warn(warning));
@@ -357,7 +357,7 @@ async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Sto
         Err(error) => {
             let empty = work.size.load(Ordering::Relaxed) == 0;
             let error = match error {
-                error if !error.is_refusal() => error,
+                error if !error.is_refusal() => with_api_blamed(given.as_deref(), error),
                 error if odd => Error::NoId(Box::new(error)),
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
@@ -382,7 +382,13 @@ async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: 
     };
     // One above it that is not there has told already.
     let own = matches!(&error, Error::Folder { path, .. } if *path == work.path);
+    let error = with_api_blamed(place.given(), error);
     own.then(|| Outcome { is_folder: true, ..outcome(&work, Err(shared.with_advice(&work, error)), begun) })
+}
+
+/// Without a `--parent` a 404 is no folder's: the root is always there.
+fn with_api_blamed(parent: Option<&str>, error: Error) -> Error {
+    if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
 }
 
 fn outcome(work: &Work, result: Result<Done, Error>, begun: Instant) -> Outcome {

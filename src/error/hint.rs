@@ -62,6 +62,10 @@ impl Error {
             Self::NoId(_) => {
                 "--parent takes a folder's id: the 24 characters at the end of its address in the browser"
             }
+            Self::NoApi(_) => "no folder was asked for, so it is the API that is not there: check --api-url",
+            Self::NotAFile { kind: "a FIFO" } => {
+                "to upload what comes out of it, read it as standard input: copera-upload - --name NAME <FIFO"
+            }
             Self::Empty(error) => return error.advice(again),
             Self::TooLarge { .. } => "split the file: storage itself has this limit",
             Self::Folder { error, .. } | Self::Shared(error) => return error.advice(again),
@@ -95,9 +99,6 @@ impl Error {
             Code::Auth if failure.status() == Some(401) => {
                 "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE, and set COPERA_TOKEN \
                  or save it with `copera-upload --login`"
-            }
-            Code::Auth if failure.is_about_space() => {
-                "the workspace may be out of space: see its storage settings"
             }
             Code::Auth => {
                 "the token needs the scope ACCESS_DRIVE and access to the folder; integration keys (cp_key_…) \

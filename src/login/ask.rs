@@ -70,7 +70,11 @@ mod terminal {
 
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
-    pub(super) use super::first_line as read_line;
+    /// What is typed, without the keys that mean something else: arrows, Ctrl-Z, the marks of a bracketed paste.
+    pub(super) fn read_line() -> io::Result<String> {
+        let line = super::first_line()?;
+        Ok(console::strip_ansi_codes(&line).replace(|c: char| c.is_control(), ""))
+    }
 
     /// `_POSIX_VDISABLE`, by which a key has no meaning: termios(3) on Linux, termios(4) on the BSDs and macOS.
     const DISABLED: u8 = if cfg!(any(target_os = "linux", target_os = "android")) { 0 } else { 0xff };

@@ -1,21 +1,29 @@
-//! `--include` and `--exclude`: which entries of a directory are sent. The globs are gitignore's, as ripgrep's
-//! `-g` has them.
+//! `--include` and `--exclude`: which files are sent.
 
 use std::path::Path;
 
-use ignore::overrides::{Override, OverrideBuilder};
+use globset::{Glob, GlobBuilder};
+use regex::Regex;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::name;
 
 /// One glob of the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Filter {
+    /// As typed.
     glob: String,
-    /// What matches is sent; else it is not.
+    regex: Regex,
     includes: bool,
+    /// The glob has a `/`: it matches the path below the given directory, not a name at any depth.
+    matches_path: bool,
+    /// The glob ends with `/`: it matches directories only.
+    directories_only: bool,
 }
 
-/// All globs, in their order: the last that matches wins.
-#[derive(Debug, Clone)]
-pub struct Filters(Override);
+/// All filters in the order in which they were given. The last match wins.
+#[derive(Debug, Clone, Default)]
+pub struct Filters(Vec<Filter>);
 
 impl Filter {
     /// An `--include`.
@@ -23,7 +31,7 @@ impl Filter {
     /// # Errors
     /// What is wrong with the glob.
     pub fn include(glob: &str) -> Result<Self, String> {
-        Self::checked(glob, true)
+        Self::new(glob, true)
     }
 
     /// An `--exclude`.
@@ -31,70 +39,121 @@ impl Filter {
     /// # Errors
     /// What is wrong with the glob.
     pub fn exclude(glob: &str) -> Result<Self, String> {
-        Self::checked(glob, false)
+        Self::new(glob, false)
     }
 
-    fn checked(glob: &str, includes: bool) -> Result<Self, String> {
-        let glob = match glob.strip_prefix("./") {
-            Some(below) => format!("/{below}"),
-            None => glob.to_owned(),
-        };
-        if glob.trim_matches('/').trim().is_empty() {
+    fn new(glob: &str, includes: bool) -> Result<Self, String> {
+        let anchored = glob.strip_prefix("./").or(glob.strip_prefix('/'));
+        let below = anchored.unwrap_or(glob);
+        let pattern = below.trim_end_matches('/');
+        if pattern.is_empty() {
             return Err("it matches nothing: a glob is a name or a path, such as *.jpg or /build".to_owned());
         }
-        let filter = Self { glob, includes };
-        Filters::new(std::slice::from_ref(&filter))?;
-        Ok(filter)
+        // Names are sent composed (NFC), and on macOS read decomposed: both sides of the comparison are composed.
+        let composed: String = pattern.nfc().collect();
+        let parsed = GlobBuilder::new(&composed)
+            .literal_separator(true)
+            // The same globs on every system: `/` separates and `\` escapes, also on Windows.
+            .backslash_escape(true)
+            .build()
+            .map_err(|error| error.kind().to_string())?;
+        let regex = Regex::new(&unicode_regex(&parsed)).map_err(|error| error.to_string())?;
+        Ok(Self {
+            glob: glob.to_owned(),
+            regex,
+            includes,
+            matches_path: anchored.is_some() || pattern.contains('/'),
+            directories_only: below.ends_with('/'),
+        })
     }
 
-    /// As a line of gitignore, in which `!` and `#` at the beginning have a meaning of their own.
-    fn line(&self) -> String {
-        match self.includes {
-            true if self.glob.starts_with(['!', '#']) => format!("\\{}", self.glob),
-            true => self.glob.clone(),
-            false => format!("!{}", self.glob),
+    fn matches(&self, path: &str, is_dir: bool) -> bool {
+        if self.directories_only && !is_dir {
+            return false;
         }
+        let name = path.rsplit('/').next().unwrap_or(path);
+        self.regex.is_match(if self.matches_path { path } else { name })
+    }
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.glob, self.includes) == (&other.glob, other.includes)
     }
 }
 
 impl Filters {
     /// Filters by these globs.
+    pub fn new(filters: Vec<Filter>) -> Self {
+        Self(filters)
+    }
+
+    /// Whether an entry is sent: by its path below the given directory, and of a given file by its name.
     ///
-    /// # Errors
-    /// What is wrong with one of them.
-    pub fn new(filters: &[Filter]) -> Result<Self, String> {
-        let mut globs = OverrideBuilder::new("");
-        for filter in filters {
-            globs.add(&filter.line()).map_err(|error| error.to_string())?;
+    /// Of a directory: whether the folder is made though nothing in it is sent.
+    pub fn includes(&self, below: &Path, is_dir: bool) -> bool {
+        let nothing_matches = !self.0.first().is_some_and(|first| first.includes);
+        self.last_match(below, is_dir).unwrap_or(nothing_matches)
+    }
+
+    /// Whether a directory is entered: what is in it may be sent though the directory itself matches nothing.
+    pub fn enters(&self, below: &Path) -> bool {
+        self.last_match(below, true) != Some(false)
+    }
+
+    /// What the last filter that matches says. One that matches a directory holds for all that is in it.
+    fn last_match(&self, below: &Path, is_dir: bool) -> Option<bool> {
+        if self.0.is_empty() {
+            return None;
         }
-        globs.build().map(Self).map_err(|error| error.to_string())
+        // As they are sent, and with `/` on every system.
+        let names: Vec<String> = below.iter().map(|part| name::sent(part).0).collect();
+        let path = names.join("/");
+        let matches = |filter: &&Filter| {
+            let directories = path.match_indices('/').map(|(end, _)| &path[..end]);
+            filter.matches(&path, is_dir) || directories.into_iter().any(|dir| filter.matches(dir, true))
+        };
+        self.0.iter().rev().find(matches).map(|filter| filter.includes)
     }
+}
 
-    /// Whether an entry is sent, or, of a directory, entered: by its path below the given directory.
-    pub fn admit(&self, below: &Path, is_dir: bool) -> bool {
-        !self.0.matched(below, is_dir).is_ignore()
+/// The glob's regular expression over characters. globset's own is over bytes, with each byte of a character beyond
+/// ASCII as `\xHH`: there `?` would match half an `é`, and `[é]` no `é` at all.
+fn unicode_regex(glob: &Glob) -> String {
+    let mut over_bytes = glob.regex().trim_start_matches("(?-u)").chars();
+    let mut regex = b"(?s)".to_vec();
+    while let Some(c) = over_bytes.next() {
+        match (c, over_bytes.as_str().get(..3)) {
+            ('\\', Some(hex)) if hex.starts_with('x') => {
+                // globset's own form: there are two digits.
+                regex.extend(u8::from_str_radix(&hex[1..], 16));
+                over_bytes.nth(2);
+            }
+            ('\\', _) => {
+                regex.push(b'\\');
+                regex.extend(over_bytes.next().map(String::from).unwrap_or_default().bytes());
+            }
+            _ => regex.extend(String::from(c).bytes()),
+        }
     }
-
-    /// Whether only what an include matches is sent.
-    pub fn are_choosy(&self) -> bool {
-        self.0.num_whitelists() > 0
-    }
+    String::from_utf8_lossy(&regex).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Globs, with a `-` before those that exclude.
     fn filters(globs: &[&str]) -> Filters {
         let filter = |glob: &&str| match glob.strip_prefix('-') {
             Some(glob) => Filter::exclude(glob).unwrap(),
             None => Filter::include(glob).unwrap(),
         };
-        Filters::new(&globs.iter().map(filter).collect::<Vec<_>>()).unwrap()
+        Filters::new(globs.iter().map(filter).collect())
     }
 
     #[test]
-    fn the_last_match_wins_and_an_include_makes_choosy() {
+    fn the_last_match_wins_and_the_first_filter_says_what_happens_to_the_rest() {
         for (globs, path, sent) in [
             (&[][..], ".hidden", true),
             (&["*.jpg"], "a/b.jpg", true),
@@ -102,48 +161,95 @@ mod tests {
             (&["-*.png"], "a/b.png", false),
             (&["-*.png"], "a/b.jpg", true),
             (&["*.jpg", "-secret*"], "secret.jpg", false),
+            (&["*.jpg", "-secret*"], "b.png", false),
             (&["-secret*", "*.jpg"], "secret.jpg", true),
+            (&["-*.log", "keep.log"], "keep.log", true),
+            (&["-*.log", "keep.log"], "b.png", true),
             // A glob without `/` matches a name at any depth, one with it the path below the directory.
             (&["-b"], "a/b", false),
             (&["-/b"], "a/b", true),
+            (&["-/b"], "b", false),
             (&["-./b"], "b", false),
             (&["-./b"], "a/b", true),
             (&["a/*.txt"], "a/x.txt", true),
             (&["a/*.txt"], "a/b/x.txt", false),
             (&["a/**/*.txt"], "a/b/x.txt", true),
             (&["a/*.txt"], "c/a/x.txt", false),
-            // Signs with a meaning in gitignore have none here.
-            (&["#x"], "#x", true),
-            (&["#x"], "y", false),
-            (&["!x"], "!x", true),
-            (&["-!x"], "!x", false),
-            (&["-#x"], "#x", false),
+            (&["*"], "a/b/c", true),
+            // One that matches a directory holds for all in it, until a later one says otherwise.
+            (&["photos"], "photos/2026/a.jpg", true),
+            (&["photos", "-*.tmp"], "photos/2026/a.tmp", false),
+            (&["photos/2025"], "photos/2026/a.jpg", false),
+            (&["-build", "build/keep"], "build/keep", true),
+            (&["-build/"], "a/build/x", false),
+            (&["-build/"], "a/build", true),
         ] {
-            assert_eq!(filters(globs).admit(Path::new(path), false), sent, "{globs:?} {path}");
+            assert_eq!(filters(globs).includes(Path::new(path), false), sent, "{globs:?} {path}");
         }
-        assert!(filters(&["-a", "b"]).are_choosy() && !filters(&["-a"]).are_choosy());
     }
 
     #[test]
-    fn directories_are_entered_unless_they_are_excluded() {
-        assert!(filters(&["*.jpg"]).admit(Path::new("photos"), true));
-        assert!(!filters(&["-photos"]).admit(Path::new("a/photos"), true));
-        assert!(!filters(&["-photos/"]).admit(Path::new("photos"), true));
-        assert!(filters(&["-photos/"]).admit(Path::new("photos"), false));
+    fn a_glob_is_a_glob_and_no_line_of_gitignore() {
+        for (glob, matching, other) in [
+            ("notes ", "notes ", "notes"),
+            (" notes", " notes", "notes"),
+            (" ", " ", "x"),
+            ("notes\t", "notes\t", "notes"),
+            ("notes\r", "notes\r", "notes"),
+            ("notes\n", "notes\n", "notes"),
+            ("#x", "#x", "y"),
+            ("!x", "!x", "x"),
+            ("\\!x", "!x", "\\!x"),
+            ("a\\ ", "a ", "a"),
+            ("[!x]", "a", "x"),
+            ("{a,b}.txt", "b.txt", "c.txt"),
+            ("Cafe\u{301}*", "Caf\u{e9}.txt", "Cafe.txt"),
+            ("Caf\u{e9}*", "Cafe\u{301}.txt", "Cafe.txt"),
+            ("[\u{e9}]", "e\u{301}", "e"),
+            ("\u{e4}/?", "a\u{308}/\u{e9}", "a/x"),
+            ("caf?", "cafe\u{301}", "caf"),
+            ("[a-\u{fc}]", "\u{e9}", "\u{fd}"),
+            ("{\u{e9},\u{1F600}}?.txt", "\u{1F600}\u{fc}.txt", "x\u{fc}.txt"),
+            ("a\\\\x41", "a\\x41", "aA"),
+            ("a?b", "a\nb", "ab"),
+        ] {
+            let (include, exclude) = (filters(&[glob]), Filters::new(vec![Filter::exclude(glob).unwrap()]));
+            assert!(include.includes(Path::new(matching), false), "{glob:?} {matching:?}");
+            assert!(!exclude.includes(Path::new(matching), false), "{glob:?} {matching:?}");
+            assert!(!include.includes(Path::new(other), false), "{glob:?} {other:?}");
+            assert!(exclude.includes(Path::new(other), false), "{glob:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_entered_unless_it_is_excluded() {
+        for (globs, path, entered, made) in [
+            (&["*.jpg"][..], "photos", true, false),
+            (&["photos"], "photos/a", true, true),
+            (&["-photos"], "a/photos", false, false),
+            (&["-photos/"], "photos", false, false),
+            (&["*.jpg", "-photos"], "photos", false, false),
+            (&["-build", "build/keep.txt"], "build", false, false),
+            (&["-*.jpg"], "photos", true, true),
+        ] {
+            assert_eq!(filters(globs).enters(Path::new(path)), entered, "{globs:?} {path}");
+            assert_eq!(filters(globs).includes(Path::new(path), true), made, "{globs:?} {path}");
+        }
     }
 
     #[cfg(unix)]
     #[test]
-    fn names_that_are_no_unicode_are_matched_too() {
+    fn names_that_are_no_unicode_match_as_they_are_sent() {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(b"a/\xff.txt"));
-        assert!(!filters(&["-*.txt"]).admit(path, false));
-        assert!(filters(&["-*.jpg"]).admit(path, false));
+        assert!(!filters(&["-*.txt"]).includes(path, false));
+        assert!(!filters(&["-%FF.txt"]).includes(path, false));
+        assert!(filters(&["-*.jpg"]).includes(path, false));
     }
 
     #[test]
     fn what_is_no_glob_is_refused() {
-        for glob in ["", " ", "/", "./", "a[", "{a", "a\\"] {
+        for glob in ["", "/", "./", "//", "a[", "{a", "a\\"] {
             assert!(Filter::include(glob).is_err(), "{glob:?}");
             assert!(Filter::exclude(glob).is_err(), "{glob:?}");
         }

@@ -125,6 +125,10 @@ pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'stati
     paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
         match given(&path, &selection) {
             Ok(Given::Directory(walk)) => walk,
+            Ok(Given::Excluded) => Box::new(std::iter::once(Step::Warning {
+                shown: name::decode(&path).0,
+                message: "skipped: excluded by --include or --exclude".to_owned(),
+            })),
             Ok(Given::File(job)) => one(&path, Ok(job)),
             Err(error) => one(&path, Err(error)),
         }
@@ -140,14 +144,13 @@ fn one(path: &OsStr, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> +
 enum Given {
     File(Job),
     Directory(Box<dyn Iterator<Item = Step> + Send>),
+    /// A file that the filters leave out.
+    Excluded,
 }
 
 /// What one PATH stands for. Errors do not repeat the path.
 fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
     let destination = &selection.destination;
-    if path.is_empty() {
-        return Err(Error::usage("an empty path names no file"));
-    }
     let place = Place::Given(destination.parent.clone());
     let job = |input, name, size, warnings| Job {
         input,
@@ -188,11 +191,15 @@ fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
         let (name, warning) = name::of_entry(own_name);
         let shown = name::decode(path.as_os_str()).0;
         let folder = Arc::new(Folder { above: place, name, shown, warning });
-        let step = (!selection.filters.are_choosy()).then(|| Step::Folder(Arc::clone(&folder)));
+        // The directory itself is not filtered; where an include comes first it is made for the files in it only.
+        let step = selection.filters.includes(Path::new(""), true).then(|| Step::Folder(Arc::clone(&folder)));
         return Ok(Given::Directory(Box::new(Walk::new(path, Place::Below(folder), step, selection))));
     }
     if !metadata.is_file() {
         return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
+    }
+    if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
+        return Ok(Given::Excluded);
     }
     let (name, warning) = match (&destination.name, own_name) {
         (Some(name), _) => (name.clone(), None),

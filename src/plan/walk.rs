@@ -39,10 +39,12 @@ impl Walk {
     fn step(&mut self, entry: &DirEntry) -> Option<Step> {
         let kind = entry.file_type();
         let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
-        if !self.filters.admit(below, kind.is_dir()) {
-            if kind.is_dir() {
-                self.entries.skip_current_dir();
-            }
+        let is_included = self.filters.includes(below, kind.is_dir());
+        if kind.is_dir() && !self.filters.enters(below) {
+            self.entries.skip_current_dir();
+            return None;
+        }
+        if !kind.is_dir() && !is_included {
             return None;
         }
         self.places.truncate(entry.depth());
@@ -57,8 +59,8 @@ impl Walk {
             let folder = Folder { above: place, name, shown: shown.clone(), warning };
             let folder = Arc::new(folder);
             self.places.push(Place::Below(Arc::clone(&folder)));
-            // With an include only what it matches is sent: a folder then comes with the first file in it.
-            return (!self.filters.are_choosy()).then_some(Step::Folder(folder));
+            // One that no include matches comes with the first file in it that one does.
+            return is_included.then_some(Step::Folder(folder));
         }
         let looked_at = entry.metadata().map_err(|error| failure(&error)).and_then(|metadata| {
             let size = size_of_file(&metadata)?;

@@ -182,7 +182,7 @@ impl Reporter for Face {
         let news = queue.len() > before;
         drop(live);
         // After the last word the process may end at any time.
-        if matches!(event, Event::Finished { .. } | Event::Error { .. }) {
+        if matches!(event, Event::Finished { .. } | Event::Planned { .. } | Event::Error { .. }) {
             self.write_now(None);
         } else if news {
             self.write_soon();

@@ -76,6 +76,9 @@ impl Voice for Json {
                 "event": "retry", "file": file, "part": part, "what": what, "retry": retry, "cause": cause,
                 "wait_seconds": seconds(*wait),
             }),
+            Event::Planned { files, bytes, folders } => {
+                json!({"event": "planned", "files": files, "bytes": bytes, "folders": folders})
+            }
             Event::Finished { tally } => json!({
                 "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failed,
                 "folders_failed": tally.folders_failed,

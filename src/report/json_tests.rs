@@ -34,6 +34,7 @@ fn all_lines(face: &mut Json) -> Vec<String> {
         Event::Login { message: "saved", asks: false },
         Event::Login { message: "paste it", asks: true },
         Event::Note { message: "n" },
+        Event::Planned { files: 2, bytes: MIB, folders: 1 },
         Event::Request { method: "PUT", url, status: Some(200), elapsed: secs(1.0) },
         Event::Request { method: "PUT", url, status: None, elapsed: secs(1.0) },
         Event::FileDone { file: 0, outcome: &good },

@@ -257,6 +257,15 @@ pub enum Event<'a> {
         /// How.
         outcome: &'a Outcome,
     },
+    /// A dry run is over.
+    Planned {
+        /// Files that would be uploaded.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Folders that would be found or made.
+        folders: u64,
+    },
     /// The run is over.
     Finished {
         /// In sum.
@@ -295,7 +304,7 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         ColorMode::Always => true,
         ColorMode::Never => false,
         // NO_COLOR, CLICOLOR, TERM=dumb and whether it is a terminal at all.
-        ColorMode::Auto => anstream::AutoStream::choice(&stderr()) != anstream::ColorChoice::Never,
+        ColorMode::Auto => wants_color(&stderr()),
     });
     // On Windows this also makes the console understand escape codes.
     let out = Box::new(anstream::AutoStream::always_ansi(stderr()));
@@ -303,13 +312,25 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         let period = wants_progress.then_some(json::Json::TICK);
         return Arc::new(face::Face::start(Box::new(json::Json::new(display)), out, period, false));
     }
-    let words = words::Words::new(display, wants_progress, paint);
+    let words = words::Words::new(display, paint);
     let wants_bars = wants_progress && display.progress != ProgressMode::Plain;
-    if wants_bars && stderr().is_terminal() && bars::Bars::drawable() {
+    let is_drawable = display.progress == ProgressMode::Bar || bars::Bars::drawable();
+    if wants_bars && stderr().is_terminal() && is_drawable {
         let (voice, shared) = (bars::Bars::new(words, paint), std::io::stdout().is_terminal());
         return Arc::new(face::Face::start(Box::new(voice), out, Some(bars::Bars::TICK), shared));
     }
     let period = wants_progress.then_some(plain::Plain::TICK);
     let voice = plain::Plain::new(words, wants_progress);
     Arc::new(face::Face::start(Box::new(voice), out, period, false))
+}
+
+/// Whether NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and the stream ask for colours.
+fn wants_color(stream: &std::io::Stderr) -> bool {
+    let choice = anstream::AutoStream::choice(stream);
+    choice != anstream::ColorChoice::Never && (!clicolor_force_is_off() || stream.is_terminal())
+}
+
+/// `CLICOLOR_FORCE=0` forces nothing (<https://bixense.com/clicolors>). anstream takes any value for a yes.
+pub(crate) fn clicolor_force_is_off() -> bool {
+    std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value == "0")
 }

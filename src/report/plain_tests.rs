@@ -20,7 +20,7 @@ impl Log {
             color: ColorMode::Never,
             log_format: LogFormat::Human,
         };
-        let plain = Plain::new(Words::new(&display, progress, Paint(false)), progress);
+        let plain = Plain::new(Words::new(&display, Paint(false)), progress);
         Self { play: Play::new(), plain, lines: Vec::new() }
     }
 
@@ -140,13 +140,13 @@ fn retries_are_told_once_in_a_while_and_short_ones_not_at_all() {
 }
 
 #[test]
-fn without_progress_there_are_no_lines_but_words() {
+fn without_progress_the_summary_and_the_warnings_stay() {
     let mut log = Log::new(false);
     log.play.start(0, "a", MIB, 1);
     log.event(&retry(1, 9, 60));
     log.pass(60);
     log.finish();
-    assert_eq!(log.lines, [""; 0]);
+    assert_eq!(log.lines, ["nothing to upload"]);
     log.event(&Event::Warning { path: None, message: "x" });
-    assert_eq!(log.lines, ["warning: x"]);
+    assert_eq!(log.lines, ["nothing to upload", "warning: x"]);
 }

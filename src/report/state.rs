@@ -169,6 +169,7 @@ impl State {
             Event::Warning { .. }
             | Event::Login { .. }
             | Event::Note { .. }
+            | Event::Planned { .. }
             | Event::Request { .. }
             | Event::Error { .. } => {}
         }

@@ -16,8 +16,6 @@ use crate::settings::Display;
 pub(super) struct Words {
     quiet: bool,
     verbose: u8,
-    /// Whether the end is worth a line: not with `--progress none`.
-    summary: bool,
     pub(super) paint: Paint,
     /// Hints that were given: advice for a thousand files is given once.
     hints: HashSet<String>,
@@ -26,6 +24,8 @@ pub(super) struct Words {
     folders: HashSet<String>,
     /// What files failed of, and how many of each.
     causes: BTreeMap<String, u64>,
+    /// What files were warned of, and how many of each.
+    warned: BTreeMap<String, u64>,
 }
 
 /// So many files that failed of the same thing are named; the rest are counted.
@@ -35,16 +35,16 @@ const CAUSES_MOST: usize = 32;
 
 impl Words {
     /// Words for these settings.
-    pub(super) fn new(display: &Display, summary: bool, paint: Paint) -> Self {
+    pub(super) fn new(display: &Display, paint: Paint) -> Self {
         Self {
             quiet: display.quiet,
             verbose: if display.quiet { 0 } else { display.verbose },
-            summary: !display.quiet && (summary || display.verbose > 0),
             paint,
             hints: HashSet::new(),
             interrupted: false,
             folders: HashSet::new(),
             causes: BTreeMap::new(),
+            warned: BTreeMap::new(),
         }
     }
 
@@ -52,6 +52,11 @@ impl Words {
     pub(super) fn about(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
         match event {
             Event::Warning { path, message } if !self.quiet => {
+                // A tree of links is one piece of news, not one for each link.
+                let kind = message.split([';', ':', '(']).next().unwrap_or_default();
+                if path.is_some() && is_one_more(&mut self.warned, kind.to_owned(), self.verbose) {
+                    return Vec::new();
+                }
                 let warning = self.paint.yellow("warning:");
                 let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
                 vec![format!("{warning} {path}{}", safe(message))]
@@ -71,9 +76,14 @@ impl Words {
                 retry_line(event, state, self.paint).into_iter().collect()
             }
             Event::FileDone { outcome, .. } => self.about_file(outcome, state),
-            Event::Error { path, error } => self.about_error(*path, error, true),
+            // Each is named: it ends the run, or it is all that a dry run has to say of a file.
+            Event::Error { path, error } => self.about_error(*path, error, true, false),
+            Event::Planned { files, bytes, folders } => {
+                let plan = (!self.quiet).then(|| plan(*files, *bytes, *folders));
+                self.more().into_iter().chain(plan).collect()
+            }
             Event::Finished { tally } => {
-                let summary = self.summary.then(|| summary(tally, state)).flatten();
+                let summary = (!self.quiet).then(|| summary(tally, state)).flatten();
                 self.more().into_iter().chain(summary).collect()
             }
             _ => Vec::new(),
@@ -82,7 +92,7 @@ impl Words {
 
     fn about_file(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
         match &outcome.result {
-            Err(error) => self.about_error(Some(&outcome.path), error, state.single()),
+            Err(error) => self.about_error(Some(&outcome.path), error, state.single(), true),
             // The summary of a single file says the same.
             Ok(_) if self.verbose > 0 && !state.single() => {
                 state.last.iter().map(|ended| ended_line(ended.status, state)).collect()
@@ -91,7 +101,7 @@ impl Words {
         }
     }
 
-    fn about_error(&mut self, path: Option<&str>, error: &Error, single: bool) -> Vec<String> {
+    fn about_error(&mut self, path: Option<&str>, error: &Error, single: bool, counts: bool) -> Vec<String> {
         // A signal stops all files at once: that is one piece of news, not one for each file.
         let interrupted = error.code() == Code::Interrupted;
         if interrupted && std::mem::replace(&mut self.interrupted, true) {
@@ -116,7 +126,10 @@ impl Words {
             _ => safe(&message).into_owned(),
         };
         // What is wrong with a local file is to be mended there, whatever others have: each is named.
-        if error.code() != Code::LocalFile && self.is_one_more(cause(error)) {
+        if counts
+            && error.code() != Code::LocalFile
+            && is_one_more(&mut self.causes, cause(error), self.verbose)
+        {
             return Vec::new();
         }
         let mut lines = vec![format!("{} {path}{message}", self.paint.red("error:"))];
@@ -126,23 +139,42 @@ impl Words {
         lines
     }
 
-    /// Whether so many have failed of this already that one more is only counted.
-    fn is_one_more(&mut self, cause: String) -> bool {
-        if !self.causes.contains_key(&cause) && self.causes.len() == CAUSES_MOST {
-            return false;
-        }
-        let count = self.causes.entry(cause).or_default();
-        *count += 1;
-        *count > NAMED && self.verbose == 0
-    }
-
     /// What is left to say of those that were counted.
     fn more(&mut self) -> Vec<String> {
-        let causes = std::mem::take(&mut self.causes);
-        let error = self.paint.red("error:");
-        let more = causes.into_iter().filter(|(_, count)| *count > NAMED && self.verbose == 0);
-        more.map(|(cause, count)| format!("{error} {} more (-v names them): {}", count - NAMED, safe(&cause)))
+        let kinds = [
+            (self.paint.yellow("warning:"), std::mem::take(&mut self.warned)),
+            (self.paint.red("error:"), std::mem::take(&mut self.causes)),
+        ];
+        let verbose = self.verbose;
+        kinds
+            .into_iter()
+            .flat_map(|(head, counts)| {
+                counts.into_iter().map(move |(what, count)| (head.clone(), what, count))
+            })
+            .filter(|(.., count)| *count > NAMED && verbose == 0)
+            .map(|(head, what, count)| {
+                format!("{head} {} more (-v names them): {}", count - NAMED, safe(what.trim_end()))
+            })
             .collect()
+    }
+}
+
+/// Whether so many have been named already that one more is only counted.
+fn is_one_more(counts: &mut BTreeMap<String, u64>, what: String, verbose: u8) -> bool {
+    if !counts.contains_key(&what) && counts.len() == CAUSES_MOST {
+        return false;
+    }
+    let count = counts.entry(what).or_default();
+    *count += 1;
+    *count > NAMED && verbose == 0
+}
+
+/// The last line of a dry run: `3 files, 1.2 GiB, 2 folders`.
+fn plan(files: u64, size: u64, folders: u64) -> String {
+    match (files, folders) {
+        (0, 0) => "nothing matches".to_owned(),
+        (_, 0) => format!("{}, {}", plural(files, "file"), bytes(size)),
+        _ => format!("{}, {}, {}", plural(files, "file"), bytes(size), plural(folders, "folder")),
     }
 }
 

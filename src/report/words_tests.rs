@@ -14,7 +14,7 @@ fn words(quiet: bool, verbose: u8) -> Words {
         color: ColorMode::Never,
         log_format: LogFormat::Human,
     };
-    Words::new(&display, true, Paint(false))
+    Words::new(&display, Paint(false))
 }
 
 fn refused() -> Error {

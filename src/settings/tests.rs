@@ -382,7 +382,10 @@ fn names_are_checked_and_composed() {
         (&["--name", "."], "`.`"),
         (&["--name", "a\0b"], "NUL"),
         (&["--name", "a", "other"], "2 paths"),
-        (&["--parent", ""], "--parent must not be empty"),
+        (&[""], "a PATH is empty"),
+        (&["-", "other"], "standard input (-) cannot"),
+        (&["-", "-"], "standard input (-) cannot"),
+        (&["--parent", ""], "--parent: it is empty"),
     ] {
         let (code, words) = house.fails(args);
         assert!(code == 2 && words.contains(word), "{args:?}: {words}");

@@ -58,7 +58,7 @@ fn html_and_empty_errors_are_told_by_their_status() {
         ["<html><body><h1>Bad</h1></body></html>", "", "null", "[]", "\"x\"", "{\"message\":7}", "\u{0}"]
     {
         refused(Op::Start, Action::status(400, body)).fails(1).says("400").says_nothing_of("<h1>");
-        refused(Op::Start, Action::status(404, body)).fails(3).says("404");
+        refused(Op::Start, Action::status(404, body)).fails(1).says("404").says("--api-url");
         refused(Op::Start, Action::status(502, body)).fails(7).says("502");
     }
 }
@@ -194,7 +194,7 @@ fn a_number_of_retries_is_kept_to() {
 fn a_full_workspace_is_told_in_the_services_words() {
     let world = World::with(Options { quota: Some(MIB), ..Options::default() });
     world.file("f", PART);
-    world.run(&["f"]).fails(4).says("no space left");
+    world.run(&["f"]).fails(1).says("no space left").says("free some space");
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! `--parent`: a folder's id, or its address in the browser.
+
+use reqwest::Url;
+
+use crate::error::Error;
+
+/// Where folders and files have their pages.
+const APP_HOST: &str = "app.copera.ai";
+
+const HINT: &str = "--parent takes a folder's id, or its address in the browser: \
+                    https://app.copera.ai/<workspace>/drive/f/<id>";
+
+/// The folder's id in `text`, which stands in `place` ("--parent", "COPERA_PARENT_ID", a line of a file). What looks
+/// like neither an address nor a path is passed on: the service judges it.
+///
+/// # Errors
+/// [`Error::Usage`] for a blank text, a path, and an address that is no folder's.
+pub(crate) fn parse(text: &str, place: &str) -> Result<String, Error> {
+    let text = text.trim();
+    let wrong = |why: &str| Error::usage_hint(format!("{place}: {why}"), HINT);
+    if text.is_empty() {
+        return Err(wrong("it is empty"));
+    }
+    if text.contains("://") {
+        let url = Url::parse(text).map_err(|error| wrong(&format!("the address is no URL ({error})")))?;
+        return folder_of(&url).map_err(|why| wrong(&why));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(wrong("an id has no blanks in it"));
+    }
+    if text.contains(['/', '\\']) {
+        return Err(wrong(&format!("`{text}` is a path, not an id")));
+    }
+    Ok(text.to_owned())
+}
+
+fn folder_of(url: &Url) -> Result<String, String> {
+    if url.scheme() != "https" || url.host_str() != Some(APP_HOST) {
+        return Err(format!("the address is not one of https://{APP_HOST}"));
+    }
+    let path: Vec<&str> = url.path().split('/').filter(|segment| !segment.is_empty()).collect();
+    match path[..] {
+        [_, "drive", "f", id] => Ok(id.to_owned()),
+        [_, "drive", "c", _] => Err("this is the address of a file".to_owned()),
+        _ => Err("this is not the address of a folder".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "665f1c2ab3d4e5f60718293a";
+
+    #[test]
+    fn an_id_or_a_folders_address_names_the_folder() {
+        for text in [
+            ID.to_owned(),
+            format!("  {ID}\r\n"),
+            format!("https://app.copera.ai/acme/drive/f/{ID}"),
+            format!("https://app.copera.ai/acme/drive/f/{ID}/"),
+            format!(" https://app.copera.ai/acme/drive/f/{ID}?view=list&sort=name#top "),
+        ] {
+            assert_eq!(parse(&text, "--parent").unwrap(), ID, "{text:?}");
+        }
+        assert_eq!(parse("short", "--parent").unwrap(), "short", "the service judges it");
+    }
+
+    #[test]
+    fn what_names_no_folder_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "empty"),
+            (" \t", "empty"),
+            ("a b", "blanks"),
+            ("Reports/2026", "path"),
+            ("C:\\Reports", "path"),
+            ("https://app.copera.ai/acme/drive/c/665f1c2ab3d4e5f60718293a", "of a file"),
+            ("https://app.copera.ai/acme/drive", "not the address of a folder"),
+            ("https://app.copera.ai/acme/drive/f/", "not the address of a folder"),
+            ("http://app.copera.ai/acme/drive/f/665f1c2ab3d4e5f60718293a", "not one of https"),
+            ("https://example.com/acme/drive/f/665f1c2ab3d4e5f60718293a", "not one of https"),
+            ("https://app.copera.ai.example.com/a/drive/f/1", "not one of https"),
+            ("https://", "no URL"),
+        ] {
+            let Err(Error::Usage { message, .. }) = parse(text, "COPERA_PARENT_ID") else {
+                panic!("{text:?}")
+            };
+            assert!(
+                message.starts_with("COPERA_PARENT_ID: ") && message.contains(why),
+                "{text:?}: {message}"
+            );
+        }
+    }
+}
