@@ -248,6 +248,20 @@ pub enum Error {
     /// The API knows no such path, and no folder was asked for that could be missing.
     #[error(transparent)]
     NoApi(Box<Self>),
+    /// Another process runs the same command.
+    #[error("another copera-upload is running the same command")]
+    SameCommand,
+    /// Another process, at work at the same time, has sent this file to this place.
+    #[error("another copera-upload that was running at the same time has uploaded this file")]
+    SentByOther,
+    /// `--if-exists fail`, and another input comes before it.
+    #[error("gets the same name in the same folder as {first}: `{name}`")]
+    SameTarget {
+        /// The name in the drive.
+        name: String,
+        /// The other input.
+        first: String,
+    },
     /// Another process works on the same upload.
     #[error("another copera-upload is at work on this upload")]
     Busy {
@@ -400,9 +414,12 @@ impl Error {
             | Self::Changed { .. }
             | Self::WrongSize { .. } => Code::LocalFile,
             Self::Folder { error, .. } | Self::Shared(error) => error.code(),
-            Self::Busy { .. } | Self::Exists { .. } | Self::Unlisted { kind: Kind::File, .. } => {
-                Code::Conflict
-            }
+            Self::Busy { .. }
+            | Self::SameCommand
+            | Self::SentByOther
+            | Self::SameTarget { .. }
+            | Self::Exists { .. }
+            | Self::Unlisted { kind: Kind::File, .. } => Code::Conflict,
             Self::GivenUp { failure } => failure.code_of_part(),
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } | Self::Object { failure, .. } => failure.code_of_part(),

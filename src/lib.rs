@@ -38,6 +38,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::api::Drive;
 use crate::dial::{Dialer, Trust};
 use crate::engine::journal::{self, Journals};
+use crate::engine::peers::{Peers, RunKey};
 use crate::engine::{Rules, Stopper};
 use crate::error::{Call, Error};
 use crate::outcome::Tally;
@@ -95,8 +96,10 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             }
         };
         let line = job.and_then(|job| {
+            let twin = job.twin.as_ref().map(|twin| twin.warning(settings.if_exists));
             job.warnings
                 .iter()
+                .chain(&twin)
                 .for_each(|message| reporter.event(&Event::Warning { path: Some(&shown), message }));
             let source = match &job.input {
                 Input::File(path) => Source::open(path)?,
@@ -151,7 +154,11 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
         face.clear();
         leave(signal.exit_code());
     });
-    let options = options(settings, reporter)?;
+    let state_dir = settings.state_dir.clone();
+    let peers = Peers::join(state_dir, run_key(settings)?, &stopper, &**reporter).await?;
+    // Until the last result is told.
+    let peers = Arc::new(peers);
+    let options = options(settings, &peers, reporter)?;
     if output.wants_pages() {
         // First, so that nothing is uploaded whose address could not be printed.
         output.set_pages(tokio::select! {
@@ -194,8 +201,28 @@ async fn pages(drive: &Drive, reporter: &dyn Reporter) -> Result<Pages, Error> {
     })
 }
 
+/// What makes this command the same as another.
+fn run_key(settings: &Settings) -> Result<RunKey, Error> {
+    let (account, selection) = (&settings.account, &settings.selection);
+    Ok(RunKey {
+        api: account.api_url.clone(),
+        account: journal::account(account.token.as_ref().ok_or(Error::NoToken)?),
+        parent: selection.destination.parent.clone(),
+        name: selection.destination.name.clone(),
+        paths: selection.paths.iter().map(RunKey::path).collect(),
+        recursive: selection.recursive,
+        follow_symlinks: selection.follow_symlinks,
+        filters: selection.filters.typed().map(|(glob, includes)| (glob.to_owned(), includes)).collect(),
+        if_exists: settings.if_exists,
+    })
+}
+
 /// The settings as the engine wants them.
-fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::Options, Error> {
+fn options(
+    settings: &Settings,
+    peers: &Arc<Peers>,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<engine::Options, Error> {
     let account = &settings.account;
     let transfer = &settings.transfer;
     let token = account.token.clone().ok_or(Error::NoToken)?;
@@ -220,8 +247,10 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
     Ok(engine::Options {
         drive,
         storage: Storage::new(transfer, dialer, Mask::new(&token), Arc::clone(reporter)),
-        journals: transfer.resume.then(|| journals(settings, &**reporter)).flatten(),
+        journals: journals(settings, &**reporter),
+        resume: transfer.resume,
         state_dir: settings.state_dir.clone(),
+        peers: Arc::clone(peers),
         api: account.api_url.clone(),
         account: journal::account(&token),
         policy,
@@ -236,9 +265,11 @@ fn options(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<engine::
 
 fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<Journals> {
     let Some(folder) = settings.state_dir.clone() else {
-        let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
-                       will cost the whole upload";
-        reporter.event(&Event::Warning { path: None, message });
+        if settings.transfer.resume {
+            let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
+                           will cost the whole upload";
+            reporter.event(&Event::Warning { path: None, message });
+        }
         return None;
     };
     let journals = Journals::new(folder);

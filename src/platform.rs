@@ -159,6 +159,21 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// As [`open_private`]; `true`: the file was there already.
+///
+/// # Errors
+/// Those of the system's open.
+pub fn open_or_create_private(path: &Path) -> io::Result<(File, bool)> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((open_private(path)?, true)),
+        created => Ok((created?, false)),
+    }
+}
+
 /// Opens (or creates) a file that only this user may read, for reading and for writing at its end.
 ///
 /// # Errors

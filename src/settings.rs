@@ -65,7 +65,7 @@ pub struct Destination {
 }
 
 /// What to do when the folder has a file of that name already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 pub enum IfExists {
     /// Upload anyway, which creates a second item of that name
     Upload,

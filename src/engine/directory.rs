@@ -7,14 +7,12 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::on_disk;
+use super::peers::{Peers, Snapshot};
 use crate::api::wire::{Item, Node, Tree};
 use crate::api::{Caller, Drive};
 use crate::error::{Call, Error};
 use crate::retry::Failure;
-
-/// Files of this run's own that are noted in a folder, some 500 bytes each: names that come twice stand in a
-/// command line, not in a directory of a million.
-const NOTED_MOST: usize = 1000;
 
 /// A folder that is there. Names in it are in NFC.
 pub(super) struct Directory {
@@ -34,10 +32,10 @@ pub(super) struct Directory {
 pub(super) struct Contents {
     folders: HashMap<String, Child>,
     files: HashMap<String, Vec<Found>>,
-    /// Of those, put there by this run.
-    noted: usize,
     /// There is more than the service tells of.
     pub(super) truncated: bool,
+    /// What other runs had made when it was listed.
+    pub(super) seen: Snapshot,
 }
 
 /// A folder in it.
@@ -79,17 +77,30 @@ impl Directory {
         missing.map_or(Ok(()), |failure| Err(Error::Call { call: Call::Start, failure, tries: 1 }))
     }
 
-    /// Does something with its contents, which are asked for if nobody has yet.
+    /// Does something with its contents, which are listed if nobody has yet, or if the listing `is_stale`.
     pub(super) async fn contents<T>(
         &self,
         drive: &Drive,
+        peers: &Arc<Peers>,
         caller: &dyn Caller,
+        is_stale: impl FnOnce(Snapshot) -> bool,
         look: impl FnOnce(&mut Contents) -> T,
     ) -> Result<T, Arc<Error>> {
         let mut known = self.contents.lock().await;
-        if known.is_none() {
+        let list = match &*known {
+            None => true,
+            Some(Ok(contents)) => is_stale(contents.seen),
+            Some(Err(_)) => false,
+        };
+        if list {
+            let others = Arc::clone(peers);
+            let seen = on_disk(move || others.look()).await.map_err(Arc::new)?;
             let listed = drive.folder(caller, self.id.as_deref()).await;
-            *known = Some(listed.map(|tree| Contents::read(&tree, self.with_files)).map_err(Arc::new));
+            let listed = listed.map(|tree| Contents::read(&tree, self.with_files, seen)).map_err(Arc::new);
+            match &mut *known {
+                Some(Ok(contents)) => contents.renew(listed?),
+                _ => *known = Some(listed),
+            }
         }
         match known.get_or_insert_with(|| Ok(Contents::default())) {
             Ok(contents) => Ok(look(contents)),
@@ -110,14 +121,15 @@ impl Directory {
         }
     }
 
-    /// Notes a folder in it that was found or just `made` (then there is nothing in it), or why there is none.
+    /// Notes a folder in it that was found or just made, or why there is none. `made`: what other runs had made
+    /// before, when there was nothing in it.
     pub(super) async fn note_child(
         self: &Arc<Self>,
         name: &str,
-        result: Result<(String, bool), Error>,
+        result: Result<(String, Option<Snapshot>), Error>,
     ) -> Result<Arc<Self>, Arc<Error>> {
         let noted = result.map_err(Arc::new).map(|(id, made)| {
-            let contents = Mutex::new(made.then(|| Ok(Contents::default())));
+            let contents = Mutex::new(made.map(|seen| Ok(Contents { seen, ..Contents::default() })));
             let (id, above) = (Some(id), Some(Arc::clone(self)));
             Arc::new(Self {
                 id,
@@ -138,23 +150,11 @@ impl Directory {
         }
         noted
     }
-
-    /// Notes a file that this run has put into it, for whoever looks for one of that name.
-    pub(super) async fn note_file(&self, name: &str, size: u64, item: &Item) {
-        if let (true, Some(Ok(contents))) = (self.with_files, &mut *self.contents.lock().await) {
-            if contents.noted >= NOTED_MOST {
-                return;
-            }
-            contents.noted += 1;
-            let found = Found { size: Some(size), item: item.clone() };
-            contents.files.entry(name.to_owned()).or_default().push(found);
-        }
-    }
 }
 
 impl Contents {
-    fn read(tree: &Tree, with_files: bool) -> Self {
-        let mut contents = Self { truncated: tree.truncated, ..Self::default() };
+    fn read(tree: &Tree, with_files: bool, seen: Snapshot) -> Self {
+        let mut contents = Self { truncated: tree.truncated, seen, ..Self::default() };
         for raw in &tree.root {
             let node = Node::read(raw);
             let Some(name) = node.name.as_deref().map(|name| name.nfc().collect::<String>()) else {
@@ -173,6 +173,12 @@ impl Contents {
             }
         }
         contents
+    }
+
+    /// Takes a later listing over. Folders stay what they are to those who work in them.
+    fn renew(&mut self, later: Self) {
+        let known = std::mem::replace(self, later).folders;
+        self.folders.extend(known);
     }
 
     /// The files of this name.

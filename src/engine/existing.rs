@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::directory::Directory;
+use super::peers::TargetLock;
 use super::reconcile::object_info;
 use crate::api::wire::Item;
 use crate::error::{Error, Kind};
@@ -16,12 +17,19 @@ pub(super) async fn look(
     work: &Work,
     job: &Job,
     directory: &Directory,
+    taken: &TargetLock,
     size: Option<u64>,
 ) -> Result<Option<Item>, Error> {
     if shared.if_exists == IfExists::Upload {
         return Ok(None);
     }
-    let (found, certain) = shared.folders.file(work, directory, &job.name, size.unwrap_or(0)).await?;
+    // What this run made, or found for another of its files, is not there already. For a file that is given twice it
+    // is, and may be newer than the listing.
+    let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
+    let is_stale = |seen| same_file || taken.is_stale(seen);
+    let is_candidate = |item: &Item| same_file || !shared.is_taken(item.id());
+    let wanted = (job.name.as_str(), size.unwrap_or(0));
+    let (found, certain) = shared.folders.file(work, directory, wanted, is_stale, is_candidate).await?;
     let Some(found) = found else {
         // To send it all the same could make a second one, which is what was asked to be avoided.
         return if certain {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
-use super::Nobody;
-use super::directory::{Directory, Found};
+use super::directory::{Contents, Directory, Found};
 use super::once::{Answered, LOOK_AGAIN};
+use super::peers::{Peers, Snapshot};
 use super::turns::Turns;
-use crate::api::wire::{NewFolder, Node, Tree};
+use super::{Nobody, on_disk};
+use crate::api::wire::{Item, NewFolder, Node, Tree};
 use crate::api::{Caller, Drive};
 use crate::error::{Call, Error, Kind};
 use crate::plan::{Folder, Place};
@@ -23,6 +24,7 @@ const RECENT: usize = 32;
 /// All folders of a run.
 pub(super) struct Folders {
     drive: Arc<Drive>,
+    peers: Arc<Peers>,
     policy: Policy,
     reporter: Arc<dyn Reporter>,
     /// Whether it matters which files are in them.
@@ -40,12 +42,14 @@ impl Folders {
     /// None known yet.
     pub(super) fn new(
         drive: Arc<Drive>,
+        peers: Arc<Peers>,
         policy: Policy,
         reporter: Arc<dyn Reporter>,
         with_files: bool,
     ) -> Self {
         Self {
             drive,
+            peers,
             policy,
             reporter,
             with_files,
@@ -93,23 +97,41 @@ impl Folders {
         }
         let _turn = self.turns.take((directory.id.clone(), folder.name.clone())).await;
         let voice = Nobody(&*self.reporter);
-        let truncated = directory.contents(&self.drive, &voice, |contents| contents.truncated).await?;
+        let (truncated, seen) = directory
+            .contents(
+                &self.drive,
+                &self.peers,
+                &voice,
+                |_| false,
+                |contents| (contents.truncated, contents.seen),
+            )
+            .await?;
         if let Some(known) = directory.child(&folder.name).await {
             return known;
         }
         if let Some(warning) = &folder.warning {
             self.reporter.event(&Event::Warning { path: Some(&folder.shown), message: warning });
         }
-        let place = Spot { folders: self, voice, parent: directory.id.as_deref(), name: &folder.name };
-        let result = match truncated {
-            true => place.search().await,
-            false => Ok(None),
+        // Other runs on this machine may be about to make it too.
+        let parent = directory.id.as_deref();
+        let target = self.peers.target(Kind::Folder, parent, &folder.name);
+        let mut taken = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
+        let place = Spot { folders: self, voice, parent, name: &folder.name };
+        let found = match (taken.is_stale(seen), truncated) {
+            (true, _) => place.look().await,
+            (false, true) => place.search().await,
+            (false, false) => Ok(None),
         };
-        let result = match result {
-            Ok(Some(id)) => Ok((id, false)),
-            Ok(None) => place.make().await,
+        let result = match found {
+            Ok(Some(id)) => Ok((id, None)),
+            Ok(None) => {
+                taken.begin();
+                place.make().await.map(|(id, made)| (id, made.then_some(taken.seen)))
+            }
             Err(error) => Err(error),
         };
+        // What other runs are told is written to the disk.
+        on_disk(move || drop(taken)).await?;
         let child = directory.note_child(&folder.name, result).await?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.push_back(Arc::clone(&child));
@@ -124,10 +146,11 @@ impl Folders {
     /// # Errors
     /// Those of the call.
     pub(super) async fn check(&self, caller: &dyn Caller, directory: &Directory) -> Result<(), Error> {
-        directory.contents(&self.drive, caller, |_| ()).await.map_err(Error::Shared)
+        directory.contents(&self.drive, &self.peers, caller, |_| false, |_| ()).await.map_err(Error::Shared)
     }
 
-    /// A file of this name in a folder, preferably of this size. `Ok(None)` is certain only if the `bool` is.
+    /// A file of this name in a folder, preferably of this size, out of those that come into question. `Ok(None)` is
+    /// certain only if the `bool` is. A listing that `is_stale` is not relied on.
     ///
     /// # Errors
     /// Those of the calls.
@@ -135,15 +158,19 @@ impl Folders {
         &self,
         caller: &dyn Caller,
         directory: &Directory,
-        name: &str,
-        size: u64,
+        (name, size): (&str, u64),
+        is_stale: impl FnOnce(Snapshot) -> bool,
+        is_candidate: impl Fn(&Item) -> bool,
     ) -> Result<(Option<Found>, bool), Error> {
         let look = |files: &[Found]| {
-            let best = files.iter().find(|file| file.size == Some(size)).or(files.first());
+            let mut best = files.iter().filter(|file| is_candidate(&file.item));
+            let first = best.clone().next();
+            let best = best.find(|file| file.size == Some(size)).or(first);
             best.map(|file| Found { size: file.size, item: file.item.clone() })
         };
+        let look_into = |contents: &mut Contents| (look(contents.files_called(name)), contents.truncated);
         let (found, truncated) = directory
-            .contents(&self.drive, caller, |contents| (look(contents.files_called(name)), contents.truncated))
+            .contents(&self.drive, &self.peers, caller, is_stale, look_into)
             .await
             .map_err(Error::Shared)?;
         if found.is_some() || !truncated {

@@ -181,6 +181,11 @@ impl Journals {
         &self.0
     }
 
+    /// Where the record for a binding is, or would be.
+    pub fn path_of(&self, binding: &Binding) -> PathBuf {
+        self.0.join(binding.file_name())
+    }
+
     /// Opens the record for a binding, locked for this process, and reads what it says. The `String` is a
     /// warning about a record that could not be used.
     ///
@@ -250,9 +255,9 @@ impl Journals {
                     .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
             };
             // The name of the storage's host too (`host.rs`): it is known again after the next upload.
-            if path
-                .extension()
-                .is_some_and(|end| ["upload", "storage", "items", "new"].iter().any(|kind| end == *kind))
+            // Locks are left behind by runs that were killed (`lock_file.rs`).
+            let kinds = ["upload", "storage", "items", "new", "lock", "run"];
+            if path.extension().is_some_and(|end| kinds.iter().any(|kind| end == *kind))
                 && old()
                 && let Ok(file) = File::options().read(true).append(true).open(&path)
                 && file.try_lock().is_ok()

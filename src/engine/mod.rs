@@ -1,19 +1,23 @@
 //! The transfer engine: takes jobs, gives outcomes, and tells a [`Reporter`] what happens. It knows nothing of
 //! command lines, terminals or files of configuration.
 
+mod activity;
 mod content;
 mod controller;
 mod directory;
 mod existing;
+mod file_lock;
 mod finalize;
 mod folders;
 mod host;
 pub mod journal;
 mod ledger;
 mod line;
+mod lock_file;
 mod once;
 mod pace;
 mod parts;
+pub mod peers;
 mod reconcile;
 mod record;
 mod resume;
@@ -38,8 +42,9 @@ use self::folders::Folders;
 use self::host::Host;
 use self::journal::Journals;
 use self::ledger::Ledger;
+use self::peers::Peers;
 use self::slots::Slots;
-use self::turns::Turns;
+use self::turns::{Turns, Waiting};
 pub use self::upload::Told;
 pub use self::urls::Rules;
 use crate::api::wire::is_id;
@@ -69,10 +74,14 @@ pub struct Options {
     pub drive: Drive,
     /// Storage.
     pub storage: Storage,
-    /// Where records are kept; `None`: nowhere.
+    /// Where records and their locks are; `None`: nowhere.
     pub journals: Option<Journals>,
     /// The folder for what is remembered between runs whether or not they keep records; `None`: there is none.
     pub state_dir: Option<PathBuf>,
+    /// Records are read and kept, and not only locked.
+    pub resume: bool,
+    /// Other runs on this machine.
+    pub peers: Arc<Peers>,
     /// The API's URL, to bind records to.
     pub api: String,
     /// The account's hash, to bind records to.
@@ -147,6 +156,8 @@ struct Shared {
     journals: Option<Journals>,
     ledger: Ledger,
     state: Option<Journals>,
+    resume: bool,
+    peers: Arc<Peers>,
     api: String,
     account: String,
     policy: Policy,
@@ -158,8 +169,8 @@ struct Shared {
     /// There is more than one file.
     several: AtomicBool,
     /// One upload at a time for each name in each folder.
-    turns: Turns<(Option<String>, String)>,
-    /// Items that this run has made: none of them is the answer to another file's lost finalize. Hashes of their
+    turns: Turns<u64>,
+    /// Items that this run has made, or found for one of its files: none of them stands for another file. Hashes of their
     /// ids, some ten bytes a file.
     taken: Mutex<HashSet<u64>>,
     hasher: RandomState,
@@ -209,10 +220,17 @@ pub fn run(
 ) -> mpsc::Receiver<Settled> {
     let drive = Arc::new(options.drive);
     let with_files = options.if_exists != IfExists::Upload;
-    let folder = options.journals.as_ref().map(|journals| journals.folder().to_owned());
+    let folder =
+        options.journals.as_ref().filter(|_| options.resume).map(|journals| journals.folder().to_owned());
     let host = Host::new(folder, &options.api, options.rules);
     let shared = Arc::new(Shared {
-        folders: Folders::new(Arc::clone(&drive), options.policy, Arc::clone(&options.reporter), with_files),
+        folders: Folders::new(
+            Arc::clone(&drive),
+            Arc::clone(&options.peers),
+            options.policy,
+            Arc::clone(&options.reporter),
+            with_files,
+        ),
         drive,
         storage: options.storage,
         hope: Hope::default(),
@@ -221,6 +239,8 @@ pub fn run(
         journals: options.journals,
         ledger: Ledger::new(options.state_dir.as_deref(), &options.api),
         state: options.state_dir.map(Journals::new),
+        resume: options.resume,
+        peers: options.peers,
         api: options.api,
         account: options.account,
         policy: options.policy,
@@ -302,7 +322,12 @@ async fn do_all(
                 files += u64::from(matches!(step, Step::File(_)));
                 shared.several.store(files > 1, Ordering::Relaxed);
                 let (shared, stopper) = (Arc::clone(&shared), stopper.clone());
-                let task = under_way.spawn(async move { settle(&shared, file, step, &stopper).await });
+                // Here, because tasks do not start in the order of the files.
+                let line = match &step {
+                    Step::File(Planned { job: Ok(job), .. }) => Some(shared.turns.enqueue(job.target())),
+                    _ => None,
+                };
+                let task = under_way.spawn(async move { settle(&shared, file, step, line, &stopper).await });
                 paths.insert(task.id(), (file, path));
                 continue;
             }
@@ -326,31 +351,47 @@ async fn do_all(
     }
 }
 
-async fn settle(shared: &Arc<Shared>, file: FileId, step: Step, stopper: &Stopper) -> Option<Settled> {
+async fn settle(
+    shared: &Arc<Shared>,
+    file: FileId,
+    step: Step,
+    line: Option<Waiting>,
+    stopper: &Stopper,
+) -> Option<Settled> {
     let (outcome, told) = match step {
-        Step::File(planned) => one(shared, file, planned, stopper).await,
+        Step::File(planned) => one(shared, file, planned, line, stopper).await,
         Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Told::default()),
         Step::Warning { .. } => return None,
     };
     Some((file, outcome, told))
 }
 
-async fn one(shared: &Arc<Shared>, file: FileId, planned: Planned, stopper: &Stopper) -> (Outcome, Told) {
+async fn one(
+    shared: &Arc<Shared>,
+    file: FileId,
+    planned: Planned,
+    line: Option<Waiting>,
+    stopper: &Stopper,
+) -> (Outcome, Told) {
     let begun = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
     let work = Arc::new(Work::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
     let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
     let odd = given.as_deref().is_some_and(|id| !is_id(id));
-    let result = match planned.job {
-        Ok(job) => {
+    let result = match (planned.job, line) {
+        (Ok(job), Some(line)) => {
             job.warnings.iter().for_each(|warning| work.warn(warning));
+            if let Some(twin) = job.twin.as_ref().filter(|_| shared.if_exists != IfExists::Fail) {
+                work.warn(&twin.warning(shared.if_exists));
+            }
             tokio::select! {
                 biased;
                 error = stopper.stopped() => Err(error),
-                result = upload::upload(shared, &work, &job) => result,
+                result = upload::upload(shared, &work, &job, line) => result,
             }
         }
-        Err(error) => Err(error),
+        (Ok(_), None) => Err(Error::Internal("a file without a position in its queue".to_owned())),
+        (Err(error), _) => Err(error),
     };
     match result {
         Ok((done, told)) => (outcome(&work, Ok(done), begun), told),

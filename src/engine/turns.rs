@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -18,13 +20,43 @@ impl<K> Default for Turns<K> {
 impl<K: Eq + Hash> Turns<K> {
     /// Waits for the turn; it is over when the guard is dropped.
     pub(super) async fn take(&self, key: K) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Keys that nobody holds or waits for are forgotten, so that memory does not grow with the files.
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(key).or_default())
-        };
-        turn.lock_owned().await
+        self.turn(key).lock_owned().await
+    }
+
+    /// Queues for the turn. Turns come in the order of these calls, no matter who waits first.
+    pub(super) fn enqueue(&self, key: K) -> Waiting {
+        // Tokio's mutex is fair, and the first poll queues. Unconstrained, because a task that has used up its budget
+        // is told to come back before it is queued.
+        let mut waiting = Box::pin(tokio::task::unconstrained(self.turn(key).lock_owned()));
+        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(turn) => Waiting::Ready(turn),
+            Poll::Pending => Waiting::Queued(waiting),
+        }
+    }
+
+    fn turn(&self, key: K) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Keys that nobody holds or waits for are forgotten, so that memory does not grow with the files.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(key).or_default())
+    }
+}
+
+/// A position in the queue for a turn.
+pub(super) enum Waiting {
+    /// Nobody was before it.
+    Ready(OwnedMutexGuard<()>),
+    /// Somebody was.
+    Queued(Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>),
+}
+
+impl Waiting {
+    /// Waits for the turn; it is over when the guard is dropped.
+    pub(super) async fn turn(self) -> OwnedMutexGuard<()> {
+        match self {
+            Self::Ready(turn) => turn,
+            Self::Queued(waiting) => waiting.await,
+        }
     }
 }
 
@@ -45,5 +77,17 @@ mod tests {
         drop((other, second));
         let _last = turns.take("c").await;
         assert_eq!(turns.0.lock().unwrap().len(), 1);
+    }
+    #[tokio::test]
+    async fn turns_are_had_in_the_order_of_the_line_whoever_waits_first() {
+        let turns = Turns::default();
+        let (first, second, third) = (turns.enqueue("a"), turns.enqueue("a"), turns.enqueue("a"));
+        let order = Mutex::new(Vec::new());
+        let wait = async |waiting: Waiting, number| {
+            let _turn = waiting.turn().await;
+            order.lock().unwrap().push(number);
+        };
+        tokio::join!(wait(third, 3), wait(second, 2), wait(first, 1));
+        assert_eq!(order.into_inner().unwrap(), [1, 2, 3]);
     }
 }

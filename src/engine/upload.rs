@@ -4,19 +4,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::content::ContentCheck;
 use super::directory::Directory;
 use super::existing;
+use super::file_lock::{self, LockedFile, Locks};
 use super::finalize::Ending;
-use super::journal::{Begun, Binding, Journal, OpenError, Recorded, path_texts};
+use super::journal::{Begun, Journal, Recorded};
 use super::pace::Pace;
 use super::parts::{Sender, Stop, send};
+use super::peers::source_number;
 use super::record::Record;
 use super::resume::go_on;
+use super::turns::Waiting;
 use super::urls::Urls;
 use super::{Shared, on_disk};
 use crate::api::wire::{Item, Start, Upload};
@@ -30,11 +32,6 @@ use crate::source::Source;
 use crate::spool;
 use crate::storage::Receipt;
 use crate::work::Work;
-
-/// A record in use is asked for again for a second: the run before may just be on its way out.
-const BUSY_TRIES: u32 = 10;
-/// See [`BUSY_TRIES`].
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// One file on its way.
 pub(super) struct Way<'a> {
@@ -64,6 +61,7 @@ pub(super) struct Session {
 /// that is there, instead of making a second one.
 #[derive(Default)]
 pub struct Told {
+    locks: Option<Locks>,
     record: Record,
     _turn: Option<OwnedMutexGuard<()>>,
 }
@@ -71,33 +69,61 @@ pub struct Told {
 impl Told {
     /// The result is told: the record goes, and the next upload to the same place may begin.
     pub async fn forget_upload(self) {
+        let Self { record, locks, .. } = self;
         // Should the thread for it not come about, the record stays, and does no harm.
-        let _ = on_disk(move || self.record.remove()).await;
+        let _ = on_disk(move || {
+            // First: other runs are told of the item while the record still keeps them away.
+            drop(locks);
+            record.remove();
+        })
+        .await;
     }
 }
 
-/// Uploads one file.
-pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) -> Result<(Done, Told), Error> {
+/// Uploads one file. `line`: its position among this run's files for the same place in the drive. They are uploaded one
+/// after the other, since each may have to look for its own item there.
+pub(super) async fn upload(
+    shared: &Arc<Shared>,
+    work: &Arc<Work>,
+    job: &Job,
+    line: Waiting,
+) -> Result<(Done, Told), Error> {
+    if shared.if_exists == IfExists::Fail
+        && let Some(twin) = &job.twin
+    {
+        return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
+    }
+    let turn = Some(line.turn().await);
     let directory = shared.folders.find(&job.place).await?;
     directory.is_there()?;
-    // Two files of one command for one place in the drive go one after the other: each may have to look
-    // for its own item there.
-    let turn = shared.turns.take((directory.id.clone(), job.name.clone())).await;
-    let (journal, recorded) = open_record(shared, work, job, &directory).await?;
+    let LockedFile { journal, recorded, mut locks } = file_lock::lock(shared, work, job, &directory).await?;
     let record = Record::new(journal);
     // What an earlier run may have made is looked for as its own.
     let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
     if job.input == Input::Stdin {
         // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
         shared.folders.check(&**work, &directory).await?;
-        if shared.if_exists != IfExists::Upload && !own {
-            existing::look(shared, work, job, &directory, None).await?;
+        if !own {
+            existing::look(shared, work, job, &directory, &locks.place, None).await?;
         }
     }
     let source = Arc::new(open(work, job).await?);
     work.size.store(source.size(), Ordering::Relaxed);
-    if !own && let Some(item) = existing::look(shared, work, job, &directory, Some(source.size())).await? {
-        return Ok((Done { item, skipped: true }, Told { record, _turn: Some(turn) }));
+    let number = match &job.input {
+        Input::File(path) => Some(source_number(path, source.identity())),
+        Input::Stdin => None,
+    };
+    if !own {
+        // What another run has sent is in its hands until that run is over.
+        if shared.if_exists == IfExists::Upload && number.is_some_and(|number| locks.place.was_sent(number)) {
+            return Err(Error::SentByOther);
+        }
+        let size = Some(source.size());
+        if let Some(item) = existing::look(shared, work, job, &directory, &locks.place, size).await? {
+            // It stands for this file and no other.
+            shared.note_taken(item.id());
+            return Ok((Done { item, skipped: true }, Told { record, locks: Some(locks), _turn: turn }));
+        }
     }
     // Parts of a few large files at a time, so that the first are done before the last are begun.
     let _bulk = match Parts::plan(source.size(), shared.part_size)?.count {
@@ -105,11 +131,12 @@ pub(super) async fn upload(shared: &Arc<Shared>, work: &Arc<Work>, job: &Job) ->
         // Never closed, so there always is a place.
         _ => shared.bulk.acquire().await.ok(),
     };
+    locks.place.begin();
     let way = Way { shared, work, job, source, directory, record };
     let item = way.go(recorded).await?;
     shared.note_taken(item.id());
-    way.directory.note_file(&job.name, way.source.size(), &item).await;
-    Ok((Done { item, skipped: false }, Told { record: way.record, _turn: Some(turn) }))
+    locks.place.end(number);
+    Ok((Done { item, skipped: false }, Told { record: way.record, locks: Some(locks), _turn: turn }))
 }
 
 async fn open(work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
@@ -133,56 +160,6 @@ async fn open(work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
     };
     tokio::time::sleep(source.until_writes_show()).await;
     Ok(source)
-}
-
-async fn open_record(
-    shared: &Shared,
-    work: &Work,
-    job: &Job,
-    directory: &Directory,
-) -> Result<(Option<Journal>, Option<Recorded>), Error> {
-    let Some(journals) = &shared.journals else {
-        work.unrecorded.store(true, Ordering::Relaxed);
-        return Ok((None, None));
-    };
-    let (api, account) = (shared.api.clone(), shared.account.clone());
-    let (parent, name) = (directory.id.clone(), job.name.clone());
-    let binding = Binding { api, account, parent, name, path: String::new() };
-    let open = || {
-        let (journals, binding, input) = (journals.clone(), binding.clone(), job.input.clone());
-        on_disk(move || {
-            let (path, early) = match input {
-                Input::File(path) => path_texts(&path),
-                // No absolute path is this one.
-                Input::Stdin => ("-".to_owned(), "-".to_owned()),
-            };
-            journals.open_any(Binding { path, ..binding }, early)
-        })
-    };
-    let mut opened = open().await?;
-    for _ in 0..BUSY_TRIES {
-        if !matches!(opened, Err(OpenError::Busy(_))) {
-            break;
-        }
-        tokio::time::sleep(BUSY_PAUSE).await;
-        opened = open().await?;
-    }
-    match opened {
-        Ok((journal, recorded, warning)) => {
-            if let Some(warning) = warning {
-                work.warn(&warning);
-            }
-            Ok((Some(journal), recorded))
-        }
-        Err(OpenError::Busy(record)) => Err(Error::Busy { record }),
-        Err(OpenError::Io(error)) => {
-            work.unrecorded.store(true, Ordering::Relaxed);
-            work.warn(&format!(
-                "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
-            ));
-            Ok((None, None))
-        }
-    }
 }
 
 impl Way<'_> {

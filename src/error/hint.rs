@@ -35,6 +35,11 @@ impl Error {
             Self::WrongSize { .. } => {
                 "its size is only known once it is read: pipe it in with `cat FILE | copera-upload - --name NAME`"
             }
+            Self::SameCommand => "wait for it to end; then run the command again if something is left to do",
+            Self::SentByOther => {
+                "--if-exists skip takes that item for this file; once the other run has ended, the same command makes another"
+            }
+            Self::SameTarget { .. } => "rename one of them, or upload them into different folders",
             Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
             Self::Unsettled { .. } => {
                 "look into the folder: if the file is there, it is done; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"

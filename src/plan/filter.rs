@@ -88,6 +88,11 @@ impl Filters {
         Self(filters)
     }
 
+    /// The globs as typed, in their order, and whether each includes.
+    pub fn typed(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.0.iter().map(|filter| (filter.glob.as_str(), filter.includes))
+    }
+
     /// Whether an entry is sent: by its path below the given directory, and of a given file by its name.
     ///
     /// Of a directory: whether the folder is made though nothing in it is sent.

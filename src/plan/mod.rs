@@ -5,6 +5,7 @@ pub mod filter;
 pub mod mime;
 pub mod name;
 pub mod parts;
+mod targets;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
@@ -18,6 +19,8 @@ use crate::settings::Destination;
 
 pub use filter::Filters;
 pub use parts::Parts;
+use targets::Targets;
+pub use targets::Twin;
 use walk::Walk;
 
 /// Where a job's bytes are.
@@ -76,6 +79,8 @@ pub struct Job {
     pub place: Place,
     /// What to warn of before it is sent.
     pub warnings: Vec<String>,
+    /// An input before it that gets the same name in the same folder.
+    pub twin: Option<Twin>,
 }
 
 /// One input file, and what it turned out to be.
@@ -122,7 +127,7 @@ pub struct Selection {
 /// uploaded does not stop the rest.
 pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'static {
     let paths = selection.paths.clone();
-    paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
+    let steps = paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
         match given(&path, &selection) {
             Ok(Given::Directory(walk)) => walk,
             Ok(Given::Excluded) => Box::new(std::iter::once(Step::Warning {
@@ -132,7 +137,9 @@ pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'stati
             Ok(Given::File(job)) => one(&path, Ok(job)),
             Err(error) => one(&path, Err(error)),
         }
-    })
+    });
+    let mut targets = Targets::default();
+    steps.map(move |step| targets.note(step))
 }
 
 fn one(path: &OsStr, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> + Send> {
@@ -159,6 +166,7 @@ fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
         size,
         place: place.clone(),
         warnings,
+        twin: None,
     };
     if path == "-" {
         let name = destination.name.clone().ok_or_else(|| {

@@ -66,7 +66,7 @@ impl Walk {
             let size = size_of_file(&metadata)?;
             let warnings = warning.into_iter().collect();
             let (input, mime_type) = (Input::File(entry.path().to_owned()), self.mime_type.clone());
-            Ok(Job { input, name, mime_type, size: Some(size), place, warnings })
+            Ok(Job { input, name, mime_type, size: Some(size), place, warnings, twin: None })
         });
         Some(Step::File(Planned { shown, job: looked_at }))
     }

@@ -32,6 +32,8 @@ pub type FileId = u64;
 /// The phases of a file's way that a person waits through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Another run on this machine is uploading to the same place.
+    Wait,
     /// Standard input is read to its end.
     Spool,
     /// Bytes of an earlier run are compared with the file.
@@ -52,6 +54,7 @@ impl Phase {
     /// One word for it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Wait => "wait",
             Self::Spool => "spool",
             Self::Check => "check",
             Self::Start => "start",

@@ -200,6 +200,7 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Opti
 /// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
 pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
     Some(match phase {
+        Phase::Wait => "waiting for another copera-upload that is uploading it",
         Phase::Spool => "reading standard input",
         Phase::Check => "comparing with the earlier run",
         Phase::Start => "starting",

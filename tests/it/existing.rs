@@ -1,9 +1,13 @@
 //! `--if-exists`: what a file of the same name in the folder means.
 
-use local_drive::{Action, Fault, Op, Options};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::halfway::{Halfway, assert_one_item, later};
-use crate::support::{CAP, PART, World, answer};
+use local_drive::{Action, Fault, Op, Options};
+use serde_json::Value;
+
+use crate::halfway::{Halfway, assert_one_item, assert_warns, later};
+use crate::support::{CAP, PART, Ran, World, answer};
+use crate::trees::plant;
 
 #[test]
 fn skip_takes_one_of_the_same_size_and_uploads_beside_another() {
@@ -122,4 +126,118 @@ fn an_interrupted_upload_goes_on_when_there_is_none_yet() {
     let again = later(&world, &["file.bin", "--if-exists", "skip"]);
     assert_one_item(&world, &again.ran, &path);
     assert_eq!(again.parts(), [3, 4]);
+}
+
+/// Statuses of a report by path, with the error's code behind a failure.
+fn statuses(ran: &Ran) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let status = |row: &Value| format!("{} {}", text(&row["status"]), text(&row["error"]["code"]));
+    ran.json_lines().iter().map(|row| (text(&row["path"]), status(row).trim().to_owned())).collect()
+}
+
+#[track_caller]
+fn assert_twins(world: &World, args: &[&str], [first, second]: [&str; 2]) {
+    for choice in ["skip", "upload"] {
+        let args = [args, &["-o", "report", "--if-exists", choice]].concat();
+        let before = files(world);
+        let ran = world.run(&args);
+        let rows = statuses(ran.ok());
+        assert_eq!((&*rows[first], &*rows[second]), ("uploaded", "uploaded"), "{ran:#?}");
+        assert_eq!(files(world), before + 2);
+        assert_warns(&ran, first);
+        let warnings = ran.stderr.lines().filter(|line| line.contains("same name")).collect::<Vec<_>>();
+        assert_eq!(warnings.len(), 1, "{ran:#?}");
+        assert!(warnings[0].contains(second), "{ran:#?}");
+        if choice == "skip" {
+            // Each of them has its item now.
+            let again = world.run(&args);
+            let rows = statuses(again.ok());
+            assert_eq!((&*rows[first], &*rows[second]), ("skipped", "skipped"), "{again:#?}");
+            let ids: BTreeSet<_> =
+                again.json_lines().iter().map(|row| row["item"]["_id"].to_string()).collect();
+            assert_eq!(ids.len(), 2, "{again:#?}");
+        }
+    }
+}
+
+fn files(world: &World) -> usize {
+    world.drive.items().iter().filter(|item| item["type"] == "file").count()
+}
+
+#[track_caller]
+fn assert_second_is_a_conflict(world: &World, args: &[&str], [first, second]: [&str; 2]) {
+    let ran = world.run(&[args, &["-o", "report", "--if-exists", "fail"]].concat());
+    let rows = statuses(ran.ends(9));
+    assert_eq!((&*rows[first], &*rows[second]), ("uploaded", "failed conflict"), "{ran:#?}");
+    ran.says(first).says(second);
+    assert_eq!(files(world), 1);
+}
+
+#[test]
+fn two_inputs_of_one_name_in_one_folder_are_both_sent_and_under_fail_the_second_is_a_conflict() {
+    for (planted, args) in [
+        (["x/r.txt", "y/r.txt"], vec!["x/r.txt", "y/r.txt"]),
+        (["a/s/r.txt", "b/s/r.txt"], vec!["-r", "a/", "b/"]),
+        (["a/s/r.txt", "b/s/r.txt"], vec!["-r", "a/s", "b/s"]),
+    ] {
+        let world = World::new();
+        plant(&world, &planted);
+        assert_second_is_a_conflict(&world, &args, planted);
+        let world = World::new();
+        plant(&world, &planted);
+        assert_twins(&world, &args, planted);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_become_one_in_the_drive_are_both_sent() {
+    let world = World::new();
+    plant(&world, &["d/Cafe\u{301}", "d/Caf\u{e9}"]);
+    let args = ["-r", "d", "-o", "report", "--if-exists", "skip"];
+    let rows = statuses(world.run(&args).ok());
+    assert!(rows.len() == 2 && rows.values().all(|status| status == "uploaded"), "{rows:?}");
+    let rows = statuses(world.run(&args).ok());
+    assert!(rows.len() == 2 && rows.values().all(|status| status == "skipped"), "{rows:?}");
+    assert_eq!(files(&world), 2);
+
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = World::new();
+    std::fs::create_dir(world.work().join("d")).unwrap();
+    for name in [&b"d/a\xff"[..], b"d/a%FF"] {
+        std::fs::write(world.work().join(std::ffi::OsStr::from_bytes(name)), "same").unwrap();
+    }
+    let ran = world.run(&args);
+    assert_eq!(ran.ok().stdout.matches("\"uploaded\"").count(), 2, "{ran:#?}");
+    ran.says("d/a%FF: gets the same name in the same folder as d/a%FF");
+    assert_eq!(files(&world), 2);
+}
+
+#[test]
+fn one_item_that_is_there_stands_for_one_input_only() {
+    // What an interrupted run has made of two inputs is one item.
+    let world = World::new();
+    plant(&world, &["x/r", "y/r"]);
+    let there = world.drive.put_file("r", None, b"x/r").unwrap();
+    let ran = world.run(&["x/r", "y/r", "-o", "report", "--if-exists", "skip"]);
+    let rows = statuses(ran.ok());
+    assert_eq!((&*rows["x/r"], &*rows["y/r"]), ("skipped", "uploaded"));
+    assert_eq!(ran.json_lines()[0]["item"]["_id"], there);
+    assert_eq!(files(&world), 2);
+}
+
+#[test]
+fn a_file_that_is_given_twice_is_sent_once_under_skip() {
+    let world = World::new();
+    plant(&world, &["r"]);
+    for status in ["uploaded", "skipped"] {
+        let ran = world.run(&["r", "./r", "-o", "report", "--if-exists", "skip"]);
+        let rows = statuses(ran.ok());
+        assert_eq!((&*rows["r"], &*rows["./r"]), (status, "skipped"), "{ran:#?}");
+        let ids: BTreeSet<_> = ran.json_lines().iter().map(|row| row["item"]["_id"].to_string()).collect();
+        assert_eq!((ids.len(), files(&world)), (1, 1));
+        assert_warns(&ran, "./r: the file is given twice");
+    }
+    world.run(&["r", "r"]).ok().says("given twice");
+    assert_eq!(files(&world), 3, "without skip each makes an item");
 }

@@ -48,6 +48,7 @@ mod stuck;
 mod support;
 mod terminal;
 mod tls;
+mod together;
 mod trap;
 mod trees;
 mod urls;

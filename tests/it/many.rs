@@ -120,17 +120,6 @@ fn large_files_are_not_all_begun_before_the_first_is_done() {
     assert_eq!(world.drive.items().len(), 13);
 }
 
-#[test]
-fn one_file_of_two_for_one_place_is_skipped_when_the_other_has_come() {
-    let world = World::new();
-    for folder in ["a", "b"] {
-        std::fs::create_dir(world.work().join(folder)).unwrap();
-        std::fs::write(world.work().join(folder).join("x"), "same").unwrap();
-    }
-    world.run(&["a/x", "b/x", "--if-exists", "skip"]).ok().says("skipped 1");
-    world.only_item();
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_does_not_grow_with_the_number_of_files() {

@@ -11,7 +11,7 @@ use crate::program::{not_under_wine, slashed};
 use crate::support::{PART, World, refusal};
 
 /// Makes directories (those that end with `/`) and files with their own path as content.
-fn plant(world: &World, entries: &[&str]) {
+pub fn plant(world: &World, entries: &[&str]) {
     for entry in entries {
         let path = world.work().join(entry);
         let folder = if entry.ends_with('/') { path.as_path() } else { path.parent().unwrap() };
@@ -23,7 +23,7 @@ fn plant(world: &World, entries: &[&str]) {
 }
 
 /// Everything in the drive by its path, folders with a `/` behind them: how often it is there.
-fn there(world: &World) -> BTreeMap<String, usize> {
+pub fn there(world: &World) -> BTreeMap<String, usize> {
     let items = world.drive.items();
     let by_id: BTreeMap<&str, &Value> =
         items.iter().map(|item| (item["_id"].as_str().unwrap(), item)).collect();
@@ -44,7 +44,7 @@ fn there(world: &World) -> BTreeMap<String, usize> {
 }
 
 #[track_caller]
-fn assert_there_once(world: &World, paths: &[&str]) {
+pub fn assert_there_once(world: &World, paths: &[&str]) {
     let expected: BTreeMap<String, usize> = paths.iter().map(|path| ((*path).to_owned(), 1)).collect();
     assert_eq!(there(world), expected);
 }

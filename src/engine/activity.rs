@@ -1,0 +1,235 @@
+//! What runs on this machine have made in one account's drive while at least one of them was at work: a file that
+//! each of them appends to.
+//!
+//! It answers two questions without asking the service. Has another run made an item of this name in this folder since
+//! the folder was listed? Then the folder is listed again. And has another run that was at work at the same time as
+//! this one already sent this very file there? The first run to come empties the file, the last to go removes it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::lock_file::{LockFile, Mode};
+use crate::platform;
+
+/// Read at once.
+const BLOCK: usize = 64 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ActivityLog {
+    /// This run's name in it.
+    run: String,
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Shared by all runs that use the log.
+    presence: LockFile,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    /// Bytes read so far.
+    read: u64,
+    /// Of other runs: where the last entry about a target stands.
+    targets: HashMap<u64, u64>,
+    /// Of other runs that were at work at the same time as this one: the files they sent, and where to.
+    sent: HashSet<(u64, u64)>,
+    /// Files to remove with the log.
+    left: Vec<PathBuf>,
+    /// Entries of this run's name about files. Before it writes its own they are of an earlier run of the command.
+    own: u64,
+}
+
+/// A place in the log: what follows it happened later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Position(u64);
+
+/// A line of the log: by which run, what it made, and out of which file.
+struct Entry<'a> {
+    run: &'a str,
+    target: u64,
+    source: Option<u64>,
+}
+
+impl ActivityLog {
+    /// Opens the log at `path` for a run; `is_alive` tells whether a run that has written to it is still at work.
+    /// `None`: another run begins or ends at this moment.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn open(path: &Path, run: &str, is_alive: impl Fn(&str) -> bool) -> io::Result<Option<Self>> {
+        let lock = path.with_extension("runs");
+        if let Some(alone) = LockFile::try_acquire(&lock, Mode::Exclusive)? {
+            // What is in it is about runs that are over.
+            let _ = std::fs::remove_file(path);
+            drop(alone);
+        }
+        let Some(presence) = LockFile::try_acquire(&lock, Mode::Shared)? else { return Ok(None) };
+        let file = platform::append_private(path)?;
+        let state =
+            State { file, read: 0, targets: HashMap::new(), sent: HashSet::new(), left: Vec::new(), own: 0 };
+        let log = Self { run: run.to_owned(), path: path.to_owned(), state: Mutex::new(state), presence };
+        let mut alive = HashMap::new();
+        let known = |run: &str| match alive.get(run) {
+            Some(is_alive) => *is_alive,
+            None => *alive.entry(run.to_owned()).or_insert_with(|| is_alive(run)),
+        };
+        log.state().read_on(&log.run, known)?;
+        log.state().own = 0;
+        Ok(Some(log))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what other runs have added, and gives the place behind it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn read_on(&self) -> io::Result<Position> {
+        // A run that writes now is at work now.
+        self.state().read_on(&self.run, |_| true).map(Position)
+    }
+
+    /// Notes that this run has made `target`, and out of which file.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
+        let source = source.map_or_else(|| "-".to_owned(), |source| format!("{source:016x}"));
+        // One write, which appends as a whole. The newline before it ends a line that a full disk cut off.
+        let entry = format!("\n{} {target:016x} {source}\n", self.run);
+        self.state().file.write_all(entry.as_bytes())
+    }
+
+    /// Has a file removed with the log: it says what could not be noted.
+    pub(super) fn remove_at_end(&self, path: PathBuf) {
+        self.state().left.push(path);
+    }
+
+    /// Whether an item was made under this run's name since the log was opened.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn has_own(&self) -> io::Result<bool> {
+        self.read_on()?;
+        Ok(self.state().own > 0)
+    }
+
+    /// Whether another run has made `target` since, as far as the log was read.
+    pub(super) fn has_changed(&self, target: u64, since: Position) -> bool {
+        self.state().targets.get(&target).is_some_and(|at| *at >= since.0)
+    }
+
+    /// Whether another run, at work at the same time as this one, has sent this file there, as far as the log was read.
+    pub(super) fn has_sent(&self, target: u64, source: u64) -> bool {
+        self.state().sent.contains(&(target, source))
+    }
+}
+
+impl State {
+    fn read_on(&mut self, own: &str, mut was_with_us: impl FnMut(&str) -> bool) -> io::Result<u64> {
+        let mut block = Vec::new();
+        while self.file.metadata()?.len() > self.read {
+            block.resize(BLOCK, 0);
+            let read = platform::read_at(&self.file, &mut block, self.read)?;
+            // The rest of a line comes with the next block, or when it is written.
+            let Some(end) = block[..read].iter().rposition(|byte| *byte == b'\n') else { break };
+            for line in block[..end].split(|byte| *byte == b'\n') {
+                let Some(entry) = Entry::read(line) else { continue };
+                if entry.run == own {
+                    self.own += u64::from(entry.source.is_some());
+                    continue;
+                }
+                self.targets.insert(entry.target, self.read);
+                if let Some(source) = entry.source
+                    && was_with_us(entry.run)
+                {
+                    self.sent.insert((entry.target, source));
+                }
+            }
+            self.read += end as u64 + 1;
+        }
+        Ok(self.read)
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// `None`: a line that was cut off.
+    fn read(line: &'a [u8]) -> Option<Self> {
+        let mut fields = std::str::from_utf8(line).ok()?.split(' ');
+        let (run, target, source) = (fields.next()?, fields.next()?, fields.next()?);
+        let number = |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        let source = if source == "-" { None } else { Some(number(source)?) };
+        Some(Self { run, target: number(target)?, source })
+    }
+}
+
+impl Drop for ActivityLog {
+    fn drop(&mut self) {
+        if self.presence.try_upgrade() {
+            let left = std::mem::take(&mut self.state().left);
+            for path in left.iter().chain([&self.path]) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, run: &str, alive: &[&str]) -> ActivityLog {
+        ActivityLog::open(path, run, |run| alive.contains(&run)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_others_made_later_is_a_change_and_what_one_made_oneself_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (one, two) = (open(&path, "one", &[]), open(&path, "two", &["one"]));
+        let listed = two.read_on().unwrap();
+        one.note(7, Some(70)).unwrap();
+        two.note(8, None).unwrap();
+        let later = two.read_on().unwrap();
+        assert!(two.has_changed(7, listed) && !two.has_changed(7, later));
+        assert!(!two.has_changed(8, listed) && !two.has_changed(9, listed));
+        assert!(two.has_own().is_ok_and(|own| !own) && one.has_own().unwrap());
+        assert!(two.has_sent(7, 70) && !two.has_sent(7, 71) && !two.has_sent(8, 70));
+        one.read_on().unwrap();
+        assert!(one.has_changed(8, Position::default()));
+    }
+
+    #[test]
+    fn what_a_run_sent_that_was_over_before_counts_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (over, alive) = (open(&path, "over", &[]), open(&path, "alive", &[]));
+        over.note(1, Some(10)).unwrap();
+        alive.note(2, Some(20)).unwrap();
+        drop(over);
+        let late = open(&path, "late", &["alive"]);
+        assert!(!late.has_sent(1, 10) && late.has_sent(2, 20));
+        drop((alive, late));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_off_costs_itself_only_and_old_lines_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "\nold 0000000000000005 0000000000000050\n").unwrap();
+        let (one, two) = (open(&path, "one", &[]), open(&path, "two", &["old"]));
+        assert!(!two.has_sent(5, 0x50));
+        one.state().file.write_all(b"\none 00000000").unwrap();
+        two.read_on().unwrap();
+        one.note(6, Some(60)).unwrap();
+        two.read_on().unwrap();
+        assert!(two.has_sent(6, 60));
+    }
+}

@@ -1,0 +1,151 @@
+//! The beginning of one file's upload: its record and its place in the drive are locked, so that no other run on this
+//! machine uploads the same.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::directory::Directory;
+use super::journal::{Binding, Journal, OpenError, Recorded, path_texts};
+use super::lock_file::{LockFile, Mode};
+use super::peers::{RETRY_LOCK, SHORT_WAIT, Target, TargetLock};
+use super::{Shared, on_disk};
+use crate::error::{Error, Kind};
+use crate::plan::{Input, Job};
+use crate::report::Phase;
+use crate::settings::IfExists;
+use crate::work::Work;
+
+/// A file that no other run on this machine can upload at the same time.
+pub(super) struct LockedFile {
+    /// Its record; `None`: none is kept.
+    pub(super) journal: Option<Journal>,
+    /// What an earlier run has recorded.
+    pub(super) recorded: Option<Recorded>,
+    /// What keeps other runs away.
+    pub(super) locks: Locks,
+}
+
+/// The locks of a file.
+pub(super) struct Locks {
+    /// The place in the drive. Without `--if-exists` several runs share it: other files of that name may go there.
+    pub(super) place: TargetLock,
+    /// What stands for the record where none is kept (`--no-resume`).
+    _record: Option<LockFile>,
+}
+
+enum Attempt {
+    Taken(LockedFile, Option<String>),
+    /// Another run uploads this file to this place.
+    RecordBusy(PathBuf),
+    /// Another run has this place locked.
+    PlaceBusy,
+    /// It is locked, but no record can be kept.
+    Unrecorded(LockedFile, std::io::Error),
+}
+
+/// Locks a file's record and its place in the drive. With `--if-exists skip` or `fail`, waits while another run uploads
+/// to this place: the result of that run decides. Otherwise the second of two uploads of one file to one place is a
+/// conflict, and other files may be uploaded there at the same time.
+///
+/// No lock is held while waiting, so two runs cannot wait for each other.
+pub(super) async fn lock(
+    shared: &Arc<Shared>,
+    work: &Work,
+    job: &Job,
+    directory: &Directory,
+) -> Result<LockedFile, Error> {
+    let target = shared.peers.target(Kind::File, directory.id.as_deref(), &job.name);
+    let waits = shared.if_exists != IfExists::Upload;
+    if !shared.resume || shared.journals.is_none() {
+        work.unrecorded.store(true, Ordering::Relaxed);
+    }
+    let (mut waited, mut busy) = (false, 0);
+    loop {
+        let (shared, target, input) = (Arc::clone(shared), target.clone(), job.input.clone());
+        let (parent, name) = (directory.id.clone(), job.name.clone());
+        let attempted = on_disk(move || attempt(&shared, input, parent, name, &target, waited));
+        let taken = match attempted.await? {
+            Attempt::Taken(taken, warning) => {
+                warning.iter().for_each(|warning| work.warn(warning));
+                taken
+            }
+            Attempt::Unrecorded(taken, error) => {
+                work.unrecorded.store(true, Ordering::Relaxed);
+                work.warn(&format!(
+                    "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
+                ));
+                taken
+            }
+            Attempt::RecordBusy(record) if !waits && busy == SHORT_WAIT => {
+                return Err(Error::Busy { record });
+            }
+            Attempt::RecordBusy(_) | Attempt::PlaceBusy => {
+                busy += 1;
+                // Not shown for a run that is about to exit.
+                if busy == SHORT_WAIT {
+                    work.phase(Phase::Wait);
+                    work.note("another copera-upload is uploading this file: waiting for it");
+                }
+                waited = true;
+                tokio::time::sleep(RETRY_LOCK).await;
+                continue;
+            }
+        };
+        return Ok(taken);
+    }
+}
+
+/// Locks both or none; blocks for the disk.
+fn attempt(
+    shared: &Shared,
+    input: Input,
+    parent: Option<String>,
+    name: String,
+    target: &Target,
+    waited: bool,
+) -> Attempt {
+    let (mut journal, mut recorded, mut lock) = (None, None, None);
+    let (mut warning, mut unrecorded) = (None, None);
+    if let Some(journals) = &shared.journals {
+        let (path, early) = match input {
+            Input::File(path) => path_texts(&path),
+            // No absolute path is this one.
+            Input::Stdin => ("-".to_owned(), "-".to_owned()),
+        };
+        let (api, account) = (shared.api.clone(), shared.account.clone());
+        let binding = Binding { api, account, parent, name, path };
+        // Of two runs that come at the same moment, one with a record and one without, at least one sees the other.
+        let (record, path) = (journals.path_of(&binding), journals.path_of(&binding).with_extension("lock"));
+        let is_locked =
+            |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
+        if shared.resume {
+            match journals.open_any(binding, early) {
+                Ok((opened, known, useless)) => {
+                    (journal, recorded, warning) = (Some(opened), known, useless);
+                }
+                Err(OpenError::Busy(record)) => return Attempt::RecordBusy(record),
+                Err(OpenError::Io(error)) => unrecorded = Some(error),
+            }
+            if is_locked(&path) {
+                return Attempt::RecordBusy(path);
+            }
+        } else {
+            match LockFile::try_acquire(&path, Mode::Exclusive) {
+                Ok(None) => return Attempt::RecordBusy(path),
+                // Where there are no locks runs do not see each other.
+                taken => lock = taken.ok().flatten(),
+            }
+            if is_locked(&record) {
+                return Attempt::RecordBusy(record);
+            }
+        }
+    }
+    let mode = if shared.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
+    let Some(place) = shared.peers.try_lock_target(target, mode, waited) else { return Attempt::PlaceBusy };
+    let taken = LockedFile { journal, recorded, locks: Locks { place, _record: lock } };
+    match unrecorded {
+        Some(error) => Attempt::Unrecorded(taken, error),
+        None => Attempt::Taken(taken, warning),
+    }
+}

@@ -1,0 +1,145 @@
+//! A lock that runs on this machine share: a file that exists while somebody holds it.
+//!
+//! The system releases the lock when the process ends, however it ends. A file that is left behind says that its last
+//! holder did not end in order.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::platform;
+
+/// How many may hold a lock at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Any number, as long as nobody holds it alone.
+    Shared,
+    /// One.
+    Exclusive,
+}
+
+/// A lock that is held until it is dropped. Nothing is written to its file: Windows lets nobody but the holder read a
+/// locked file.
+#[derive(Debug)]
+pub(super) struct LockFile {
+    file: File,
+    path: PathBuf,
+    mode: Mode,
+    found: bool,
+    left_behind: bool,
+}
+
+impl LockFile {
+    /// Takes the lock; `None`: it is held in a way that excludes this.
+    ///
+    /// # Errors
+    /// Those of the file system, [`io::ErrorKind::Unsupported`] among them: some have no locks.
+    pub(super) fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
+        loop {
+            let (file, found) = match platform::open_or_create_private(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    platform::create_private_dir(path.parent().unwrap_or(Path::new("")))?;
+                    platform::open_or_create_private(path)?
+                }
+                opened => opened?,
+            };
+            let locked = match mode {
+                Mode::Shared => file.try_lock_shared(),
+                Mode::Exclusive => file.try_lock(),
+            };
+            match locked {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // The holder before may have removed the file just before it let go.
+            match platform::is_replaced(&file, path) {
+                Ok(false) => {
+                    let path = path.to_owned();
+                    return Ok(Some(Self { file, path, mode, found, left_behind: false }));
+                }
+                Ok(true) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the file was there before: somebody held the lock a moment ago, or did not end in order.
+    pub(super) fn was_found(&self) -> bool {
+        self.found
+    }
+
+    /// Has the file stay when the lock is released, so that the next holder finds it; and says where it is.
+    pub(super) fn leave_behind(&mut self) -> PathBuf {
+        self.left_behind = true;
+        self.path.clone()
+    }
+
+    /// Makes a shared lock an exclusive one. If others hold it too, it is lost.
+    pub(super) fn try_upgrade(&mut self) -> bool {
+        if self.mode == Mode::Shared {
+            // Windows lets nobody, not even the holder, lock what is locked.
+            if self.file.unlock().is_err() || self.file.try_lock().is_err() {
+                return false;
+            }
+            self.mode = Mode::Exclusive;
+        }
+        // Another may have held the lock alone in between, and removed the file.
+        platform::is_replaced(&self.file, &self.path).is_ok_and(|replaced| !replaced)
+    }
+}
+
+impl Drop for LockFile {
+    /// The last holder removes the file, while nobody else can have the lock. A file with content is a record, which
+    /// was only locked.
+    fn drop(&mut self) {
+        if self.left_behind {
+            return;
+        }
+        if self.try_upgrade() && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acquire(path: &Path, mode: Mode) -> Option<LockFile> {
+        LockFile::try_acquire(path, mode).unwrap()
+    }
+
+    #[test]
+    fn one_holds_it_alone_or_several_share_it_and_the_last_removes_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("not made yet/lock");
+        let alone = acquire(&path, Mode::Exclusive).unwrap();
+        assert!(!alone.was_found());
+        assert!(acquire(&path, Mode::Exclusive).is_none() && acquire(&path, Mode::Shared).is_none());
+        drop(alone);
+        assert!(!path.exists());
+
+        let first = acquire(&path, Mode::Shared).unwrap();
+        let second = acquire(&path, Mode::Shared).unwrap();
+        assert!(second.was_found() && acquire(&path, Mode::Exclusive).is_none());
+        drop(first);
+        assert!(path.exists() && acquire(&path, Mode::Exclusive).is_none());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_was_left_behind_can_be_locked_and_goes_unless_it_has_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        for (content, stays) in [("", false), ("a record", true)] {
+            std::fs::write(&path, content).unwrap();
+            let lock = acquire(&path, Mode::Exclusive).unwrap();
+            assert!(lock.was_found());
+            drop(lock);
+            assert_eq!(path.exists(), stays);
+        }
+    }
+}

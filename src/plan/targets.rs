@@ -1,0 +1,158 @@
+//! Inputs of one run that get the same name in the same folder.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use super::{Input, Job, Place, Planned, Step};
+use crate::settings::IfExists;
+
+/// The input before one that gets the same name in the same folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// The other's path as shown.
+    pub first: String,
+    /// It is the same path: the file was given twice.
+    pub same_file: bool,
+}
+
+impl Twin {
+    /// What to warn of before the second one is sent.
+    pub fn warning(&self, if_exists: IfExists) -> String {
+        match (self.same_file, if_exists) {
+            (_, IfExists::Fail) => {
+                format!("gets the same name in the same folder as {}; it will not be sent", self.first)
+            }
+            (true, IfExists::Skip) => "the file is given twice; it is sent once".to_owned(),
+            (true, _) => "the file is given twice; each makes an item of its own".to_owned(),
+            (false, _) => format!(
+                "gets the same name in the same folder as {}; each makes an item of its own",
+                self.first
+            ),
+        }
+    }
+}
+
+/// The inputs so far, some 40 bytes each: directories are remembered, and of names only those that differ from the
+/// names in the drive.
+#[derive(Default)]
+pub(super) struct Targets {
+    first: HashMap<u64, First>,
+    /// Beginnings of paths, and where they are.
+    texts: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+/// The first input for a place.
+struct First {
+    path: u64,
+    /// Among the texts: what stands before its name.
+    text: u32,
+    /// The text is all of the path.
+    whole: bool,
+}
+
+impl Targets {
+    /// Notes the step's file, and tells it of an input before it with the same name in the same folder.
+    pub(super) fn note(&mut self, mut step: Step) -> Step {
+        if let Step::File(Planned { shown, job: Ok(job) }) = &mut step {
+            job.twin = self.twin_of(shown, job);
+        }
+        step
+    }
+
+    fn twin_of(&mut self, shown: &str, job: &Job) -> Option<Twin> {
+        let path = hash_of_path(&job.input);
+        // Nearly all are called in the drive as they are on the disk.
+        let (text, whole) = match shown.strip_suffix(job.name.as_str()) {
+            Some(before) => (before, false),
+            None => (shown, true),
+        };
+        match self.first.entry(job.target()) {
+            Entry::Vacant(place) => {
+                let text = match self.numbers.get(text) {
+                    Some(number) => *number,
+                    None => {
+                        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+                        let text: Arc<str> = text.into();
+                        self.texts.push(Arc::clone(&text));
+                        self.numbers.insert(text, number);
+                        number
+                    }
+                };
+                place.insert(First { path, text, whole });
+                None
+            }
+            Entry::Occupied(first) => {
+                let first = first.get();
+                let text = self.texts.get(first.text as usize).map_or("", |text| &**text);
+                let name = if first.whole { "" } else { &job.name };
+                Some(Twin { first: format!("{text}{name}"), same_file: first.path == path })
+            }
+        }
+    }
+}
+
+impl Job {
+    /// A number for where in the drive the file goes to: equal for equal names in equal folders of one run.
+    pub fn target(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.name.hash(&mut hasher);
+        let mut place = &self.place;
+        while let Place::Below(folder) = place {
+            folder.name.hash(&mut hasher);
+            place = &folder.above;
+        }
+        place.given().hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn hash_of_path(input: &Input) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Input::File(path) = input {
+        std::path::absolute(path).unwrap_or_else(|_| path.clone()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::plan::Folder;
+
+    fn folder(above: Place, name: &str, shown: &str) -> Place {
+        Place::Below(Arc::new(Folder { above, name: name.into(), shown: shown.into(), warning: None }))
+    }
+
+    fn twin(targets: &mut Targets, place: &Place, name: &str, shown: &str) -> Option<Twin> {
+        let (input, place) = (Input::File(PathBuf::from(shown)), place.clone());
+        let (name, mime_type, size, warnings) = (name.to_owned(), None, None, Vec::new());
+        let job = Job { input, name, mime_type, size, place, warnings, twin: None };
+        match targets.note(Step::File(Planned { shown: shown.to_owned(), job: Ok(job) })) {
+            Step::File(Planned { job: Ok(job), .. }) => job.twin,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn files_for_one_place_know_the_first_of_them_by_its_path() {
+        let (mut targets, root) = (Targets::default(), Place::Given(None));
+        let first = |twin: Option<Twin>| twin.map(|twin| (twin.first, twin.same_file));
+        let mut note = |place: &Place, name: &str, shown: &str| first(twin(&mut targets, place, name, shown));
+        assert_eq!(note(&root, "r", "x/r"), None);
+        assert_eq!(note(&root, "r", "y/r"), Some(("x/r".into(), false)));
+        assert_eq!(note(&root, "r", "./x/r"), Some(("x/r".into(), true)));
+        assert_eq!(note(&root, "é", "e\u{301}"), None);
+        assert_eq!(note(&root, "é", "é"), Some(("e\u{301}".into(), false)));
+        // Folders of one name are one folder, wherever they come from.
+        let (one, two) = (folder(root.clone(), "d", "a/d"), folder(root.clone(), "d", "b/d"));
+        assert_eq!(note(&one, "r", "a/d/r"), None);
+        assert_eq!(note(&two, "r", "b/d/r"), Some(("a/d/r".into(), false)));
+        assert_eq!(note(&folder(one, "d", "a/d/d"), "r", "a/d/d/r"), None);
+        assert_eq!(note(&Place::Given(Some("id".into())), "r", "z/r"), None);
+    }
+}
