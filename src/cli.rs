@@ -9,11 +9,13 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anstream::ColorChoice;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
 
 use crate::plan::filter::Filter;
 use crate::plan::mime;
+use crate::report::wants_color;
 use crate::settings::{ColorMode, IfExists, LogFormat, OutputMode, ProgressMode};
 use crate::units::{
     parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,
@@ -305,20 +307,32 @@ impl Cli {
 
 /// Prints clap's error, or the help that was asked for, and ends the process.
 fn end(mut error: clap::Error) -> ! {
-    // `-odd.txt` is read as `-o dd.txt`.
-    let dashed = std::env::args_os().skip(1).find(|arg| {
-        arg.len() > 1 && arg.as_encoded_bytes().starts_with(b"-") && std::fs::symlink_metadata(arg).is_ok()
-    });
-    if let Some(name) = dashed.as_deref().and_then(|name| name.to_str()).filter(|_| error.use_stderr()) {
-        let tip = format!("for the file `{name}` type `./{name}`");
+    if error.use_stderr()
+        && let Some(name) = file_taken_for_options(&error, std::env::args_os().skip(1))
+    {
+        let tip = format!("for the file `{name}` give its path as `./{name}`, or put `--` before it");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     let is_terminal =
         if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    if crate::report::clicolor_force_is_off() && !is_terminal {
-        anstream::ColorChoice::Never.write_global();
-    }
+    // Clap asks anstream.
+    let choice = if wants_color(is_terminal) { ColorChoice::Always } else { ColorChoice::Never };
+    choice.write_global();
     error.exit()
+}
+
+/// The argument that is a file's name and was read as options: `-odd.txt` as `-o dd.txt`. It is one if there is such
+/// a file, or if the value that clap refuses was cut out of it.
+fn file_taken_for_options(error: &clap::Error, args: impl Iterator<Item = OsString>) -> Option<String> {
+    let refused = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value.as_str(),
+        _ => "",
+    };
+    args.take_while(|arg| arg != "--").filter_map(|arg| arg.into_string().ok()).find(|arg| {
+        let Some(letters) = arg.strip_prefix('-').filter(|letters| letters.len() > 1) else { return false };
+        let cut = !letters.starts_with('-') && refused.contains('.') && letters.ends_with(refused);
+        cut || std::fs::symlink_metadata(arg).is_ok()
+    })
 }
 
 /// What can be made out of the definition of the command line.

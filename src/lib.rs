@@ -90,6 +90,10 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
                 });
                 continue;
             }
+            Step::Excluded { shown } => {
+                reporter.event(&Event::Excluded { path: &shown });
+                continue;
+            }
             Step::Warning { shown, message } => {
                 reporter.event(&Event::Warning { path: Some(&shown), message: &message });
                 continue;

@@ -232,6 +232,65 @@ pub fn sync_dir(path: &Path) {
     let _ = path;
 }
 
+/// What [`kind_of`] calls a named pipe.
+pub const FIFO: &str = "a FIFO";
+
+/// What to call something that is neither a file nor a directory.
+#[cfg(unix)]
+pub fn kind_of(kind: std::fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    if kind.is_fifo() {
+        FIFO
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_block_device() || kind.is_char_device() {
+        "a device"
+    } else {
+        "something special"
+    }
+}
+
+/// What to call something that is neither a file nor a directory.
+#[cfg(not(unix))]
+pub fn kind_of(_: std::fs::FileType) -> &'static str {
+    "something special"
+}
+
+/// Opens a file for reading. Opening a FIFO does not wait until somebody writes to it; reading one that nobody has
+/// open for writing is at its end at once.
+///
+/// # Errors
+/// Those of the system.
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+        // Reading waits again: a writer may be slow.
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    File::open(path)
+}
+
+/// Whether this is the null device, which holds nothing and is never full.
+#[cfg(unix)]
+pub fn is_null_device(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let is_device = metadata.file_type().is_char_device();
+    is_device && std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev())
+}
+
+/// Whether this is the null device, which holds nothing and is never full. Windows' `NUL` has no metadata.
+#[cfg(not(unix))]
+pub fn is_null_device(_: &std::fs::Metadata) -> bool {
+    false
+}
+
 /// The path of a file without links, `.` and `..`: equal for all ways that lead to it.
 ///
 /// # Errors

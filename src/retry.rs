@@ -230,28 +230,25 @@ impl Failure {
         says("InvalidPart") || says("EntityTooSmall")
     }
 
-    /// Whether the service's words are about room: which status a full workspace gets is not documented.
-    pub fn is_about_space(&self) -> bool {
-        match self {
-            Self::Status { message: Some(message), .. } => {
-                let message = message.to_lowercase().replace("workspace", "");
-                let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-                // "No access to this storage" is about something else.
-                let short = [
-                    "full",
-                    "left",
-                    "limit",
-                    "exceed",
-                    "enough",
-                    "insufficient",
-                    "out of",
-                    "run out",
-                    "used up",
-                ];
-                says(&["quota"]) || says(&["storage", "space"]) && says(&short)
-            }
-            _ => false,
+    /// Whether the service says that the workspace is full. Which status that gets is not documented: not one that
+    /// has a meaning of its own, since a rate limit may be called a quota, too.
+    pub fn is_out_of_space(&self) -> bool {
+        let Self::Status { status, code, message, .. } = self else { return false };
+        if *status == 507 {
+            return true;
         }
+        if !(400..500).contains(status) || matches!(status, 401 | 404 | 407..=409 | 425 | 429) {
+            return false;
+        }
+        // "workspace" has "space" in it.
+        let text =
+            [code, message].into_iter().flatten().map(|text| text.to_lowercase().replace("workspace", ""));
+        let text = text.collect::<Vec<_>>().join(" ");
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let lacking =
+            ["full", "left", "limit", "exceed", "enough", "insufficient", "out of", "used up", "exhausted"];
+        // "No access to this storage" is about something else.
+        says(&["quota"]) || says(&["storage", "space"]) && says(&lacking)
     }
 
     /// When the other side wants to be asked again.
@@ -300,14 +297,15 @@ impl Failure {
             Self::Status { status: 301..=308, .. } => {
                 "redirects are not followed: check the API URL, or sign in to the network with a browser"
             }
-            failure if failure.is_about_space() => "free some space, or see the workspace's storage settings",
+            failure if failure.is_out_of_space() => {
+                "the workspace is full: free some space, or see its storage settings"
+            }
             Self::Status { status: 413, code, .. } if of_part && code.is_none() => {
                 "a proxy on the way may not let requests as large as a part through: try --part-size 5MiB, the smallest"
             }
             Self::Status { status: 413, .. } => {
                 "the workspace may be out of space: see its storage settings; or a proxy on the way limits the size of requests"
             }
-            Self::Status { status: 507, .. } => "the workspace may be out of space: see its storage settings",
             Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => {
                 "something between here and storage changes the request (a proxy?), or the service signed it wrongly"
             }
@@ -323,7 +321,7 @@ impl Failure {
     pub fn code_of_call(&self, call: Call) -> Code {
         match self {
             // A full workspace is no fault of the token.
-            Self::Status { status: 403, .. } if self.is_about_space() => Code::Refused,
+            Self::Status { .. } if self.is_out_of_space() => Code::Refused,
             Self::Status { status: 401 | 403, .. } => Code::Auth,
             Self::Status { status: 404, .. } if matches!(call, Call::Start | Call::Tree | Call::Folder) => {
                 Code::NotFound

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::plan::{kind_of, mime};
+use crate::plan::mime;
 use crate::platform::{self, Identity};
 
 /// The longest tick of the clocks that file systems take their times from: a kernel timer at 100 Hz has 10 ms,
@@ -186,7 +186,7 @@ fn regular(metadata: &Metadata) -> Result<(), Error> {
     match metadata.file_type() {
         kind if kind.is_file() => Ok(()),
         kind if kind.is_dir() => Err(Error::NotAFile { kind: "a directory" }),
-        kind => Err(Error::NotAFile { kind: kind_of(kind) }),
+        kind => Err(Error::NotAFile { kind: platform::kind_of(kind) }),
     }
 }
 

@@ -314,6 +314,10 @@ async fn do_all(
                 let path = match &step {
                     Step::File(Planned { shown, .. }) => shown.clone(),
                     Step::Folder(folder) => folder.shown.clone(),
+                    Step::Excluded { shown } => {
+                        shared.reporter.event(&Event::Excluded { path: shown });
+                        continue;
+                    }
                     Step::Warning { shown, message } => {
                         shared.reporter.event(&Event::Warning { path: Some(shown), message });
                         continue;
@@ -361,7 +365,7 @@ async fn settle(
     let (outcome, told) = match step {
         Step::File(planned) => one(shared, file, planned, line, stopper).await,
         Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Told::default()),
-        Step::Warning { .. } => return None,
+        Step::Excluded { .. } | Step::Warning { .. } => return None,
     };
     Some((file, outcome, told))
 }

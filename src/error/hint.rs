@@ -1,6 +1,7 @@
 //! What the user can do about an error: advice apart from what happened, printed last and once.
 
 use super::{Code, Error, Kind};
+use crate::platform::FIFO;
 use crate::retry::{Failure, human_duration};
 
 impl Error {
@@ -65,10 +66,10 @@ impl Error {
                 return self.hint_of(failure, again);
             }
             Self::NoId(_) => {
-                "--parent takes a folder's id: the 24 characters at the end of its address in the browser"
+                "--parent takes a folder's id, which has 24 characters, or its address in the browser"
             }
             Self::NoApi(_) => "no folder was asked for, so it is the API that is not there: check --api-url",
-            Self::NotAFile { kind: "a FIFO" } => {
+            Self::NotAFile { kind: FIFO } => {
                 "to upload what comes out of it, read it as standard input: copera-upload - --name NAME <FIFO"
             }
             Self::Empty(error) => return error.advice(again),

@@ -45,8 +45,9 @@ impl Filter {
     fn new(glob: &str, includes: bool) -> Result<Self, String> {
         let anchored = glob.strip_prefix("./").or(glob.strip_prefix('/'));
         let below = anchored.unwrap_or(glob);
-        let pattern = below.trim_end_matches('/');
-        if pattern.is_empty() {
+        let pattern = below.strip_suffix('/').unwrap_or(below);
+        // Of a path below a directory no part is one of these.
+        if pattern.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err("it matches nothing: a glob is a name or a path, such as *.jpg or /build".to_owned());
         }
         // Names are sent composed (NFC), and on macOS read decomposed: both sides of the comparison are composed.
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_no_glob_is_refused() {
-        for glob in ["", "/", "./", "//", "a[", "{a", "a\\"] {
+        for glob in ["", "/", "./", "//", ".", "..", "../a", "a/../b", "a//b", "a/./b", "a[", "{a", "a\\"] {
             assert!(Filter::include(glob).is_err(), "{glob:?}");
             assert!(Filter::exclude(glob).is_err(), "{glob:?}");
         }

@@ -9,12 +9,13 @@ mod targets;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, FileType, Metadata};
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::platform::kind_of;
 use crate::settings::Destination;
 
 pub use filter::Filters;
@@ -99,6 +100,11 @@ pub enum Step {
     Folder(Arc<Folder>),
     /// A file.
     File(Planned),
+    /// A given file that the filters leave out.
+    Excluded {
+        /// The path as given.
+        shown: String,
+    },
     /// Nothing to do, but to be told.
     Warning {
         /// The path as walked to.
@@ -117,7 +123,7 @@ pub struct Selection {
     pub recursive: bool,
     /// Links in directories are followed.
     pub follow_symlinks: bool,
-    /// Which entries of directories are sent.
+    /// Which entries of directories, and which of the given files, are sent.
     pub filters: Filters,
     /// Where to, and under which name and type.
     pub destination: Destination,
@@ -130,10 +136,7 @@ pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'stati
     let steps = paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
         match given(&path, &selection) {
             Ok(Given::Directory(walk)) => walk,
-            Ok(Given::Excluded) => Box::new(std::iter::once(Step::Warning {
-                shown: name::decode(&path).0,
-                message: "skipped: excluded by --include or --exclude".to_owned(),
-            })),
+            Ok(Given::Excluded) => Box::new(std::iter::once(Step::Excluded { shown: name::decode(&path).0 })),
             Ok(Given::File(job)) => one(&path, Ok(job)),
             Err(error) => one(&path, Err(error)),
         }
@@ -203,11 +206,11 @@ fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
         let step = selection.filters.includes(Path::new(""), true).then(|| Step::Folder(Arc::clone(&folder)));
         return Ok(Given::Directory(Box::new(Walk::new(path, Place::Below(folder), step, selection))));
     }
-    if !metadata.is_file() {
-        return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
-    }
     if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
         return Ok(Given::Excluded);
+    }
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
     }
     let (name, warning) = match (&destination.name, own_name) {
         (Some(name), _) => (name.clone(), None),
@@ -237,27 +240,6 @@ fn look_at(path: &Path) -> Result<Metadata, Error> {
         let dangling = error.kind() == ErrorKind::NotFound && path.is_symlink();
         Error::local(if dangling { "open the file that the link points to" } else { "open the file" }, error)
     })
-}
-
-/// What to call something that is neither a file nor a directory.
-#[cfg(unix)]
-pub(crate) fn kind_of(kind: FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_socket() {
-        "a socket"
-    } else if kind.is_block_device() || kind.is_char_device() {
-        "a device"
-    } else {
-        "something special"
-    }
-}
-
-/// What to call something that is neither a file nor a directory.
-#[cfg(not(unix))]
-pub(crate) fn kind_of(_: FileType) -> &'static str {
-    "something special"
 }
 
 /// The line of `--dry-run` for one job: JSON, without a line break.

@@ -36,7 +36,7 @@ fn tree(selection: Selection) -> Vec<String> {
             Step::Folder(folder) => format!("{}/", place(&Place::Below(folder))),
             Step::File(Planned { job: Ok(job), .. }) => format!("{}/{}", place(&job.place), job.name),
             Step::File(Planned { shown, job: Err(error) }) => format!("!{shown}: {error}"),
-            Step::Warning { shown, .. } => format!("?{shown}"),
+            Step::Warning { shown, .. } | Step::Excluded { shown } => format!("?{shown}"),
         })
         .collect();
     lines.sort();

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use walkdir::{DirEntry, WalkDir};
 
 use super::filter::Filters;
-use super::{Folder, Input, Job, Place, Planned, Selection, Step, kind_of, name};
+use super::{Folder, Input, Job, Place, Planned, Selection, Step, name};
 use crate::error::Error;
+use crate::platform::kind_of;
 
 /// Walks one directory.
 pub(super) struct Walk {
@@ -33,6 +34,12 @@ impl Walk {
             places: vec![place],
             ahead: step,
         }
+    }
+
+    /// Whether something that cannot be looked into would not be sent anyway: a dangling link, say.
+    fn is_excluded(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        if path.is_dir() { !self.filters.enters(below) } else { !self.filters.includes(below, false) }
     }
 
     /// What an entry is to the drive; nothing, if it is not to be sent.
@@ -89,6 +96,9 @@ impl Iterator for Walk {
                 },
                 Err(error) => {
                     let path = error.path().unwrap_or(&self.root);
+                    if self.is_excluded(path) {
+                        continue;
+                    }
                     let (shown, _) = name::decode(path.as_os_str());
                     return Some(Step::File(Planned { shown, job: Err(failure(&error)) }));
                 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::face::{Beat, Voice};
 use super::state::State;
 use super::text::safe_json;
+use super::words::EXCLUDED;
 use super::{Event, FileId};
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
@@ -55,6 +56,9 @@ impl Voice for Json {
             Event::Error { path, error } => about_error(*path, error),
             Event::FileDone { file, outcome } => return self.about_file(*file, outcome),
             Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
+            Event::Excluded { path } => {
+                json!({"event": "warning", "path": path, "message": EXCLUDED})
+            }
             Event::Login { message, asks } => json!({"event": "login", "message": message, "asks": asks}),
             Event::Note { message } => json!({"event": "note", "message": message}),
             Event::Request { method, url, status, elapsed } => json!({

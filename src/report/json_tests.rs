@@ -34,6 +34,7 @@ fn all_lines(face: &mut Json) -> Vec<String> {
         Event::Login { message: "saved", asks: false },
         Event::Login { message: "paste it", asks: true },
         Event::Note { message: "n" },
+        Event::Excluded { path: "a.log" },
         Event::Planned { files: 2, bytes: MIB, folders: 1 },
         Event::Request { method: "PUT", url, status: Some(200), elapsed: secs(1.0) },
         Event::Request { method: "PUT", url, status: None, elapsed: secs(1.0) },
@@ -95,7 +96,7 @@ fn quiet_leaves_errors_and_verbosity_adds_notes_and_requests() {
         names(&lines).iter().filter(|event| *event == name).count()
     };
     assert_eq!([count(0, "note"), count(1, "note"), count(1, "request"), count(2, "request")], [0, 1, 0, 2]);
-    assert_eq!([count(0, "retry"), count(0, "part"), count(0, "warning"), count(0, "file")], [2, 1, 2, 2]);
+    assert_eq!([count(0, "retry"), count(0, "part"), count(0, "warning"), count(0, "file")], [2, 1, 3, 2]);
     let silent = names(&all_lines(&mut json(false, 2, ProgressMode::None)));
     assert!(!silent.contains(&"progress".to_owned()) && silent.contains(&"done".to_owned()));
 }

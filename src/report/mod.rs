@@ -134,6 +134,11 @@ pub enum Event<'a> {
         /// What.
         message: &'a str,
     },
+    /// A given file is left out by `--include` or `--exclude`. Each is named, since nothing else tells of it.
+    Excluded {
+        /// As given.
+        path: &'a str,
+    },
     /// What `--login` has to say or to ask.
     Login {
         /// What.
@@ -307,7 +312,7 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         ColorMode::Always => true,
         ColorMode::Never => false,
         // NO_COLOR, CLICOLOR, TERM=dumb and whether it is a terminal at all.
-        ColorMode::Auto => wants_color(&stderr()),
+        ColorMode::Auto => wants_color(stderr().is_terminal()),
     });
     // On Windows this also makes the console understand escape codes.
     let out = Box::new(anstream::AutoStream::always_ansi(stderr()));
@@ -327,13 +332,12 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
     Arc::new(face::Face::start(Box::new(voice), out, period, false))
 }
 
-/// Whether NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and the stream ask for colours.
-fn wants_color(stream: &std::io::Stderr) -> bool {
-    let choice = anstream::AutoStream::choice(stream);
-    choice != anstream::ColorChoice::Never && (!clicolor_force_is_off() || stream.is_terminal())
-}
-
-/// `CLICOLOR_FORCE=0` forces nothing (<https://bixense.com/clicolors>). anstream takes any value for a yes.
-pub(crate) fn clicolor_force_is_off() -> bool {
-    std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value == "0")
+/// Whether NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and the stream ask for colours
+/// (<https://bixense.com/clicolors>). As anstream decides, but for `CLICOLOR_FORCE=0`, which forces nothing.
+pub(crate) fn wants_color(is_terminal: bool) -> bool {
+    let clicolor = anstyle_query::clicolor();
+    let forced =
+        anstyle_query::clicolor_force() && std::env::var_os("CLICOLOR_FORCE").is_some_and(|v| v != "0");
+    let can = anstyle_query::term_supports_color() || clicolor == Some(true) || anstyle_query::is_ci();
+    !anstyle_query::no_color() && (forced || clicolor != Some(false) && is_terminal && can)
 }

@@ -167,6 +167,7 @@ impl State {
             Event::FileDone { file, outcome } => self.end(file, outcome),
             Event::Finished { .. } => self.finished = true,
             Event::Warning { .. }
+            | Event::Excluded { .. }
             | Event::Login { .. }
             | Event::Note { .. }
             | Event::Planned { .. }

@@ -128,7 +128,9 @@ pub(super) fn clock(left: Duration) -> String {
     match seconds {
         0..3600 => format!("{:02}:{:02}", seconds / 60, seconds % 60),
         3600..172_800 => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+        172_800..86_400_000 => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+        // At a few bytes a second; nobody reads more digits.
+        _ => "> 999d".to_owned(),
     }
 }
 
@@ -220,9 +222,14 @@ mod tests {
         }
         assert_eq!(rate(18_350_080.0), "17.5 MiB/s");
         assert_eq!(rate(-1.0), "0 B/s");
-        for (seconds, text) in
-            [(42, "00:42"), (3599, "59:59"), (3723, "1:02:03"), (172_799, "47:59:59"), (5_241_600, "60d 16h")]
-        {
+        for (seconds, text) in [
+            (42, "00:42"),
+            (3599, "59:59"),
+            (3723, "1:02:03"),
+            (172_799, "47:59:59"),
+            (5_241_600, "60d 16h"),
+            (u64::MAX, "> 999d"),
+        ] {
             assert_eq!(clock(Duration::from_secs(seconds)), text);
         }
     }

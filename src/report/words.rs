@@ -28,6 +28,9 @@ pub(super) struct Words {
     warned: BTreeMap<String, u64>,
 }
 
+/// What is said of a given file that the filters leave out.
+pub(super) const EXCLUDED: &str = "skipped: excluded by --include or --exclude";
+
 /// So many files that failed of the same thing are named; the rest are counted.
 const NAMED: u64 = 3;
 /// So many things are told apart; files that fail of others are all named.
@@ -57,10 +60,9 @@ impl Words {
                 if path.is_some() && is_one_more(&mut self.warned, kind.to_owned(), self.verbose) {
                     return Vec::new();
                 }
-                let warning = self.paint.yellow("warning:");
-                let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
-                vec![format!("{warning} {path}{}", safe(message))]
+                vec![self.warning(*path, message)]
             }
+            Event::Excluded { path } if !self.quiet => vec![self.warning(Some(path), EXCLUDED)],
             Event::Login { message, asks } if *asks || !self.quiet => vec![safe(message).into_owned()],
             Event::Note { message } if self.verbose > 0 => {
                 vec![format!("{} {}", self.paint.dim("note:"), safe(message))]
@@ -88,6 +90,11 @@ impl Words {
             }
             _ => Vec::new(),
         }
+    }
+
+    fn warning(&self, path: Option<&str>, message: &str) -> String {
+        let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
+        format!("{} {path}{}", self.paint.yellow("warning:"), safe(message))
     }
 
     fn about_file(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
