@@ -1,27 +1,47 @@
 //! Reading what somebody else wrote, up to a limit: a file of a gigabyte must not become memory.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// Reads a file that has at most `limit` bytes.
+use crate::platform;
+
+/// Opens and reads a file that has at most `limit` bytes, a pipe (`<(…)`) or the null device.
 ///
 /// # Errors
-/// Those of the system, and [`io::ErrorKind::FileTooLarge`].
-pub fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    read(File::open(path)?, limit)
+/// Those of the system; [`ErrorKind::FileTooLarge`]; [`ErrorKind::InvalidInput`] for other devices and for a FIFO
+/// that nobody writes to, which would be waited for without end.
+pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
+    let odd = |what: &str| io::Error::new(ErrorKind::InvalidInput, what.to_owned());
+    let kind = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() || metadata.is_dir() || platform::is_null_device(&metadata) => {
+            None
+        }
+        Ok(metadata) => Some(platform::kind_of(metadata.file_type())),
+        // Opening it says what is wrong.
+        Err(_) => None,
+    };
+    if let Some(kind) = kind.filter(|kind| *kind != platform::FIFO) {
+        return Err(odd(&format!("it is {kind}, not a regular file")));
+    }
+    let file = platform::open_without_waiting(path)?;
+    let bytes = read(&file, limit)?;
+    if kind.is_some() && bytes.is_empty() {
+        return Err(odd("it is a FIFO that nobody writes to"));
+    }
+    Ok((bytes, file))
 }
 
 /// Reads at most `limit` bytes to the end.
 ///
 /// # Errors
-/// Those of the reader, and [`io::ErrorKind::FileTooLarge`].
+/// Those of the reader, and [`ErrorKind::FileTooLarge`].
 pub fn read(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let message = format!("it has more than {limit} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(io::Error::new(ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
 }
@@ -36,7 +56,7 @@ mod tests {
         let error = read(&b"12345"[..], 4).unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (io::ErrorKind::FileTooLarge, "it has more than 4 bytes")
+            (ErrorKind::FileTooLarge, "it has more than 4 bytes")
         );
         assert!(read(std::io::repeat(0), 1 << 20).is_err());
     }

@@ -22,7 +22,14 @@ pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<Clie
     let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();
     if let (Some(path), true) = (named_by("SSL_CERT_FILE"), cfg!(target_os = "linux")) {
         // The platform's reader passes over what it cannot read, and trusts nobody or somebody else then.
-        read_certificates("SSL_CERT_FILE", Path::new(&path))?;
+        let path = Path::new(&path);
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let shown = path.display();
+            return Err(Error::usage(format!(
+                "SSL_CERT_FILE {shown} cannot be read: it is not a regular file"
+            )));
+        }
+        read_certificates("SSL_CERT_FILE", path)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = verifier(extra, &provider, reporter).map_err(|error| {
@@ -88,7 +95,7 @@ fn verifier(
 /// The certificates of a PEM file that `named` named.
 fn read_certificates(named: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let shown = path.display();
-    let pem = crate::limited::read_file(path, MAX_BUNDLE)
+    let (pem, _) = crate::limited::read_file(path, MAX_BUNDLE)
         .map_err(|error| Error::usage(format!("{named} {shown} cannot be read: {error}")))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()

@@ -2,7 +2,7 @@
 //! other.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::profile::{Profile, Set, Source};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::limited;
+use crate::platform;
 
 /// The files shared with the official CLI.
 const SHARED: &str = ".copera.toml";
@@ -143,9 +144,7 @@ fn read(place: &FilePlace, warnings: &mut Vec<String>) -> Result<Option<Layer>, 
         match fs::metadata(&place.path) {
             Ok(metadata) if metadata.is_file() => {}
             // The usual way to switch a configuration off.
-            Ok(_) if fs::canonicalize(&place.path).is_ok_and(|path| path == Path::new("/dev/null")) => {
-                return Ok(None);
-            }
+            Ok(metadata) if platform::is_null_device(&metadata) => return Ok(None),
             Ok(_) => return Err(Error::usage(cannot(&"it is no regular file"))),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);
@@ -156,9 +155,12 @@ fn read(place: &FilePlace, warnings: &mut Vec<String>) -> Result<Option<Layer>, 
             }
         }
     }
-    let (text, mode) = read_text(&place.path).map_err(|error| match place.named {
-        true => Error::usage(cannot(&error)),
-        false => Error::usage_hint(cannot(&error), "make it readable, or name another with --config"),
+    let (text, mode) = read_text(&place.path).map_err(|error| match error.kind() {
+        _ if place.named => Error::usage(cannot(&error)),
+        ErrorKind::PermissionDenied => {
+            Error::usage_hint(cannot(&error), "make it readable, or name another with --config")
+        }
+        _ => Error::usage_hint(cannot(&error), "--config names another file"),
     })?;
     let layer = file::parse(&text, place.source(), place.strict())?;
     if let Some(mode) = mode.filter(|mode| layer.holds_token() && mode & 0o077 != 0) {
@@ -171,19 +173,16 @@ fn read(place: &FilePlace, warnings: &mut Vec<String>) -> Result<Option<Layer>, 
     Ok(Some(layer))
 }
 
-/// A file's text, and its mode where files have one.
-fn read_text(path: &Path) -> io::Result<(String, Option<u32>)> {
-    let file = File::open(path)?;
-    let bytes = limited::read(&file, MAX_SIZE)?;
+/// A file's text, a byte order mark included, and its mode where files have one.
+pub(super) fn read_text(path: &Path) -> io::Result<(String, Option<u32>)> {
+    let (bytes, file) = limited::read_file(path, MAX_SIZE)?;
     let invalid = |what: &str| io::Error::new(ErrorKind::InvalidData, what.to_owned());
-    let text = match &bytes[..] {
-        // Windows' tools begin files with a mark of the encoding; Notepad and PowerShell 5 may write UTF-16.
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(invalid("it is UTF-16; save it as UTF-8")),
-        [0xef, 0xbb, 0xbf, text @ ..] | text => {
-            str::from_utf8(text).map_err(|_| invalid("it is not UTF-8; save it as UTF-8"))
-        }
-    }?;
-    Ok((text.to_owned(), mode(&file.metadata()?)))
+    // Notepad and PowerShell 5 may write UTF-16. Without its mark it shows by the zeros in it.
+    if matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || bytes.contains(&0) {
+        return Err(invalid("it is UTF-16; save it as UTF-8"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8; save it as UTF-8"))?;
+    Ok((text, mode(&file.metadata()?)))
 }
 
 #[cfg(unix)]

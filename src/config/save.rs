@@ -9,6 +9,7 @@ use toml_edit::{DocumentMut, InlineTable, Item, RawString, Table, TableLike, Val
 
 use super::FilePlace;
 use super::file;
+use super::files::read_text;
 use crate::error::{Error, chain};
 use crate::platform;
 use crate::secret::Token;
@@ -75,8 +76,8 @@ impl Target {
         // Two logins at once: the second reads what the first has written.
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let _lock = platform::create_private_dir(folder).ok().and_then(|()| platform::lock_dir(folder));
-        let (text, metadata) = match fs::read_to_string(&self.path) {
-            Ok(text) => (text, fs::metadata(&self.path).ok()),
+        let (text, metadata) = match read_text(&self.path) {
+            Ok((text, _)) => (text, fs::metadata(&self.path).ok()),
             Err(error) if error.kind() == ErrorKind::NotFound => (String::new(), None),
             Err(error) => {
                 return Err(Error::usage(format!("cannot read the configuration file {shown}: {error}")));

@@ -14,11 +14,12 @@ use sha2::{Digest as _, Sha256};
 use super::urls::{Rules, check};
 use crate::checksum::hex;
 use crate::http;
+use crate::limited::read_file;
 use crate::platform;
 use crate::secret::SignedUrl;
 
 /// A host's name has 253 characters at most (RFC 1035); this is what is read of the file.
-const LONGEST: usize = 300;
+const LONGEST: u64 = 300;
 
 /// See the module.
 pub(super) struct Host {
@@ -41,10 +42,11 @@ impl Host {
     }
 
     fn read(&self, rules: Rules) {
-        let Some(text) = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else {
+        let Some((bytes, _)) = self.file.as_ref().and_then(|file| read_file(file, LONGEST).ok()) else {
             return;
         };
-        let host = text.lines().next().filter(|host| host.len() <= LONGEST && check(host, rules).is_ok());
+        let text = String::from_utf8_lossy(&bytes);
+        let host = text.lines().next().filter(|host| check(host, rules).is_ok());
         let Some(host) = host.and_then(|host| host.parse().ok()) else { return };
         self.known().get_or_insert(host);
     }

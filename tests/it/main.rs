@@ -10,6 +10,7 @@
 
 mod answers;
 mod basics;
+mod bounds;
 mod changes;
 mod chaos;
 #[cfg(unix)]
