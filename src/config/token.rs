@@ -74,7 +74,7 @@ impl Origin {
                 let token = run(&set.value, COMMAND_LIMIT, !has_terminal()).map_err(failed)?;
                 return match fault(&token) {
                     None => Ok(token),
-                    Some(_) => Err(failed("printed something that cannot be a token".to_owned())),
+                    Some(fault) => Err(failed(format!("printed something that is no token: it {fault}"))),
                 };
             }
         };
@@ -90,16 +90,20 @@ pub const ONE_WORD: &str = "copy it anew: a personal access token is one word th
 
 /// Why it cannot be sent at all, to stand behind "the token"; `None`: it can. RFC 6750, 2.1 knows visible ASCII
 /// only; and servers refuse a header of more than some 8 KiB without reading it (nginx's
-/// `large_client_header_buffers`).
+/// `large_client_header_buffers`). Never a piece of the text itself, which holds the token.
 pub fn fault(token: &Token) -> Option<&'static str> {
     const HEADER_MOST: usize = 8000;
+    const QUOTES: [char; 11] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '‚', '«', '»'];
     let token = token.expose();
-    if token.starts_with(['"', '\'', '`', '\u{201c}', '\u{2018}']) || token.ends_with(['"', '\'']) {
-        Some("has quotes around it")
-    } else if token.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer ")) {
-        Some("begins with `Bearer`, which belongs to the HTTP header")
-    } else if begins_with_name(token) {
-        Some("begins with a variable's name: give only what follows the `=`")
+    let word = |word: &str| token.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    if token.contains('\0') {
+        Some("is UTF-16 text: save it as UTF-8")
+    } else if is_assignment(token) {
+        Some("has the name of a variable before it: only what is behind the `=` is the token")
+    } else if word("authorization:") || word("bearer ") {
+        Some("has a part of the HTTP header before it: only what is behind `Bearer` is the token")
+    } else if token.starts_with(QUOTES) || token.ends_with(QUOTES) {
+        Some("has quotes around it: only what is between them is the token")
     } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         Some("has spaces, control characters or non-ASCII characters in it")
     } else if token.len() > HEADER_MOST {
@@ -109,14 +113,15 @@ pub fn fault(token: &Token) -> Option<&'static str> {
     }
 }
 
-/// Whether it is a line of a script or an `.env` file: `COPERA_TOKEN=…`, `export TOKEN=…`. Tokens may have `=` at their
-/// end, as padding.
-fn begins_with_name(token: &str) -> bool {
+/// Whether it is a line of a script or of a file of variables: `NAME=…`, `export NAME=…`, `$env:NAME = …`. A token
+/// itself may have `=` at its end, as padding.
+fn is_assignment(token: &str) -> bool {
     let Some((name, value)) = token.split_once('=') else { return false };
-    let name =
-        name.trim_start_matches("export ").trim_start_matches("set ").trim_start_matches("$env:").trim();
-    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    !name.is_empty() && name.chars().all(is_name) && !value.trim_start_matches('=').is_empty()
+    let keyword = ["export ", "set ", "setx ", "declare -x ", "$env:", "$"];
+    let name = keyword.iter().find_map(|keyword| name.strip_prefix(keyword)).unwrap_or(name).trim();
+    // Not `cp_pat_…=…`: with that much of the form it may be a token all the same.
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name && !name.starts_with("cp_") && !value.trim_start_matches('=').is_empty()
 }
 
 /// Runs a command by the shell and takes the first line that it prints. What it says on stderr is the
@@ -204,6 +209,40 @@ fn shell(command: &str) -> Command {
     // Not `arg`: cmd has quoting rules of its own, and the command is to reach it as it was written.
     shell.raw_arg("/C").raw_arg(command);
     shell
+}
+
+#[cfg(test)]
+mod fault_tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_around_a_token_is_told_and_never_shown() {
+        for (text, word) in [
+            ("'cp_pat_x'", "quotes"),
+            ("\"cp_pat_x\"", "quotes"),
+            ("\"cp_pat_x", "quotes"),
+            ("cp_pat_x'", "quotes"),
+            ("\u{201c}cp_pat_x\u{201d}", "quotes"),
+            ("`cp_pat_x`", "quotes"),
+            ("COPERA_TOKEN=cp_pat_x", "name of a variable"),
+            ("COPERA_TOKEN='cp_pat_x'", "name of a variable"),
+            ("export COPERA_TOKEN=cp_pat_x", "name of a variable"),
+            ("$env:COPERA_TOKEN = \"cp_pat_x\"", "name of a variable"),
+            ("token = \"cp_pat_x\"", "name of a variable"),
+            ("token=cp_pat_x", "name of a variable"),
+            ("Bearer cp_pat_x", "Bearer"),
+            ("bearer cp_pat_x", "Bearer"),
+            ("Authorization: Bearer cp_pat_x", "Bearer"),
+            ("c\0p\0_\0", "UTF-16"),
+            ("cp_pat_x y", "spaces"),
+        ] {
+            let fault = fault(&Token::new(text)).unwrap_or_default();
+            assert!(fault.contains(word) && !fault.contains("cp_pat"), "{text:?}: {fault}");
+        }
+        for good in ["cp_pat_x", "abc=", "abc==", "cp_pat_a=b", "eyJ.x-_~+/=", "a'b", "x"] {
+            assert_eq!(fault(&Token::new(good)), None, "{good}");
+        }
+    }
 }
 
 #[cfg(all(test, unix))]

@@ -39,6 +39,7 @@ pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     let line = line.map_err(|error| {
         Error::usage_hint(format!("cannot read a token from standard input: {error}"), HOW)
     })?;
+    let line = if asks { without_keys(&line) } else { line };
     // Windows' tools begin their files with a mark of the encoding.
     let token = Token::new(line.trim_start_matches('\u{feff}'));
     let refused = |what: String, hint| Err(Error::NoUse { what, hint });
@@ -57,6 +58,28 @@ pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     Ok(token)
 }
 
+/// What was typed, without keys that stand for no character: arrows and the like, the marks of a bracketed paste,
+/// Ctrl-Z and other control characters.
+fn without_keys(line: &str) -> String {
+    let (mut out, mut rest) = (String::new(), line.chars());
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' {
+            let (keys, after) = (rest.as_str(), rest.clone());
+            if keys.starts_with('[') {
+                // ECMA-48, 5.4: parameters and intermediates, then one final character.
+                rest.find(|c| !matches!(c, '[' | ' '..='?'));
+            } else if keys.starts_with('O') {
+                rest.nth(1);
+            } else {
+                rest = after;
+            }
+        } else if !c.is_control() {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// The first line of standard input; what is not Unicode cannot be a token, and is told as one that is not.
 fn first_line() -> io::Result<String> {
     let mut line = Vec::new();
@@ -70,11 +93,7 @@ mod terminal {
 
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
-    /// What is typed, without the keys that mean something else: arrows, Ctrl-Z, the marks of a bracketed paste.
-    pub(super) fn read_line() -> io::Result<String> {
-        let line = super::first_line()?;
-        Ok(console::strip_ansi_codes(&line).replace(|c: char| c.is_control(), ""))
-    }
+    pub(super) use super::first_line as read_line;
 
     /// `_POSIX_VDISABLE`, by which a key has no meaning: termios(3) on Linux, termios(4) on the BSDs and macOS.
     const DISABLED: u8 = if cfg!(any(target_os = "linux", target_os = "android")) { 0 } else { 0xff };
@@ -92,6 +111,13 @@ mod terminal {
             // the terminal as it likes, and shows the token after `fg`, or shows nothing any more.
             modes.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
             modes.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
+            // Ctrl-V, which pastes elsewhere, would make an Enter behind it part of the token.
+            modes.special_codes[SpecialCodeIndex::VLNEXT] = DISABLED;
+            // Ctrl-Y stops the program as Ctrl-Z does.
+            #[cfg(target_os = "macos")]
+            {
+                modes.special_codes[SpecialCodeIndex::VDSUSP] = DISABLED;
+            }
             // As getpass(3): what was typed before it was asked for is no answer.
             tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
             Ok(Self(before))
@@ -121,5 +147,26 @@ mod terminal {
 
     pub(super) fn read_line() -> io::Result<String> {
         console::Term::stderr().read_secure_line()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_keys;
+
+    #[test]
+    fn keys_that_stand_for_no_character_are_no_part_of_the_token() {
+        for keys in [
+            "cp_pat_x",
+            "cp_pat_x\r\n",
+            "cp\u{1a}_pat\u{16}_x\u{1c}",
+            "\u{1b}[200~cp_pat_x\u{1b}[201~",
+            "cp_\u{1b}[Dpat_\u{1b}[1;5C\u{1b}[3~x\u{1b}OH",
+            "\u{1b}cp_pat_x\u{1b}",
+            "cp_pat_x\u{1b}[",
+            "cp_pat_x\u{7f}\u{9b}",
+        ] {
+            assert_eq!(without_keys(keys), "cp_pat_x", "{keys:?}");
+        }
     }
 }

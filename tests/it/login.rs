@@ -71,6 +71,30 @@ fn a_terminal_is_asked_without_echo_and_the_next_upload_just_works() {
 
 #[cfg(unix)]
 #[test]
+fn keys_that_stand_for_no_character_are_no_part_of_the_token() {
+    for keys in
+        ["\x1a", "\x16", "\x1c", "\x1b[A", "\x1bOD", "\x1b[1;5C", "\x1b[3~", "\x0f", "wrong\x17", "wrong\x15"]
+    {
+        let world = world();
+        let token = world.drive.token().to_owned();
+        let mut terminal = Terminal::start(world.command(&["--login"]), &token);
+        terminal.shows("it is not shown");
+        // Ctrl-W takes a word away, and what is typed before the keys would be a part of it.
+        let (head, tail) = if keys.starts_with('w') { ("", &token[..]) } else { token.split_at(6) };
+        terminal.press(&format!("{head}{keys}{tail}{}\r", if keys.starts_with('w') { "" } else { keys }));
+        terminal.wait().ok().says("token saved in").says_nothing_of(&token);
+    }
+    let world = world();
+    let token = world.drive.token().to_owned();
+    let mut terminal = Terminal::start(world.command(&["--login"]), &token);
+    terminal.shows("it is not shown");
+    terminal.press(&format!("\x1b[200~{token}\x1b[201~\r"));
+    terminal.wait().ok().says("token saved in");
+    assert!(text(&world).contains(&token));
+}
+
+#[cfg(unix)]
+#[test]
 fn a_signal_while_it_asks_ends_it_with_the_terminal_as_it_was() {
     for (signal, code) in [("keys", 130), ("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let world = world();
@@ -162,6 +186,69 @@ fn what_cannot_be_a_token_is_refused_before_any_call() {
     // Neither a terminal nor a pipe.
     world.run(&["--login"]).fails(4).says("| copera-upload --login");
     assert_eq!(world.drive.record().count(Op::Any), 0);
+}
+
+/// What people copy along with a token, and a word of what is said of it.
+const AROUND: [(&str, &str, &str); 10] = [
+    ("\"", "\"", "quotes"),
+    ("'", "'", "quotes"),
+    ("\u{201c}", "\u{201d}", "quotes"),
+    ("'", "", "quotes"),
+    ("COPERA_TOKEN=", "", "name of a variable"),
+    ("export COPERA_TOKEN=", "", "name of a variable"),
+    ("export COPERA_TOKEN='", "'", "name of a variable"),
+    ("token = \"", "\"", "name of a variable"),
+    ("Bearer ", "", "Bearer"),
+    ("Authorization: Bearer ", "", "Bearer"),
+];
+
+#[test]
+fn what_was_copied_along_with_a_token_is_told_wherever_it_comes_from() {
+    for (before, behind, word) in AROUND {
+        let mut world = world();
+        let text = format!("{before}{}{behind}", world.drive.token());
+        let told = |ran: &Ran, code| {
+            ran.fails(code).says(word).says("hint: ");
+        };
+        told(&log_in(&world, &[], &text), 4);
+        assert_nothing_saved(&world);
+        let value = toml::Table::from_iter([("token".to_owned(), text.clone().into())]).to_string();
+        write(config(&world), &format!("[profiles.default]\n{value}"));
+        told(world.run(&["f"]).says("config.toml:2"), 2);
+        if cfg!(unix) {
+            world.file_of("token", &text);
+            write(config(&world), "[profiles.default]\ntoken_command = 'cat token'\n");
+            told(world.run(&["f"]).says("token_command"), 4);
+        }
+        for name in ["COPERA_CLI_AUTH_TOKEN", "COPERA_TOKEN"] {
+            world.set(name, &text);
+            told(world.run(&["f"]).says(name), 2);
+        }
+        assert_eq!(world.drive.record().count(Op::Any), 0);
+    }
+}
+
+#[test]
+fn a_pipe_without_end_or_in_utf_16_is_refused() {
+    let world = world();
+    let utf_16: Vec<u8> =
+        format!("\u{feff}{}\r\n", world.drive.token()).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    log_in(&world, &[], utf_16).fails(4).says("UTF-16");
+    if cfg!(unix) {
+        let mut command = world.command(&["--login"]);
+        command
+            .stdin(std::fs::File::open("/dev/zero").unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        world.spawn_with(command).wait().fails(4);
+        let mut yes = std::process::Command::new("sh");
+        let mut yes = yes.args(["-c", "yes | tr -d '\\n'"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = world.command(&["--login"]);
+        command.stdin(yes.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        world.spawn_with(command).wait().fails(4).says("longer than any token");
+        yes.wait().unwrap();
+    }
+    assert_nothing_saved(&world);
 }
 
 #[test]
