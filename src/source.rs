@@ -21,6 +21,8 @@ pub struct Source {
     file: File,
     /// Where it has to stay; `None`: its name does not matter.
     path: Option<PathBuf>,
+    /// No other program knows of it.
+    own: bool,
     identity: Identity,
 }
 
@@ -38,7 +40,7 @@ impl Source {
         let metadata = file.metadata().map_err(failed)?;
         regular(&metadata)?;
         let identity = Identity::of(&file).map_err(failed)?;
-        let source = Self { identity, file, path: Some(path.to_owned()) };
+        let source = Self { identity, file, path: Some(path.to_owned()), own: false };
         source.check_end()?;
         Ok(source)
     }
@@ -50,9 +52,17 @@ impl Source {
     /// reported size.
     pub fn unnamed(file: File) -> Result<Self, Error> {
         let identity = Identity::of(&file).map_err(|error| Error::local("look at the file", error))?;
-        let source = Self { identity, file, path: None };
+        let source = Self { identity, file, path: None, own: false };
         source.check_end()?;
         Ok(source)
+    }
+
+    /// Takes an open file that no other program knows of.
+    ///
+    /// # Errors
+    /// Those of [`Source::unnamed`].
+    pub fn own(file: File) -> Result<Self, Error> {
+        Self::unnamed(file).map(|source| Self { own: true, ..source })
     }
 
     /// How long to wait before the first read, so that every later write shows in the file's times. A write in the
@@ -84,10 +94,9 @@ impl Source {
         mime::guess(name, self.path.as_deref(), self.size(), |most| self.head(most))
     }
 
-    /// Whether another program may have written to it without its times telling yet. Of a file without a name only
-    /// this program knows.
+    /// Whether another program may have written to it without its times telling yet.
     pub fn may_be_written(&self) -> bool {
-        self.path.is_some() && platform::may_be_written(&self.file)
+        !self.own && platform::may_be_written(&self.file)
     }
 
     /// Its size when it was opened, in bytes.

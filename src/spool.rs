@@ -36,7 +36,7 @@ pub fn standard_input(told: impl FnMut(u64)) -> Result<Source, Error> {
         Broken::Reading(error) => failed(error),
         Broken::Writing(error) => full(error),
     })?;
-    Source::unnamed(file)
+    Source::own(file)
 }
 
 enum Broken {

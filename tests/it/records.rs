@@ -7,7 +7,7 @@ use local_drive::{Action, Fault, Op};
 use crate::halfway::{
     Halfway, assert_one_item, assert_warns, later, only_record, parts_on_record, records, wait_for,
 };
-use crate::program::unix_only;
+use crate::program::{not_under_wine, unix_only};
 use crate::support::{CAP, PART, World};
 
 fn killed_halfway() -> (World, PathBuf) {
@@ -112,6 +112,7 @@ fn a_disk_that_is_full_costs_one_warning_and_leaves_nothing() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_user_without_a_home_is_warned_that_no_record_is_kept() {
+    not_under_wine!("its prefix is for one user");
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::os::unix::process::CommandExt as _;
     let world = World::new();
