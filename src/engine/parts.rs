@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::pace::Pace;
@@ -55,6 +56,9 @@ const EXPIRED_PAUSE: Duration = Duration::from_millis(500);
 /// time-out the longest wait is 16 minutes.
 const LATE_DOUBLINGS: u32 = 5;
 
+/// How long a failed upload waits for finished parts to get on record: a disk may hang.
+const RECORDING_GRACE: Duration = Duration::from_secs(2);
+
 /// Everything that sending one file's parts takes.
 pub(super) struct Sender {
     pub(super) shared: Arc<Shared>,
@@ -63,6 +67,8 @@ pub(super) struct Sender {
     pub(super) parts: Parts,
     pub(super) urls: Urls,
     pub(super) record: Record,
+    /// Held, shared, by each part while it gets on record.
+    pub(super) recording: RwLock<()>,
     pub(super) pace: Pace,
 }
 
@@ -98,8 +104,12 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
                         finished.insert(number, receipt);
                     }
                     Err(stop) => {
+                        // What is in storage gets on record, so that the next run does not send it again, and so that
+                        // no line of this upload is written once another is begun.
+                        let recorded = tokio::time::timeout(RECORDING_GRACE, sender.recording.write()).await;
                         // Nothing of this upload goes on once it is given up, or begun again.
                         flying.shutdown().await;
+                        drop(recorded);
                         return Err(stop);
                     }
                 }
@@ -131,11 +141,13 @@ impl Sender {
         let mut place = Place { work: &self.work, part, done: false };
         let begun = Instant::now();
         let receipt = self.until_stored(part, &meter).await?;
+        let recording = self.recording.read().await;
         // The place is for those who send; the record is written beside it.
         drop(slot);
         let source = Arc::clone(&self.source);
         on_disk(move || source.check_unchanged()).await??;
         self.record.part(&self.work, part, &receipt, true).await;
+        drop(recording);
         if size == self.parts.part_size {
             self.pace.finished(begun.elapsed());
         }

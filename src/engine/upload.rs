@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, RwLock};
 
 use super::content::ContentCheck;
 use super::directory::Directory;
@@ -268,6 +268,7 @@ impl Way<'_> {
             parts,
             urls: Urls::new(Arc::clone(&shared.drive), session.upload.clone(), parts.count, shared.rules),
             record: if single { Record::default() } else { self.record.clone() },
+            recording: RwLock::default(),
             pace: Pace::default(),
         });
         let upload = session.upload.clone();
