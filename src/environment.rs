@@ -70,14 +70,16 @@ pub fn set(value: &Option<OsString>) -> Option<&OsStr> {
     value.as_deref().filter(|value| !value.is_empty())
 }
 
-/// The text of a variable that counts.
+/// The text of a variable that counts, without the white space around it (a line's end in a CI's settings): a blank
+/// one counts as not set.
 pub fn text<'a>(value: &'a Option<OsString>, name: &str) -> Result<Option<&'a str>, Error> {
-    set(value)
+    let text = set(value)
         .map(|value| value.to_str().ok_or_else(|| Error::usage(format!("{name} is not valid Unicode"))))
-        .transpose()
+        .transpose()?;
+    Ok(text.map(str::trim).filter(|text| !text.is_empty()))
 }
 
-/// The token in a variable, if there is one: a blank one counts as not set.
+/// The token in a variable, if there is one.
 pub fn token(value: &Option<OsString>, name: &str) -> Result<Option<Token>, Error> {
-    Ok(text(value, name)?.map(Token::new).filter(|token| !token.is_empty()))
+    Ok(text(value, name)?.map(Token::new))
 }

@@ -219,7 +219,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
 
     let profile = config.profile;
     let parent = match (parent, environment::text(&env.parent, "COPERA_PARENT_ID")?) {
-        (None, Some(parent)) if !parent.trim().is_empty() => {
+        (None, Some(parent)) => {
             sources.add("parent", "COPERA_PARENT_ID");
             Some(parent::parse(parent, "COPERA_PARENT_ID")?)
         }
@@ -361,7 +361,7 @@ pub(crate) fn api_url_of(
         found = Some((url, Some(set.place.clone()), from));
     }
     let service = found.as_ref().is_none_or(|(url, ..)| url == api_url::DEFAULT);
-    if service && environment::set(&env.sandbox).is_some_and(|value| value == "1") {
+    if service && environment::text(&env.sandbox, "COPERA_SANDBOX")? == Some("1") {
         sources.add("api_url", "COPERA_SANDBOX");
         return Ok((api_url::SANDBOX.to_owned(), None));
     }

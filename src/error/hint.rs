@@ -1,6 +1,6 @@
 //! What the user can do about an error: advice apart from what happened, printed last and once.
 
-use super::{Code, Error, Kind};
+use super::{Call, Code, Error, Kind};
 use crate::platform::FIFO;
 use crate::retry::{Failure, human_duration};
 
@@ -111,9 +111,14 @@ impl Error {
                  do not reach drives"
             }
             Code::NotFound => {
-                "check --parent: no folder with that id can be seen with this token (an id, not a name or a path)"
+                "check --parent: no folder with that id can be seen with this token (an id or an address, not a name)"
             }
-
+            Code::Refused
+                if failure.status() == Some(404)
+                    && matches!(self, Self::Call { call: Call::Workspace, .. }) =>
+            {
+                "is it the drive's API that answers there? check --api-url"
+            }
             Code::RateLimited => {
                 return Some(match wish {
                     Some(wish) => format!("come back in {wish}: {again}; or raise --retry-for"),

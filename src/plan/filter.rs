@@ -46,9 +46,10 @@ impl Filter {
         let anchored = glob.strip_prefix("./").or(glob.strip_prefix('/'));
         let below = anchored.unwrap_or(glob);
         let pattern = below.strip_suffix('/').unwrap_or(below);
+        let nothing = || "it matches nothing: a glob is a name or a path, such as *.jpg or /build".to_owned();
         // Of a path below a directory no part is one of these.
         if pattern.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err("it matches nothing: a glob is a name or a path, such as *.jpg or /build".to_owned());
+            return Err(nothing());
         }
         // Names are sent composed (NFC), and on macOS read decomposed: both sides of the comparison are composed.
         let composed: String = pattern.nfc().collect();
@@ -58,6 +59,10 @@ impl Filter {
             .backslash_escape(true)
             .build()
             .map_err(|error| error.kind().to_string())?;
+        // globset's form of `[/]`; a name has no `/`.
+        if parsed.regex().contains(r"[^\s\S]") {
+            return Err(nothing());
+        }
         let regex = Regex::new(&unicode_regex(&parsed)).map_err(|error| error.to_string())?;
         Ok(Self {
             glob: glob.to_owned(),
@@ -255,7 +260,9 @@ mod tests {
 
     #[test]
     fn what_is_no_glob_is_refused() {
-        for glob in ["", "/", "./", "//", ".", "..", "../a", "a/../b", "a//b", "a/./b", "a[", "{a", "a\\"] {
+        for glob in
+            ["", "/", "./", "//", ".", "..", "../a", "a/../b", "a//b", "a/./b", "a[/]b", "a[", "{a", "a\\"]
+        {
             assert!(Filter::include(glob).is_err(), "{glob:?}");
             assert!(Filter::exclude(glob).is_err(), "{glob:?}");
         }

@@ -64,6 +64,7 @@ fn any_other_text_is_the_services_to_judge() {
     }
     assert_eq!(world.drive.record().count(Op::Start), 9);
     world.run(&["f", "-p", " "]).fails(2).says("--parent");
+    world.set("COPERA_PROFILE", " default\r\n");
     // A blank variable counts as not set.
     world.set("COPERA_PARENT_ID", " \n");
     assert_eq!(world.run(&["f"]).ok().json().get("parent"), None);
@@ -85,6 +86,10 @@ fn a_404_without_a_parent_is_no_missing_folder() {
         let id = world.drive.make_folder("Reports", None);
         world.run(&[&["-p", &id], args].concat()).fails(3).says("404").says("--parent");
     }
+    let world = World::new();
+    world.file("f", 1);
+    world.drive.fault(Fault::new(Op::Workspace, refusal(404, "Cannot find it")));
+    world.run(&["f", "-o", "url"]).fails(1).says("404").says("--api-url");
 }
 
 #[test]
