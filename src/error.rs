@@ -8,6 +8,7 @@ mod hint;
 use std::io;
 use std::path::PathBuf;
 
+use crate::platform;
 use crate::retry::Failure;
 
 /// `error.code` of a report row and of a JSON log line: stable names.
@@ -348,6 +349,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The system gives the process too little of something to work with.
+    #[error("{what}")]
+    Resources {
+        /// What it does not give.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// Something inside that should not happen, told instead of panicking.
     #[error("internal error: {0}")]
     Internal(String),
@@ -407,6 +416,10 @@ impl Error {
         match self {
             Self::Usage { .. } => Code::Usage,
             Self::NoToken | Self::TokenCommand { .. } | Self::NoUse { .. } => Code::Auth,
+            // Too many open files say nothing about this one.
+            Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
+                Code::Refused
+            }
             Self::Local { .. }
             | Self::NotAFile { .. }
             | Self::LinkLoop { .. }
@@ -428,6 +441,7 @@ impl Error {
             | Self::Unlisted { .. }
             | Self::Output(_)
             | Self::NoApi(_)
+            | Self::Resources { .. }
             | Self::Internal(_) => Code::Refused,
             Self::Empty(error)
             | Self::NoId(error)

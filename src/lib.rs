@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod cli;
 pub mod config;
 pub mod dial;
+pub mod disk;
 pub mod engine;
 pub mod environment;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod generate;
 pub mod hope;
 pub mod http;
 pub mod limited;
+pub mod limits;
 pub mod login;
 pub mod outcome;
 pub mod output;
@@ -41,6 +43,7 @@ use crate::engine::journal::{self, Journals};
 use crate::engine::peers::{Peers, RunKey};
 use crate::engine::{Rules, Stopper};
 use crate::error::{Call, Error};
+use crate::limits::Limits;
 use crate::outcome::Tally;
 use crate::output::{Output, Pages};
 use crate::plan::{Input, Parts, Planned, Step};
@@ -131,30 +134,38 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
 }
 
 fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads())
-        // Cold reads and records need a few; each more costs an arena of the allocator.
-        .max_blocking_threads(16)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Internal(format!("the runtime did not start: {error}")))?;
-    let code = runtime.block_on(transfer(settings, output, reporter));
+    let limits = Limits::of_process()?;
+    if limits != Limits::USUAL {
+        let Limits { files, parts, calls } = limits;
+        let message = &format!(
+            "the system allows few open files: {files} files, {parts} parts and {calls} calls at the same time"
+        );
+        reporter.event(&Event::Note { message });
+    }
+    if settings.transfer.concurrency.is_some_and(|asked| asked > limits.parts) {
+        let message = &format!(
+            "only {} parts are sent at the same time: the system does not allow more open files (ulimit -n)",
+            limits.parts
+        );
+        reporter.event(&Event::Warning { path: None, message });
+    }
+    let runtime = limits::runtime()?;
+    let code = runtime.block_on(transfer(settings, limits, output, reporter));
     // A read from a disk that does not answer cannot be stopped: it is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
     code
 }
 
-/// Threads for the work: half of the cores. One alone feeds 8 Gbit/s with TLS (measured), and where it is alone,
-/// parts in flight keep step, which is what makes their MD5 cheap: rounds of 7 lanes and not of 5.
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
-}
-
-async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+async fn transfer(
+    settings: &Settings,
+    limits: Limits,
+    output: &Output,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<u8, Error> {
     let begun = Instant::now();
     let stopper = Stopper::default();
     let face = Arc::clone(reporter);
-    signals::listen(stopper.clone(), move |signal| {
+    signals::listen(stopper.clone(), Arc::clone(reporter), move |signal| {
         face.clear();
         leave(signal.exit_code());
     });
@@ -162,7 +173,7 @@ async fn transfer(settings: &Settings, output: &Output, reporter: &Arc<dyn Repor
     let peers = Peers::join(state_dir, run_key(settings)?, &stopper, &**reporter).await?;
     // Until the last result is told.
     let peers = Arc::new(peers);
-    let options = options(settings, &peers, reporter)?;
+    let options = options(settings, limits, &peers, reporter)?;
     if output.wants_pages() {
         // First, so that nothing is uploaded whose address could not be printed.
         output.set_pages(tokio::select! {
@@ -224,6 +235,7 @@ fn run_key(settings: &Settings) -> Result<RunKey, Error> {
 /// The settings as the engine wants them.
 fn options(
     settings: &Settings,
+    limits: Limits,
     peers: &Arc<Peers>,
     reporter: &Arc<dyn Reporter>,
 ) -> Result<engine::Options, Error> {
@@ -245,6 +257,7 @@ fn options(
             token: token.clone(),
             dialer: Arc::clone(&dialer),
             policy,
+            calls: limits.calls,
         },
         Arc::clone(reporter),
     )?;
@@ -260,6 +273,7 @@ fn options(
         policy,
         part_size: transfer.part_size,
         concurrency: transfer.concurrency,
+        limits,
         limit_rate: transfer.limit_rate,
         if_exists: settings.if_exists,
         rules: Rules { allow_http: account.allow_http },
@@ -278,8 +292,8 @@ fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<Journals> {
     };
     let journals = Journals::new(folder);
     let cleaned = journals.clone();
-    // Beside the work: nobody waits for old records.
-    std::thread::spawn(move || cleaned.clean(SystemTime::now()));
+    // Beside the work: nobody waits for old records. Without a thread for it, the next run does it.
+    let _ = std::thread::Builder::new().spawn(move || cleaned.clean(SystemTime::now()));
     Some(journals)
 }
 

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
-use copera_upload::{login, output, report, run, settings};
+use copera_upload::{login, output, platform, report, run, settings};
 
 fn main() -> ExitCode {
+    platform::write_undisturbed();
     let cli = Cli::of_process();
     if let Some(what) = cli.generate {
         return ExitCode::from(output::generated(what));

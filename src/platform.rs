@@ -74,13 +74,26 @@ pub fn prepare(stream: &TcpStream) {
             .with_interval(Duration::from_secs(5)),
     );
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
+    if tells_of_tcp() {
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
+    }
+}
+
+/// Whether what TCP has measured is asked for. `COPERA_UPLOAD_NO_TCP_INFO=1` makes Linux behave as the systems that
+/// do not tell, for trying out on emulated lines what happens there.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn tells_of_tcp() -> bool {
+    static TELLS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *TELLS.get_or_init(|| std::env::var_os("COPERA_UPLOAD_NO_TCP_INFO").is_none_or(|value| value.is_empty()))
 }
 
 /// Bytes handed to the kernel that the peer has not acknowledged yet; `None` where the system does not say.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
     use rustix::ioctl::{Getter, ioctl};
+    if !tells_of_tcp() {
+        return None;
+    }
     // tcp(7): SIOCOUTQ, the same number as TIOCOUTQ, "returns the amount of unsent data in the socket send
     // queue", which counts what is sent and not acknowledged too (tcp_ioctl: write_seq - snd_una).
     // SAFETY: TIOCOUTQ writes one C int and touches nothing else.
@@ -113,6 +126,9 @@ pub struct Measured {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn measured(stream: &TcpStream) -> Option<Measured> {
     use std::os::fd::AsRawFd as _;
+    if !tells_of_tcp() {
+        return None;
+    }
     // linux/tcp.h, struct tcp_info: fields are only ever added at its end, and not every libc's copy has
     // them all. After eight bytes come 32-bit words: tcpi_rtt at byte 68, tcpi_total_retrans at
     // 100, tcpi_min_rtt at 148, times in microseconds. A kernel without the last (before 4.6) gives fewer bytes.
@@ -156,7 +172,7 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    open_in_time(|| options.open(path))
 }
 
 /// As [`open_private`]; `true`: the file was there already.
@@ -219,7 +235,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// Waits until no other run holds this folder, and holds it until the file is dropped. `None`: there are no such
 /// locks here (Windows opens no folders; some network file systems refuse).
 pub fn lock_dir(path: &Path) -> Option<File> {
-    let folder = if cfg!(unix) { File::open(path).ok()? } else { return None };
+    let folder = if cfg!(unix) { open_in_time(|| File::open(path)).ok()? } else { return None };
     folder.lock().ok().map(|()| folder)
 }
 
@@ -332,4 +348,166 @@ pub fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Lets writes go on that would stop or kill the program: to the terminal from the background where `stty tostop`
+/// is set (SIGTTOU), and to a file that is as large as `ulimit -f` allows (SIGXFSZ; the write fails with EFBIG). And
+/// leaves SIGCONT to the thread that calls [`take_continue`].
+///
+/// The signals are blocked, not ignored, because commands that this program runs inherit what is ignored (std unblocks
+/// all signals for them). To be called before there is a second thread, for threads inherit what is blocked.
+pub fn write_undisturbed() {
+    #[cfg(unix)]
+    let _ = mask(libc::SIG_BLOCK, &[libc::SIGTTOU, libc::SIGXFSZ, libc::SIGCONT]);
+}
+
+/// Runs what may stop the program while it is in the background, as changing the terminal's modes should.
+pub fn stoppable<T>(act: impl FnOnce() -> T) -> T {
+    #[cfg(unix)]
+    let before = mask(libc::SIG_UNBLOCK, &[libc::SIGTTOU]);
+    let done = act();
+    #[cfg(unix)]
+    if before {
+        mask(libc::SIG_BLOCK, &[libc::SIGTTOU]);
+    }
+    done
+}
+
+/// Blocks or unblocks signals for this thread. Whether the first of them was blocked before.
+#[cfg(unix)]
+fn mask(how: libc::c_int, signals: &[libc::c_int]) -> bool {
+    use std::mem::zeroed;
+    // SAFETY: a zeroed sigset_t is memory for one, which sigemptyset makes valid; the calls touch nothing else. They
+    // fail only for a signal or a way that does not exist.
+    #[expect(
+        unsafe_code,
+        reason = "no safe wrapper of pthread_sigmask is among the dependencies; see SAFETY"
+    )]
+    unsafe {
+        let (mut set, mut before): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+        libc::sigemptyset(&raw mut set);
+        libc::sigemptyset(&raw mut before);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        libc::pthread_sigmask(how, &raw const set, &raw mut before);
+        signals.first().is_some_and(|signal| libc::sigismember(&raw const before, *signal) == 1)
+    }
+}
+
+/// Whether the program may draw on the terminal that stderr is: whether it is in the foreground there. Also where
+/// there is no job control, or no terminal.
+pub fn in_foreground() -> bool {
+    #[cfg(unix)]
+    let elsewhere = rustix::termios::tcgetpgrp(io::stderr())
+        .is_ok_and(|foreground| foreground != rustix::process::getpgrp());
+    #[cfg(not(unix))]
+    let elsewhere = false;
+    !elsewhere
+}
+
+/// The program was continued after a stop; what others wrote meanwhile is on the terminal.
+#[cfg(unix)]
+static CONTINUED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Has this thread hear of every continuation after a stop before it does anything else: see [`was_continued`].
+pub fn take_continue() {
+    #[cfg(unix)]
+    {
+        extern "C" fn note(_signal: libc::c_int) {
+            CONTINUED.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        // SAFETY: `note` does what a signal handler may (signal-safety(7)): it stores into an atomic. A zeroed
+        // sigaction is a valid one.
+        #[expect(unsafe_code, reason = "no safe wrapper of sigaction is among the dependencies; see SAFETY")]
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = note as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(libc::SIGCONT, &raw const action, std::ptr::null_mut());
+        }
+        mask(libc::SIG_UNBLOCK, &[libc::SIGCONT]);
+    }
+}
+
+/// Whether the program was continued after a stop since this was last asked.
+pub fn was_continued() -> bool {
+    #[cfg(unix)]
+    return CONTINUED.swap(false, std::sync::atomic::Ordering::Relaxed);
+    #[cfg(not(unix))]
+    false
+}
+
+/// Stops the program as Ctrl-Z does where nobody listens to it, and comes back when it is continued.
+#[cfg(unix)]
+pub fn stop() {
+    // SAFETY: a zeroed sigaction is a valid one, and its handler 0 is SIG_DFL. The handler that was there comes back
+    // as it was. `raise` sends the signal to this thread, so it acts before the next line does.
+    #[expect(unsafe_code, reason = "no safe wrapper of sigaction is among the dependencies; see SAFETY")]
+    unsafe {
+        let (mut before, mut default): (libc::sigaction, libc::sigaction) =
+            (std::mem::zeroed(), std::mem::zeroed());
+        default.sa_sigaction = libc::SIG_DFL;
+        if libc::sigaction(libc::SIGTSTP, &raw const default, &raw mut before) == 0 {
+            libc::raise(libc::SIGTSTP);
+            libc::sigaction(libc::SIGTSTP, &raw const before, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Sees to it that the program may have `wanted` files open. How many it may where the system does not allow that.
+pub fn allow_open_files(wanted: u64) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let current = current.filter(|current| *current < wanted)?;
+        let more = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(more), maximum });
+        Some(if raised.is_ok() { more } else { current }).filter(|allowed| *allowed < wanted)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = wanted;
+        None
+    }
+}
+
+/// How many files the program has open now, those included that it was started with.
+pub fn open_files() -> usize {
+    #[cfg(unix)]
+    // One of them is the folder itself while it is read. Without it, the three streams.
+    return std::fs::read_dir("/dev/fd").map_or(3, |entries| entries.count().saturating_sub(1));
+    #[cfg(not(unix))]
+    0
+}
+
+/// Whether something could not be opened because too many files are open, in this program or on the whole system.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let numbers = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    #[cfg(windows)]
+    // ERROR_TOO_MANY_OPEN_FILES, WSAEMFILE.
+    let numbers = [4, 10024];
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
+}
+
+/// How long something that cannot be opened because too many files are open is tried again: others close theirs.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Opens something, again and again for a while as long as too many files are open. Waits, so not for a thread of the
+/// runtime.
+///
+/// # Errors
+/// Those of `open`.
+pub fn open_in_time<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let until = std::time::Instant::now() + OPENED_WITHIN;
+    loop {
+        match open() {
+            Err(error) if is_out_of_files(&error) && std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
 }

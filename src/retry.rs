@@ -436,9 +436,9 @@ impl Patience {
         self.in_a_row
     }
 
-    /// Whether it has lasted as long as it may, in vain.
-    pub fn is_over(&self) -> bool {
-        !self.policy.retry_for.is_zero() && self.since.elapsed() >= self.policy.retry_for
+    /// How long it has lasted.
+    pub fn waited(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// How long to wait before the next try, or `None` when patience is at its end: then, or if the other

@@ -1,19 +1,27 @@
-//! Ctrl-C and its like: the first asks for an orderly end, the second one ends at once.
+//! Ctrl-C and its like: the first asks for an orderly end, the second one ends at once. Ctrl-Z stops the program once
+//! the terminal is clean.
+
+use std::sync::Arc;
 
 use crate::engine::Stopper;
 use crate::error::Signal;
+use crate::report::Reporter;
 
 /// Listens for signals as long as the runtime lives. The first one stops the engine; `impatient` is called for
 /// the second.
-pub fn listen(stopper: Stopper, impatient: impl FnOnce(Signal) + Send + 'static) {
+pub fn listen(
+    stopper: Stopper,
+    reporter: Arc<dyn Reporter>,
+    impatient: impl FnOnce(Signal) + Send + 'static,
+) {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         // Then the system's own way of ending the program stays in place.
         Err(_) => return,
     };
     tokio::spawn(async move {
-        stopper.stop(signals.next().await);
-        impatient(signals.next().await);
+        stopper.stop(signals.next(&*reporter).await);
+        impatient(signals.next(&*reporter).await);
     });
 }
 
@@ -22,6 +30,8 @@ struct Signals {
     interrupt: Option<tokio::signal::unix::Signal>,
     terminate: Option<tokio::signal::unix::Signal>,
     hangup: Option<tokio::signal::unix::Signal>,
+    /// Ctrl-Z.
+    pause: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -38,20 +48,27 @@ impl Signals {
             interrupt: heard(SignalKind::interrupt())?,
             terminate: heard(SignalKind::terminate())?,
             hangup: heard(SignalKind::hangup())?,
+            pause: heard(SignalKind::from_raw(libc::SIGTSTP))?,
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    async fn next(&mut self, reporter: &dyn Reporter) -> Signal {
         async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
             match signal {
                 Some(signal) => drop(signal.recv().await),
                 None => std::future::pending().await,
             }
         }
-        tokio::select! {
-            () = one(&mut self.interrupt) => Signal::Interrupt,
-            () = one(&mut self.terminate) => Signal::Terminate,
-            () = one(&mut self.hangup) => Signal::Hangup,
+        loop {
+            return tokio::select! {
+                () = one(&mut self.interrupt) => Signal::Interrupt,
+                () = one(&mut self.terminate) => Signal::Terminate,
+                () = one(&mut self.hangup) => Signal::Hangup,
+                () = one(&mut self.pause) => {
+                    reporter.pause(&mut crate::platform::stop);
+                    continue;
+                }
+            };
         }
     }
 }
@@ -70,7 +87,7 @@ impl Signals {
         Ok(Self { interrupt: ctrl_c()?, terminate: ctrl_break()?, hangup: ctrl_close()? })
     }
 
-    async fn next(&mut self) -> Signal {
+    async fn next(&mut self, _: &dyn Reporter) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,

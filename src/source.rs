@@ -36,7 +36,7 @@ impl Source {
         let failed = |error| Error::local("open the file", error);
         // Asked before opening: opening a FIFO would wait for its writer.
         regular(&std::fs::metadata(path).map_err(failed)?)?;
-        let file = File::open(path).map_err(failed)?;
+        let file = platform::open_in_time(|| File::open(path)).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         regular(&metadata)?;
         let identity = Identity::of(&file).map_err(failed)?;

@@ -45,6 +45,8 @@ pub struct Options {
     pub dialer: Arc<Dialer>,
     /// How long to keep trying.
     pub policy: Policy,
+    /// Calls at once.
+    pub calls: usize,
 }
 
 /// The drive's API.
@@ -116,6 +118,7 @@ impl Drive {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.dialer.connect_timeout())
             .pool_idle_timeout(IDLE_MOST)
+            .pool_max_idle_per_host(options.calls)
             .http1_only()
             .http1_max_headers(http::MAX_HEADERS);
         let host: Uri = options
@@ -147,7 +150,7 @@ impl Drive {
             dialer: options.dialer,
             mask: Mask::new(&options.token),
             policy: options.policy,
-            gate: Gate::default(),
+            gate: Gate::new(options.calls),
             answered: AtomicU64::new(0),
             hopes: Default::default(),
             refused: OnceLock::new(),
@@ -222,7 +225,7 @@ impl Drive {
             Ok(request) => request,
             Err(error) => return Ok(Err(Failure::Malformed { detail: chain(&error) })),
         };
-        let _place = self.gate.place().await;
+        let _place = self.gate.place(call).await;
         self.gate.wait().await;
         last_check.await?;
         Ok(self.made(call, request).await)
@@ -358,10 +361,13 @@ impl Drive {
 
     /// Asks until there is an answer, a refusal, or no patience.
     async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
-        let _place = self.gate.place().await;
-        let turn = self.hope(call).turn(self.policy).await.map_err(|failure| Error::GivenUp { failure })?;
+        let turn = self.hope(call).turn().await.map_err(|failure| Error::GivenUp { failure })?;
+        let mut place = Some(self.gate.place(call).await);
         let mut patience = Patience::new(self.policy);
         loop {
+            if place.is_none() {
+                place = Some(self.gate.place(call).await);
+            }
             self.gate.wait().await;
             let others = self.answered();
             let again = request
@@ -383,7 +389,10 @@ impl Drive {
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
             caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
+                // Nobody calls meanwhile, and whoever was first stays first.
                 self.gate.close(wait);
+            } else {
+                place = None;
             }
             tokio::time::sleep(wait).await;
         }

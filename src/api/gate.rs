@@ -5,31 +5,40 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Calls under way at once. With 24 a thousand small files, three calls each at 40 ms, take some 5 s; more would
-/// only find the rate limit sooner, which is not published (429 for the drive's neighbours comes at 30 to 50 a
-/// minute).
-const CALLS_AT_ONCE: usize = 24;
+use crate::error::Call;
 
 /// What all calls go through.
 pub(super) struct Gate {
     /// First come, first served.
     places: Semaphore,
+    kinds: [Semaphore; Call::KINDS],
     /// A 429 is about the account, not about one call: all wait until then.
     not_before: Mutex<Option<Instant>>,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
-        Self { places: Semaphore::new(CALLS_AT_ONCE), not_before: Mutex::default() }
-    }
+/// A call's permit.
+pub(super) struct Permit<'a> {
+    _of_kind: Option<SemaphorePermit<'a>>,
+    _of_all: Option<SemaphorePermit<'a>>,
 }
 
 impl Gate {
-    /// Waits for a place. A call keeps its place until it is settled, so that none is overtaken for ever while the
-    /// service takes only a few.
-    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        // Never closed, so there always is one.
-        self.places.acquire().await.ok()
+    /// For so many calls at once. Of one kind only two thirds, so that the others go on where one endpoint does not
+    /// answer.
+    pub(super) fn new(calls: usize) -> Self {
+        let of_kind = (calls * 2 / 3).max(1);
+        Self {
+            places: Semaphore::new(calls),
+            kinds: std::array::from_fn(|_| Semaphore::new(of_kind)),
+            not_before: Mutex::default(),
+        }
+    }
+
+    /// Waits for a permit. Not to be kept while a failed call backs off: those that would succeed wait for it.
+    pub(super) async fn place(&self, call: Call) -> Permit<'_> {
+        // Never closed, so there always is one. What waits for its kind takes none from the others.
+        let of_kind = self.kinds[call as usize].acquire().await.ok();
+        Permit { _of_kind: of_kind, _of_all: self.places.acquire().await.ok() }
     }
 
     /// Nobody calls for so long.
@@ -46,5 +55,30 @@ impl Gate {
             let Some(until) = until.filter(|until| *until > Instant::now()) else { return };
             tokio::time::sleep_until(until.into()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLS: usize = 24;
+    const OF_A_KIND: usize = 16;
+
+    #[tokio::test]
+    async fn calls_of_one_kind_that_hang_leave_places_to_the_others() {
+        let gate = Gate::new(CALLS);
+        let mut held = Vec::new();
+        for _ in 0..OF_A_KIND {
+            held.push(gate.place(Call::Start).await);
+        }
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, gate.place(Call::Start)).await.is_err());
+        for _ in OF_A_KIND..CALLS {
+            held.push(gate.place(Call::Finalize).await);
+        }
+        assert!(tokio::time::timeout(soon, gate.place(Call::Tree)).await.is_err());
+        held.pop();
+        gate.place(Call::Tree).await;
     }
 }

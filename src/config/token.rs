@@ -1,6 +1,6 @@
 //! The account's token: its four places in order, and the command that may print it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -141,7 +141,11 @@ fn run(command: &str, limit: Duration, alone: bool) -> Result<Token, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("could not be started: {error}"))?;
-    let line = first_line(&mut child);
+    let line = first_line(&mut child).map_err(|error| {
+        let _ = child.kill();
+        let _ = child.wait();
+        format!("could not be listened to: {error}")
+    })?;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
@@ -180,19 +184,19 @@ fn has_terminal() -> bool {
 
 /// Reads the first line as soon as it is there, and goes on reading, so that the command is not stopped by a
 /// full or closed pipe before it ends.
-fn first_line(child: &mut Child) -> Receiver<Vec<u8>> {
+fn first_line(child: &mut Child) -> io::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::sync_channel(1);
     if let Some(stdout) = child.stdout.take() {
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             let mut stdout = BufReader::new(stdout);
             let mut line = Vec::new();
             // A broken pipe gives what was read up to then; the exit code tells the rest.
             let _ = stdout.by_ref().take(TOKEN_MAX).read_until(b'\n', &mut line);
             let _ = sender.send(line);
-            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
-        });
+            let _ = io::copy(&mut stdout, &mut io::sink());
+        })?;
     }
-    receiver
+    Ok(receiver)
 }
 
 #[cfg(not(windows))]

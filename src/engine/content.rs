@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::on_disk;
 use crate::checksum::Checksums;
+use crate::disk::Disk;
 use crate::error::Error;
 use crate::plan::Parts;
 use crate::platform::Identity;
@@ -30,15 +31,16 @@ const COMPARE_TRIES: u32 = 3;
 pub(super) struct ContentCheck {
     source: Arc<Source>,
     parts: Parts,
+    disk: Disk,
     /// The last state of the file of which it is known that the parts hold its bytes.
     verified: Mutex<Identity>,
 }
 
 impl ContentCheck {
     /// For parts that are all read, or compared, after the file was opened.
-    pub(super) fn new(source: Arc<Source>, parts: Parts) -> Self {
+    pub(super) fn new(source: Arc<Source>, parts: Parts, disk: Disk) -> Self {
         let verified = Mutex::new(source.identity().clone());
-        Self { source, parts, verified }
+        Self { source, parts, disk, verified }
     }
 
     /// Proves that the file is what its finished parts hold.
@@ -125,12 +127,12 @@ impl ContentCheck {
     /// The file's state, and whether that may not tell of all writes.
     async fn look(&self) -> Result<(Identity, bool), Error> {
         let source = Arc::clone(&self.source);
-        on_disk(move || {
+        let look = self.disk.run(move || {
             source.check_end()?;
             let may_be_written = source.may_be_written();
             Ok((source.check_unchanged()?, may_be_written))
-        })
-        .await?
+        });
+        look.await?
     }
 
     fn verified(&self) -> MutexGuard<'_, Identity> {

@@ -59,6 +59,8 @@ const TOO_MUCH_KEPT: Duration = Duration::from_secs(60);
 /// See the module.
 pub struct Controller {
     places: usize,
+    /// What the system has room for.
+    most: usize,
     climbing: bool,
     /// Windows of the climb in which the line was full already.
     full: u32,
@@ -97,6 +99,7 @@ impl Default for Controller {
     fn default() -> Self {
         Self {
             places: START,
+            most: MOST,
             climbing: true,
             full: 0,
             trial: None,
@@ -118,6 +121,16 @@ impl Default for Controller {
 }
 
 impl Controller {
+    /// One that never wants more than `most`, nor than [`MOST`].
+    pub fn new(most: usize) -> Self {
+        Self { most: most.clamp(1, MOST), ..Self::default() }
+    }
+
+    /// See [`Controller::new`].
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// How many parts should be in flight now.
     pub fn places(&self) -> usize {
         self.places
@@ -138,7 +151,7 @@ impl Controller {
         }
         let least = self.least.get();
         self.window.get_or_insert_with(|| Window::new(look)).add(look, least);
-        if self.climbing && self.places < USUAL {
+        if self.climbing && self.places < USUAL.min(self.most) {
             return self.first_step(look.at);
         }
         let settled = if self.climbing { 1 } else { SETTLED };
@@ -205,7 +218,7 @@ impl Controller {
         if felt {
             self.climbing = false;
         } else if short {
-            self.set(at, USUAL);
+            self.set(at, USUAL.min(self.most));
         }
         None
     }
@@ -293,7 +306,7 @@ impl Controller {
         if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
             return None;
         }
-        if lossy && (seen.felt || self.places == MOST) {
+        if lossy && (seen.felt || self.places == self.most) {
             self.settle(at, self.rate);
             return None;
         }
@@ -320,7 +333,7 @@ impl Controller {
     }
 
     fn more(&mut self, at: Instant, times: f64, rate: f64) {
-        let places = ((self.places as f64 * times) as usize).max(self.places + 1).min(MOST);
+        let places = ((self.places as f64 * times) as usize).max(self.places + 1).min(self.most);
         if places > self.places {
             self.try_out(at, places, rate, false);
         } else {

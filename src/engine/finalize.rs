@@ -53,7 +53,7 @@ impl Ending<'_> {
         };
         let mut unclear = begun;
         let policy = self.shared.policy;
-        let turn = match self.shared.drive.hope(Call::Finalize).turn(policy).await {
+        let turn = match self.shared.drive.hope(Call::Finalize).turn().await {
             Ok(turn) => turn,
             Err(failure) if begun => return Err(Error::Unsettled { what: failure.to_string() }.into()),
             Err(failure) => return Err(Error::GivenUp { failure }.into()),

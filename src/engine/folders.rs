@@ -203,7 +203,7 @@ impl Spot<'_> {
         let drive = &self.folders.drive;
         let request = NewFolder { name: self.name, parent_id: self.parent };
         let policy = self.folders.policy;
-        let turn = drive.hope(Call::Folder).turn(policy).await;
+        let turn = drive.hope(Call::Folder).turn().await;
         let turn = turn.map_err(|failure| Error::GivenUp { failure })?;
         let mut patience = Patience::new(policy);
         loop {

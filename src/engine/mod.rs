@@ -5,17 +5,18 @@ mod activity;
 mod content;
 mod controller;
 mod directory;
+mod elastic;
 mod existing;
 mod file_lock;
 mod finalize;
 mod folders;
+mod hedge;
 mod host;
 pub mod journal;
 mod ledger;
 mod line;
 mod lock_file;
 mod once;
-mod pace;
 mod parts;
 pub mod peers;
 mod reconcile;
@@ -34,11 +35,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::elastic::Elastic;
 use self::folders::Folders;
+use self::hedge::Hedging;
 use self::host::Host;
 use self::journal::Journals;
 use self::ledger::Ledger;
@@ -49,8 +52,10 @@ pub use self::upload::Told;
 pub use self::urls::Rules;
 use crate::api::wire::is_id;
 use crate::api::{Caller, Drive};
+use crate::disk::Disk;
 use crate::error::{Call, Code, Error, Signal};
 use crate::hope::Hope;
+use crate::limits::Limits;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Place, Planned, Step};
 use crate::report::{Event, FileId, Reporter};
@@ -59,9 +64,6 @@ use crate::settings::IfExists;
 use crate::storage::Storage;
 use crate::work::Work;
 
-/// Files under way at once. Small ones spend most of their time waiting for answers of the API; how many
-/// parts are in flight, and how many calls, is limited by itself.
-const FILES_AT_ONCE: usize = 48;
 /// Files of more than one part under way at once: enough to fill the line while some of them are begun or
 /// finalized, few enough that after an interruption most files are whole or not begun.
 const LARGE_AT_ONCE: usize = 8;
@@ -92,6 +94,8 @@ pub struct Options {
     pub part_size: Option<u64>,
     /// Parts in flight, if the user said so.
     pub concurrency: Option<usize>,
+    /// What the system has room for.
+    pub limits: Limits,
     /// Bytes a second that storage is sent, if the user said so.
     pub limit_rate: Option<u64>,
     /// What to do about a file that is there already.
@@ -153,6 +157,7 @@ struct Shared {
     hope: Hope,
     host: Arc<Host>,
     slots: Arc<Slots>,
+    hedging: Hedging,
     journals: Option<Journals>,
     ledger: Ledger,
     state: Option<Journals>,
@@ -165,7 +170,11 @@ struct Shared {
     if_exists: IfExists,
     rules: Rules,
     folders: Folders,
-    bulk: Semaphore,
+    bulk: Elastic,
+    /// For what is asked of input files besides their parts.
+    disk: Disk,
+    /// Operations that are stuck at a disk: so many more files may be under way.
+    stuck: watch::Sender<usize>,
     /// There is more than one file.
     several: AtomicBool,
     /// One upload at a time for each name in each folder.
@@ -235,7 +244,8 @@ pub fn run(
         storage: options.storage,
         hope: Hope::default(),
         host,
-        slots: Slots::new(options.concurrency, options.limit_rate),
+        slots: Slots::new(options.concurrency, options.limit_rate, options.limits.parts),
+        hedging: Hedging::default(),
         journals: options.journals,
         ledger: Ledger::new(options.state_dir.as_deref(), &options.api),
         state: options.state_dir.map(Journals::new),
@@ -247,19 +257,23 @@ pub fn run(
         part_size: options.part_size,
         if_exists: options.if_exists,
         rules: options.rules,
-        bulk: Semaphore::new(LARGE_AT_ONCE),
+        bulk: Elastic::new(LARGE_AT_ONCE),
+        disk: Disk::default(),
+        stuck: watch::Sender::new(0),
         several: AtomicBool::new(false),
         turns: Turns::default(),
         taken: Mutex::default(),
         hasher: RandomState::new(),
         reporter: options.reporter,
     });
-    let (results, receiver) = mpsc::channel(FILES_AT_ONCE);
+    let (results, receiver) = mpsc::channel(options.limits.files);
     let planned = plan(steps, stopper.clone(), Arc::clone(&shared.reporter));
     tokio::spawn(async move {
         let steering = tokio::spawn(slots::steer(Arc::clone(&shared)));
-        do_all(shared, planned, stopper, results).await;
+        let lending = tokio::spawn(lend(Arc::clone(&shared)));
+        do_all(shared, planned, options.limits.files, stopper, results).await;
         steering.abort();
+        lending.abort();
     });
     receiver
 }
@@ -296,6 +310,7 @@ fn plan(
 async fn do_all(
     shared: Arc<Shared>,
     mut planned: mpsc::Receiver<(FileId, Step)>,
+    at_once: usize,
     stopper: Stopper,
     results: mpsc::Sender<Settled>,
 ) {
@@ -303,9 +318,11 @@ async fn do_all(
     // What to say of a task that panicked.
     let mut paths = HashMap::new();
     let (mut more, mut files) = (true, 0_u64);
+    let mut stuck = shared.stuck.subscribe();
     loop {
-        let room = under_way.len() < FILES_AT_ONCE;
+        let room = under_way.len() < at_once + *stuck.borrow_and_update();
         let settled = tokio::select! {
+            Ok(()) = stuck.changed(), if more && !room => continue,
             step = planned.recv(), if more && room => {
                 let Some((file, step)) = step else {
                     more = false;
@@ -449,8 +466,27 @@ fn outcome(work: &Work, result: Result<Done, Error>, begun: Instant) -> Outcome 
     }
 }
 
-/// Asks the disk on a thread that may wait for it: a network mount that hangs holds up neither other files nor
-/// Ctrl-C.
+/// Has others take the place of what is stuck at a disk that does not answer, for as long as it is.
+async fn lend(shared: Arc<Shared>) {
+    let (mut reads, mut others) = (shared.storage.stuck_reads(), shared.disk.stuck());
+    let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
+    loop {
+        let reads_now = reads.now();
+        let now = reads_now + others.now();
+        shared.slots.lend(reads_now.saturating_sub(lent_for_reads));
+        shared.slots.take_back(lent_for_reads.saturating_sub(reads_now));
+        shared.bulk.lend(now.saturating_sub(lent));
+        shared.bulk.take_back(lent.saturating_sub(now));
+        shared.stuck.send_replace(now);
+        (lent_for_reads, lent) = (reads_now, now);
+        tokio::select! {
+            () = reads.changed() => {}
+            () = others.changed() => {}
+        }
+    }
+}
+
+/// Asks the disk that records are on, on a thread that may wait for it.
 async fn on_disk<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(ask)
         .await

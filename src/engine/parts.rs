@@ -1,5 +1,5 @@
 //! The parts of one file on their way: a place in flight for each, tries until it is in storage, a second
-//! connection for one that falls behind.
+//! connection for one that is stuck.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use super::pace::Pace;
+use super::Shared;
 use super::record::Record;
 use super::slots::Slot;
 use super::urls::Urls;
-use super::{Shared, on_disk};
 use crate::error::{Call, Error};
 use crate::plan::Parts;
 use crate::report::{Event, Lane, Meter, Phase};
@@ -69,7 +68,6 @@ pub(super) struct Sender {
     pub(super) record: Record,
     /// Held, shared, by each part while it gets on record.
     pub(super) recording: RwLock<()>,
-    pub(super) pace: Pace,
 }
 
 /// Sends the parts that are not in `finished` and adds them to it.
@@ -145,12 +143,9 @@ impl Sender {
         // The place is for those who send; the record is written beside it.
         drop(slot);
         let source = Arc::clone(&self.source);
-        on_disk(move || source.check_unchanged()).await??;
+        self.shared.disk.run(move || source.check_unchanged()).await??;
         self.record.part(&self.work, part, &receipt, true).await;
         drop(recording);
-        if size == self.parts.part_size {
-            self.pace.finished(begun.elapsed());
-        }
         place.done = true;
         self.work.tell(&Event::PartDone { file, part, size, elapsed: begun.elapsed() });
         Ok((part, receipt))
@@ -159,7 +154,7 @@ impl Sender {
     /// Tries until the part is in storage, or trying again is no use.
     async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
         let (hope, policy) = (&self.shared.hope, self.shared.policy);
-        let mut turn = hope.turn(policy).await.map_err(|failure| Error::GivenUp { failure })?;
+        let mut turn = hope.turn().await.map_err(|failure| Error::GivenUp { failure })?;
         let mut patience = Patience::new(policy);
         let (mut tries, mut damaged, mut expired, mut unanswered, mut fresh) = (0, 0, 0, 0, false);
         loop {
@@ -205,7 +200,12 @@ impl Sender {
                 Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),
                 Verdict::Transient | Verdict::Refused => None,
             };
-            let Some(wait) = wait else { return Err(Error::Part { part, failure, tries }.into()) };
+            let Some(wait) = wait else {
+                if failure.holds_for_all() {
+                    hope.refuse(&failure);
+                }
+                return Err(Error::Part { part, failure, tries }.into());
+            };
             if let Some(news) = self.shared.slots.failed(&failure, Instant::now()) {
                 self.work.note(&news);
             }
@@ -239,9 +239,10 @@ impl Sender {
             })
         };
         let mut first = std::pin::pin!(put(Lane::First, fresh));
-        let _spare = tokio::select! {
-            done = &mut first => return done,
-            spare = self.pace.fallen_behind(part, meter, range.end - range.start, &self.shared.slots) => spare,
+        let (size, shared) = (range.end - range.start, &self.shared);
+        let _place = match shared.hedging.watch(&mut first, meter, size, &shared.slots).await {
+            Ok(done) => return done,
+            Err(place) => place,
         };
         self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
         let mut second = std::pin::pin!(put(Lane::Second, true));

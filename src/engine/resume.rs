@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use super::content::compare;
 use super::journal::{Head, Recorded};
-use super::on_disk;
 use super::upload::{Session, Way};
 use crate::error::Error;
 use crate::plan::Parts;
@@ -47,7 +46,7 @@ pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Se
     finished.retain(|number, _| (1..=parts.count).contains(number));
     way.tell_start(parts);
     let asked = Arc::clone(source);
-    let may_be_written = on_disk(move || asked.may_be_written()).await?;
+    let may_be_written = shared.disk.run(move || asked.may_be_written()).await?;
     if may_be_written || !source.identity().proves_unchanged_since(&identity) {
         work.phase(Phase::Check);
         work.note("the file may have changed since an earlier upload began: comparing its parts");

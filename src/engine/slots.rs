@@ -18,10 +18,10 @@ use crate::storage::Seen;
 /// The network is looked at this often while parts are in flight.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What was given room takes so long to be seen on the line.
-const ROOM_EVERY: Duration = Duration::from_millis(250);
-/// A line on which nothing moves is sounded by a second connection this often.
-const SOUND_EVERY: Duration = Duration::from_secs(30);
+/// A line on which nothing moves is tried by a second connection this often.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+/// Parts that are merely slow are sent twice up to one in so many bytes that were taken, beyond the first.
+const HEDGED_MOST: u64 = 100;
 
 /// A limited rate is shared by the parts in flight: of many, all are done late, and an interruption costs them all.
 /// So no more are in flight than take so many seconds.
@@ -47,10 +47,14 @@ struct State {
     /// `None`: the number is fixed.
     controller: Option<Controller>,
     line: Line,
-    /// When a place was last given for room on the line.
-    given: Option<Instant>,
-    /// When one was last given though nothing moved.
-    sounded: Option<Instant>,
+    /// Bytes taken by the network so far.
+    taken: u64,
+    /// The system does not tell what the peer has acknowledged.
+    blind: bool,
+    /// Bytes of the parts that were given a second connection for being slow.
+    hedged: u64,
+    /// When a second connection was last given though nothing moved.
+    probed: Option<Instant>,
 }
 
 /// A part's place. Given back when dropped.
@@ -61,9 +65,11 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// `fixed` places, or as many as is good for the line and for the rate that it is limited to, bytes a second.
-    pub fn new(fixed: Option<usize>, limit_rate: Option<u64>) -> Arc<Self> {
-        let controller = fixed.is_none().then(Controller::default);
+    /// `fixed` places, or as many as is good for the line and for the rate that it is limited to, bytes a second; in
+    /// any case no more than `most`.
+    pub fn new(fixed: Option<usize>, limit_rate: Option<u64>, most: usize) -> Arc<Self> {
+        let fixed = fixed.map(|fixed| fixed.min(most));
+        let controller = fixed.is_none().then(|| Controller::new(most));
         let room = limit_rate.filter(|_| fixed.is_none()).map(|rate| {
             let room = u32::try_from(rate.saturating_mul(LIMITED_SECONDS) / 1024).unwrap_or(u32::MAX).max(1);
             (Arc::new(Semaphore::new(room as usize)), room)
@@ -77,8 +83,10 @@ impl Slots {
                 owed: 0,
                 controller,
                 line: Line::default(),
-                given: None,
-                sounded: None,
+                taken: 0,
+                blind: true,
+                hedged: 0,
+                probed: None,
             }),
             waiting: AtomicUsize::new(0),
             short: AtomicBool::new(false),
@@ -115,48 +123,55 @@ impl Slots {
         Some(self.slot(Some(permit), None))
     }
 
-    /// A place beside a part on which nothing moves, if nobody waits: it takes nothing from the line that the
-    /// part does. A number named by the user holds here too. Where nothing moves at all it is most likely the line
-    /// that stands, or storage, and not each connection: then one is enough to find out.
-    pub fn take_beside(self: &Arc<Self>) -> Option<Slot> {
+    /// A place for a second connection of a part when nothing moves at all: most likely it is the line that stands,
+    /// or storage, so one connection is enough to find out. A number named by the user holds here too. Those who
+    /// wait for a place could do nothing with it.
+    pub fn take_probe(self: &Arc<Self>) -> Option<Slot> {
         let now = Instant::now();
-        let state = self.state();
-        let sounds = !state.line.moves(now);
-        if sounds && state.sounded.is_some_and(|sounded| now.duration_since(sounded) < SOUND_EVERY) {
+        let mut state = self.state();
+        if state.probed.is_some_and(|probed| now.duration_since(probed) < PROBE_EVERY) {
             return None;
         }
-        // Those who wait for a place can do nothing on a line that stands.
-        let free = state.controller.is_some() && (sounds || self.waiting.load(Ordering::Relaxed) == 0);
-        drop(state);
+        let free = state.controller.is_some();
         let place = self.take_spare().or_else(|| free.then(|| self.slot(None, None)))?;
-        if sounds {
-            self.state().sounded = Some(now);
-        }
+        state.probed = Some(now);
         Some(place)
     }
 
-    /// A spare place, if the line has room for it that is `enough`: told are the room and the line's best rate, bytes a
-    /// second.
-    pub fn take_room(self: &Arc<Self>, enough: impl FnOnce((f64, f64)) -> bool) -> Option<Slot> {
+    /// A spare place for a second connection of a part of so many bytes that is slow, if not too much was sent twice
+    /// already.
+    pub fn take_hedge(self: &Arc<Self>, size: u64) -> Option<Slot> {
         let mut state = self.state();
-        let now = Instant::now();
-        let waits = state.given.is_some_and(|given| now.duration_since(given) < ROOM_EVERY);
-        if waits || !state.line.room().is_some_and(enough) {
+        if state.hedged > 0 && (state.hedged + size) * HEDGED_MOST > state.taken {
             return None;
         }
-        let before = state.given.replace(now);
-        drop(state);
-        let spare = self.take_spare();
-        if spare.is_none() {
-            self.state().given = before;
-        }
-        spare
+        let place = self.take_spare()?;
+        state.hedged += size;
+        Some(place)
+    }
+
+    /// See [`Line::share`].
+    pub fn share(&self) -> f64 {
+        self.state().line.share()
+    }
+
+    /// See [`Line::still_for`].
+    pub fn still_for(&self, now: Instant) -> Duration {
+        self.state().line.still_for(now)
+    }
+
+    /// Whether what the kernel has buffered counts as taken, because the system does not tell what is acknowledged.
+    pub fn is_blind(&self) -> bool {
+        self.state().blind
     }
 
     /// How many parts will soon be in flight, if nothing speaks against it.
     pub fn at_first(&self) -> usize {
         let state = self.state();
-        if state.controller.is_some() { USUAL } else { state.places }
+        match &state.controller {
+            Some(controller) => controller.most().min(USUAL),
+            None => state.places,
+        }
     }
 
     /// How many places are in use.
@@ -174,6 +189,21 @@ impl Slots {
         Slot { permit, _room: room, slots: Arc::clone(self) }
     }
 
+    /// So many more places, for parts that hold theirs and are stuck at a disk that does not answer.
+    pub(super) fn lend(&self, places: usize) {
+        let mut state = self.state();
+        let kept = places.min(state.owed);
+        state.owed -= kept;
+        self.semaphore.add_permits(places - kept);
+    }
+
+    /// So many of those that were lent are no more, at the latest when they are given back.
+    pub(super) fn take_back(&self, places: usize) {
+        let mut state = self.state();
+        state.owed += places;
+        state.owed -= self.semaphore.forget_permits(state.owed);
+    }
+
     /// A part failed so: perhaps that is a reason for fewer. Says so then.
     pub fn failed(&self, failure: &Failure, at: Instant) -> Option<String> {
         self.ask(|controller| {
@@ -189,7 +219,11 @@ impl Slots {
 
     /// The network is so: perhaps that is a reason for another number. Says so then.
     fn look(&self, seen: Seen, at: Instant) -> Option<String> {
-        self.state().line.look(at, seen.taken);
+        {
+            let mut state = self.state();
+            state.line.sample(at, seen.taken, self.flying());
+            (state.taken, state.blind) = (seen.taken, seen.measured.is_none());
+        }
         let short = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
         self.ask(|controller| {
             controller.look(&Look { at, taken: seen.taken, short, measured: seen.measured })
@@ -230,7 +264,6 @@ pub(super) async fn steer(shared: Arc<Shared>) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
         if slots.flying() == 0 {
-            slots.state().line.rest();
             slots.ask(|controller| {
                 controller.rest();
                 None
@@ -267,6 +300,7 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::controller::MOST;
     use super::*;
 
     fn slow_down() -> Failure {
@@ -275,12 +309,25 @@ mod tests {
 
     /// Slots on a line that nobody knows anything of, which has gone to the usual number.
     fn usual() -> Arc<Slots> {
-        let slots = Slots::new(None, None);
+        let slots = Slots::new(None, None, MOST);
         for look in 0..4 {
             slots.short.store(true, Ordering::Relaxed);
             slots.look(Seen { taken: look, measured: None }, Instant::now() + LOOK_EVERY * look as u32);
         }
         slots
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_stuck_at_a_disk_leave_their_number_of_places_to_others() {
+        let slots = Slots::new(Some(2), None, 64);
+        let stuck = [slots.take(1).await, slots.take(1).await];
+        slots.lend(2);
+        let others = [slots.take(1).await, slots.take(1).await];
+        slots.take_back(2);
+        drop(others);
+        assert!(slots.take_spare().is_none(), "two are in flight again");
+        drop(stuck);
+        assert_eq!(slots.semaphore.available_permits(), 2);
     }
 
     #[tokio::test]
@@ -317,7 +364,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_number_named_by_the_user_is_kept() {
-        let slots = Slots::new(Some(3), None);
+        let slots = Slots::new(Some(3), None, MOST);
         assert_eq!(slots.failed(&slow_down(), Instant::now()), None);
         for tenth in 0..600 {
             let at = Instant::now() + LOOK_EVERY * tenth;
@@ -328,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn spare_places_are_given_only_when_nobody_waits() {
-        let slots = Slots::new(Some(1), None);
+        let slots = Slots::new(Some(1), None, MOST);
         let held = slots.take_spare();
         assert!(held.is_some() && slots.take_spare().is_none());
         drop(held);
@@ -336,34 +383,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_stands_still_gets_a_place_beside_it_where_the_number_is_free() {
-        let (free, fixed) = (Slots::new(None, None), Slots::new(Some(1), None));
+    async fn a_line_that_stands_is_tried_by_one_second_connection_and_not_by_each_part() {
+        let (free, fixed) = (Slots::new(None, None, MOST), Slots::new(Some(1), None, MOST));
         let _held = (free.take(1).await, fixed.take(1).await);
-        assert!(free.take_spare().is_none() && free.take_beside().is_some());
-        assert!(fixed.take_beside().is_none());
+        assert!(free.take_spare().is_none() && free.take_probe().is_some());
+        assert!(free.take_probe().is_none());
+        assert!(fixed.take_probe().is_none());
     }
 
     #[tokio::test]
-    async fn a_line_that_stands_as_a_whole_is_sounded_once_and_not_by_each_part() {
-        let slots = Slots::new(None, None);
-        assert!(slots.take_beside().is_some());
-        assert!(slots.take_beside().is_none());
-        // Others move: then it is the part's own connection that stands.
-        let now = Instant::now();
-        let look = |tenth: u32, taken| {
-            let seen = Seen { taken, measured: None };
-            slots.look(seen, now - Duration::from_secs(2) + Duration::from_millis(100) * tenth);
-        };
-        look(0, 0);
-        look(1, 1000);
-        assert!(slots.take_beside().is_none(), "a buffer took something");
-        (2..=20).for_each(|tenth| look(tenth, u64::from(tenth) * 1000));
-        assert!(slots.take_beside().is_some() && slots.take_beside().is_some());
+    async fn slow_parts_are_sent_twice_once_and_then_only_as_far_as_it_does_not_count() {
+        let slots = Slots::new(Some(4), None, MOST);
+        assert!(slots.take_hedge(10).is_some(), "one, to begin with");
+        slots.look(Seen { taken: 1999, measured: None }, Instant::now());
+        assert!(slots.take_hedge(10).is_none());
+        slots.look(Seen { taken: 2000, measured: None }, Instant::now());
+        assert!(slots.take_hedge(10).is_some());
+        assert!(slots.take_hedge(10).is_none());
+    }
+
+    #[tokio::test]
+    async fn no_more_are_in_flight_than_the_system_has_room_for() {
+        let slots = Slots::new(Some(64), None, 3);
+        assert_eq!((slots.semaphore.available_permits(), slots.at_first()), (3, 3));
+        let slots = Slots::new(None, None, 3);
+        let places = (0..400).map(|look| {
+            slots.short.store(true, Ordering::Relaxed);
+            slots.look(Seen { taken: look << 24, measured: None }, Instant::now() + LOOK_EVERY * look as u32);
+            slots.semaphore.available_permits()
+        });
+        assert_eq!(places.max(), Some(3));
+        assert_eq!(slots.at_first(), 3);
     }
 
     #[tokio::test]
     async fn a_limited_rate_has_few_large_parts_in_flight_and_many_small_ones() {
-        let slots = Slots::new(None, Some(1024 * 1024));
+        let slots = Slots::new(None, Some(1024 * 1024), MOST);
         slots.ask(|controller| {
             (0..4).for_each(|look| {
                 let at = Instant::now() + LOOK_EVERY * look;

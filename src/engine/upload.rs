@@ -13,7 +13,6 @@ use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
 use super::finalize::Ending;
 use super::journal::{Begun, Journal, Recorded};
-use super::pace::Pace;
 use super::parts::{Sender, Stop, send};
 use super::peers::source_number;
 use super::record::Record;
@@ -107,7 +106,7 @@ pub(super) async fn upload(
             existing::look(shared, work, job, &directory, &locks.place, None).await?;
         }
     }
-    let source = Arc::new(open(work, job).await?);
+    let source = Arc::new(open(shared, work, job).await?);
     work.size.store(source.size(), Ordering::Relaxed);
     let number = match &job.input {
         Input::File(path) => Some(source_number(path, source.identity())),
@@ -128,8 +127,7 @@ pub(super) async fn upload(
     // Parts of a few large files at a time, so that the first are done before the last are begun.
     let _bulk = match Parts::plan(source.size(), shared.part_size)?.count {
         1 => None,
-        // Never closed, so there always is a place.
-        _ => shared.bulk.acquire().await.ok(),
+        _ => Some(shared.bulk.acquire().await),
     };
     locks.place.begin();
     let way = Way { shared, work, job, source, directory, record };
@@ -139,9 +137,9 @@ pub(super) async fn upload(
     Ok((Done { item, skipped: false }, Told { record: way.record, locks: Some(locks), _turn: turn }))
 }
 
-async fn open(work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
+async fn open(shared: &Shared, work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
     let source = match job.input.clone() {
-        Input::File(path) => on_disk(move || Source::open(&path)).await??,
+        Input::File(path) => shared.disk.run(move || Source::open(&path)).await??,
         Input::Stdin => {
             work.phase(Phase::Spool);
             let told = Arc::clone(work);
@@ -175,7 +173,8 @@ impl Way<'_> {
                 Some(session) => session,
                 None => self.begin().await?,
             };
-            let content = ContentCheck::new(Arc::clone(&self.source), session.parts);
+            let content =
+                ContentCheck::new(Arc::clone(&self.source), session.parts, self.shared.disk.clone());
             match self.finish(session, &content).await {
                 Ok(item) => return Ok(item),
                 Err(Stop::Error(error)) if error.blames_bytes() => return Err(content.blame(error).await),
@@ -215,7 +214,7 @@ impl Way<'_> {
             Some(given) => given.clone(),
             None => {
                 let (source, name) = (Arc::clone(&self.source), self.job.name.clone());
-                on_disk(move || source.mime_type(&name)).await??
+                self.shared.disk.run(move || source.mime_type(&name)).await??
             }
         };
         self.tell_start(parts);
@@ -269,7 +268,6 @@ impl Way<'_> {
             urls: Urls::new(Arc::clone(&shared.drive), session.upload.clone(), parts.count, shared.rules),
             record: if single { Record::default() } else { self.record.clone() },
             recording: RwLock::default(),
-            pace: Pace::default(),
         });
         let upload = session.upload.clone();
         let ending = Ending {

@@ -1,8 +1,13 @@
 //! What the user can do about an error: advice apart from what happened, printed last and once.
 
+use std::time::Duration;
+
 use super::{Call, Code, Error, Kind};
-use crate::platform::FIFO;
+use crate::platform::{self, FIFO};
 use crate::retry::{Failure, human_duration};
+
+/// A `Retry-After` beyond a year is nonsense, and not told as a time to come back.
+const LONGEST_WISH: Duration = Duration::from_secs(365 * 86_400);
 
 impl Error {
     /// What the user can do about it.
@@ -78,6 +83,10 @@ impl Error {
             Self::Exists { .. } => {
                 "--if-exists skip takes one of the same size for this one; --if-exists upload makes another"
             }
+            Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
+                "raise the limit of open files: ulimit -n 1024"
+            }
+            Self::Resources { hint, .. } => hint,
             Self::Spool { .. } => {
                 "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"
             }
@@ -100,7 +109,8 @@ impl Error {
         if let Some(hint) = failure.hint(!matches!(self, Self::Call { .. })) {
             return Some(hint);
         }
-        let wish = failure.retry_after().filter(|wish| !wish.is_zero()).map(human_duration);
+        let sane = |wish: &Duration| !wish.is_zero() && *wish < LONGEST_WISH;
+        let wish = failure.retry_after().filter(sane).map(human_duration);
         let hint = match self.code() {
             Code::Auth if failure.status() == Some(401) => {
                 "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE, and set COPERA_TOKEN \

@@ -31,10 +31,14 @@ pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     }
     let (sender, line) = tokio::sync::oneshot::channel();
     // A thread of its own: a read of a terminal cannot be stopped, and nobody waits for this one.
-    std::thread::spawn(move || sender.send(if asks { terminal::read_line() } else { first_line() }));
+    let read = move || sender.send(if asks { terminal::read_line() } else { first_line() });
+    let started = std::thread::Builder::new().spawn(read).map(drop);
     let line = {
         let _hidden = hidden;
-        line.await.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))
+        match started {
+            Ok(()) => line.await.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(error),
+        }
     };
     let line = line.map_err(|error| {
         Error::usage_hint(format!("cannot read a token from standard input: {error}"), HOW)
@@ -94,6 +98,7 @@ mod terminal {
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
     pub(super) use super::first_line as read_line;
+    use crate::platform;
 
     /// `_POSIX_VDISABLE`, by which a key has no meaning: termios(3) on Linux, termios(4) on the BSDs and macOS.
     const DISABLED: u8 = if cfg!(any(target_os = "linux", target_os = "android")) { 0 } else { 0xff };
@@ -119,7 +124,8 @@ mod terminal {
                 modes.special_codes[SpecialCodeIndex::VDSUSP] = DISABLED;
             }
             // As getpass(3): what was typed before it was asked for is no answer.
-            tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
+            // In the background this stops the program until it is in the foreground, as reading will.
+            platform::stoppable(|| tcsetattr(io::stdin(), OptionalActions::Flush, &modes))?;
             Ok(Self(before))
         }
     }

@@ -110,6 +110,7 @@ impl<'a> Plan<'a> {
             token: token.clone(),
             dialer,
             policy: Policy { retry_for: cli.retry_for.unwrap_or(RETRY_FOR), max_retries: cli.max_retries },
+            calls: 1,
         };
         Drive::new(options, Arc::clone(reporter))
     }
@@ -196,7 +197,7 @@ fn refused(error: Error) -> Error {
 /// A token that the service takes.
 async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token, Error> {
     let stopper = Stopper::default();
-    signals::listen(stopper.clone(), |signal| leave(signal.exit_code()));
+    signals::listen(stopper.clone(), Arc::clone(reporter), |signal| leave(signal.exit_code()));
     let not_saved = |error| Error::NotSaved(Box::new(error));
     let token = tokio::select! {
         biased;

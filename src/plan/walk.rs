@@ -11,6 +11,10 @@ use super::{Folder, Input, Job, Place, Planned, Selection, Step, name};
 use crate::error::Error;
 use crate::platform::kind_of;
 
+/// Directories that a walk has open at once. What is left to look at of those above them waits in memory, so more would
+/// save some in deep trees, and take from the files that the process may have open.
+const OPEN_DIRECTORIES: usize = 4;
+
 /// Walks one directory.
 pub(super) struct Walk {
     root: PathBuf,
@@ -28,7 +32,10 @@ impl Walk {
     pub(super) fn new(root: &Path, place: Place, step: Option<Step>, selection: &Selection) -> Self {
         Self {
             root: root.to_owned(),
-            entries: WalkDir::new(root).follow_links(selection.follow_symlinks).into_iter(),
+            entries: WalkDir::new(root)
+                .follow_links(selection.follow_symlinks)
+                .max_open(OPEN_DIRECTORIES)
+                .into_iter(),
             filters: selection.filters.clone(),
             mime_type: selection.destination.mime_type.clone(),
             places: vec![place],

@@ -4,13 +4,14 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::screen::Screen;
 use super::state::State;
 use super::{Event, Reporter};
+use crate::platform;
 
 /// What makes one face different from another. Nothing of it writes or waits.
 pub(super) trait Voice: Send {
@@ -97,6 +98,7 @@ impl Face {
         let (calls, called) = mpsc::channel::<Call>();
         let (of_thread, period) = (Arc::clone(&shared), period.unwrap_or(Duration::from_secs(3600)));
         let work = move || {
+            platform::take_continue();
             loop {
                 let call = called.recv_timeout(period);
                 of_thread.called.store(false, Ordering::Release);
@@ -151,6 +153,19 @@ impl Shared {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The screen, unless it is in use for longer than this: by a terminal that takes nothing (Ctrl-S).
+    fn screen_within(&self, limit: Duration) -> Option<MutexGuard<'_, Screen>> {
+        let until = Instant::now() + limit;
+        loop {
+            match self.screen.try_lock() {
+                Ok(screen) => return Some(screen),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
     fn write(&self) {
         self.write_to(&mut self.screen());
     }
@@ -158,13 +173,14 @@ impl Shared {
     /// Writes what is queued and due, and draws. Events go on being taken in meanwhile.
     fn write_to(&self, screen: &mut Screen) {
         let now = Instant::now();
-        let (columns, rows) = screen.size();
+        let ((columns, rows), may_draw) = (screen.size(), screen.may_draw());
         let mut live = self.live();
         let Live { state, voice, queue, cleared } = &mut *live;
         state.sample(now);
         queue.extend(voice.due(state, now));
         let lines = std::mem::take(queue);
-        let picture = if *cleared { Vec::new() } else { voice.picture(state, now, columns, rows) };
+        let picture =
+            if *cleared || !may_draw { Vec::new() } else { voice.picture(state, now, columns, rows) };
         drop(live);
         screen.show(&lines, &picture, columns);
     }
@@ -197,6 +213,15 @@ impl Reporter for Face {
         screen.erase();
         write();
         self.shared.write_to(&mut screen);
+    }
+
+    fn pause(&self, stop: &mut dyn FnMut()) {
+        // Held until the program goes on, so that nothing is drawn in between, or half.
+        let mut screen = self.shared.screen_within(LAST_WORD);
+        if let Some(screen) = &mut screen {
+            screen.erase();
+        }
+        stop();
     }
 
     fn clear(&self) {

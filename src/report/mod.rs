@@ -299,6 +299,11 @@ pub trait Reporter: Send + Sync {
         write();
     }
 
+    /// Takes what is drawn off the terminal and runs `stop`, which comes back when the program may go on.
+    fn pause(&self, stop: &mut dyn FnMut()) {
+        stop();
+    }
+
     /// Takes everything off the terminal that was drawn on it. Further events may draw again.
     fn clear(&self) {}
 }

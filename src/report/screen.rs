@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use super::text::width;
+use crate::platform;
 
 /// Where lines go.
 pub(super) struct Screen {
@@ -65,8 +66,19 @@ impl Screen {
         self.write(&text);
     }
 
-    /// Takes the picture away.
+    /// Whether something may be drawn now. What was drawn before others wrote on the terminal (the shell, after
+    /// Ctrl-Z) is left where it is.
+    pub(super) fn may_draw(&mut self) -> bool {
+        let in_foreground = platform::in_foreground();
+        if platform::was_continued() || !in_foreground {
+            self.drawn.clear();
+        }
+        in_foreground
+    }
+
+    /// Takes the picture away, if it is still in its place.
     pub(super) fn erase(&mut self) {
+        self.may_draw();
         let (columns, _) = self.size();
         self.show(&[], &[], columns);
     }

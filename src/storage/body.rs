@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::buffers::{BUFFER, Buffers, Loan};
 use super::limiter::Limiter;
 use crate::checksum;
+use crate::disk::Disk;
 use crate::error::Error;
 use crate::source::Source;
 
@@ -62,6 +62,9 @@ impl Flow {
     }
 }
 
+/// A chunk on its way from the disk.
+type Reading = dyn Future<Output = Result<(Loan, Result<usize, Error>), Error>> + Send;
+
 /// Reads `length` bytes from `offset`, a buffer at a time.
 pub struct PartBody {
     source: Arc<Source>,
@@ -70,7 +73,8 @@ pub struct PartBody {
     buffers: Buffers,
     limiter: Limiter,
     flow: Arc<Flow>,
-    reading: Option<JoinHandle<(Loan, Result<usize, Error>)>>,
+    disk: Disk,
+    reading: Option<Pin<Box<Reading>>>,
     pause: Option<Pin<Box<Sleep>>>,
     allowed: usize,
     /// Chunks given since the last wait.
@@ -85,8 +89,10 @@ impl PartBody {
         buffers: Buffers,
         limiter: Limiter,
         flow: Arc<Flow>,
+        disk: Disk,
     ) -> Self {
         Self {
+            disk,
             source,
             offset,
             left: length,
@@ -183,19 +189,23 @@ impl PartBody {
             }
             let (source, offset) = (Arc::clone(&this.source), this.offset);
             let ahead = this.left.min(READ_AHEAD);
-            this.reading = Some(tokio::task::spawn_blocking(move || {
-                source.read_ahead(offset, ahead);
-                let read = source.read_at(loan.room(most), offset);
-                (loan, read)
+            let disk = this.disk.clone();
+            this.reading = Some(Box::pin(async move {
+                let read = disk.run(move || {
+                    source.read_ahead(offset, ahead);
+                    let read = source.read_at(loan.room(most), offset);
+                    (loan, read)
+                });
+                read.await
             }));
         }
         let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
-        let read = ready!(Pin::new(reading).poll(cx));
+        let read = ready!(reading.as_mut().poll(cx));
         this.reading = None;
         let read = match read {
             Ok((loan, Ok(read))) => Ok(this.hand_over(loan, read)),
             Ok((_, Err(error))) => Err(this.fail(error)),
-            Err(join) => Err(this.fail(Error::Internal(format!("a read did not finish: {join}")))),
+            Err(error) => Err(this.fail(error)),
         };
         Poll::Ready(Some(read.map(Frame::data)))
     }

@@ -36,6 +36,7 @@ use self::traffic::Traffic;
 use crate::checksum::Checksums;
 use crate::dial::Dialer;
 pub use crate::dial::Trouble;
+use crate::disk::{Disk, Stuck};
 use crate::error::chain;
 use crate::http::{self, header};
 use crate::report::{Event, Lane, Meter, Reporter};
@@ -55,6 +56,7 @@ pub struct Storage {
     buffers: Buffers,
     limiter: Limiter,
     traffic: Traffic,
+    disk: Disk,
     checksums: Option<Checksums>,
     stall_timeout: Duration,
     mask: Mask,
@@ -111,6 +113,7 @@ impl Storage {
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
             traffic: Traffic::default(),
+            disk: Disk::default(),
             checksums: transfer.checksum.then(Checksums::default),
             stall_timeout: transfer.stall_timeout,
             mask,
@@ -121,6 +124,11 @@ impl Storage {
     /// What the network has taken of all parts so far, and how the way is.
     pub fn traffic(&self) -> Seen {
         self.traffic.look()
+    }
+
+    /// Reads of parts in flight that are stuck at a disk.
+    pub fn stuck_reads(&self) -> Stuck {
+        self.disk.stuck()
     }
 
     /// Opens so many connections to this host, for parts to come.
@@ -169,6 +177,7 @@ impl Storage {
             self.buffers.clone(),
             self.limiter.clone(),
             Arc::clone(&flow),
+            self.disk.clone(),
         );
         let request = request(Method::PUT, uri, connection.through.as_ref())
             .and_then(|request| {

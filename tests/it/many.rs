@@ -224,3 +224,74 @@ fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
     assert!(ran.stderr.lines().count() < 10, "{}", ran.stderr);
     assert!(world.drive.record().count(Op::Start) < 100);
 }
+
+#[test]
+fn storage_that_is_gone_is_given_up_soon_whichever_limit_there_is() {
+    for (action, limits) in [
+        (Action::Reset, &["--max-retries", "0"][..]),
+        (Action::Reset, &["--max-retries", "2"]),
+        (Action::Reset, &["--retry-for", "0"]),
+        (Action::HangAfterBody, &["--max-retries", "0", "--stall-timeout", "500ms"]),
+        (Action::HangAfterBody, &["--max-retries", "1", "--stall-timeout", "500ms"]),
+        (Action::HangAfterBody, &["--retry-for", "0", "--stall-timeout", "500ms"]),
+    ] {
+        let world = World::new();
+        plant(&world, 1000);
+        world.drive.fault(Fault::new(Op::PutPart, action.clone()));
+        let mut args = vec!["-r", "d", "-q"];
+        args.extend(limits);
+        world.run(&args).ends(7);
+        let record = world.drive.record();
+        assert!(record.count(Op::PutPart) < 200, "{limits:?}: {} parts", record.count(Op::PutPart));
+        assert!(record.count(Op::Start) < 300, "{limits:?}: {} files", record.count(Op::Start));
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_in_trouble_holds_up_no_other() {
+    for action in [Action::status(503, ""), Action::HangAfterBody] {
+        let world = World::new();
+        world.file_of("a", "a");
+        plant(&world, 60);
+        // The first file is begun before all others fail to be, and finalized while they do.
+        world.drive.fault(Fault::new(Op::Start, action).skip(1));
+        world.drive.fault(Fault::once(Op::PutPart, Action::Delay(Duration::from_secs(2))));
+        let running = world.spawn(&["-r", "a", "d"]);
+        let finalized =
+            world.drive.wait_until(Duration::from_secs(40), |record| record.count(Op::Finalize) > 0);
+        running.kill();
+        finalized.unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn files_on_a_disk_that_does_not_answer_hold_up_no_others() {
+    let world = World::new();
+    let hung: Vec<_> = (0..60).map(|n| world.file_of(format!("a-hung-{n}"), "x")).collect();
+    let _leases: Vec<_> = hung.iter().map(|path| hang_when_opened(path)).collect();
+    for n in 0..30 {
+        world.file_of(format!("b-{n}"), n.to_string());
+    }
+    let running = world.spawn(&["-r", "."]);
+    let done = world.drive.wait_until(Duration::from_secs(30), |record| record.count(Op::Finalize) >= 30);
+    running.kill();
+    done.unwrap();
+}
+
+/// Whoever opens this file waits until it is closed here, or for `/proc/sys/fs/lease-break-time` (45 s): fcntl(2),
+/// F_SETLEASE. Nothing else makes a regular file's open hang without a file system of one's own.
+#[cfg(target_os = "linux")]
+fn hang_when_opened(path: &std::path::Path) -> std::fs::File {
+    use std::os::fd::AsRawFd as _;
+    // Who holds a lease is told by SIGIO that it is wanted, and killed by that if nothing else is said.
+    // SAFETY: both calls take integers and touch no memory of ours.
+    #[expect(unsafe_code, reason = "rustix has no leases")]
+    let taken = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        (libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK), file)
+    };
+    assert_eq!(taken.0, 0, "{}", std::io::Error::last_os_error());
+    taken.1
+}

@@ -101,7 +101,7 @@ fn what_is_refused_is_not_tried_again() {
         (Op::Start, Action::status(400, r#"{"message":"fileName is odd"}"#), 1),
         (Op::Start, Action::status(401, ""), 4),
         (Op::Start, Action::status(403, ""), 4),
-        (Op::Start, Action::status(404, ""), 3),
+        (Op::Start, Action::status(404, ""), 1),
         (Op::Start, Action::status(409, ""), 5),
         (Op::Start, Action::status(201, "{}"), 1),
         (Op::Start, Action::Redirect { to: "http://127.0.0.1:1/".into() }, 1),

@@ -1,0 +1,124 @@
+//! Operations on files, on threads that may wait for a disk. Those that hang (a network mount that is gone) are
+//! counted, so that they do not take from other files what is shared by all.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+/// An operation that takes longer than this is stuck. A disk that has to spin up takes as long; it loses nothing by
+/// it, as others just go ahead.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// Threads that wait for disks. As many as hang at the same time have to fit in, besides those that do not: parts in
+/// flight, files under way, and [`MOST_STUCK`] of what takes their place. They are started when they are needed.
+pub const THREADS: usize = 512;
+
+/// So many that are stuck make room for others, and no more.
+const MOST_STUCK: usize = 128;
+
+/// Runs operations and counts those that are stuck.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    stuck: watch::Sender<usize>,
+}
+
+impl Disk {
+    /// Runs `work` on a thread that may wait.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it panicked, or the runtime is ending.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run_for(STUCK_AFTER, work).await
+    }
+
+    async fn run_for<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut working = tokio::task::spawn_blocking(work);
+        let done = match tokio::time::timeout(patience, &mut working).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.stuck.send_modify(|stuck| *stuck += 1);
+                let _counted = Counted(&self.stuck);
+                working.await
+            }
+        };
+        done.map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
+    }
+
+    /// How many are stuck, as it changes.
+    pub fn stuck(&self) -> Stuck {
+        Stuck(self.stuck.subscribe())
+    }
+}
+
+/// Counts down when the operation ends, or nobody waits for it any more.
+struct Counted<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|stuck| *stuck -= 1);
+    }
+}
+
+/// See [`Disk::stuck`].
+pub struct Stuck(watch::Receiver<usize>);
+
+impl Stuck {
+    /// How many there are now, as far as they make room.
+    pub fn now(&mut self) -> usize {
+        (*self.0.borrow_and_update()).min(MOST_STUCK)
+    }
+
+    /// Comes back when the number is another than [`Stuck::now`] last said.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(10);
+
+    #[tokio::test]
+    async fn what_hangs_counts_as_stuck_until_it_ends_or_is_given_up() {
+        let disk = Disk::default();
+        let mut stuck = disk.stuck();
+        let (release, hang) = std::sync::mpsc::channel::<()>();
+        let hanging = disk.clone();
+        let hanging = tokio::spawn(async move { hanging.run_for(SOON, move || hang.recv().is_ok()).await });
+        let given_up = disk.clone();
+        let (end, never) = std::sync::mpsc::channel::<()>();
+        let given_up =
+            tokio::spawn(async move { given_up.run_for(SOON, move || never.recv().is_ok()).await });
+        while stuck.now() < 2 {
+            stuck.changed().await;
+        }
+        given_up.abort();
+        stuck.changed().await;
+        assert_eq!(stuck.now(), 1);
+        release.send(()).unwrap();
+        assert!(hanging.await.unwrap().unwrap());
+        assert_eq!(stuck.now(), 0);
+        // Or the runtime would wait for it.
+        drop(end);
+    }
+
+    #[tokio::test]
+    async fn what_ends_soon_is_never_stuck() {
+        let disk = Disk::default();
+        assert_eq!(disk.run(|| 7).await.unwrap(), 7);
+        assert!(!disk.stuck().0.has_changed().unwrap());
+    }
+}

@@ -1,0 +1,269 @@
+//! Hedging: which part is tried on a second connection too.
+//!
+//! A part sent twice overwrites itself (S3, UploadPart), so this is always safe, but it costs the part's bytes, and
+//! on a full line these delay everything else. So it is done only for a part that all but stopped while others were
+//! carried, and for one part from time to time when nothing moves at all.
+//!
+//! A part is compared with its *share*: what one part in flight was carried meanwhile on average
+//! ([`super::line::Line::share`]). In shares, nothing depends on how fast the line is, how many parts are in flight,
+//! or whether the line as a whole paused.
+//!
+//! Where the system does not tell what the peer has acknowledged, what the kernel has buffered counts as taken. Then
+//! a part that is still may just be draining its buffer, and only its time as a whole says something.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::slots::{Slot, Slots};
+use crate::report::Meter;
+
+/// An attempt is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// When looks are further apart than this, the program was stopped (Ctrl-Z), not the part.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// A part of which no byte moved for this long …
+const STILL: Duration = Duration::from_millis(1500);
+/// … while others were carried so many bytes each, more than a buffer on the way can hold of it, is stuck: on a line
+/// that carries 250 KB/s to eight parts that takes 16 s, and no TCP leaves one of its connections without a byte for so
+/// long …
+const PROOF: f64 = 512.0 * 1024.0;
+/// … once it took so many times longer than the slowest of late.
+const SLOWER: f64 = 1.5;
+/// Where stillness says little (see the module, and an answer may always be slow) the same is asked of its share. That
+/// of the slowest is taken to be at least so many times the part's size: its own bytes, and what others begin while it
+/// waits for its answer.
+const USUAL: f64 = 2.0;
+/// So many of the last attempts are remembered.
+const REMEMBERED: usize = 32;
+
+/// When nothing moves at all, a part that took so many times longer than the slowest of late tries a new connection
+/// (about 0.1 % of S3's requests take 5 s) …
+const LATE: f64 = 2.0;
+/// … or, as long as none was finished, one of which no byte moved for this long …
+const NOTHING: Duration = Duration::from_secs(5);
+/// … and where a full buffer on a thin line may look so, this long.
+const NOTHING_BLIND: Duration = Duration::from_secs(10);
+
+/// A part that moves is slow when it was carried less than one of so many shares …
+const SLOW: f64 = 10.0;
+/// … over this long …
+const LATELY: Duration = Duration::from_secs(4);
+/// … in which a share was this much.
+const SLOW_PROOF: f64 = 1024.0 * 1024.0;
+/// It is worth it when more than one of so many of its bytes are left.
+const WORTH: u64 = 5;
+/// The last part of all is slow when what is left of it takes so many times longer than the slowest whole part of late.
+const SLOW_ALONE: f64 = 3.0;
+
+/// What a run's attempts took, to know one that takes much longer.
+#[derive(Default)]
+pub(super) struct Hedging(Mutex<VecDeque<Took>>);
+
+/// What one attempt took, from its begin to its answer.
+#[derive(Debug, Clone, Copy)]
+struct Took {
+    size: u64,
+    share: f64,
+    time: Duration,
+}
+
+/// What the slowest attempt of late took, for a part of a certain size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Slowest {
+    share: f64,
+    time: Duration,
+}
+
+/// How one attempt gets on.
+struct Progress {
+    begun: (Instant, f64),
+    /// When it last moved, and the share then.
+    moved: (Instant, f64),
+    /// (when, bytes taken, share), for [`LATELY`].
+    looks: VecDeque<(Instant, u64, f64)>,
+}
+
+/// One attempt, seen at one time.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    size: u64,
+    taken: u64,
+    /// Nobody tells what the peer has of what is taken.
+    blind: bool,
+    /// No other part is in flight.
+    alone: bool,
+    elapsed: Duration,
+    still: Duration,
+    /// For how long nothing has moved at all.
+    line_still: Duration,
+    /// The share since it began, and since it last moved.
+    share: f64,
+    share_still: f64,
+    /// Bytes taken lately, in how long, and the share meanwhile; `None` before it has lasted long enough.
+    lately: Option<(u64, Duration, f64)>,
+}
+
+/// In what way an attempt is worth a second connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hedge {
+    /// It is stuck: its connection takes nothing from the line, so the second one needs no place of its own.
+    Stuck,
+    /// Nothing moves: one part is enough to find out whether it is the connections.
+    Probe,
+    /// It moves, and far too slowly: when a place is free.
+    Slow,
+}
+
+impl Seen {
+    fn judge(&self, slowest: Option<Slowest>) -> Option<Hedge> {
+        let answer = self.taken >= self.size;
+        let took = |times: f64| slowest.map(|slowest| self.elapsed > slowest.time.mul_f64(times));
+        if self.still >= STILL && self.share_still >= PROOF {
+            let drained = self.share_still >= self.taken as f64 + PROOF;
+            let usual = slowest.map_or(0.0, |slowest| slowest.share).max(self.size as f64 * USUAL);
+            if !answer && drained && took(SLOWER).unwrap_or(true) || self.share >= usual * SLOWER {
+                return Some(Hedge::Stuck);
+            }
+        }
+        let nothing = self.still.min(self.line_still);
+        let limit = if self.blind { NOTHING_BLIND } else { NOTHING };
+        if nothing >= STILL && took(LATE).unwrap_or(!answer && nothing >= limit) {
+            return Some(Hedge::Probe);
+        }
+        if (self.size - self.taken.min(self.size)) * WORTH > self.size && self.is_slow(slowest) {
+            return Some(Hedge::Slow);
+        }
+        None
+    }
+
+    fn is_slow(&self, slowest: Option<Slowest>) -> bool {
+        // What went into buffers flatters it, so as a whole it is at least as slow as it seems.
+        let as_a_whole = Some((self.taken, self.elapsed, self.share)).filter(|_| self.elapsed >= LATELY);
+        let lately = if self.blind { as_a_whole } else { self.lately };
+        let Some((taken, lasted, share)) = lately else { return false };
+        if self.alone {
+            let left = (self.size - self.taken.min(self.size)) as f64 / taken.max(1) as f64;
+            let left = lasted.mul_f64(left.min(1e6));
+            return slowest.is_some_and(|slowest| left > slowest.time.mul_f64(SLOW_ALONE));
+        }
+        share >= SLOW_PROOF && taken as f64 * SLOW < share
+    }
+}
+
+impl Progress {
+    fn new(at: Instant, share: f64) -> Self {
+        Self { begun: (at, share), moved: (at, share), looks: VecDeque::from([(at, 0, share)]) }
+    }
+
+    fn look(&mut self, at: Instant, taken: u64, share: f64) {
+        let (last, before) = self.looks.back().map_or((at, 0), |(last, before, _)| (*last, *before));
+        let stopped = at.saturating_duration_since(last) > STOPPED;
+        if taken != before || stopped {
+            self.moved = (at, share);
+        }
+        if stopped {
+            self.looks.clear();
+        }
+        self.looks.push_back((at, taken, share));
+        while self.looks.get(1).is_some_and(|(second, ..)| at.duration_since(*second) >= LATELY) {
+            self.looks.pop_front();
+        }
+    }
+
+    fn lately(&self) -> Option<(u64, Duration, f64)> {
+        let ((begin, before, had), (end, taken, share)) = (self.looks.front()?, self.looks.back()?);
+        let lasted = end.duration_since(*begin);
+        (lasted >= LATELY).then(|| (taken.saturating_sub(*before), lasted, share - had))
+    }
+}
+
+impl Hedging {
+    fn took(&self) -> MutexGuard<'_, VecDeque<Took>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finished(&self, took: Took) {
+        let mut all = self.took();
+        if all.len() == REMEMBERED {
+            all.pop_front();
+        }
+        all.push_back(took);
+    }
+
+    /// What the slowest took; of smaller parts as much more as they are smaller.
+    fn slowest(&self, size: u64) -> Option<Slowest> {
+        let scaled = |took: &Took| {
+            let times = (size as f64 / took.size.max(1) as f64).max(1.0);
+            Slowest { share: took.share * times, time: took.time.mul_f64(times) }
+        };
+        self.took().iter().map(scaled).reduce(|one, other| Slowest {
+            share: one.share.max(other.share),
+            time: one.time.max(other.time),
+        })
+    }
+
+    /// Waits until a part of this size that `first` sends is there (`Ok`), or a second connection is worth it: then
+    /// with the place that this takes, if it takes one.
+    pub(super) async fn watch<T, E>(
+        &self,
+        first: impl Future<Output = Result<T, E>>,
+        meter: &Meter,
+        size: u64,
+        slots: &Arc<Slots>,
+    ) -> Result<Result<T, E>, Option<Slot>> {
+        let mut progress = Progress::new(Instant::now(), slots.share());
+        let begun = progress.begun;
+        tokio::select! {
+            done = first => {
+                if done.is_ok() {
+                    let share = slots.share() - begun.1;
+                    self.finished(Took { size, share, time: begun.0.elapsed() });
+                }
+                Ok(done)
+            }
+            place = self.worth_it(&mut progress, meter, size, slots) => Err(place),
+        }
+    }
+
+    /// Comes back when a second connection is worth it.
+    async fn worth_it(
+        &self,
+        progress: &mut Progress,
+        meter: &Meter,
+        size: u64,
+        slots: &Arc<Slots>,
+    ) -> Option<Slot> {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let (now, taken, share) = (Instant::now(), meter.taken(), slots.share());
+            progress.look(now, taken, share);
+            let seen = Seen {
+                size,
+                taken,
+                blind: slots.is_blind(),
+                alone: slots.flying() <= 1,
+                elapsed: now.duration_since(progress.begun.0),
+                still: now.duration_since(progress.moved.0),
+                line_still: slots.still_for(now),
+                share: share - progress.begun.1,
+                share_still: share - progress.moved.1,
+                lately: progress.lately(),
+            };
+            let place = match seen.judge(self.slowest(size)) {
+                None => continue,
+                Some(Hedge::Stuck) => return None,
+                Some(Hedge::Probe) => slots.take_probe(),
+                Some(Hedge::Slow) => slots.take_hedge(size),
+            };
+            if place.is_some() {
+                return place;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "hedge_tests.rs"]
+mod tests;

@@ -1,0 +1,265 @@
+//! Hedging on simulated lines, and its rule at its edges.
+
+use super::super::line::Line;
+use super::*;
+
+const MIB: u64 = 1024 * 1024;
+const PART: u64 = 5 * MIB;
+const TICK: Duration = Duration::from_millis(50);
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// A line that parts share, some of them unevenly.
+struct Shared {
+    /// Bytes a second.
+    rate: f64,
+    /// What each place's connection gets, as a weight; one of 0 stands still.
+    weights: Vec<f64>,
+    /// Bytes that the kernel takes of each part beyond what it has sent, when nobody tells how many they are.
+    buffer: Option<u64>,
+    /// From a part's last byte to its answer.
+    answer: f64,
+    /// The line stands still in this time.
+    pause: std::ops::Range<f64>,
+    parts: usize,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { rate: 6.25e6, weights: vec![1.0; 8], buffer: None, answer: 0.05, pause: 0.0..0.0, parts: 40 }
+    }
+}
+
+/// When which place's part was hedged how, in seconds.
+type Hedges = Vec<(f64, usize, Hedge)>;
+
+/// A part under way in the simulation.
+struct Flying {
+    sent: f64,
+    taken: u64,
+    full: Option<f64>,
+    progress: Progress,
+    hedged: bool,
+}
+
+impl Shared {
+    /// Sends all parts (but for those that never end), and says which were hedged.
+    fn send(&self) -> Hedges {
+        let (hedging, mut line, base) = (Hedging::default(), Line::default(), Instant::now());
+        let mut flying: Vec<Option<Flying>> = self.weights.iter().map(|_| None).collect();
+        let (mut left, mut taken_all, mut now, mut hedges) = (self.parts, 0, 0.0, Vec::new());
+        loop {
+            let at = base + seconds(now);
+            for place in &mut flying {
+                if place.is_none() && left > 0 {
+                    left -= 1;
+                    let progress = Progress::new(at, line.share());
+                    *place = Some(Flying { sent: 0.0, taken: 0, full: None, progress, hedged: false });
+                }
+            }
+            let sends = |flying: &Option<Flying>| flying.as_ref().is_some_and(|one| one.full.is_none());
+            let total: f64 = self
+                .weights
+                .iter()
+                .zip(&flying)
+                .filter(|(_, one)| sends(one))
+                .map(|(weight, _)| weight)
+                .sum();
+            for (weight, place) in self.weights.iter().zip(&mut flying) {
+                let Some(one) = place else { continue };
+                if one.full.is_none() && total > 0.0 && !self.pause.contains(&now) {
+                    one.sent += (self.rate * TICK.as_secs_f64() * weight / total).min(PART as f64 - one.sent);
+                }
+                if one.sent >= PART as f64 {
+                    one.full.get_or_insert(now);
+                }
+                let taken = (one.sent as u64 + self.buffer.unwrap_or(0)).min(PART);
+                taken_all += taken - one.taken;
+                one.taken = taken;
+                if one.full.is_some_and(|full| now >= full + self.answer) {
+                    let (begun, share) = one.progress.begun;
+                    let time = at.duration_since(begun);
+                    hedging.finished(Took { size: PART, share: line.share() - share, time });
+                    *place = None;
+                }
+            }
+            let in_flight = flying.iter().flatten().count();
+            line.sample(at, taken_all, in_flight);
+            let share = line.share();
+            for (index, one) in flying.iter_mut().enumerate().filter_map(|(i, one)| Some((i, one.as_mut()?)))
+            {
+                one.progress.look(at, one.taken, share);
+                let seen = Seen {
+                    size: PART,
+                    taken: one.taken,
+                    blind: self.buffer.is_some(),
+                    alone: in_flight == 1,
+                    elapsed: at.duration_since(one.progress.begun.0),
+                    still: at.duration_since(one.progress.moved.0),
+                    line_still: line.still_for(at),
+                    share: share - one.progress.begun.1,
+                    share_still: share - one.progress.moved.1,
+                    lately: one.progress.lately(),
+                };
+                if let (Some(hedge), false) = (seen.judge(hedging.slowest(PART)), one.hedged) {
+                    hedges.push((now, index, hedge));
+                    one.hedged = true;
+                }
+            }
+            now += TICK.as_secs_f64();
+            let over = flying.iter().zip(&self.weights).all(|(one, weight)| one.is_none() || *weight == 0.0);
+            if now > 2000.0 || (left == 0 && over && now > 60.0) {
+                return hedges;
+            }
+        }
+    }
+}
+
+/// Weights that differ as connections on one line do, the last getting a quarter of the first.
+fn uneven(places: usize) -> Vec<f64> {
+    (0..places).map(|place| 1.0 - 0.75 * place as f64 / places as f64).collect()
+}
+
+#[test]
+fn on_a_line_that_works_nothing_is_sent_twice() {
+    for rate in [16e3, 250e3, 6.25e6, 37.5e6, 1e9] {
+        for buffer in [None, Some(0), Some(300 * 1024), Some(2 * MIB), Some(PART)] {
+            // A buffer of minutes is more than any system has.
+            if buffer.is_some_and(|buffer| buffer as f64 / (rate / 8.0) > 9.0) {
+                continue;
+            }
+            for answer in [0.05, 4.0] {
+                for weights in [vec![1.0], vec![1.0; 8], uneven(8), uneven(16)] {
+                    let parts = if rate < 1e6 { 20 } else { 80 };
+                    let line = Shared { rate, buffer, answer, weights, parts, ..Shared::default() };
+                    let hedges = line.send();
+                    assert!(
+                        hedges.is_empty(),
+                        "{rate} B/s, buffer {buffer:?}, answer {answer} s: {hedges:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_that_pauses_as_a_whole_gets_no_second_connections() {
+    for buffer in [None, Some(MIB)] {
+        let hedges = Shared { pause: 3.0..7.5, buffer, ..Shared::default() }.send();
+        assert!(hedges.is_empty(), "{hedges:?}");
+    }
+}
+
+#[test]
+fn a_part_that_stands_still_is_rescued_long_before_the_others_are_done() {
+    // 50 parts of 5 MiB at 50 Mbit/s take 42 s.
+    for (buffer, within) in [(None, 11.0), (Some(128 * 1024), 11.0), (Some(PART), 25.0)] {
+        let mut weights = vec![1.0; 8];
+        weights[3] = 0.0;
+        let hedges = Shared { weights, buffer, parts: 50, ..Shared::default() }.send();
+        assert_eq!(hedges.len(), 1, "{hedges:?}");
+        let (at, place, hedge) = hedges[0];
+        // With buffers that hold whole parts, the line as a whole seems to stand still while they drain.
+        assert!(place == 3 && hedge != Hedge::Slow, "{hedge:?} at {at} s, buffer {buffer:?}");
+        assert!(at < within, "{at} s");
+    }
+}
+
+#[test]
+fn a_part_that_trickles_is_hedged_and_one_that_is_merely_slower_is_not() {
+    let mut weights = vec![1.0; 8];
+    weights[2] = 0.02;
+    let hedges = Shared { weights: weights.clone(), ..Shared::default() }.send();
+    assert_eq!(
+        hedges.iter().map(|(_, place, hedge)| (*place, *hedge)).collect::<Vec<_>>(),
+        [(2, Hedge::Slow)]
+    );
+    weights[2] = 0.2;
+    let hedges = Shared { weights, parts: 80, ..Shared::default() }.send();
+    assert!(hedges.is_empty(), "{hedges:?}");
+}
+
+fn seen() -> Seen {
+    Seen {
+        size: PART,
+        taken: MIB,
+        blind: false,
+        alone: false,
+        elapsed: seconds(30.0),
+        still: Duration::ZERO,
+        line_still: Duration::ZERO,
+        share: 4.0 * MIB as f64,
+        share_still: 0.0,
+        lately: None,
+    }
+}
+
+#[test]
+fn standing_still_is_told_from_a_line_that_is_thin() {
+    let still = Seen { still: seconds(20.0), ..seen() };
+    assert_eq!(still.judge(None), None, "others got nothing either");
+    let others_move = Seen { share_still: MIB as f64 + PROOF, ..still };
+    assert_eq!(others_move.judge(None), Some(Hedge::Stuck));
+    let in_a_proxy = Seen { taken: 4 * MIB, ..others_move };
+    assert_eq!(in_a_proxy.judge(None), None, "what was taken may fill a buffer on the way");
+    let brief = Seen { still: seconds(1.0), ..others_move };
+    assert_eq!(brief.judge(None), None, "two lost packets in a row do that");
+    let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
+    assert_eq!(others_move.judge(slowest(25.0)), None, "some always take long");
+    assert_eq!(others_move.judge(slowest(15.0)), Some(Hedge::Stuck));
+}
+
+#[test]
+fn a_part_that_is_taken_whole_must_be_slow_as_a_whole() {
+    // Its buffer drains, or its answer is slow.
+    let waits = Seen { taken: PART, still: seconds(9.0), share_still: 9e6, ..seen() };
+    for blind in [true, false] {
+        let waits = Seen { blind, ..waits };
+        assert_eq!(waits.judge(None), None);
+        let slowest = Some(Slowest { share: 20e6, time: seconds(20.0) });
+        assert_eq!(Seen { share: 29e6, ..waits }.judge(slowest), None);
+        assert_eq!(Seen { share: 31e6, ..waits }.judge(slowest), Some(Hedge::Stuck));
+    }
+}
+
+#[test]
+fn when_nothing_moves_one_part_may_find_out_why() {
+    let nothing = Seen { still: seconds(6.0), line_still: seconds(5.0), alone: true, ..seen() };
+    assert_eq!(nothing.judge(None), Some(Hedge::Probe));
+    assert_eq!(Seen { line_still: seconds(1.0), ..nothing }.judge(None), None, "others move");
+    assert_eq!(Seen { blind: true, ..nothing }.judge(None), None, "a full buffer looks so");
+    assert_eq!(Seen { taken: PART, ..nothing }.judge(None), None, "nobody knows how long answers take");
+    let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
+    for seen in [nothing, Seen { blind: true, taken: PART, ..nothing }] {
+        assert_eq!(seen.judge(slowest(16.0)), None);
+        assert_eq!(seen.judge(slowest(14.0)), Some(Hedge::Probe));
+    }
+}
+
+#[test]
+fn a_stopped_program_finds_no_part_that_stands_still() {
+    let begun = Instant::now();
+    let mut progress = Progress::new(begun, 0.0);
+    (1..=20).for_each(|look| progress.look(begun + LOOK_EVERY * look, 7, f64::from(look)));
+    assert_eq!(progress.moved, (begun + LOOK_EVERY, 1.0));
+    let continued = begun + Duration::from_secs(60);
+    progress.look(continued, 7, 21.0);
+    assert_eq!(progress.moved, (continued, 21.0));
+    assert_eq!(progress.lately(), None);
+}
+
+#[test]
+fn the_slowest_of_late_is_scaled_to_a_larger_part_and_not_to_a_smaller_one() {
+    let hedging = Hedging::default();
+    assert_eq!(hedging.slowest(PART), None);
+    for share in [3.0, 2.0] {
+        hedging.finished(Took { size: MIB, share, time: seconds(share) });
+    }
+    assert_eq!(hedging.slowest(4 * MIB), Some(Slowest { share: 12.0, time: seconds(12.0) }));
+    assert_eq!(hedging.slowest(1000), Some(Slowest { share: 3.0, time: seconds(3.0) }));
+    (0..REMEMBERED).for_each(|_| hedging.finished(Took { size: MIB, share: 1.0, time: seconds(1.0) }));
+    assert_eq!(hedging.slowest(MIB), Some(Slowest { share: 1.0, time: seconds(1.0) }));
+}
