@@ -101,7 +101,7 @@ fn a_signal_while_it_asks_ends_it_with_the_terminal_as_it_was() {
         let mut terminal = Terminal::start(world.command(&["--login"]), world.drive.token());
         terminal.shows("it is not shown");
         assert!(!terminal.echoes());
-        terminal.press("cp_pat_half");
+        terminal.press_and_wait("cp_pat_half");
         if signal == "keys" {
             terminal.press("\x03")
         } else {

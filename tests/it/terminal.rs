@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,8 @@ pub struct Terminal {
     end: File,
     /// The program's end, held so that the terminal outlives the program.
     held: File,
+    /// The program's end, for writes that do not wait while output is stopped.
+    probe: File,
     screen: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
 }
@@ -32,6 +35,9 @@ impl Terminal {
         unlockpt(&end).unwrap();
         let name = ptsname(&end, Vec::new()).unwrap();
         let held = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let probe =
+            File::options().write(true).custom_flags(nonblocking).open(name.to_str().unwrap()).unwrap();
         let end = File::from(end);
         command.stdin(held.try_clone().unwrap()).stderr(held.try_clone().unwrap()).stdout(Stdio::piped());
         // SAFETY: between fork and exec only two system calls are made.
@@ -53,7 +59,7 @@ impl Terminal {
                 to.lock().unwrap().extend_from_slice(&block[..read]);
             }
         });
-        Self { running, end, held, screen, reader }
+        Self { running, end, held, probe, screen, reader }
     }
 
     /// What is on the screen by now.
@@ -71,6 +77,15 @@ impl Terminal {
         self.end.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Presses keys and waits until the terminal has taken them in: later it may show them.
+    pub fn press_and_wait(&mut self, keys: &str) {
+        // Ctrl-S behind them stops the output, Ctrl-Q lets it go on.
+        self.press(&format!("{keys}\x13"));
+        wait_for("the keys to be taken in", || (&self.probe).write(b".").is_err());
+        self.press("\x11");
+        wait_for("the output to go on", || (&self.probe).write(b".").is_ok());
+    }
+
     /// Whether the terminal shows what is typed.
     pub fn echoes(&self) -> bool {
         tcgetattr(&self.end).unwrap().local_modes.contains(LocalModes::ECHO)
@@ -80,7 +95,7 @@ impl Terminal {
     pub fn wait(self) -> Ran {
         let ran = self.running.wait();
         // The reader's end comes when nobody holds the terminal any more.
-        drop(self.held);
+        drop((self.held, self.probe));
         self.reader.join().unwrap();
         let screen = String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned();
         Ran { stderr: screen, ..ran }
