@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use copera_upload::api::wire::parse_urls;
 use copera_upload::checksum::Checksums;
+use copera_upload::drive::wire::parse_urls;
 use copera_upload::plan::Parts;
-use copera_upload::secret::{Mask, Token};
+use copera_upload::secret::{Redactor, Token};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use md5::{Digest as _, Md5};
 
@@ -58,9 +58,9 @@ fn urls(c: &mut Criterion) {
     });
     group.finish();
 
-    let mask = Mask::new(&Token::new("cp_pat_0123456789abcdef"));
+    let mask = Redactor::new(&Token::new("cp_pat_0123456789abcdef"));
     let message = "Forbidden: cp_pat_0123456789abcdef at https://h/k?X-Amz-Signature=ab&x=1 ".repeat(20);
-    c.bench_function("mask of a server's message", |b| b.iter(|| mask.clean(black_box(&message))));
+    c.bench_function("mask of a server's message", |b| b.iter(|| mask.redact(black_box(&message))));
 }
 
 /// The arithmetic of parts.

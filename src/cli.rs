@@ -15,7 +15,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Pars
 
 use crate::plan::filter::Filter;
 use crate::plan::mime;
-use crate::report::wants_color;
+use crate::progress::wants_color;
 use crate::settings::{ColorMode, IfExists, LogFormat, OutputMode, ProgressMode};
 use crate::units::{
     parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,

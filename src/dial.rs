@@ -37,27 +37,27 @@ pub type BoxedStream = Box<dyn Stream>;
 /// What keeps a connection from being opened, or a request from being answered: something that may pass, or
 /// something here.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum TransferError {
     /// The other side's or the network's.
     Failure(Failure),
     /// Ours: the file, or the configuration.
     Error(Error),
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for TransferError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for TransferError {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
 }
 
 /// Opens connections.
-pub struct Dialer {
+pub struct Connector {
     proxies: Proxies,
     connect_timeout: Duration,
     trust: Trust,
@@ -66,7 +66,7 @@ pub struct Dialer {
     admissions: [Admission; 2],
 }
 
-impl Dialer {
+impl Connector {
     /// With so much time for a connection.
     pub fn new(proxies: Proxies, connect_timeout: Duration, trust: Trust) -> Self {
         Self { proxies, connect_timeout, trust, tls: OnceLock::new(), admissions: Default::default() }
@@ -95,7 +95,7 @@ impl Dialer {
     }
 
     /// Connects to the URL's host and has the proxy, if there is one, open the way to it. TLS with the host itself
-    /// is the next step, [`Dialer::secure`]. The socket is `wrap`ped before anything is sent over it.
+    /// is the next step, [`Connector::secure`]. The socket is `wrap`ped before anything is sent over it.
     ///
     /// # Errors
     /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
@@ -103,16 +103,16 @@ impl Dialer {
         &self,
         target: &Uri,
         wrap: impl FnOnce(TcpStream) -> BoxedStream,
-    ) -> Result<BoxedStream, Trouble> {
+    ) -> Result<BoxedStream, TransferError> {
         let Some(proxy) = self.proxy(target) else {
             let tcp = self.in_time(self.tcp(target)).await?;
             return Ok(wrap(tcp?));
         };
         let opening = async {
             let opened = self.in_time(self.open_through(proxy, target, wrap)).await;
-            opened.map_err(Trouble::from).flatten().map_err(|trouble| match trouble {
-                Trouble::Failure(failure) => failure.at(&format!("at the proxy {proxy}")).into(),
-                error @ Trouble::Error(_) => error,
+            opened.map_err(TransferError::from).flatten().map_err(|trouble| match trouble {
+                TransferError::Failure(failure) => failure.at(&format!("at the proxy {proxy}")).into(),
+                error @ TransferError::Error(_) => error,
             })
         };
         self.admissions[usize::from(is_https(target))].first_alone(opening).await
@@ -121,8 +121,8 @@ impl Dialer {
     /// Speaks TLS with the URL's host.
     ///
     /// # Errors
-    /// As [`Dialer::open`].
-    pub async fn secure(&self, uri: &Uri, stream: BoxedStream) -> Result<BoxedStream, Trouble> {
+    /// As [`Connector::open`].
+    pub async fn secure(&self, uri: &Uri, stream: BoxedStream) -> Result<BoxedStream, TransferError> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|error| connect_failure(error.to_string()))?;
         let handshake = TlsConnector::from(self.tls()?).connect(name, stream);
@@ -137,7 +137,7 @@ impl Dialer {
         proxy: &Proxy,
         target: &Uri,
         wrap: impl FnOnce(TcpStream) -> BoxedStream,
-    ) -> Result<BoxedStream, Trouble> {
+    ) -> Result<BoxedStream, TransferError> {
         let mut stream = wrap(self.tcp(proxy.uri()).await?);
         if proxy.scheme() == Scheme::Https {
             stream = Box::pin(self.secure(proxy.uri(), stream)).await?;
@@ -182,7 +182,10 @@ struct Admission {
 }
 
 impl Admission {
-    async fn first_alone<T>(&self, opening: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    async fn first_alone<T>(
+        &self,
+        opening: impl Future<Output = Result<T, TransferError>>,
+    ) -> Result<T, TransferError> {
         let asked = Instant::now();
         let mut first = None;
         if !self.proven.load(Ordering::Relaxed) {
@@ -196,7 +199,7 @@ impl Admission {
             first = Some(held).filter(|_| !self.proven.load(Ordering::Relaxed));
         }
         let opened = opening.await;
-        if let Err(Trouble::Failure(failure)) = &opened {
+        if let Err(TransferError::Failure(failure)) = &opened {
             self.proven.store(false, Ordering::Relaxed);
             if failure.is_proxy_auth() {
                 let _ = self.unauthorized.set(failure.clone());

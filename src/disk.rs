@@ -12,7 +12,7 @@ use crate::error::Error;
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// Threads that wait for disks. As many as hang at the same time have to fit in, besides those that do not: parts in
-/// flight, files under way, and [`MOST_STUCK`] of what takes their place. They are started when they are needed.
+/// flight, files under way, and `MOST_STUCK` of what takes their place. They are started when they are needed.
 pub const THREADS: usize = 512;
 
 /// So many that are stuck make room for others, and no more.

@@ -166,7 +166,7 @@ pub enum Error {
     },
     /// What was given to `--login` is no token, or none that reaches drives.
     #[error("{what}")]
-    NoUse {
+    InvalidToken {
         /// What is wrong with it; never the text itself.
         what: String,
         /// What to do about it.
@@ -174,7 +174,7 @@ pub enum Error {
     },
     /// One of these, before `--login` had anything to save.
     #[error("{0}; no token was saved")]
-    NotSaved(Box<Self>),
+    LoginFailed(Box<Self>),
     /// An operation on the input file.
     #[error("could not {doing}")]
     Local {
@@ -299,7 +299,7 @@ pub enum Error {
     },
     /// Others have waited in vain to the end of their patience, and nothing got through since.
     #[error("not tried, since nothing got through for others: {failure}")]
-    GivenUp {
+    CircuitOpen {
         /// Theirs.
         failure: Failure,
     },
@@ -314,7 +314,7 @@ pub enum Error {
     Empty(Box<Self>),
     /// One of these, of an upload into a folder whose id does not look like one.
     #[error(transparent)]
-    NoId(Box<Self>),
+    SuspectParentId(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
     #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
     Incomplete {
@@ -385,9 +385,10 @@ impl Error {
     /// Itself, without what is to be said of the same command.
     pub fn without_advice(&self) -> &Self {
         match self {
-            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::NoId(error) | Self::NoApi(error) => {
-                error.without_advice()
-            }
+            Self::Unrecorded(error)
+            | Self::OneOfSeveral(error)
+            | Self::SuspectParentId(error)
+            | Self::NoApi(error) => error.without_advice(),
             error => error,
         }
     }
@@ -415,7 +416,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Usage { .. } => Code::Usage,
-            Self::NoToken | Self::TokenCommand { .. } | Self::NoUse { .. } => Code::Auth,
+            Self::NoToken | Self::TokenCommand { .. } | Self::InvalidToken { .. } => Code::Auth,
             // Too many open files say nothing about this one.
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
                 Code::Refused
@@ -433,7 +434,7 @@ impl Error {
             | Self::SameTarget { .. }
             | Self::Exists { .. }
             | Self::Unlisted { kind: Kind::File, .. } => Code::Conflict,
-            Self::GivenUp { failure } => failure.code_of_part(),
+            Self::CircuitOpen { failure } => failure.code_of_part(),
             Self::Call { call, failure, .. } => failure.code_of_call(*call),
             Self::Part { failure, .. } | Self::Object { failure, .. } => failure.code_of_part(),
             Self::Urls { .. }
@@ -444,10 +445,10 @@ impl Error {
             | Self::Resources { .. }
             | Self::Internal(_) => Code::Refused,
             Self::Empty(error)
-            | Self::NoId(error)
+            | Self::SuspectParentId(error)
             | Self::Unrecorded(error)
             | Self::OneOfSeveral(error)
-            | Self::NotSaved(error) => error.code(),
+            | Self::LoginFailed(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
@@ -458,7 +459,9 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
-            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::NotSaved(error) => error.exit_code(),
+            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::LoginFailed(error) => {
+                error.exit_code()
+            }
             other => other.code().exit_code(),
         }
     }

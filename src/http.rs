@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::{HeaderMap, Uri};
 
 use crate::error::chain;
-use crate::secret::Mask;
+use crate::secret::Redactor;
 
 /// Whether a URL's host is this machine: plain HTTP to it crosses no network.
 pub fn is_loopback(host: &str) -> bool {
@@ -75,8 +75,8 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 const SAID_MOST: usize = 2000;
 
 /// What a server said, cleaned of secrets and no longer than anybody would read.
-pub fn said(mask: &Mask, text: &str) -> String {
-    let mut text = mask.clean(text);
+pub fn sanitize(mask: &Redactor, text: &str) -> String {
+    let mut text = mask.redact(text);
     if let Some((end, _)) = text.char_indices().nth(SAID_MOST) {
         text.truncate(end);
         text.push('…');
@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn what_was_said_is_cut_between_characters_and_after_it_was_cleaned() {
-        let mask = Mask::new(&crate::secret::Token::new("secret"));
-        assert_eq!(said(&mask, "a secret"), "a ***");
-        let long = said(&mask, &format!("{}secret", "é".repeat(SAID_MOST - 2)));
+        let mask = Redactor::new(&crate::secret::Token::new("secret"));
+        assert_eq!(sanitize(&mask, "a secret"), "a ***");
+        let long = sanitize(&mask, &format!("{}secret", "é".repeat(SAID_MOST - 2)));
         assert_eq!(long, format!("{}**…", "é".repeat(SAID_MOST - 2)));
     }
 

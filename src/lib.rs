@@ -2,17 +2,18 @@
 //!
 //! Data goes one way: `cli` → `settings` → `plan` → `engine` → `output`, with events to `report` on the side.
 
-pub mod api;
 pub mod checksum;
+pub mod circuit_breaker;
 pub mod cli;
 pub mod config;
 pub mod dial;
 pub mod disk;
+pub mod drive;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod file_context;
 pub mod generate;
-pub mod hope;
 pub mod http;
 pub mod limited;
 pub mod limits;
@@ -21,8 +22,8 @@ pub mod outcome;
 pub mod output;
 pub mod plan;
 pub mod platform;
+pub mod progress;
 pub mod proxy;
-pub mod report;
 pub mod retry;
 pub mod secret;
 pub mod settings;
@@ -32,24 +33,23 @@ pub mod spool;
 pub mod storage;
 pub mod tls;
 pub mod units;
-pub mod work;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::api::Drive;
-use crate::dial::{Dialer, Trust};
-use crate::engine::journal::{self, Journals};
+use crate::dial::{Connector, Trust};
+use crate::drive::Drive;
+use crate::engine::journal::{self, JournalStore};
 use crate::engine::peers::{Peers, RunKey};
 use crate::engine::{Rules, Stopper};
 use crate::error::{Call, Error};
 use crate::limits::Limits;
-use crate::outcome::Tally;
+use crate::outcome::Summary;
 use crate::output::{Output, Pages};
 use crate::plan::{Input, Parts, Planned, Step};
-use crate::report::{Event, Reporter};
-use crate::retry::{Failure, Policy};
-use crate::secret::Mask;
+use crate::progress::{Event, Reporter};
+use crate::retry::{Failure, RetryPolicy};
+use crate::secret::Redactor;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::storage::Storage;
@@ -59,12 +59,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Does what the settings say, prints results and everything else, and gives the process's exit code.
 pub fn run(settings: Settings) -> u8 {
-    let reporter = report::choose(&settings.display);
+    let reporter = progress::choose(&settings.display);
     for message in &settings.warnings {
         reporter.event(&Event::Warning { path: None, message });
     }
     for message in &settings.sources {
-        reporter.event(&Event::Note { message });
+        reporter.event(&Event::Verbose { message });
     }
     let output = Output::stdout(settings.output);
     let done = if settings.dry_run {
@@ -82,7 +82,7 @@ pub fn run(settings: Settings) -> u8 {
 
 /// Prints the plan: one line a file, and nothing is sent.
 fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
-    let (mut tally, mut files, mut bytes, mut folders) = (Tally::default(), 0, 0, 0);
+    let (mut tally, mut files, mut bytes, mut folders) = (Summary::default(), 0, 0, 0);
     for step in plan::steps(settings.selection.clone()) {
         let Planned { shown, job } = match step {
             Step::File(planned) => planned,
@@ -140,7 +140,7 @@ fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) ->
         let message = &format!(
             "the system allows few open files: {files} files, {parts} parts and {calls} calls at the same time"
         );
-        reporter.event(&Event::Note { message });
+        reporter.event(&Event::Verbose { message });
     }
     if settings.transfer.concurrency.is_some_and(|asked| asked > limits.parts) {
         let message = &format!(
@@ -183,16 +183,16 @@ async fn transfer(
     }
     let mut outcomes = engine::run(options, plan::steps(settings.selection.clone()), stopper.clone());
 
-    let mut tally = Tally::default();
+    let mut tally = Summary::default();
     let mut unprinted = None;
     while let Some((file, outcome, told)) = outcomes.recv().await {
         tally.add(&outcome);
         // First what came of it for people, then the result: on a terminal the result stands last.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
-        reporter.aside(&mut || printed = output.result(&outcome));
+        reporter.suspend(&mut || printed = output.result(&outcome));
         match printed {
-            Ok(()) if unprinted.is_none() => told.forget_upload().await,
+            Ok(()) if unprinted.is_none() => told.commit().await,
             // After a write that failed nothing is written any more: that is not told either.
             Ok(()) => {}
             Err(error) => drop(unprinted.get_or_insert(Error::Output(error))),
@@ -209,7 +209,7 @@ async fn transfer(
 
 /// Where the workspace's pages are.
 async fn pages(drive: &Drive, reporter: &dyn Reporter) -> Result<Pages, Error> {
-    let slug = drive.slug(&engine::Nobody(reporter)).await?;
+    let slug = drive.slug(&engine::GlobalObserver(reporter)).await?;
     Pages::of_workspace(&slug).ok_or_else(|| {
         let detail = "a workspace without a name in URLs".to_owned();
         Error::Call { call: Call::Workspace, failure: Failure::Malformed { detail }, tries: 1 }
@@ -242,17 +242,17 @@ fn options(
     let account = &settings.account;
     let transfer = &settings.transfer;
     let token = account.token.clone().ok_or(Error::NoToken)?;
-    let policy = Policy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
+    let policy = RetryPolicy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
     let cacert = account.cacert.clone();
     let told = Arc::clone(reporter);
     let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
-    let dialer = Arc::new(Dialer::new(account.proxies.clone(), transfer.connect_timeout, trust));
+    let dialer = Arc::new(Connector::new(account.proxies.clone(), transfer.connect_timeout, trust));
     if account.cacert.is_some() {
         // A file that cannot be read is an error, whether it will be needed or not.
         dialer.tls()?;
     }
     let drive = Drive::new(
-        api::Options {
+        drive::Options {
             url: account.api_url.clone(),
             token: token.clone(),
             dialer: Arc::clone(&dialer),
@@ -263,7 +263,7 @@ fn options(
     )?;
     Ok(engine::Options {
         drive,
-        storage: Storage::new(transfer, dialer, Mask::new(&token), Arc::clone(reporter)),
+        storage: Storage::new(transfer, dialer, Redactor::new(&token), Arc::clone(reporter)),
         journals: journals(settings, &**reporter),
         resume: transfer.resume,
         state_dir: settings.state_dir.clone(),
@@ -281,7 +281,7 @@ fn options(
     })
 }
 
-fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<Journals> {
+fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<JournalStore> {
     let Some(folder) = settings.state_dir.clone() else {
         if settings.transfer.resume {
             let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
@@ -290,7 +290,7 @@ fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<Journals> {
         }
         return None;
     };
-    let journals = Journals::new(folder);
+    let journals = JournalStore::new(folder);
     let cleaned = journals.clone();
     // Beside the work: nobody waits for old records. Without a thread for it, the next run does it.
     let _ = std::thread::Builder::new().spawn(move || cleaned.clean(SystemTime::now()));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
-use copera_upload::{login, output, platform, report, run, settings};
+use copera_upload::{login, output, platform, progress, run, settings};
 
 fn main() -> ExitCode {
     platform::write_undisturbed();
@@ -20,11 +20,11 @@ fn main() -> ExitCode {
     let code = match settings::resolve(cli, &Environment::of_process(), &mut warnings) {
         Ok(settings) => run(settings),
         Err(error) => {
-            let reporter = report::choose(&display);
+            let reporter = progress::choose(&display);
             warnings
                 .iter()
-                .for_each(|message| reporter.event(&report::Event::Warning { path: None, message }));
-            reporter.event(&report::Event::Error { path: None, error: &error });
+                .for_each(|message| reporter.event(&progress::Event::Warning { path: None, message }));
+            reporter.event(&progress::Event::Error { path: None, error: &error });
             error.exit_code()
         }
     };

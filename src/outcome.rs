@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::wire::Item;
+use crate::drive::wire::Item;
 use crate::error::{Code, Error, Signal};
 
 /// How a file's way ended.
@@ -68,7 +68,7 @@ impl Outcome {
 
 /// The sum of all outcomes.
 #[derive(Debug, Default, Clone)]
-pub struct Tally {
+pub struct Summary {
     /// Files uploaded.
     pub uploaded: u64,
     /// Files that were there already.
@@ -89,7 +89,7 @@ pub struct Tally {
     mixed: bool,
 }
 
-impl Tally {
+impl Summary {
     /// Counts one outcome.
     pub fn add(&mut self, outcome: &Outcome) {
         match &outcome.result {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::error::{Code, chain};
 use crate::outcome::{Outcome, Status};
 use crate::platform;
-use crate::report::text::safe_json;
+use crate::progress::text::safe_json;
 use crate::settings::OutputMode;
 
 /// Writes results in the mode that was asked for.
@@ -57,7 +57,7 @@ impl Output {
                 self.shown(&relayout(item.json(), layout))
             }
             (OutputMode::Id, Some(item)) => match self.terminal {
-                true => crate::report::text::safe(item.id()).into_owned(),
+                true => crate::progress::text::safe(item.id()).into_owned(),
                 false => item.id().to_owned(),
             },
             (OutputMode::Url, Some(item)) => match self.pages.get() {

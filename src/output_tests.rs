@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::api::wire::Item;
+use crate::drive::wire::Item;
 use crate::error::Error;
 use crate::outcome::Done;
 

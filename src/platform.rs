@@ -89,7 +89,7 @@ fn tells_of_tcp() -> bool {
 
 /// Bytes handed to the kernel that the peer has not acknowledged yet; `None` where the system does not say.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
+pub fn unacked_bytes(stream: &TcpStream) -> Option<u64> {
     use rustix::ioctl::{Getter, ioctl};
     if !tells_of_tcp() {
         return None;
@@ -107,24 +107,24 @@ pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
 
 /// Bytes handed to the kernel that the peer has not acknowledged yet; `None` where the system does not say.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub fn unacknowledged(_stream: &TcpStream) -> Option<u64> {
+pub fn unacked_bytes(_stream: &TcpStream) -> Option<u64> {
     None
 }
 
 /// What a connection's TCP has measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Measured {
+pub struct TcpInfo {
     /// The round trip of late (RFC 6298's SRTT).
-    pub smoothed: Duration,
+    pub smoothed_rtt: Duration,
     /// The shortest round trip: the way without a queue.
-    pub least: Duration,
+    pub min_rtt: Duration,
     /// Packets sent again since it was opened.
-    pub resent: u64,
+    pub retransmits: u64,
 }
 
 /// What the connection's TCP has measured; `None` where the system does not say.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn measured(stream: &TcpStream) -> Option<Measured> {
+pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
     use std::os::fd::AsRawFd as _;
     if !tells_of_tcp() {
         return None;
@@ -153,12 +153,12 @@ pub fn measured(stream: &TcpStream) -> Option<Measured> {
     let known = failed == 0 && length == size && info[RTT] > 0 && info[MIN_RTT] < u32::MAX;
     let micros = |word: usize| Duration::from_micros(u64::from(info[word]));
     let resent = u64::from(info[TOTAL_RETRANS]);
-    known.then(|| Measured { smoothed: micros(RTT), least: micros(MIN_RTT), resent })
+    known.then(|| TcpInfo { smoothed_rtt: micros(RTT), min_rtt: micros(MIN_RTT), retransmits: resent })
 }
 
 /// What the connection's TCP has measured; `None` where the system does not say.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub fn measured(_stream: &TcpStream) -> Option<Measured> {
+pub fn tcp_info(_stream: &TcpStream) -> Option<TcpInfo> {
     None
 }
 

@@ -62,11 +62,11 @@ pub enum Transport {
     /// The network took no byte for the stall time-out.
     Stalled,
     /// Storage has the whole part, as far as can be seen from here, and gave no answer in the time it had.
-    Unanswered,
+    ResponseTimeout,
     /// The answer took longer than a call may take.
     Timeout,
     /// The connection ended in the middle.
-    Lost,
+    Disconnected,
     /// An answer came that cannot be read as HTTP.
     Garbled,
 }
@@ -87,7 +87,7 @@ fn is_lasting(status: u16) -> bool {
 
 /// What a failure asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryClass {
     /// Try again after a backoff, and not before the other side wants it.
     Transient,
     /// The signed URL has expired: ask for fresh ones, then again.
@@ -128,16 +128,16 @@ impl Failure {
     }
 
     /// What to do about a part's PUT that failed so.
-    pub fn verdict_of_part(&self) -> Verdict {
+    pub fn class_of_part(&self) -> RetryClass {
         let Self::Status { status, code, message, .. } = self else {
-            return self.verdict_of_transport();
+            return self.class_of_transport();
         };
         let message = message.as_deref().unwrap_or_default();
         match (code.as_deref().unwrap_or_default(), status) {
             // Amazon's words for a presigned URL past its X-Amz-Expires; ExpiredToken when the credentials
             // that signed it lapsed before. RequestTimeTooSkewed: the X-Amz-Date is too far from S3's clock,
             // which fresh URLs mend.
-            ("AccessDenied", 403) if message.contains("expired") => Verdict::Expired,
+            ("AccessDenied", 403) if message.contains("expired") => RetryClass::Expired,
             (
                 "ExpiredToken"
                 | "TokenRefreshRequired"
@@ -145,9 +145,9 @@ impl Failure {
                 | "ExpiredRequest"
                 | "RequestExpired",
                 _,
-            ) => Verdict::Expired,
+            ) => RetryClass::Expired,
             // Completed, aborted, or cleaned up by the bucket's lifecycle rule.
-            ("NoSuchUpload", _) => Verdict::Gone,
+            ("NoSuchUpload", _) => RetryClass::Gone,
             // 400, but meant for a socket on which S3 saw no byte for about 20 s. BadDigest and
             // IncompleteBody: the bytes were damaged or cut short on the way.
             (
@@ -164,23 +164,23 @@ impl Failure {
                 | "RequestLimitExceeded"
                 | "TooManyRequests",
                 _,
-            ) => Verdict::Transient,
-            (_, 408 | 425 | 429) => Verdict::Transient,
-            (_, status) if is_lasting(*status) => Verdict::Refused,
-            (_, 500..) => Verdict::Transient,
-            _ => Verdict::Refused,
+            ) => RetryClass::Transient,
+            (_, 408 | 425 | 429) => RetryClass::Transient,
+            (_, status) if is_lasting(*status) => RetryClass::Refused,
+            (_, 500..) => RetryClass::Transient,
+            _ => RetryClass::Refused,
         }
     }
 
     /// What to do about an API call that failed so.
-    pub fn verdict_of_call(&self, call: Call) -> Verdict {
+    pub fn class_of_call(&self, call: Call) -> RetryClass {
         match self {
-            Self::Status { status: 408 | 425 | 429, .. } => Verdict::Transient,
-            Self::Status { status, .. } if is_lasting(*status) => Verdict::Refused,
-            Self::Status { status: 500.., .. } => Verdict::Transient,
+            Self::Status { status: 408 | 425 | 429, .. } => RetryClass::Transient,
+            Self::Status { status, .. } if is_lasting(*status) => RetryClass::Refused,
+            Self::Status { status: 500.., .. } => RetryClass::Transient,
             // These two name an upload: "not found" is the upload, not the folder.
             Self::Status { status: 404 | 410, .. } if matches!(call, Call::SignUrls | Call::Finalize) => {
-                Verdict::Gone
+                RetryClass::Gone
             }
             Self::Status { message: Some(message), code, .. }
                 if matches!(call, Call::SignUrls | Call::Finalize)
@@ -188,22 +188,22 @@ impl Failure {
                         || message.contains("upload does not exist")
                         || code.as_deref() == Some("NoSuchUpload")) =>
             {
-                Verdict::Gone
+                RetryClass::Gone
             }
-            Self::Status { .. } => Verdict::Refused,
-            other => other.verdict_of_transport(),
+            Self::Status { .. } => RetryClass::Refused,
+            other => other.class_of_transport(),
         }
     }
 
-    fn verdict_of_transport(&self) -> Verdict {
+    fn class_of_transport(&self) -> RetryClass {
         match self {
-            Self::Transport { kind, .. } if kind.is_final() => Verdict::Refused,
+            Self::Transport { kind, .. } if kind.is_final() => RetryClass::Refused,
             // A cut-off body looks malformed where a proxy has "mended" its length; but one that is
             // whole and wrong stays so.
-            Self::Malformed { .. } | Self::WebPage => Verdict::Refused,
+            Self::Malformed { .. } | Self::WebPage => RetryClass::Refused,
             // The bytes in storage are wrong; sending the part again overwrites them.
-            Self::Checksum { .. } | Self::Transport { .. } => Verdict::Transient,
-            Self::Status { .. } => Verdict::Refused,
+            Self::Checksum { .. } | Self::Transport { .. } => RetryClass::Transient,
+            Self::Status { .. } => RetryClass::Refused,
         }
     }
 
@@ -211,7 +211,7 @@ impl Failure {
     /// faster than it can pass them on, so that their answers are late.
     pub fn asks_for_less(&self) -> bool {
         match self {
-            Self::Transport { kind: Transport::Unanswered, .. } => true,
+            Self::Transport { kind: Transport::ResponseTimeout, .. } => true,
             Self::Status { status: 429 | 503, .. } => true,
             Self::Status { code: Some(code), .. } => {
                 matches!(
@@ -328,7 +328,7 @@ impl Failure {
             }
             Self::Status { status: 409, .. } => Code::Conflict,
             Self::Status { status: 429, .. } => Code::RateLimited,
-            other => other.code_of_transport(other.verdict_of_call(call)),
+            other => other.code_of_transport(other.class_of_call(call)),
         }
     }
 
@@ -336,16 +336,16 @@ impl Failure {
     pub fn code_of_part(&self) -> Code {
         match self {
             Self::Status { status: 429, .. } => Code::RateLimited,
-            other => other.code_of_transport(other.verdict_of_part()),
+            other => other.code_of_transport(other.class_of_part()),
         }
     }
 
-    fn code_of_transport(&self, verdict: Verdict) -> Code {
+    fn code_of_transport(&self, verdict: RetryClass) -> Code {
         match self {
             Self::Checksum { .. } => Code::Integrity,
             Self::Transport { kind: Transport::ProxyAuth | Transport::ProxyRefused, .. } => Code::Refused,
             Self::Transport { .. } => Code::Network,
-            Self::Status { .. } if verdict == Verdict::Transient => Code::Network,
+            Self::Status { .. } if verdict == RetryClass::Transient => Code::Network,
             Self::Status { .. } | Self::Malformed { .. } | Self::WebPage => Code::Refused,
         }
     }
@@ -372,9 +372,9 @@ impl fmt::Display for Failure {
                     Transport::ProxyAuth => "the proxy wants a valid user name and password",
                     Transport::ProxyRefused => "the proxy refused the connection",
                     Transport::Stalled => "standing still",
-                    Transport::Unanswered => "no answer from storage",
+                    Transport::ResponseTimeout => "no answer from storage",
                     Transport::Timeout => "no answer in time",
-                    Transport::Lost => "the connection was lost",
+                    Transport::Disconnected => "the connection was lost",
                     Transport::Garbled => "the answer is not valid HTTP",
                 };
                 if detail.is_empty() { f.write_str(what) } else { write!(f, "{what}: {detail}") }
@@ -391,14 +391,14 @@ impl fmt::Display for Failure {
 /// The first backoff's ceiling, doubled with each retry in a row.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// No backoff is longer, so that a line that comes back is used within half a minute.
-const BACKOFF_CAP: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A server's wish is kept to the second at least, plus a little spread so that many clients do not return
 /// in the same instant.
-const WISH_SPREAD: f64 = 0.1;
+const RETRY_AFTER_JITTER: f64 = 0.1;
 
-/// How long to keep trying: [`Patience`] for one call or part is made from it.
+/// How long to keep trying: [`RetryBudget`] for one call or part is made from it.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// How long something may get no further than it ever was.
     pub retry_for: Duration,
     /// How many retries in a row.
@@ -408,32 +408,32 @@ pub struct Policy {
 /// The patience left for one call or one part: it runs from the last time that more was reached than ever
 /// before, so that a long upload is not ended by the sum of small faults, and a dead one is.
 #[derive(Debug)]
-pub struct Patience {
-    policy: Policy,
+pub struct RetryBudget {
+    policy: RetryPolicy,
     since: Instant,
-    in_a_row: u32,
+    attempts: u32,
 }
 
-impl Patience {
+impl RetryBudget {
     /// Full patience, from now.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, since: Instant::now(), in_a_row: 0 }
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self { policy, since: Instant::now(), attempts: 0 }
     }
 
     /// Something was reached that never was before: patience is whole again.
-    pub fn renew(&mut self) {
+    pub fn reset(&mut self) {
         self.since = Instant::now();
-        self.in_a_row = 0;
+        self.attempts = 0;
     }
 
     /// So much of the time since then is not held against it: something moved, if no further than before.
-    pub fn excuse(&mut self, moving: Duration) {
+    pub fn credit(&mut self, moving: Duration) {
         self.since = (self.since + moving).min(Instant::now());
     }
 
     /// Retries since patience was whole.
-    pub fn in_a_row(&self) -> u32 {
-        self.in_a_row
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// How long it has lasted.
@@ -443,17 +443,19 @@ impl Patience {
 
     /// How long to wait before the next try, or `None` when patience is at its end: then, or if the other
     /// side asks for a longer wait than there is patience for.
-    pub fn wait(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
+    pub fn next_backoff(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         let left = self.policy.retry_for.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())?;
-        if self.policy.max_retries.is_some_and(|most| self.in_a_row >= most) {
+        if self.policy.max_retries.is_some_and(|most| self.attempts >= most) {
             return None;
         }
         let wait = match retry_after {
             Some(wish) if wish > left => return None,
-            Some(wish) => wish.mul_f64(1.0 + WISH_SPREAD * fastrand::f64()).max(full_jitter(self.in_a_row)),
-            None => full_jitter(self.in_a_row),
+            Some(wish) => {
+                wish.mul_f64(1.0 + RETRY_AFTER_JITTER * fastrand::f64()).max(full_jitter(self.attempts))
+            }
+            None => full_jitter(self.attempts),
         };
-        self.in_a_row += 1;
+        self.attempts += 1;
         // Never past the end: the last try comes when patience ends, not after it.
         Some(wait.min(left))
     }
@@ -462,7 +464,7 @@ impl Patience {
 /// Full jitter: anything between nothing and the ceiling, so that parts that failed together do not come
 /// back together (AWS Architecture Blog, "Exponential Backoff And Jitter").
 fn full_jitter(retries: u32) -> Duration {
-    let ceiling = BACKOFF_FIRST.saturating_mul(1 << retries.min(16)).min(BACKOFF_CAP);
+    let ceiling = BACKOFF_FIRST.saturating_mul(1 << retries.min(16)).min(MAX_BACKOFF);
     ceiling.mul_f64(fastrand::f64())
 }
 

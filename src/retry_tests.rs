@@ -8,7 +8,7 @@ fn status(status: u16, code: &str, message: &str) -> Failure {
 /// a part.
 #[test]
 fn each_status_has_its_verdict_and_exit_code() {
-    use Verdict::{Gone, Refused, Transient};
+    use RetryClass::{Gone, Refused, Transient};
     for (code, call, call_exit, part, part_exit) in [
         (204, Refused, 1, Refused, 1),
         (301, Refused, 1, Refused, 1),
@@ -53,27 +53,27 @@ fn each_status_has_its_verdict_and_exit_code() {
         (599, Transient, 7, Transient, 7),
     ] {
         let failure = status(code, "", "");
-        assert_eq!(failure.verdict_of_call(Call::Start), call, "{code}");
+        assert_eq!(failure.class_of_call(Call::Start), call, "{code}");
         assert_eq!(failure.code_of_call(Call::Start).exit_code(), call_exit, "{code}");
-        assert_eq!(failure.verdict_of_part(), part, "{code}");
+        assert_eq!(failure.class_of_part(), part, "{code}");
         assert_eq!(failure.code_of_part().exit_code(), part_exit, "{code}");
         let of_upload = if matches!(code, 404 | 410) { Gone } else { call };
         for call in [Call::SignUrls, Call::Finalize] {
-            assert_eq!(failure.verdict_of_call(call), of_upload, "{code}");
+            assert_eq!(failure.class_of_call(call), of_upload, "{code}");
         }
     }
 }
 
 #[test]
 fn each_way_to_get_no_answer_has_its_verdict_and_exit_code() {
-    use Verdict::{Refused, Transient};
+    use RetryClass::{Refused, Transient};
     for (kind, verdict, exit, for_all) in [
         // Name errors are among these: a resolver that is out of reach and a name that is not there look the same.
         (Transport::Connect, Transient, 7, false),
         (Transport::Stalled, Transient, 7, false),
-        (Transport::Unanswered, Transient, 7, false),
+        (Transport::ResponseTimeout, Transient, 7, false),
         (Transport::Timeout, Transient, 7, false),
-        (Transport::Lost, Transient, 7, false),
+        (Transport::Disconnected, Transient, 7, false),
         (Transport::Garbled, Transient, 7, false),
         (Transport::Tls, Refused, 7, true),
         (Transport::CertificateDates, Refused, 7, true),
@@ -81,8 +81,8 @@ fn each_way_to_get_no_answer_has_its_verdict_and_exit_code() {
         (Transport::ProxyRefused, Refused, 1, true),
     ] {
         let failure = Failure::transport(kind, "");
-        assert_eq!(failure.verdict_of_part(), verdict, "{kind:?}");
-        assert_eq!(failure.verdict_of_call(Call::Finalize), verdict, "{kind:?}");
+        assert_eq!(failure.class_of_part(), verdict, "{kind:?}");
+        assert_eq!(failure.class_of_call(Call::Finalize), verdict, "{kind:?}");
         assert_eq!(failure.code_of_part().exit_code(), exit, "{kind:?}");
         assert_eq!(failure.code_of_call(Call::Start).exit_code(), exit, "{kind:?}");
         assert_eq!(failure.holds_for_all(), for_all, "{kind:?}");
@@ -91,7 +91,7 @@ fn each_way_to_get_no_answer_has_its_verdict_and_exit_code() {
 
 #[test]
 fn storage_failures_are_judged_by_their_xml_code_before_their_status() {
-    use Verdict::{Expired, Gone, Refused, Transient};
+    use RetryClass::{Expired, Gone, Refused, Transient};
     for (failure, verdict) in [
         (status(403, "AccessDenied", "Request has expired"), Expired),
         (status(403, "AccessDenied", "Access Denied"), Refused),
@@ -140,47 +140,52 @@ fn storage_failures_are_judged_by_their_xml_code_before_their_status() {
         (Failure::Malformed { detail: String::new() }, Refused),
         (Failure::Checksum { sent: String::new(), stored: String::new() }, Transient),
     ] {
-        assert_eq!(failure.verdict_of_part(), verdict, "{failure:?}");
+        assert_eq!(failure.class_of_part(), verdict, "{failure:?}");
     }
 }
 
 #[test]
 fn not_found_is_the_folder_at_start_and_the_upload_later() {
     let missing = status(404, "", "Not Found");
-    assert_eq!(missing.verdict_of_call(Call::Start), Verdict::Refused);
+    assert_eq!(missing.class_of_call(Call::Start), RetryClass::Refused);
     assert_eq!(missing.code_of_call(Call::Start), Code::NotFound);
-    assert_eq!(missing.verdict_of_call(Call::SignUrls), Verdict::Gone);
+    assert_eq!(missing.class_of_call(Call::SignUrls), RetryClass::Gone);
 }
 
 #[test]
 fn patience_ends_by_time_by_count_and_by_a_wish_that_is_too_long() {
-    let minute = Policy { retry_for: Duration::from_secs(60), max_retries: None };
-    assert_eq!(Patience::new(Policy { retry_for: Duration::ZERO, ..minute }).wait(None), None);
-    assert_eq!(Patience::new(minute).wait(Some(Duration::from_secs(61))), None);
-    assert!(Patience::new(minute).wait(Some(Duration::from_secs(2))) >= Some(Duration::from_secs(2)));
+    let minute = RetryPolicy { retry_for: Duration::from_secs(60), max_retries: None };
+    assert_eq!(
+        RetryBudget::new(RetryPolicy { retry_for: Duration::ZERO, ..minute }).next_backoff(None),
+        None
+    );
+    assert_eq!(RetryBudget::new(minute).next_backoff(Some(Duration::from_secs(61))), None);
+    assert!(
+        RetryBudget::new(minute).next_backoff(Some(Duration::from_secs(2))) >= Some(Duration::from_secs(2))
+    );
 
-    let mut twice = Patience::new(Policy { max_retries: Some(2), ..minute });
-    assert!(twice.wait(None).is_some() && twice.wait(None).is_some());
-    assert_eq!(twice.wait(None), None);
-    twice.renew();
-    assert!(twice.wait(None).is_some());
+    let mut twice = RetryBudget::new(RetryPolicy { max_retries: Some(2), ..minute });
+    assert!(twice.next_backoff(None).is_some() && twice.next_backoff(None).is_some());
+    assert_eq!(twice.next_backoff(None), None);
+    twice.reset();
+    assert!(twice.next_backoff(None).is_some());
 }
 
 #[test]
 fn time_in_which_bytes_moved_is_not_held_against_a_part() {
-    let policy = Policy { retry_for: Duration::from_millis(20), max_retries: None };
-    let mut patience = Patience::new(policy);
+    let policy = RetryPolicy { retry_for: Duration::from_millis(20), max_retries: None };
+    let mut patience = RetryBudget::new(policy);
     patience.since -= Duration::from_secs(3600);
-    patience.excuse(Duration::from_secs(3600));
-    assert!(patience.wait(None).is_some());
+    patience.credit(Duration::from_secs(3600));
+    assert!(patience.next_backoff(None).is_some());
     patience.since -= Duration::from_secs(3600);
-    patience.excuse(Duration::from_secs(1800));
-    assert_eq!(patience.wait(None), None, "it stood still for half an hour");
+    patience.credit(Duration::from_secs(1800));
+    assert_eq!(patience.next_backoff(None), None, "it stood still for half an hour");
 }
 
 proptest::proptest! {
     #[test]
     fn backoff_stays_under_its_cap(retries in 0u32..u32::MAX) {
-        proptest::prop_assert!(full_jitter(retries) <= BACKOFF_CAP);
+        proptest::prop_assert!(full_jitter(retries) <= MAX_BACKOFF);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Neither type has a `Display`, and `Debug` shows a mask, so that a secret reaches a screen or a log only
 //! through a call that says `expose`. What a *server* sends back is beyond the types' reach: every message of
-//! its goes through [`Mask::clean`] before it is kept anywhere.
+//! its goes through [`Redactor::redact`] before it is kept anywhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -76,16 +76,16 @@ impl fmt::Debug for SignedUrl {
 /// Takes secrets out of text that came from outside: the token wherever it stands, the users, passwords and
 /// queries of URLs, and the values of `X-Amz-…` parameters.
 #[derive(Clone, Default)]
-pub struct Mask(Option<Token>);
+pub struct Redactor(Option<Token>);
 
-impl Mask {
+impl Redactor {
     /// A mask for this account's token.
     pub fn new(token: &Token) -> Self {
         Self(Some(token.clone()).filter(|token| !token.is_empty()))
     }
 
     /// The text without the token, without any URL's user, password and query, and without any `X-Amz-…` value.
-    pub fn clean(&self, text: &str) -> String {
+    pub fn redact(&self, text: &str) -> String {
         let text = match &self.0 {
             Some(token) => text.replace(token.expose(), HIDDEN),
             None => text.to_owned(),
@@ -94,7 +94,7 @@ impl Mask {
     }
 }
 
-impl fmt::Debug for Mask {
+impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mask")
     }
@@ -178,23 +178,23 @@ mod tests {
 
     #[test]
     fn what_a_server_echoes_is_cleaned_of_tokens_queries_and_amz_values() {
-        let mask = Mask::new(&Token::new("cp_pat_secret"));
+        let mask = Redactor::new(&Token::new("cp_pat_secret"));
         assert_eq!(
-            mask.clean("bad cp_pat_secret at <https://h/k?X-Amz-Signature=ab&x=1> and X-Amz-Credential=q/w&y X-AMZ-Signature%3Dff x-amz-date"),
+            mask.redact("bad cp_pat_secret at <https://h/k?X-Amz-Signature=ab&x=1> and X-Amz-Credential=q/w&y X-AMZ-Signature%3Dff x-amz-date"),
             "bad *** at <https://h/k?***> and X-Amz-Credential=***&y X-AMZ-Signature%3D*** x-amz-date"
         );
         assert_eq!(
-            mask.clean("at http://user:pass@proxy:1/x, https://me@h?q=1 and a@b"),
+            mask.redact("at http://user:pass@proxy:1/x, https://me@h?q=1 and a@b"),
             "at http://***@proxy:1/x, https://***@h?*** and a@b"
         );
-        assert_eq!(mask.clean("nothing to hide: ünïcode"), "nothing to hide: ünïcode");
+        assert_eq!(mask.redact("nothing to hide: ünïcode"), "nothing to hide: ünïcode");
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_the_mask_panic_or_leak(text in "\\PC{0,40}", tail in "[ \"&]?\\PC{0,10}") {
-            let mask = Mask::new(&Token::new("cp_pat_secret"));
-            let shown = mask.clean(&format!("{text}cp_pat_secret X-Amz-Signature=deadbeef{tail}"));
+            let mask = Redactor::new(&Token::new("cp_pat_secret"));
+            let shown = mask.redact(&format!("{text}cp_pat_secret X-Amz-Signature=deadbeef{tail}"));
             proptest::prop_assert!(!shown.contains("cp_pat_secret") && !shown.contains("deadbeef"));
         }
     }

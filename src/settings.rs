@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::Cli;
-use crate::config::{self, Config, Place, Set, api_url, token};
+use crate::config::{self, Config, Location, Sourced, api_url, token};
 use crate::environment;
 use crate::error::Error;
 use crate::plan::{Filters, Selection, name};
@@ -288,7 +288,7 @@ impl Sources {
     }
 
     /// The option's value, else the file's. A variable has been looked at before, where there is one.
-    fn pick<T>(&mut self, key: &str, flag: Option<T>, file: Option<Set<T>>) -> Option<T> {
+    fn pick<T>(&mut self, key: &str, flag: Option<T>, file: Option<Sourced<T>>) -> Option<T> {
         match (flag, file) {
             (Some(value), _) => {
                 self.add(key, &format!("--{}", key.replace('_', "-")));
@@ -347,7 +347,7 @@ pub(crate) fn api_url_of(
     env: &Environment,
     config: &Config,
     sources: &mut Sources,
-) -> Result<(String, Option<Place>), Error> {
+) -> Result<(String, Option<Location>), Error> {
     let variable = environment::text(&env.api_url, "COPERA_API_URL")?;
     let outer = flag.map(|url| (url, "--api-url")).or(variable.map(|url| (url, "COPERA_API_URL")));
     if let Some((url, from)) = outer {
@@ -379,12 +379,12 @@ fn token_of(
     env: &Environment,
     config: &Config,
     url: &str,
-    url_place: Option<&Place>,
+    url_place: Option<&Location>,
     sources: &mut Sources,
 ) -> Result<Token, Error> {
     let origin = token::find(env, config)?.ok_or(Error::NoToken)?;
     if let Some(place) = url_place {
-        api_url::may_meet(url, place, origin.place())?;
+        api_url::check_token_origin(url, place, origin.place())?;
     }
     sources.add("token", &origin.describe());
     origin.obtain(&config.profile_name)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Stopper;
 use crate::error::Signal;
-use crate::report::Reporter;
+use crate::progress::Reporter;
 
 /// Listens for signals as long as the runtime lives. The first one stops the engine; `impatient` is called for
 /// the second.

@@ -3,7 +3,7 @@
 
 use reqwest::Url;
 
-use super::profile::Place;
+use super::profile::Location;
 use crate::error::Error;
 use crate::http::{check_host, is_loopback};
 
@@ -63,7 +63,7 @@ fn is_own(url: &str) -> bool {
 /// Whether a normalized URL that stands in a file may be used with a token that stands in another place, or
 /// (`None`) in no file. A project's file may come from anybody: with its URL alone it would have the user's
 /// token sent to a server of its author's.
-pub fn may_meet(url: &str, place: &Place, token: Option<&Place>) -> Result<(), Error> {
+pub fn check_token_origin(url: &str, place: &Location, token: Option<&Location>) -> Result<(), Error> {
     if !place.file.project || is_own(url) || token.is_some_and(|token| token.same_file(place)) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::profile::{KEYS, Place, Profile, Set, Source};
+use super::profile::{ConfigFile, KEYS, Location, Profile, Sourced};
 use crate::error::Error;
 use crate::secret::Token;
 use crate::units::{
@@ -19,9 +19,9 @@ use crate::units::{
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// `default_profile`
-    pub default_profile: Option<Set<String>>,
+    pub default_profile: Option<Sourced<String>>,
     /// `[api] base_url`
-    pub base_url: Option<Set<String>>,
+    pub base_url: Option<Sourced<String>>,
     /// `[profiles.NAME]`
     pub profiles: BTreeMap<String, Profile>,
     /// What to warn of.
@@ -37,7 +37,7 @@ impl Layer {
 
 /// Reads one file's text. With `strict`, a key that is not ours is an error; else it is the official CLI's
 /// business and passed over.
-pub(super) fn parse(text: &str, source: Arc<Source>, strict: bool) -> Result<Layer, Error> {
+pub(super) fn parse(text: &str, source: Arc<ConfigFile>, strict: bool) -> Result<Layer, Error> {
     let reader = Reader { text, source, strict };
     let text = text.strip_prefix('\u{feff}').map_or(text, |rest| rest);
     let reader = Reader { text, ..reader };
@@ -52,12 +52,12 @@ pub(super) fn parse(text: &str, source: Arc<Source>, strict: bool) -> Result<Lay
 struct Entry<'a> {
     value: &'a DeValue<'a>,
     name: String,
-    place: Place,
+    place: Location,
 }
 
 struct Reader<'t> {
     text: &'t str,
-    source: Arc<Source>,
+    source: Arc<ConfigFile>,
     strict: bool,
 }
 
@@ -136,7 +136,7 @@ impl Reader<'_> {
         key: &Spanned<std::borrow::Cow<'_, str>>,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Entry<'a> {
-        let place = Place { file: Arc::clone(&self.source), line: self.line(&key.span()) };
+        let place = Location { file: Arc::clone(&self.source), line: self.line(&key.span()) };
         Entry { value: value.get_ref(), name: format!("{prefix}{}", key.get_ref()), place }
     }
 
@@ -159,8 +159,8 @@ impl<'a> Entry<'a> {
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "every key of a profile is an Option")]
-    fn set<T>(&self, value: T) -> Option<Set<T>> {
-        Some(Set { value, place: self.place.clone() })
+    fn set<T>(&self, value: T) -> Option<Sourced<T>> {
+        Some(Sourced { value, place: self.place.clone() })
     }
 
     fn table(&self) -> Result<&'a DeTable<'a>, Error> {
@@ -172,24 +172,24 @@ impl<'a> Entry<'a> {
     }
 
     /// Text of a key that the official CLI has as well: an empty one counts as not set, as it does there.
-    fn shared_text(&self) -> Result<Option<Set<String>>, Error> {
+    fn shared_text(&self) -> Result<Option<Sourced<String>>, Error> {
         Ok(self.set(self.text()?).filter(|text| !text.value.is_empty()))
     }
 
     /// Text of a key that is ours alone.
-    fn own_text(&self) -> Result<Option<Set<String>>, Error> {
+    fn own_text(&self) -> Result<Option<Sourced<String>>, Error> {
         match self.text()? {
             text if text.is_empty() => Err(self.error("must not be empty")),
             text => Ok(self.set(text)),
         }
     }
 
-    fn flag(&self) -> Result<Option<Set<bool>>, Error> {
+    fn flag(&self) -> Result<Option<Sourced<bool>>, Error> {
         self.value.as_bool().map(|flag| self.set(flag)).ok_or_else(|| self.wrong("true or false"))
     }
 
     /// A value as it would be typed on the command line, in a string or as an integer.
-    fn read<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<Set<T>>, Error> {
+    fn read<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<Sourced<T>>, Error> {
         let text = match self.value {
             DeValue::String(text) => text.to_string(),
             DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, strict: bool, project: bool) -> Result<Layer, Error> {
-        parse(text, Arc::new(Source { shown: "f.toml".into(), project }), strict)
+        parse(text, Arc::new(ConfigFile { shown: "f.toml".into(), project }), strict)
     }
 
     #[test]

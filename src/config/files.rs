@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::{self, Layer};
-use super::profile::{Profile, Set, Source};
+use super::profile::{ConfigFile, Profile, Sourced};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::limited;
@@ -25,9 +25,9 @@ const MAX_SIZE: u64 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Files {
     /// `default_profile`
-    pub default_profile: Option<Set<String>>,
+    pub default_profile: Option<Sourced<String>>,
     /// `[api] base_url`
-    pub base_url: Option<Set<String>>,
+    pub base_url: Option<Sourced<String>>,
     /// `[profiles.NAME]`
     pub profiles: BTreeMap<String, Profile>,
     /// What to warn of.
@@ -45,7 +45,7 @@ impl Files {
             files.base_url = layer.base_url.or(files.base_url);
             for (name, higher) in layer.profiles {
                 let lower = files.profiles.remove(&name).unwrap_or_default();
-                files.profiles.insert(name, lower.under(higher));
+                files.profiles.insert(name, lower.merge(higher));
             }
         }
         Ok(files)
@@ -78,8 +78,8 @@ impl FilePlace {
     }
 
     /// As what its values are from.
-    pub(super) fn source(&self) -> Arc<Source> {
-        Arc::new(Source { shown: self.shown.clone(), project: self.project })
+    pub(super) fn source(&self) -> Arc<ConfigFile> {
+        Arc::new(ConfigFile { shown: self.shown.clone(), project: self.project })
     }
 }
 

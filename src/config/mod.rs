@@ -16,7 +16,7 @@ use crate::environment::{self, Environment};
 use crate::error::Error;
 pub use files::FilePlace;
 use files::Files;
-pub use profile::{ACCOUNT_KEYS, KEYS, Place, Profile, Set, Source};
+pub use profile::{ACCOUNT_KEYS, ConfigFile, KEYS, Location, Profile, Sourced};
 
 /// All files together, with the profile chosen.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Config {
     /// What it sets; nothing, when no file has it.
     pub profile: Profile,
     /// `[api] base_url`, of no profile.
-    pub base_url: Option<Set<String>>,
+    pub base_url: Option<Sourced<String>>,
     /// What to warn of.
     pub warnings: Vec<String>,
 }

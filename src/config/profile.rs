@@ -29,7 +29,7 @@ pub const KEYS: [&str; 13] = [
 
 /// One configuration file.
 #[derive(Debug)]
-pub struct Source {
+pub struct ConfigFile {
     /// As messages name it.
     pub shown: String,
     /// It lies in the working directory, so that anybody may have written it.
@@ -38,21 +38,21 @@ pub struct Source {
 
 /// Where a value stands.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Location {
     /// In which file.
-    pub file: Arc<Source>,
+    pub file: Arc<ConfigFile>,
     /// In which line, from 1.
     pub line: usize,
 }
 
-impl Place {
+impl Location {
     /// Whether both stand in the same file.
     pub fn same_file(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.file, &other.file)
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.shown, self.line)
     }
@@ -60,35 +60,35 @@ impl fmt::Display for Place {
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub struct Set<T> {
+pub struct Sourced<T> {
     /// What.
     pub value: T,
     /// Where.
-    pub place: Place,
+    pub place: Location,
 }
 
 /// One profile, of one file or merged over all.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is the key of its name, and Transfer says what it means")]
 pub struct Profile {
-    pub token: Option<Set<Token>>,
-    pub token_command: Option<Set<String>>,
-    pub parent: Option<Set<String>>,
-    pub api_url: Option<Set<String>>,
-    pub concurrency: Option<Set<usize>>,
-    pub part_size: Option<Set<u64>>,
-    pub limit_rate: Option<Set<u64>>,
-    pub retry_for: Option<Set<Duration>>,
-    pub max_retries: Option<Set<u32>>,
-    pub connect_timeout: Option<Set<Duration>>,
-    pub stall_timeout: Option<Set<Duration>>,
-    pub no_resume: Option<Set<bool>>,
-    pub no_checksum: Option<Set<bool>>,
+    pub token: Option<Sourced<Token>>,
+    pub token_command: Option<Sourced<String>>,
+    pub parent: Option<Sourced<String>>,
+    pub api_url: Option<Sourced<String>>,
+    pub concurrency: Option<Sourced<usize>>,
+    pub part_size: Option<Sourced<u64>>,
+    pub limit_rate: Option<Sourced<u64>>,
+    pub retry_for: Option<Sourced<Duration>>,
+    pub max_retries: Option<Sourced<u32>>,
+    pub connect_timeout: Option<Sourced<Duration>>,
+    pub stall_timeout: Option<Sourced<Duration>>,
+    pub no_resume: Option<Sourced<bool>>,
+    pub no_checksum: Option<Sourced<bool>>,
 }
 
 impl Profile {
     /// This profile under another of the same name: key by key, the other one's value wins where it has one.
-    pub fn under(self, higher: Self) -> Self {
+    pub fn merge(self, higher: Self) -> Self {
         Self {
             token: higher.token.or(self.token),
             token_command: higher.token_command.or(self.token_command),

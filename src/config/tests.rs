@@ -20,7 +20,7 @@ fn uncommented() -> String {
 
 #[test]
 fn the_example_parses_as_it_is_and_with_every_line_uncommented() {
-    let source = || Arc::new(Source { shown: "example".into(), project: false });
+    let source = || Arc::new(ConfigFile { shown: "example".into(), project: false });
     file::parse(EXAMPLE, source(), true).unwrap();
     let layer = file::parse(&uncommented(), source(), true).unwrap();
     assert!(layer.default_profile.is_some() && layer.base_url.is_some());
@@ -38,7 +38,7 @@ fn the_example_names_every_key() {
 #[test]
 fn every_key_is_known_and_merged() {
     let profile = |text: &str| {
-        let source = Arc::new(Source { shown: text.into(), project: false });
+        let source = Arc::new(ConfigFile { shown: text.into(), project: false });
         file::parse(text, source, true).unwrap().profiles.remove("p").unwrap_or_default()
     };
     for key in KEYS {
@@ -49,7 +49,7 @@ fn every_key_is_known_and_merged() {
         };
         let text = format!("profiles.p.{key} = {value}");
         // A key that `under` forgot would be lost from one side.
-        for merged in [profile(&text).under(Profile::default()), Profile::default().under(profile(&text))] {
+        for merged in [profile(&text).merge(Profile::default()), Profile::default().merge(profile(&text))] {
             assert_eq!(format!("{merged:?}").matches("Some(").count(), 1, "{key}: {merged:?}");
         }
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Config;
-use super::profile::{Place, Set};
+use super::profile::{Location, Sourced};
 use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::platform;
@@ -27,9 +27,9 @@ pub enum Origin {
     /// A variable holds it.
     Variable(&'static str, Token),
     /// A file holds it.
-    File(Set<Token>),
+    File(Sourced<Token>),
     /// A command prints it.
-    Command(Set<String>),
+    Command(Sourced<String>),
 }
 
 /// The first place that has a token.
@@ -46,7 +46,7 @@ pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error>
 
 impl Origin {
     /// The place in a file, if it is in one.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&Location> {
         match self {
             Self::Variable(..) => None,
             Self::File(set) => Some(&set.place),

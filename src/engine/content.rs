@@ -10,12 +10,12 @@ use super::on_disk;
 use crate::checksum::Checksums;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::platform::Identity;
-use crate::report::Phase;
+use crate::progress::Phase;
 use crate::source::Source;
-use crate::storage::{Etag, Receipt, multipart_etag};
-use crate::work::Work;
+use crate::storage::{CompletedPart, Etag, multipart_etag};
 
 /// Parts that are compared at once: as many as MD5 has lanes.
 const COMPARED_AT_ONCE: usize = 8;
@@ -51,7 +51,11 @@ impl ContentCheck {
     /// # Errors
     /// [`Error::Changed`] when it is not, or when it may not be and nothing can prove it; [`Error::WrongSize`];
     /// [`Error::Local`] when it cannot be read.
-    pub(super) async fn run(&self, work: &Work, finished: &BTreeMap<u32, Receipt>) -> Result<(), Error> {
+    pub(super) async fn run(
+        &self,
+        work: &FileContext,
+        finished: &BTreeMap<u32, CompletedPart>,
+    ) -> Result<(), Error> {
         for _ in 0..COMPARE_TRIES {
             let (now, may_be_written) = self.look().await?;
             if !may_be_written && now.has_same_ctime(&self.verified()) {
@@ -97,10 +101,13 @@ impl ContentCheck {
     ///
     /// # Errors
     /// [`Error::Local`] when the file cannot be read.
-    pub(super) async fn multipart_etag(&self, finished: &BTreeMap<u32, Receipt>) -> Result<String, Error> {
+    pub(super) async fn multipart_etag(
+        &self,
+        finished: &BTreeMap<u32, CompletedPart>,
+    ) -> Result<String, Error> {
         let mut md5s = Vec::with_capacity(self.parts.count as usize);
         for number in self.parts.numbers() {
-            let md5 = match finished.get(&number).and_then(Receipt::md5_of_content) {
+            let md5 = match finished.get(&number).and_then(CompletedPart::md5_of_content) {
                 Some(md5) => Some(md5),
                 None => {
                     let (source, range) = (Arc::clone(&self.source), self.parts.range(number));
@@ -159,7 +166,7 @@ fn md5_of(source: &Source, sums: &Checksums, range: Range<u64>) -> Result<String
 pub(super) async fn compare(
     source: &Arc<Source>,
     parts: Parts,
-    finished: &BTreeMap<u32, Receipt>,
+    finished: &BTreeMap<u32, CompletedPart>,
 ) -> Result<Vec<u32>, Error> {
     let sums = Checksums::default();
     let mut differing = Vec::new();

@@ -11,16 +11,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::window::{Least, Look, Seen, Window};
+use super::window::{MinRtt, Sample, Window, WindowStats};
 
 /// Where it begins: parts in flight are not cut, and on a line of 256 KiB/s one takes 20 s.
-pub const START: usize = 1;
+pub const INITIAL_LIMIT: usize = 1;
 /// So many need no proof of gain, only a line without a queue: the lanes that MD5 is reckoned in (AVX2), and
 /// what small files want, whose time goes by in answers.
-pub const USUAL: usize = 8;
+pub const DEFAULT_LIMIT: usize = 8;
 /// The most. On 100 Mbit/s with 80 ms and 0.1 % loss, 24 connections of CUBIC measured 81 % of the line and 32
 /// measured 86 %; beyond, each adds less than it costs others.
-pub const MOST: usize = 32;
+pub const MAX_LIMIT: usize = 32;
 
 /// What is settled is looked at in longer windows.
 const SETTLED: u32 = 2;
@@ -58,13 +58,13 @@ const TOO_MUCH_KEPT: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Controller {
-    places: usize,
+    limit: usize,
     /// What the system has room for.
-    most: usize,
+    max_limit: usize,
     climbing: bool,
     /// Windows of the climb in which the line was full already.
     full: u32,
-    trial: Option<Trial>,
+    trial: Option<Probe>,
     window: Option<Window>,
     /// What the number gives, smoothed.
     rate: f64,
@@ -78,7 +78,7 @@ pub struct Controller {
     fewer_next: bool,
     /// Not before this, because it cost too much the last time.
     next_fewer: Option<Instant>,
-    least: Least,
+    least: MinRtt,
     cut: Option<Instant>,
     /// A number that storage did not like, and when it last said so.
     too_much: Option<(usize, Instant)>,
@@ -88,7 +88,7 @@ pub struct Controller {
 }
 
 /// A number that is being tried, and what the one before it gave.
-struct Trial {
+struct Probe {
     from: usize,
     rate: f64,
     /// Because of a queue.
@@ -98,8 +98,8 @@ struct Trial {
 impl Default for Controller {
     fn default() -> Self {
         Self {
-            places: START,
-            most: MOST,
+            limit: INITIAL_LIMIT,
+            max_limit: MAX_LIMIT,
             climbing: true,
             full: 0,
             trial: None,
@@ -111,7 +111,7 @@ impl Default for Controller {
             next_try: None,
             fewer_next: false,
             next_fewer: None,
-            least: Least::default(),
+            least: MinRtt::default(),
             cut: None,
             too_much: None,
             changed: None,
@@ -121,57 +121,57 @@ impl Default for Controller {
 }
 
 impl Controller {
-    /// One that never wants more than `most`, nor than [`MOST`].
+    /// One that never wants more than `most`, nor than [`MAX_LIMIT`].
     pub fn new(most: usize) -> Self {
-        Self { most: most.clamp(1, MOST), ..Self::default() }
+        Self { max_limit: most.clamp(1, MAX_LIMIT), ..Self::default() }
     }
 
     /// See [`Controller::new`].
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn max_limit(&self) -> usize {
+        self.max_limit
     }
 
     /// How many parts should be in flight now.
-    pub fn places(&self) -> usize {
-        self.places
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Nothing is in flight any more: what comes next is measured anew, from the number that has proven itself.
-    pub fn rest(&mut self) {
+    pub fn on_idle(&mut self) {
         self.window = None;
         if let Some(trial) = self.trial.take() {
-            self.places = trial.from;
+            self.limit = trial.from;
         }
     }
 
     /// One look, and perhaps another number. Says why, where that is news; trying and going back is none.
-    pub fn look(&mut self, look: &Look) -> Option<String> {
-        if let Some(measured) = look.measured {
-            self.least.add(look.at, measured.least);
+    pub fn on_sample(&mut self, look: &Sample) -> Option<String> {
+        if let Some(measured) = look.tcp {
+            self.least.add(look.at, measured.min_rtt);
         }
         let least = self.least.get();
         self.window.get_or_insert_with(|| Window::new(look)).add(look, least);
-        if self.climbing && self.places < USUAL.min(self.most) {
+        if self.climbing && self.limit < DEFAULT_LIMIT.min(self.max_limit) {
             return self.first_step(look.at);
         }
         let settled = if self.climbing { 1 } else { SETTLED };
-        let seen = self.window.as_ref()?.seen(look, least, settled)?;
+        let seen = self.window.as_ref()?.stats(look, least, settled)?;
         self.window = None;
         if seen.lossy {
             self.lossy = Some(look.at);
         }
-        if !seen.says {
+        if !seen.conclusive {
             return None;
         }
         match self.trial.take() {
-            Some(trial) => self.judge(look.at, &trial, &seen),
+            Some(trial) => self.evaluate_probe(look.at, &trial, &seen),
             None => self.stay_or_try(look.at, &seen),
         }
     }
 
     /// Storage asks for less: half the number.
-    pub fn slow_down(&mut self, at: Instant) -> Option<String> {
-        let before = self.places;
+    pub fn on_slow_down(&mut self, at: Instant) -> Option<String> {
+        let before = self.limit;
         let news = self.cut(at, before / 2, "storage asks for less");
         if news.is_some() {
             let before = self.too_much.map_or(before, |(more, _)| more.max(before));
@@ -181,14 +181,14 @@ impl Controller {
     }
 
     /// A part stood still to the end of patience: a quarter less.
-    pub fn stalled(&mut self, at: Instant) -> Option<String> {
-        let fewer = (self.places * 3 / 4).max(STANDING_LEAST.min(self.places));
+    pub fn on_stall(&mut self, at: Instant) -> Option<String> {
+        let fewer = (self.limit * 3 / 4).max(STANDING_LEAST.min(self.limit));
         self.cut(at, fewer, "a connection stood still")
     }
 
     fn cut(&mut self, at: Instant, places: usize, why: &str) -> Option<String> {
         let too_soon = self.cut.is_some_and(|cut| at.duration_since(cut) < CUT_EVERY);
-        if too_soon || places == self.places || places == 0 {
+        if too_soon || places == self.limit || places == 0 {
             return None;
         }
         self.cut = Some(at);
@@ -198,12 +198,12 @@ impl Controller {
     }
 
     fn set(&mut self, at: Instant, places: usize) {
-        (self.places, self.window, self.changed) = (places, None, Some(at));
+        (self.limit, self.window, self.changed) = (places, None, Some(at));
     }
 
     fn news(&self, why: &str) -> String {
-        let s = if self.places == 1 { "" } else { "s" };
-        format!("{} part{s} in flight: {why}", self.places)
+        let s = if self.limit == 1 { "" } else { "s" };
+        format!("{} part{s} in flight: {why}", self.limit)
     }
 
     /// This number for now, which gives so much.
@@ -218,20 +218,20 @@ impl Controller {
         if felt {
             self.climbing = false;
         } else if short {
-            self.set(at, USUAL.min(self.most));
+            self.set(at, DEFAULT_LIMIT.min(self.max_limit));
         }
         None
     }
 
-    fn judge(&mut self, at: Instant, trial: &Trial, seen: &Seen) -> Option<String> {
-        let share = (seen.rate / trial.rate - 1.0) / (self.places as f64 / trial.from as f64 - 1.0);
-        let (up, climbing) = (self.places > trial.from, self.climbing);
+    fn evaluate_probe(&mut self, at: Instant, trial: &Probe, seen: &WindowStats) -> Option<String> {
+        let share = (seen.rate / trial.rate - 1.0) / (self.limit as f64 / trial.from as f64 - 1.0);
+        let (up, climbing) = (self.limit > trial.from, self.climbing);
         let good = match up {
-            true => share >= if seen.lossy { WORTH_LOSSY } else { WORTH } && !seen.stands,
+            true => share >= if seen.lossy { WORTH_LOSSY } else { WORTH } && !seen.queue_standing,
             false if trial.queued => share <= AS_GOOD_QUEUED,
             false => share <= AS_GOOD,
         };
-        if !good && climbing && up && (seen.queue || seen.lossy) && !seen.stands {
+        if !good && climbing && up && (seen.queue || seen.lossy) && !seen.queue_standing {
             // Slow start has filled the line. That says nothing of what comes after it.
             self.rate = seen.rate;
             self.best = self.best.max(seen.rate);
@@ -261,14 +261,14 @@ impl Controller {
         let why =
             if trial.queued { "more connections only add delay" } else { "more connections bring no more" };
         let news = self.news(why);
-        if seen.stands {
+        if seen.queue_standing {
             self.fewer(at, seen.rate, true);
         }
         Some(news)
     }
 
     /// With the number as it is and proven: more, fewer, or go on?
-    fn stay_or_try(&mut self, at: Instant, seen: &Seen) -> Option<String> {
+    fn stay_or_try(&mut self, at: Instant, seen: &WindowStats) -> Option<String> {
         self.rate = if self.rate > 0.0 { (self.rate + seen.rate) / 2.0 } else { seen.rate };
         self.best = self.rate.max(self.best * FADE);
         let less = self.rate < self.best * (1.0 - CHANGED);
@@ -278,7 +278,7 @@ impl Controller {
             self.pause = PAUSE_LEAST;
             self.next_fewer = None;
         }
-        if seen.stands {
+        if seen.queue_standing {
             self.settle(at, self.rate);
             self.fewer(at, seen.rate, true);
             return None;
@@ -293,10 +293,10 @@ impl Controller {
         // end of a file the slowest of many connections has less to do than the slowest of few.
         let lossy = self.lossy.is_some_and(|lossy| at.duration_since(lossy) < LOSSY_KEPT);
         if self.climbing {
-            self.full += u32::from(seen.felt && !lossy);
+            self.full += u32::from(seen.queue_noticeable && !lossy);
             if self.full > FULL_LOOKED_AT {
                 self.settle(at, seen.rate);
-            } else if !seen.felt {
+            } else if !seen.queue_noticeable {
                 self.more(at, 2.0, seen.rate);
             }
             return None;
@@ -306,12 +306,12 @@ impl Controller {
         if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
             return None;
         }
-        if lossy && (seen.felt || self.places == self.most) {
+        if lossy && (seen.queue_noticeable || self.limit == self.max_limit) {
             self.settle(at, self.rate);
             return None;
         }
-        let fewer = (seen.queue || seen.blind && self.places <= USUAL) && self.fewer_next;
-        if seen.felt || fewer && !less {
+        let fewer = (seen.queue || seen.no_rtt && self.limit <= DEFAULT_LIMIT) && self.fewer_next;
+        if seen.queue_noticeable || fewer && !less {
             self.fewer_next = false;
             self.fewer(at, seen.rate, false);
         } else {
@@ -324,18 +324,17 @@ impl Controller {
     /// After a SlowDown: one more (of many, a few) from time to time, up to just below what was too much.
     fn back(&mut self, at: Instant, too_much: usize) -> Option<String> {
         let most = (too_much - 1).max(1);
-        if self.places >= most || self.changed.is_some_and(|changed| at.duration_since(changed) < BACK_EVERY)
-        {
+        if self.limit >= most || self.changed.is_some_and(|changed| at.duration_since(changed) < BACK_EVERY) {
             return None;
         }
-        self.set(at, most.min(self.places + (too_much / 8).max(1)));
-        (self.places == most).then(|| self.news("storage takes them again"))
+        self.set(at, most.min(self.limit + (too_much / 8).max(1)));
+        (self.limit == most).then(|| self.news("storage takes them again"))
     }
 
     fn more(&mut self, at: Instant, times: f64, rate: f64) {
-        let places = ((self.places as f64 * times) as usize).max(self.places + 1).min(self.most);
-        if places > self.places {
-            self.try_out(at, places, rate, false);
+        let places = ((self.limit as f64 * times) as usize).max(self.limit + 1).min(self.max_limit);
+        if places > self.limit {
+            self.start_probe(at, places, rate, false);
         } else {
             self.settle(at, rate);
         }
@@ -343,14 +342,14 @@ impl Controller {
 
     /// Half of few, a quarter of many: those are many because the line needed them.
     fn fewer(&mut self, at: Instant, rate: f64, queued: bool) {
-        let places = if self.places > USUAL { self.places * 3 / 4 } else { self.places / 2 };
+        let places = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
         if places > 0 && self.next_fewer.is_none_or(|next| at >= next) {
-            self.try_out(at, places, rate, queued);
+            self.start_probe(at, places, rate, queued);
         }
     }
 
-    fn try_out(&mut self, at: Instant, places: usize, rate: f64, queued: bool) {
-        self.trial = Some(Trial { from: self.places, rate, queued });
+    fn start_probe(&mut self, at: Instant, places: usize, rate: f64, queued: bool) {
+        self.trial = Some(Probe { from: self.limit, rate, queued });
         self.set(at, places);
     }
 }

@@ -2,7 +2,7 @@
 //! each part in flight. Time is counted, never waited for, and dice are seeded.
 
 use super::*;
-use crate::platform::Measured;
+use crate::platform::TcpInfo;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const PACKET: f64 = 1448.0;
@@ -123,7 +123,7 @@ impl Run {
     }
 
     fn wanted(&self) -> usize {
-        self.fixed.unwrap_or_else(|| self.controller.places())
+        self.fixed.unwrap_or_else(|| self.controller.limit())
     }
 
     /// Goes on for so many seconds.
@@ -227,20 +227,20 @@ impl Run {
     fn look(&mut self) {
         self.next_look += LOOK;
         self.factor = 1.0 + self.line.noise * (self.dice.f64() * 2.0 - 1.0);
-        let look = Look {
+        let look = Sample {
             at: self.at(),
-            taken: self.taken as u64,
-            short: self.to_send > 0.0,
-            measured: (self.line.told && self.smoothed > 0.0).then(|| Measured {
-                smoothed: Duration::from_secs_f64(self.smoothed),
-                least: Duration::from_secs_f64(self.least),
-                resent: self.resent,
+            acked: self.taken as u64,
+            starved: self.to_send > 0.0,
+            tcp: (self.line.told && self.smoothed > 0.0).then(|| TcpInfo {
+                smoothed_rtt: Duration::from_secs_f64(self.smoothed),
+                min_rtt: Duration::from_secs_f64(self.least),
+                retransmits: self.resent,
             }),
         };
-        if let Some(news) = self.controller.look(&look) {
+        if let Some(news) = self.controller.on_sample(&look) {
             self.news.push((self.now, news));
         }
-        self.places.push((self.now, self.controller.places()));
+        self.places.push((self.now, self.controller.limit()));
         self.queues.push((self.now, self.queue / self.line.rate));
     }
 
@@ -291,7 +291,7 @@ fn near() -> Line {
 fn a_fat_line_that_loses_packets_is_filled_with_connections() {
     // What the largest number gives from the first moment on is what is possible.
     for (bytes, share) in [(100.0 * MIB, 0.7), (400.0 * MIB, 0.85)] {
-        let possible = Run::send(lossy(), Some(MOST), bytes);
+        let possible = Run::send(lossy(), Some(MAX_LIMIT), bytes);
         let took = Run::send(lossy(), None, bytes);
         assert!(took * share <= possible, "{} MiB: {took:.1} s, possible are {possible:.1}", bytes / MIB);
         let few = Run::send(lossy(), Some(4), bytes);
@@ -315,11 +315,11 @@ fn on_a_thin_line_with_a_long_buffer_few_connections_are_left() {
     let queue =
         |run: &Run| run.queues.iter().filter(|(at, _)| *at > 30.0).map(|(_, queue)| queue).sum::<f64>();
     let mut many = Run::new(thin());
-    many.fixed = Some(USUAL);
+    many.fixed = Some(DEFAULT_LIMIT);
     many.seconds(150.0);
     assert!(
         queue(&run) < 0.9 * queue(&many),
-        "{:.0}, with {USUAL} connections {:.0}",
+        "{:.0}, with {DEFAULT_LIMIT} connections {:.0}",
         queue(&run),
         queue(&many)
     );
@@ -340,22 +340,22 @@ fn others_on_a_thin_line_keep_about_half_of_it() {
 fn where_nobody_tells_of_queues_a_thin_line_does_not_get_more_than_the_usual_number() {
     let mut run = Run::new(Line { told: false, ..thin() });
     run.seconds(60.0);
-    assert!(run.mean_places(50.0) <= USUAL as f64 * 1.1, "{:.1} places", run.mean_places(50.0));
+    assert!(run.mean_places(50.0) <= DEFAULT_LIMIT as f64 * 1.1, "{:.1} places", run.mean_places(50.0));
 }
 
 #[test]
 fn a_near_line_that_one_connection_fills_gets_no_more_than_the_usual_number() {
     let mut run = Run::new(near());
     run.seconds(60.0);
-    assert!(run.mean_places(58.0) <= USUAL as f64 * 1.1, "{:.1} places", run.mean_places(58.0));
-    assert_eq!(run.controller.places(), USUAL);
+    assert!(run.mean_places(58.0) <= DEFAULT_LIMIT as f64 * 1.1, "{:.1} places", run.mean_places(58.0));
+    assert_eq!(run.controller.limit(), DEFAULT_LIMIT);
 }
 
 #[test]
 fn a_limit_on_each_connection_is_met_with_more_of_them() {
     let mut run = Run::new(Line { each: 1e6, ..Line::default() });
     run.seconds(5.0);
-    assert!(run.controller.places() >= 12, "{} places of 1 MB/s on a line of 12.5", run.controller.places());
+    assert!(run.controller.limit() >= 12, "{} places of 1 MB/s on a line of 12.5", run.controller.limit());
     let share = run.rate_over(60.0) / run.line.rate;
     assert!(share > 0.85, "{share:.2} of the line");
 }
@@ -364,17 +364,17 @@ fn a_limit_on_each_connection_is_met_with_more_of_them() {
 fn a_slow_down_halves_once_and_comes_back_slowly_to_just_below() {
     let mut run = Run::new(lossy());
     run.seconds(20.0);
-    let before = run.controller.places();
+    let before = run.controller.limit();
     let at = run.at();
-    assert!(run.controller.slow_down(at).is_some());
-    assert_eq!(run.controller.places(), before / 2);
-    assert_eq!(run.controller.slow_down(at), None, "the parts in flight all hear the same one");
+    assert!(run.controller.on_slow_down(at).is_some());
+    assert_eq!(run.controller.limit(), before / 2);
+    assert_eq!(run.controller.on_slow_down(at), None, "the parts in flight all hear the same one");
     run.seconds(3.0);
-    assert_eq!(run.controller.places(), before / 2, "not in a hurry");
+    assert_eq!(run.controller.limit(), before / 2, "not in a hurry");
     run.seconds(40.0);
-    assert_eq!(run.controller.places(), before - 1, "{:?}", run.news);
+    assert_eq!(run.controller.limit(), before - 1, "{:?}", run.news);
     run.seconds(60.0);
-    assert!(run.controller.places() > before / 2);
+    assert!(run.controller.limit() > before / 2);
 }
 
 #[test]
@@ -382,35 +382,35 @@ fn slow_downs_without_end_leave_one_part_in_flight_and_no_fewer() {
     let mut controller = Controller::default();
     let base = Instant::now();
     for second in 0..60 {
-        controller.slow_down(base + Duration::from_secs(second));
+        controller.on_slow_down(base + Duration::from_secs(second));
     }
-    assert_eq!(controller.places(), 1);
+    assert_eq!(controller.limit(), 1);
 }
 
 #[test]
 fn parts_that_stand_still_cost_places_but_leave_some() {
     let mut run = Run::new(lossy());
     run.seconds(20.0);
-    let before = run.controller.places();
+    let before = run.controller.limit();
     let at = run.at();
-    assert!(run.controller.stalled(at).is_some());
-    assert_eq!(run.controller.places(), before * 3 / 4);
+    assert!(run.controller.on_stall(at).is_some());
+    assert_eq!(run.controller.limit(), before * 3 / 4);
     for second in 1..60 {
-        run.controller.stalled(at + Duration::from_secs(second));
+        run.controller.on_stall(at + Duration::from_secs(second));
     }
-    assert_eq!(run.controller.places(), STANDING_LEAST);
+    assert_eq!(run.controller.limit(), STANDING_LEAST);
 }
 
 #[test]
 fn a_line_that_gets_thin_gets_fewer_connections() {
     let mut run = Run::new(Line { each: 1e6, buffer: 0.5, ..Line::default() });
     run.seconds(30.0);
-    assert!(run.controller.places() > USUAL);
+    assert!(run.controller.limit() > DEFAULT_LIMIT);
     run.line.rate /= 20.0;
     run.line.buffer *= 4.0;
     run.queue = 0.0;
     run.seconds(60.0);
-    assert!(run.controller.places() <= 4, "{} places: {:?}", run.controller.places(), run.news);
+    assert!(run.controller.limit() <= 4, "{} places: {:?}", run.controller.limit(), run.news);
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn a_line_that_gets_better_is_found_out() {
     run.line.rate = 20e6;
     run.seconds(120.0);
     let share = run.rate_over(30.0) / run.line.rate;
-    assert!(share > 0.7, "{share:.2} of the line, {} places: {:?}", run.controller.places(), run.news);
+    assert!(share > 0.7, "{share:.2} of the line, {} places: {:?}", run.controller.limit(), run.news);
 }
 
 #[test]
@@ -440,10 +440,10 @@ fn without_demand_nothing_is_tried() {
     let base = Instant::now();
     for tenth in 0..600_u32 {
         let at = base + Duration::from_millis(100) * tenth;
-        let look = Look { at, taken: u64::from(tenth) << 16, short: false, measured: None };
-        assert_eq!(controller.look(&look), None);
+        let look = Sample { at, acked: u64::from(tenth) << 16, starved: false, tcp: None };
+        assert_eq!(controller.on_sample(&look), None);
     }
-    assert_eq!(controller.places(), START);
+    assert_eq!(controller.limit(), INITIAL_LIMIT);
 }
 
 #[test]
@@ -451,6 +451,6 @@ fn a_rest_ends_a_trial_and_keeps_what_has_proven_itself() {
     let mut run = Run::new(near());
     run.seconds(1.2);
     assert!(run.controller.trial.is_some());
-    run.controller.rest();
-    assert_eq!(run.controller.places(), USUAL);
+    run.controller.on_idle();
+    assert_eq!(run.controller.limit(), DEFAULT_LIMIT);
 }

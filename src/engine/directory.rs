@@ -9,8 +9,8 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::on_disk;
 use super::peers::{Peers, Snapshot};
-use crate::api::wire::{Item, Node, Tree};
-use crate::api::{Caller, Drive};
+use crate::drive::wire::{Item, Node, Tree};
+use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Error};
 use crate::retry::Failure;
 
@@ -82,7 +82,7 @@ impl Directory {
         &self,
         drive: &Drive,
         peers: &Arc<Peers>,
-        caller: &dyn Caller,
+        caller: &dyn RetryObserver,
         is_stale: impl FnOnce(Snapshot) -> bool,
         look: impl FnOnce(&mut Contents) -> T,
     ) -> Result<T, Arc<Error>> {

@@ -24,7 +24,7 @@ impl Elastic {
     }
 
     /// So many more than there are.
-    pub(super) fn lend(&self, permits: usize) {
+    pub(super) fn add_permits(&self, permits: usize) {
         let mut owed = self.owed();
         let kept = permits.min(*owed);
         *owed -= kept;
@@ -32,7 +32,7 @@ impl Elastic {
     }
 
     /// So many of those that were lent are no more, at the latest when they are given back.
-    pub(super) fn take_back(&self, permits: usize) {
+    pub(super) fn remove_permits(&self, permits: usize) {
         let mut owed = self.owed();
         *owed += permits;
         *owed -= self.semaphore.forget_permits(*owed);
@@ -69,15 +69,15 @@ mod tests {
     async fn lent_permits_are_gone_once_they_are_back() {
         let elastic = Elastic::new(1);
         let own = elastic.acquire().await;
-        elastic.lend(1);
+        elastic.add_permits(1);
         let lent = elastic.acquire().await;
-        elastic.take_back(1);
+        elastic.remove_permits(1);
         drop(lent);
         assert_eq!(elastic.semaphore.available_permits(), 0, "one is in use, and there is one");
         drop(own);
         assert_eq!(elastic.semaphore.available_permits(), 1);
-        elastic.lend(2);
-        elastic.take_back(2);
+        elastic.add_permits(2);
+        elastic.remove_permits(2);
         assert_eq!(elastic.semaphore.available_permits(), 1);
     }
 }

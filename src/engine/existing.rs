@@ -4,17 +4,17 @@ use super::Shared;
 use super::directory::Directory;
 use super::peers::TargetLock;
 use super::reconcile::object_info;
-use crate::api::wire::Item;
+use crate::drive::wire::Item;
 use crate::error::{Error, Kind};
+use crate::file_context::FileContext;
 use crate::plan::Job;
 use crate::settings::IfExists;
-use crate::work::Work;
 
 /// Looks whether a file of the job's name is there: the item that takes its place, or nothing, when it is to be
 /// sent. `size` is `None` for standard input that was not read yet: then only `--if-exists fail` can be decided.
 pub(super) async fn look(
     shared: &Shared,
-    work: &Work,
+    work: &FileContext,
     job: &Job,
     directory: &Directory,
     taken: &TargetLock,
@@ -27,7 +27,7 @@ pub(super) async fn look(
     // is, and may be newer than the listing.
     let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
     let is_stale = |seen| same_file || taken.is_stale(seen);
-    let is_candidate = |item: &Item| same_file || !shared.is_taken(item.id());
+    let is_candidate = |item: &Item| same_file || !shared.is_made_here(item.id());
     let wanted = (job.name.as_str(), size.unwrap_or(0));
     let (found, certain) = shared.folders.file(work, directory, wanted, is_stale, is_candidate).await?;
     let Some(found) = found else {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::directory::Directory;
-use super::journal::{Binding, Journal, OpenError, Recorded, path_texts};
+use super::journal::{Journal, OpenError, Recorded, UploadKey, path_texts};
 use super::lock_file::{LockFile, Mode};
 use super::peers::{RETRY_LOCK, SHORT_WAIT, Target, TargetLock};
 use super::{Shared, on_disk};
 use crate::error::{Error, Kind};
+use crate::file_context::FileContext;
 use crate::plan::{Input, Job};
-use crate::report::Phase;
+use crate::progress::Phase;
 use crate::settings::IfExists;
-use crate::work::Work;
 
 /// A file that no other run on this machine can upload at the same time.
 pub(super) struct LockedFile {
@@ -51,7 +51,7 @@ enum Attempt {
 /// No lock is held while waiting, so two runs cannot wait for each other.
 pub(super) async fn lock(
     shared: &Arc<Shared>,
-    work: &Work,
+    work: &FileContext,
     job: &Job,
     directory: &Directory,
 ) -> Result<LockedFile, Error> {
@@ -114,7 +114,7 @@ fn attempt(
             Input::Stdin => ("-".to_owned(), "-".to_owned()),
         };
         let (api, account) = (shared.api.clone(), shared.account.clone());
-        let binding = Binding { api, account, parent, name, path };
+        let binding = UploadKey { api, account, parent, name, path };
         // Of two runs that come at the same moment, one with a record and one without, at least one sees the other.
         let (record, path) = (journals.path_of(&binding), journals.path_of(&binding).with_extension("lock"));
         let is_locked =

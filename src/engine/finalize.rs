@@ -8,24 +8,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::content::ContentCheck;
+use super::create_outcome::CreateOutcome;
 use super::journal::Journal;
-use super::once::Answered;
-use super::parts::Stop;
-use super::reconcile::Search;
-use super::record::Record;
+use super::journal_handle::JournalHandle;
+use super::parts::UploadAbort;
+use super::reconcile::Reconciler;
 use super::{Shared, on_disk};
-use crate::api::Caller as _;
-use crate::api::wire::{Finalize, FinishedPart, Item, Upload};
+use crate::drive::RetryObserver as _;
+use crate::drive::wire::{Finalize, FinishedPart, Item, Upload};
 use crate::error::{Call, Error};
-use crate::report::Phase;
-use crate::retry::{Failure, Patience, Verdict};
-use crate::storage::Receipt;
-use crate::work::Work;
+use crate::file_context::FileContext;
+use crate::progress::Phase;
+use crate::retry::{Failure, RetryBudget, RetryClass};
+use crate::storage::CompletedPart;
 
 /// An upload of which all parts are in storage.
-pub(super) struct Ending<'a> {
+pub(super) struct Finalizer<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    pub(super) work: &'a Work,
+    pub(super) work: &'a FileContext,
     /// The folder's id; `None`: the drive's root.
     pub(super) parent: Option<&'a str>,
     /// The name in the drive.
@@ -34,16 +34,20 @@ pub(super) struct Ending<'a> {
     pub(super) size: u64,
     /// The service's clock when the upload began, seconds since 1970.
     pub(super) started: i64,
-    pub(super) record: &'a Record,
+    pub(super) record: &'a JournalHandle,
     pub(super) sync: bool,
     /// Comes before each finalize: after it nothing can be undone.
     pub(super) content: &'a ContentCheck,
 }
 
-impl Ending<'_> {
-    /// Has the item made, exactly once. `begun`: an earlier run may have done so, though [`Ending::settle`] found
+impl Finalizer<'_> {
+    /// Has the item made, exactly once. `begun`: an earlier run may have done so, though [`Finalizer::settle`] found
     /// nothing.
-    pub(super) async fn run(&self, receipts: &BTreeMap<u32, Receipt>, begun: bool) -> Result<Item, Stop> {
+    pub(super) async fn run(
+        &self,
+        receipts: &BTreeMap<u32, CompletedPart>,
+        begun: bool,
+    ) -> Result<Item, UploadAbort> {
         let request = Finalize {
             upload: self.upload,
             parts: receipts
@@ -53,13 +57,13 @@ impl Ending<'_> {
         };
         let mut unclear = begun;
         let policy = self.shared.policy;
-        let turn = match self.shared.drive.hope(Call::Finalize).turn().await {
+        let turn = match self.shared.drive.breaker(Call::Finalize).acquire().await {
             Ok(turn) => turn,
             Err(failure) if begun => return Err(Error::Unsettled { what: failure.to_string() }.into()),
-            Err(failure) => return Err(Error::GivenUp { failure }.into()),
+            Err(failure) => return Err(Error::CircuitOpen { failure }.into()),
         };
         self.record.finalizing(self.work, self.sync).await;
-        let mut patience = Patience::new(policy);
+        let mut patience = RetryBudget::new(policy);
         loop {
             let others = self.shared.drive.answered();
             let last_check = async {
@@ -80,28 +84,28 @@ impl Ending<'_> {
                 }
             };
             let limited = matches!(&answer, Err(failure) if failure.status() == Some(429));
-            if patience.in_a_row() == 0 || limited && self.shared.drive.answered() > others {
+            if patience.attempts() == 0 || limited && self.shared.drive.answered() > others {
                 // The call itself may take longer than patience lasts; and while others get through, it is only
                 // not this one's turn.
-                patience.renew();
+                patience.reset();
             }
-            let answered = Answered::of(Call::Finalize, answer);
+            let answered = CreateOutcome::of(Call::Finalize, answer);
             let (failure, sent) = match answered {
-                Answered::Item(item) => {
+                CreateOutcome::Created(item) => {
                     self.note_made(&item).await;
                     return Ok(item);
                 }
-                Answered::NotDone(failure) => (failure, false),
-                Answered::Refused(failure) if !unclear => {
+                CreateOutcome::NotSent(failure) => (failure, false),
+                CreateOutcome::Rejected(failure) if !unclear => {
                     if failure.blames_parts() {
                         // They would be no better the next time: then all are sent anew.
                         self.record.write(self.work, Journal::clear).await;
                     } else {
                         self.not_finalized().await;
                     }
-                    return Err(refused(failure, patience.in_a_row() + 1));
+                    return Err(refused(failure, patience.attempts() + 1));
                 }
-                Answered::Refused(failure) => {
+                CreateOutcome::Rejected(failure) => {
                     // The one before may have been the one that counted.
                     return match self.settle(receipts).await? {
                         Some(item) => Ok(item),
@@ -113,7 +117,7 @@ impl Ending<'_> {
                         .into()),
                     };
                 }
-                Answered::Unclear(failure) => (failure, true),
+                CreateOutcome::Unknown(failure) => (failure, true),
             };
             if sent {
                 unclear = true;
@@ -124,8 +128,8 @@ impl Ending<'_> {
                     return Ok(item);
                 }
             }
-            let tries = patience.in_a_row() + 1;
-            let Some(wait) = turn.wait(&mut patience, &failure) else {
+            let tries = patience.attempts() + 1;
+            let Some(wait) = turn.next_backoff(&mut patience, &failure) else {
                 if unclear {
                     let what = format!("finalize got no clear answer ({failure})");
                     return Err(Error::Unsettled { what }.into());
@@ -152,14 +156,17 @@ impl Ending<'_> {
     }
 
     /// Looks for the item that an unclear finalize may have made of these parts.
-    pub(super) async fn settle(&self, receipts: &BTreeMap<u32, Receipt>) -> Result<Option<Item>, Error> {
+    pub(super) async fn settle(
+        &self,
+        receipts: &BTreeMap<u32, CompletedPart>,
+    ) -> Result<Option<Item>, Error> {
         let Self { shared, work, parent, name, upload, size, started, content, .. } = *self;
-        Search { shared, work, parent, name, size, started, upload, receipts, content }.run().await
+        Reconciler { shared, work, parent, name, size, started, upload, receipts, content }.run().await
     }
 }
 
-fn refused(failure: Failure, tries: u32) -> Stop {
-    let gone = failure.verdict_of_call(Call::Finalize) == Verdict::Gone;
+fn refused(failure: Failure, tries: u32) -> UploadAbort {
+    let gone = failure.class_of_call(Call::Finalize) == RetryClass::Gone;
     let error = Error::Call { call: Call::Finalize, failure, tries };
-    if gone { Stop::Gone(error) } else { Stop::Error(error) }
+    if gone { UploadAbort::Gone(error) } else { UploadAbort::Error(error) }
 }

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
+use super::create_outcome::{CreateOutcome, LOOK_AGAIN};
 use super::directory::{Contents, Directory, Found};
-use super::once::{Answered, LOOK_AGAIN};
+use super::keyed_lock::KeyedMutex;
 use super::peers::{Peers, Snapshot};
-use super::turns::Turns;
-use super::{Nobody, on_disk};
-use crate::api::wire::{Item, NewFolder, Node, Tree};
-use crate::api::{Caller, Drive};
+use super::{GlobalObserver, on_disk};
+use crate::drive::wire::{Item, NewFolder, Node, Tree};
+use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Error, Kind};
-use crate::plan::{Folder, Place};
-use crate::report::{Event, Reporter};
-use crate::retry::{Patience, Policy};
+use crate::plan::{Folder, Parent};
+use crate::progress::{Event, Reporter};
+use crate::retry::{RetryBudget, RetryPolicy};
 
 /// Folders remembered though nobody works in them at the moment. A full one takes some 200 KiB.
 const RECENT: usize = 32;
@@ -25,7 +25,7 @@ const RECENT: usize = 32;
 pub(super) struct Folders {
     drive: Arc<Drive>,
     peers: Arc<Peers>,
-    policy: Policy,
+    policy: RetryPolicy,
     reporter: Arc<dyn Reporter>,
     /// Whether it matters which files are in them.
     with_files: bool,
@@ -35,7 +35,7 @@ pub(super) struct Folders {
     /// again.
     recent: Mutex<VecDeque<Arc<Directory>>>,
     /// One at a time for each name in each folder.
-    turns: Turns<(Option<String>, String)>,
+    turns: KeyedMutex<(Option<String>, String)>,
 }
 
 impl Folders {
@@ -43,7 +43,7 @@ impl Folders {
     pub(super) fn new(
         drive: Arc<Drive>,
         peers: Arc<Peers>,
-        policy: Policy,
+        policy: RetryPolicy,
         reporter: Arc<dyn Reporter>,
         with_files: bool,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Folders {
             with_files,
             given: Mutex::default(),
             recent: Mutex::default(),
-            turns: Turns::default(),
+            turns: KeyedMutex::default(),
         }
     }
 
@@ -63,12 +63,12 @@ impl Folders {
     ///
     /// # Errors
     /// [`Error::Folder`]: it, or one above it, is not there and could not be made.
-    pub(super) async fn find(&self, place: &Place) -> Result<Arc<Directory>, Error> {
+    pub(super) async fn find(&self, place: &Parent) -> Result<Arc<Directory>, Error> {
         let (mut way, mut at) = (Vec::new(), place);
         let given = loop {
             match at {
-                Place::Given(id) => break id,
-                Place::Below(folder) => {
+                Parent::Existing(id) => break id,
+                Parent::New(folder) => {
                     way.push(folder);
                     at = &folder.above;
                 }
@@ -95,8 +95,8 @@ impl Folders {
         if let Some(known) = directory.child(&folder.name).await {
             return known;
         }
-        let _turn = self.turns.take((directory.id.clone(), folder.name.clone())).await;
-        let voice = Nobody(&*self.reporter);
+        let _turn = self.turns.lock((directory.id.clone(), folder.name.clone())).await;
+        let voice = GlobalObserver(&*self.reporter);
         let (truncated, seen) = directory
             .contents(
                 &self.drive,
@@ -145,7 +145,7 @@ impl Folders {
     ///
     /// # Errors
     /// Those of the call.
-    pub(super) async fn check(&self, caller: &dyn Caller, directory: &Directory) -> Result<(), Error> {
+    pub(super) async fn check(&self, caller: &dyn RetryObserver, directory: &Directory) -> Result<(), Error> {
         directory.contents(&self.drive, &self.peers, caller, |_| false, |_| ()).await.map_err(Error::Shared)
     }
 
@@ -156,7 +156,7 @@ impl Folders {
     /// Those of the calls.
     pub(super) async fn file(
         &self,
-        caller: &dyn Caller,
+        caller: &dyn RetryObserver,
         directory: &Directory,
         (name, size): (&str, u64),
         is_stale: impl FnOnce(Snapshot) -> bool,
@@ -192,7 +192,7 @@ impl Folders {
 /// Where one folder is to be.
 struct Spot<'a> {
     folders: &'a Folders,
-    voice: Nobody<'a>,
+    voice: GlobalObserver<'a>,
     parent: Option<&'a str>,
     name: &'a str,
 }
@@ -203,36 +203,36 @@ impl Spot<'_> {
         let drive = &self.folders.drive;
         let request = NewFolder { name: self.name, parent_id: self.parent };
         let policy = self.folders.policy;
-        let turn = drive.hope(Call::Folder).turn().await;
-        let turn = turn.map_err(|failure| Error::GivenUp { failure })?;
-        let mut patience = Patience::new(policy);
+        let turn = drive.breaker(Call::Folder).acquire().await;
+        let turn = turn.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut patience = RetryBudget::new(policy);
         loop {
             let others = drive.answered();
             let answer = drive.make_folder(&request).await;
             if matches!(&answer, Err(failure) if failure.status() == Some(429)) && drive.answered() > others {
                 // Others got through meanwhile: it is only not this call's turn.
-                patience.renew();
+                patience.reset();
             }
-            let failure = match Answered::of(Call::Folder, answer) {
-                Answered::Item(item) => return Ok((item.id().to_owned(), true)),
-                Answered::NotDone(failure) => failure,
-                Answered::Refused(failure) => {
+            let failure = match CreateOutcome::of(Call::Folder, answer) {
+                CreateOutcome::Created(item) => return Ok((item.id().to_owned(), true)),
+                CreateOutcome::NotSent(failure) => failure,
+                CreateOutcome::Rejected(failure) => {
                     // Somebody else may have been quicker.
                     let there = if failure.status() == Some(409) { self.settle().await? } else { None };
-                    let tries = patience.in_a_row() + 1;
+                    let tries = patience.attempts() + 1;
                     return there.map(|id| (id, false)).ok_or(Error::Call {
                         call: Call::Folder,
                         failure,
                         tries,
                     });
                 }
-                Answered::Unclear(failure) => match self.settle().await? {
+                CreateOutcome::Unknown(failure) => match self.settle().await? {
                     Some(id) => return Ok((id, false)),
                     None => failure,
                 },
             };
-            let tries = patience.in_a_row() + 1;
-            let Some(wait) = turn.wait(&mut patience, &failure) else {
+            let tries = patience.attempts() + 1;
+            let Some(wait) = turn.next_backoff(&mut patience, &failure) else {
                 return Err(Error::Call { call: Call::Folder, failure, tries });
             };
             self.voice.retry(Call::Folder, tries, &failure, wait);

@@ -5,7 +5,7 @@
 //! carried, and for one part from time to time when nothing moves at all.
 //!
 //! A part is compared with its *share*: what one part in flight was carried meanwhile on average
-//! ([`super::line::Line::share`]). In shares, nothing depends on how fast the line is, how many parts are in flight,
+//! ([`super::throughput::Throughput::share`]). In shares, nothing depends on how fast the line is, how many parts are in flight,
 //! or whether the line as a whole paused.
 //!
 //! Where the system does not tell what the peer has acknowledged, what the kernel has buffered counts as taken. Then
@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::slots::{Slot, Slots};
-use crate::report::Meter;
+use super::permits::{Permit, Permits};
+use crate::progress::PartProgress;
 
 /// An attempt is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -59,11 +59,11 @@ const SLOW_ALONE: f64 = 3.0;
 
 /// What a run's attempts took, to know one that takes much longer.
 #[derive(Default)]
-pub(super) struct Hedging(Mutex<VecDeque<Took>>);
+pub(super) struct Hedging(Mutex<VecDeque<Completed>>);
 
 /// What one attempt took, from its begin to its answer.
 #[derive(Debug, Clone, Copy)]
-struct Took {
+struct Completed {
     size: u64,
     share: f64,
     time: Duration,
@@ -87,11 +87,11 @@ struct Progress {
 
 /// One attempt, seen at one time.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct AttemptStats {
     size: u64,
     taken: u64,
     /// Nobody tells what the peer has of what is taken.
-    blind: bool,
+    no_tcp_info: bool,
     /// No other part is in flight.
     alone: bool,
     elapsed: Duration,
@@ -116,8 +116,8 @@ enum Hedge {
     Slow,
 }
 
-impl Seen {
-    fn judge(&self, slowest: Option<Slowest>) -> Option<Hedge> {
+impl AttemptStats {
+    fn should_hedge(&self, slowest: Option<Slowest>) -> Option<Hedge> {
         let answer = self.taken >= self.size;
         let took = |times: f64| slowest.map(|slowest| self.elapsed > slowest.time.mul_f64(times));
         if self.still >= STILL && self.share_still >= PROOF {
@@ -128,7 +128,7 @@ impl Seen {
             }
         }
         let nothing = self.still.min(self.line_still);
-        let limit = if self.blind { NOTHING_BLIND } else { NOTHING };
+        let limit = if self.no_tcp_info { NOTHING_BLIND } else { NOTHING };
         if nothing >= STILL && took(LATE).unwrap_or(!answer && nothing >= limit) {
             return Some(Hedge::Probe);
         }
@@ -141,7 +141,7 @@ impl Seen {
     fn is_slow(&self, slowest: Option<Slowest>) -> bool {
         // What went into buffers flatters it, so as a whole it is at least as slow as it seems.
         let as_a_whole = Some((self.taken, self.elapsed, self.share)).filter(|_| self.elapsed >= LATELY);
-        let lately = if self.blind { as_a_whole } else { self.lately };
+        let lately = if self.no_tcp_info { as_a_whole } else { self.lately };
         let Some((taken, lasted, share)) = lately else { return false };
         if self.alone {
             let left = (self.size - self.taken.min(self.size)) as f64 / taken.max(1) as f64;
@@ -180,11 +180,11 @@ impl Progress {
 }
 
 impl Hedging {
-    fn took(&self) -> MutexGuard<'_, VecDeque<Took>> {
+    fn took(&self) -> MutexGuard<'_, VecDeque<Completed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finished(&self, took: Took) {
+    fn finished(&self, took: Completed) {
         let mut all = self.took();
         if all.len() == REMEMBERED {
             all.pop_front();
@@ -194,7 +194,7 @@ impl Hedging {
 
     /// What the slowest took; of smaller parts as much more as they are smaller.
     fn slowest(&self, size: u64) -> Option<Slowest> {
-        let scaled = |took: &Took| {
+        let scaled = |took: &Completed| {
             let times = (size as f64 / took.size.max(1) as f64).max(1.0);
             Slowest { share: took.share * times, time: took.time.mul_f64(times) }
         };
@@ -209,17 +209,17 @@ impl Hedging {
     pub(super) async fn watch<T, E>(
         &self,
         first: impl Future<Output = Result<T, E>>,
-        meter: &Meter,
+        meter: &PartProgress,
         size: u64,
-        slots: &Arc<Slots>,
-    ) -> Result<Result<T, E>, Option<Slot>> {
+        slots: &Arc<Permits>,
+    ) -> Result<Result<T, E>, Option<Permit>> {
         let mut progress = Progress::new(Instant::now(), slots.share());
         let begun = progress.begun;
         tokio::select! {
             done = first => {
                 if done.is_ok() {
                     let share = slots.share() - begun.1;
-                    self.finished(Took { size, share, time: begun.0.elapsed() });
+                    self.finished(Completed { size, share, time: begun.0.elapsed() });
                 }
                 Ok(done)
             }
@@ -231,19 +231,19 @@ impl Hedging {
     async fn worth_it(
         &self,
         progress: &mut Progress,
-        meter: &Meter,
+        meter: &PartProgress,
         size: u64,
-        slots: &Arc<Slots>,
-    ) -> Option<Slot> {
+        slots: &Arc<Permits>,
+    ) -> Option<Permit> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let (now, taken, share) = (Instant::now(), meter.taken(), slots.share());
+            let (now, taken, share) = (Instant::now(), meter.acked(), slots.share());
             progress.look(now, taken, share);
-            let seen = Seen {
+            let seen = AttemptStats {
                 size,
                 taken,
-                blind: slots.is_blind(),
-                alone: slots.flying() <= 1,
+                no_tcp_info: slots.has_no_tcp_info(),
+                alone: slots.in_flight() <= 1,
                 elapsed: now.duration_since(progress.begun.0),
                 still: now.duration_since(progress.moved.0),
                 line_still: slots.still_for(now),
@@ -251,11 +251,11 @@ impl Hedging {
                 share_still: share - progress.moved.1,
                 lately: progress.lately(),
             };
-            let place = match seen.judge(self.slowest(size)) {
+            let place = match seen.should_hedge(self.slowest(size)) {
                 None => continue,
                 Some(Hedge::Stuck) => return None,
-                Some(Hedge::Probe) => slots.take_probe(),
-                Some(Hedge::Slow) => slots.take_hedge(size),
+                Some(Hedge::Probe) => slots.acquire_probe(),
+                Some(Hedge::Slow) => slots.acquire_hedge(size),
             };
             if place.is_some() {
                 return place;

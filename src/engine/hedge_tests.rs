@@ -1,6 +1,6 @@
 //! Hedging on simulated lines, and its rule at its edges.
 
-use super::super::line::Line;
+use super::super::throughput::Throughput;
 use super::*;
 
 const MIB: u64 = 1024 * 1024;
@@ -47,7 +47,7 @@ struct Flying {
 impl Shared {
     /// Sends all parts (but for those that never end), and says which were hedged.
     fn send(&self) -> Hedges {
-        let (hedging, mut line, base) = (Hedging::default(), Line::default(), Instant::now());
+        let (hedging, mut line, base) = (Hedging::default(), Throughput::default(), Instant::now());
         let mut flying: Vec<Option<Flying>> = self.weights.iter().map(|_| None).collect();
         let (mut left, mut taken_all, mut now, mut hedges) = (self.parts, 0, 0.0, Vec::new());
         loop {
@@ -81,7 +81,7 @@ impl Shared {
                 if one.full.is_some_and(|full| now >= full + self.answer) {
                     let (begun, share) = one.progress.begun;
                     let time = at.duration_since(begun);
-                    hedging.finished(Took { size: PART, share: line.share() - share, time });
+                    hedging.finished(Completed { size: PART, share: line.share() - share, time });
                     *place = None;
                 }
             }
@@ -91,10 +91,10 @@ impl Shared {
             for (index, one) in flying.iter_mut().enumerate().filter_map(|(i, one)| Some((i, one.as_mut()?)))
             {
                 one.progress.look(at, one.taken, share);
-                let seen = Seen {
+                let seen = AttemptStats {
                     size: PART,
                     taken: one.taken,
-                    blind: self.buffer.is_some(),
+                    no_tcp_info: self.buffer.is_some(),
                     alone: in_flight == 1,
                     elapsed: at.duration_since(one.progress.begun.0),
                     still: at.duration_since(one.progress.moved.0),
@@ -103,7 +103,7 @@ impl Shared {
                     share_still: share - one.progress.moved.1,
                     lately: one.progress.lately(),
                 };
-                if let (Some(hedge), false) = (seen.judge(hedging.slowest(PART)), one.hedged) {
+                if let (Some(hedge), false) = (seen.should_hedge(hedging.slowest(PART)), one.hedged) {
                     hedges.push((now, index, hedge));
                     one.hedged = true;
                 }
@@ -182,11 +182,11 @@ fn a_part_that_trickles_is_hedged_and_one_that_is_merely_slower_is_not() {
     assert!(hedges.is_empty(), "{hedges:?}");
 }
 
-fn seen() -> Seen {
-    Seen {
+fn seen() -> AttemptStats {
+    AttemptStats {
         size: PART,
         taken: MIB,
-        blind: false,
+        no_tcp_info: false,
         alone: false,
         elapsed: seconds(30.0),
         still: Duration::ZERO,
@@ -199,43 +199,51 @@ fn seen() -> Seen {
 
 #[test]
 fn standing_still_is_told_from_a_line_that_is_thin() {
-    let still = Seen { still: seconds(20.0), ..seen() };
-    assert_eq!(still.judge(None), None, "others got nothing either");
-    let others_move = Seen { share_still: MIB as f64 + PROOF, ..still };
-    assert_eq!(others_move.judge(None), Some(Hedge::Stuck));
-    let in_a_proxy = Seen { taken: 4 * MIB, ..others_move };
-    assert_eq!(in_a_proxy.judge(None), None, "what was taken may fill a buffer on the way");
-    let brief = Seen { still: seconds(1.0), ..others_move };
-    assert_eq!(brief.judge(None), None, "two lost packets in a row do that");
+    let still = AttemptStats { still: seconds(20.0), ..seen() };
+    assert_eq!(still.should_hedge(None), None, "others got nothing either");
+    let others_move = AttemptStats { share_still: MIB as f64 + PROOF, ..still };
+    assert_eq!(others_move.should_hedge(None), Some(Hedge::Stuck));
+    let in_a_proxy = AttemptStats { taken: 4 * MIB, ..others_move };
+    assert_eq!(in_a_proxy.should_hedge(None), None, "what was taken may fill a buffer on the way");
+    let brief = AttemptStats { still: seconds(1.0), ..others_move };
+    assert_eq!(brief.should_hedge(None), None, "two lost packets in a row do that");
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
-    assert_eq!(others_move.judge(slowest(25.0)), None, "some always take long");
-    assert_eq!(others_move.judge(slowest(15.0)), Some(Hedge::Stuck));
+    assert_eq!(others_move.should_hedge(slowest(25.0)), None, "some always take long");
+    assert_eq!(others_move.should_hedge(slowest(15.0)), Some(Hedge::Stuck));
 }
 
 #[test]
 fn a_part_that_is_taken_whole_must_be_slow_as_a_whole() {
     // Its buffer drains, or its answer is slow.
-    let waits = Seen { taken: PART, still: seconds(9.0), share_still: 9e6, ..seen() };
+    let waits = AttemptStats { taken: PART, still: seconds(9.0), share_still: 9e6, ..seen() };
     for blind in [true, false] {
-        let waits = Seen { blind, ..waits };
-        assert_eq!(waits.judge(None), None);
+        let waits = AttemptStats { no_tcp_info: blind, ..waits };
+        assert_eq!(waits.should_hedge(None), None);
         let slowest = Some(Slowest { share: 20e6, time: seconds(20.0) });
-        assert_eq!(Seen { share: 29e6, ..waits }.judge(slowest), None);
-        assert_eq!(Seen { share: 31e6, ..waits }.judge(slowest), Some(Hedge::Stuck));
+        assert_eq!(AttemptStats { share: 29e6, ..waits }.should_hedge(slowest), None);
+        assert_eq!(AttemptStats { share: 31e6, ..waits }.should_hedge(slowest), Some(Hedge::Stuck));
     }
 }
 
 #[test]
 fn when_nothing_moves_one_part_may_find_out_why() {
-    let nothing = Seen { still: seconds(6.0), line_still: seconds(5.0), alone: true, ..seen() };
-    assert_eq!(nothing.judge(None), Some(Hedge::Probe));
-    assert_eq!(Seen { line_still: seconds(1.0), ..nothing }.judge(None), None, "others move");
-    assert_eq!(Seen { blind: true, ..nothing }.judge(None), None, "a full buffer looks so");
-    assert_eq!(Seen { taken: PART, ..nothing }.judge(None), None, "nobody knows how long answers take");
+    let nothing = AttemptStats { still: seconds(6.0), line_still: seconds(5.0), alone: true, ..seen() };
+    assert_eq!(nothing.should_hedge(None), Some(Hedge::Probe));
+    assert_eq!(AttemptStats { line_still: seconds(1.0), ..nothing }.should_hedge(None), None, "others move");
+    assert_eq!(
+        AttemptStats { no_tcp_info: true, ..nothing }.should_hedge(None),
+        None,
+        "a full buffer looks so"
+    );
+    assert_eq!(
+        AttemptStats { taken: PART, ..nothing }.should_hedge(None),
+        None,
+        "nobody knows how long answers take"
+    );
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
-    for seen in [nothing, Seen { blind: true, taken: PART, ..nothing }] {
-        assert_eq!(seen.judge(slowest(16.0)), None);
-        assert_eq!(seen.judge(slowest(14.0)), Some(Hedge::Probe));
+    for seen in [nothing, AttemptStats { no_tcp_info: true, taken: PART, ..nothing }] {
+        assert_eq!(seen.should_hedge(slowest(16.0)), None);
+        assert_eq!(seen.should_hedge(slowest(14.0)), Some(Hedge::Probe));
     }
 }
 
@@ -256,10 +264,10 @@ fn the_slowest_of_late_is_scaled_to_a_larger_part_and_not_to_a_smaller_one() {
     let hedging = Hedging::default();
     assert_eq!(hedging.slowest(PART), None);
     for share in [3.0, 2.0] {
-        hedging.finished(Took { size: MIB, share, time: seconds(share) });
+        hedging.finished(Completed { size: MIB, share, time: seconds(share) });
     }
     assert_eq!(hedging.slowest(4 * MIB), Some(Slowest { share: 12.0, time: seconds(12.0) }));
     assert_eq!(hedging.slowest(1000), Some(Slowest { share: 3.0, time: seconds(3.0) }));
-    (0..REMEMBERED).for_each(|_| hedging.finished(Took { size: MIB, share: 1.0, time: seconds(1.0) }));
+    (0..REMEMBERED).for_each(|_| hedging.finished(Completed { size: MIB, share: 1.0, time: seconds(1.0) }));
     assert_eq!(hedging.slowest(MIB), Some(Slowest { share: 1.0, time: seconds(1.0) }));
 }

@@ -17,10 +17,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::wire::Upload;
 use crate::checksum::hex;
+use crate::drive::wire::Upload;
 use crate::platform::{self, Identity};
-use crate::storage::{Etag, Receipt};
+use crate::storage::{CompletedPart, Etag};
 
 /// The format's number. A record with another one cannot be used.
 const FORMAT: u32 = 1;
@@ -38,7 +38,7 @@ const SIZE_MOST: u64 = 64 * 1024 * 1024;
 
 /// What an upload is bound to: a record counts only for exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Binding {
+pub struct UploadKey {
     /// The API's URL.
     pub api: String,
     /// A hash of the token.
@@ -51,7 +51,7 @@ pub struct Binding {
     pub path: String,
 }
 
-impl Binding {
+impl UploadKey {
     /// The record's file name: equal for equal bindings, and telling nothing about them.
     fn file_name(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
@@ -66,9 +66,9 @@ pub fn account(token: &crate::secret::Token) -> String {
 
 /// A record's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct Header {
     format: u32,
-    binding: Binding,
+    binding: UploadKey,
     /// The file when the upload began, or when its parts were last compared with it.
     pub identity: Identity,
     /// Bytes a part.
@@ -104,7 +104,7 @@ pub struct Begun {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Head(Box<Head>),
+    Head(Box<Header>),
     Part { number: u32, etag: Etag, md5: Option<Etag> },
     Identity(Identity),
     Finalizing,
@@ -115,23 +115,23 @@ enum Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// The upload.
-    pub head: Head,
+    pub head: Header,
     /// Its finished parts.
-    pub parts: BTreeMap<u32, Receipt>,
+    pub parts: BTreeMap<u32, CompletedPart>,
     /// Whether finalize was begun and not clearly refused: then the item may exist.
     pub finalizing: bool,
 }
 
 /// Where records are kept.
 #[derive(Debug, Clone)]
-pub struct Journals(PathBuf);
+pub struct JournalStore(PathBuf);
 
 /// A locked record. What it says is known; what happens is added.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
     path: PathBuf,
-    binding: Binding,
+    binding: UploadKey,
     /// It says which upload it is about.
     begun: bool,
     /// Where its status line is; `None`: statuses are appended.
@@ -152,14 +152,14 @@ pub enum OpenError {
     Io(io::Error),
 }
 
-impl Journals {
-    /// Opens the record of a file as [`Journals::open`] does. `early`: the path by which early versions kept it; a
+impl JournalStore {
+    /// Opens the record of a file as [`JournalStore::open`] does. `early`: the path by which early versions kept it; a
     /// record that is still there counts.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open_any(&self, binding: Binding, early: String) -> Result<Opened, OpenError> {
-        let early = Binding { path: early, ..binding.clone() };
+    pub fn open_any(&self, binding: UploadKey, early: String) -> Result<Opened, OpenError> {
+        let early = UploadKey { path: early, ..binding.clone() };
         let has_early = early != binding && self.0.join(early.file_name()).exists();
         let opened = self.open(binding)?;
         if has_early && opened.1.is_none() {
@@ -182,7 +182,7 @@ impl Journals {
     }
 
     /// Where the record for a binding is, or would be.
-    pub fn path_of(&self, binding: &Binding) -> PathBuf {
+    pub fn path_of(&self, binding: &UploadKey) -> PathBuf {
         self.0.join(binding.file_name())
     }
 
@@ -191,7 +191,7 @@ impl Journals {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(&self, binding: Binding) -> Result<Opened, OpenError> {
+    pub fn open(&self, binding: UploadKey) -> Result<Opened, OpenError> {
         platform::create_private_dir(&self.0).map_err(OpenError::Io)?;
         let path = self.0.join(binding.file_name());
         let file = loop {
@@ -227,7 +227,7 @@ impl Journals {
     }
 
     /// The uploads whose items may exist though nobody was told, of this folder of records. Waits for the disk.
-    pub fn at_finalize(&self) -> impl Iterator<Item = (Binding, Recorded)> {
+    pub fn at_finalize(&self) -> impl Iterator<Item = (UploadKey, Recorded)> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
         let records = entries.filter(|path| path.extension().is_some_and(|end| end == "upload"));
         records.filter_map(|path| {
@@ -283,7 +283,7 @@ impl Journal {
         let Begun { identity, part_size, upload, started, mime_type } = begun;
         let (binding, status_line) = (self.binding.clone(), true);
         let head =
-            Head { format: FORMAT, binding, identity, part_size, upload, started, mime_type, status_line };
+            Header { format: FORMAT, binding, identity, part_size, upload, started, mime_type, status_line };
         let mut text = line(&Entry::Head(Box::new(head)))?;
         let status_at = text.len() as u64;
         text.push_str(&status_line_of(&Entry::NotFinalized)?);
@@ -299,7 +299,7 @@ impl Journal {
     ///
     /// # Errors
     /// The disk's.
-    pub fn part(&mut self, number: u32, receipt: &Receipt, sync: bool) -> io::Result<()> {
+    pub fn part(&mut self, number: u32, receipt: &CompletedPart, sync: bool) -> io::Result<()> {
         self.add(&Entry::Part { number, etag: receipt.etag.clone(), md5: receipt.md5.clone() }, sync)
     }
 
@@ -404,7 +404,7 @@ fn sum(text: &[u8]) -> String {
 }
 
 /// Reads a record. Nothing in it gives `None`; one that cannot be used, a reason.
-fn read(text: &[u8], binding: &Binding) -> Result<Option<Recorded>, String> {
+fn read(text: &[u8], binding: &UploadKey) -> Result<Option<Recorded>, String> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -422,7 +422,7 @@ fn read(text: &[u8], binding: &Binding) -> Result<Option<Recorded>, String> {
     for entry in entries.flatten() {
         match entry {
             Entry::Part { number, etag, md5 } => {
-                recorded.parts.insert(number, Receipt { etag, md5 });
+                recorded.parts.insert(number, CompletedPart { etag, md5 });
             }
             Entry::Identity(identity) => recorded.head.identity = identity,
             Entry::Finalizing => recorded.finalizing = true,

@@ -1,7 +1,7 @@
 use super::*;
 
-fn binding() -> Binding {
-    Binding { api: "a".into(), account: "b".into(), parent: None, name: "n".into(), path: "/p".into() }
+fn binding() -> UploadKey {
+    UploadKey { api: "a".into(), account: "b".into(), parent: None, name: "n".into(), path: "/p".into() }
 }
 
 fn identity() -> Identity {
@@ -12,15 +12,15 @@ fn begun(upload: Upload) -> Begun {
     Begun { identity: identity(), part_size: 10, upload, started: 99, mime_type: Some("a/b".into()) }
 }
 
-fn receipt(number: u32) -> Receipt {
+fn receipt(number: u32) -> CompletedPart {
     let etag = Etag::from(format!("{number:032x}"));
-    Receipt { etag: etag.clone(), md5: Some(etag) }
+    CompletedPart { etag: etag.clone(), md5: Some(etag) }
 }
 
 type Opened = (Journal, Option<Recorded>, Option<String>);
 
 /// Another test that starts a process holds a copy of every lock until that process runs.
-fn open(journals: &Journals) -> Opened {
+fn open(journals: &JournalStore) -> Opened {
     loop {
         match journals.open(binding()) {
             Err(OpenError::Busy(_)) => std::thread::yield_now(),
@@ -29,7 +29,7 @@ fn open(journals: &Journals) -> Opened {
     }
 }
 
-fn filled(journals: &Journals) -> Recorded {
+fn filled(journals: &JournalStore) -> Recorded {
     let (mut journal, recorded, warning) = open(journals);
     assert!(recorded.is_none() && warning.is_none());
     let upload = Upload { upload_id: "u".into(), file_key: "k".into() };
@@ -50,7 +50,7 @@ fn text(folder: &Path) -> (PathBuf, Vec<u8>) {
 #[test]
 fn what_was_recorded_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().join("a/b"));
+    let journals = JournalStore::new(folder.path().join("a/b"));
     let recorded = filled(&journals);
     assert_eq!(recorded.parts.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(recorded.parts[&3], receipt(3));
@@ -78,10 +78,10 @@ fn what_was_recorded_is_read_back() {
 #[test]
 fn a_record_in_use_is_busy_and_another_bindings_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().to_owned());
+    let journals = JournalStore::new(folder.path().to_owned());
     let held = open(&journals);
     assert!(matches!(journals.open(binding()), Err(OpenError::Busy(_))));
-    assert!(journals.open(Binding { name: "other".into(), ..binding() }).is_ok());
+    assert!(journals.open(UploadKey { name: "other".into(), ..binding() }).is_ok());
     drop(held);
     open(&journals);
 }
@@ -91,7 +91,7 @@ fn a_record_in_use_is_busy_and_another_bindings_is_not() {
 fn only_the_user_may_read_a_record() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().join("state"));
+    let journals = JournalStore::new(folder.path().join("state"));
     filled(&journals);
     let (path, _) = text(&folder.path().join("state"));
     assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -100,7 +100,7 @@ fn only_the_user_may_read_a_record() {
 #[test]
 fn a_record_of_another_version_is_a_warning_and_a_new_start() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().to_owned());
+    let journals = JournalStore::new(folder.path().to_owned());
     let mut recorded = filled(&journals);
     recorded.head.format = 2;
     let (path, _) = text(folder.path());
@@ -112,7 +112,7 @@ fn a_record_of_another_version_is_a_warning_and_a_new_start() {
 #[test]
 fn old_records_are_cleaned_away_and_held_ones_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().to_owned());
+    let journals = JournalStore::new(folder.path().to_owned());
     filled(&journals);
     journals.clean(SystemTime::now());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -128,7 +128,7 @@ fn old_records_are_cleaned_away_and_held_ones_are_not() {
 #[test]
 fn a_record_of_an_early_version_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().to_owned());
+    let journals = JournalStore::new(folder.path().to_owned());
     // Without a MIME type and a status line, the status appended.
     let parts = [
         r#"{"head":{"format":1,"binding":{"api":"a","account":"b","parent":null,"name":"n","path":"/p"},"identity":{"device":1,"inode":2,"size":30,"mtime":4,"ctime":5},"part_size":10,"upload":{"uploadId":"u","fileKey":"k"},"started":99}}"#,
@@ -149,10 +149,10 @@ fn a_record_of_an_early_version_counts() {
 #[test]
 fn a_record_that_early_versions_kept_by_another_path_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().to_owned());
+    let journals = JournalStore::new(folder.path().to_owned());
     filled(&journals);
     let by_own_path = || {
-        let own = Binding { path: "/own".into(), ..binding() };
+        let own = UploadKey { path: "/own".into(), ..binding() };
         loop {
             match journals.open_any(own.clone(), "/p".into()) {
                 Err(OpenError::Busy(_)) => std::thread::yield_now(),
@@ -184,7 +184,7 @@ fn assert_true(text: &[u8], whole: &Recorded) {
 #[test]
 fn a_record_torn_at_any_byte_says_nothing_wrong_and_can_be_added_to() {
     let folder = tempfile::tempdir().unwrap();
-    let journals = Journals::new(folder.path().to_owned());
+    let journals = JournalStore::new(folder.path().to_owned());
     let whole = filled(&journals);
     let (path, full) = text(folder.path());
     for length in 0..=full.len() {
@@ -255,7 +255,7 @@ proptest::proptest! {
         again in proptest::collection::vec(proptest::bool::ANY, 20),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let journals = Journals::new(folder.path().to_owned());
+        let journals = JournalStore::new(folder.path().to_owned());
         let mut journal = open(&journals).0;
         journal.begin(begun(Upload { upload_id: "u".into(), file_key: "k".into() }), false).unwrap();
         let path = folder.path().join(binding().file_name());
@@ -291,7 +291,7 @@ proptest::proptest! {
         cut in 0usize..2000,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let journals = Journals::new(folder.path().to_owned());
+        let journals = JournalStore::new(folder.path().to_owned());
         let whole = filled(&journals);
         let mut text = text(folder.path()).1;
         for (at, byte) in damage {

@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::api::wire::Upload;
 use crate::checksum::hex;
+use crate::drive::wire::Upload;
 use crate::platform;
 
 /// Hexadecimal digits of an id's hash.

@@ -4,26 +4,26 @@
 mod activity;
 mod content;
 mod controller;
+mod create_outcome;
 mod directory;
 mod elastic;
+mod endpoint_hint;
 mod existing;
 mod file_lock;
 mod finalize;
 mod folders;
 mod hedge;
-mod host;
 pub mod journal;
+mod journal_handle;
+mod keyed_lock;
 mod ledger;
-mod line;
 mod lock_file;
-mod once;
 mod parts;
 pub mod peers;
+mod permits;
 mod reconcile;
-mod record;
 mod resume;
-mod slots;
-mod turns;
+mod throughput;
 mod upload;
 mod urls;
 mod window;
@@ -40,29 +40,29 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::elastic::Elastic;
+use self::endpoint_hint::EndpointHint;
 use self::folders::Folders;
 use self::hedge::Hedging;
-use self::host::Host;
-use self::journal::Journals;
+use self::journal::JournalStore;
+use self::keyed_lock::{KeyedMutex, Waiting};
 use self::ledger::Ledger;
 use self::peers::Peers;
-use self::slots::Slots;
-use self::turns::{Turns, Waiting};
-pub use self::upload::Told;
+use self::permits::Permits;
+pub use self::upload::Ack;
 pub use self::urls::Rules;
-use crate::api::wire::is_id;
-use crate::api::{Caller, Drive};
+use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
+use crate::drive::wire::is_id;
+use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Code, Error, Signal};
-use crate::hope::Hope;
+use crate::file_context::FileContext;
 use crate::limits::Limits;
 use crate::outcome::{Done, Outcome};
-use crate::plan::{Folder, Place, Planned, Step};
-use crate::report::{Event, FileId, Reporter};
-use crate::retry::{Failure, Policy};
+use crate::plan::{Folder, Parent, Planned, Step};
+use crate::progress::{Event, FileId, Reporter};
+use crate::retry::{Failure, RetryPolicy};
 use crate::settings::IfExists;
 use crate::storage::Storage;
-use crate::work::Work;
 
 /// Files of more than one part under way at once: enough to fill the line while some of them are begun or
 /// finalized, few enough that after an interruption most files are whole or not begun.
@@ -77,7 +77,7 @@ pub struct Options {
     /// Storage.
     pub storage: Storage,
     /// Where records and their locks are; `None`: nowhere.
-    pub journals: Option<Journals>,
+    pub journals: Option<JournalStore>,
     /// The folder for what is remembered between runs whether or not they keep records; `None`: there is none.
     pub state_dir: Option<PathBuf>,
     /// Records are read and kept, and not only locked.
@@ -89,7 +89,7 @@ pub struct Options {
     /// The account's hash, to bind records to.
     pub account: String,
     /// How long to keep trying.
-    pub policy: Policy,
+    pub policy: RetryPolicy,
     /// Bytes a part, if the user said so.
     pub part_size: Option<u64>,
     /// Parts in flight, if the user said so.
@@ -140,9 +140,9 @@ impl Stopper {
 }
 
 /// Waits for calls that belong to no file.
-pub struct Nobody<'a>(pub &'a dyn Reporter);
+pub struct GlobalObserver<'a>(pub &'a dyn Reporter);
 
-impl Caller for Nobody<'_> {
+impl RetryObserver for GlobalObserver<'_> {
     fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration) {
         let cause = &failure.to_string();
         self.0.event(&Event::Retry { file: None, part: None, what: call.aim(), retry, cause, wait });
@@ -154,18 +154,18 @@ struct Shared {
     drive: Arc<Drive>,
     storage: Storage,
     /// Whether storage is believed to be there.
-    hope: Hope,
-    host: Arc<Host>,
-    slots: Arc<Slots>,
+    hope: CircuitBreaker,
+    host: Arc<EndpointHint>,
+    permits: Arc<Permits>,
     hedging: Hedging,
-    journals: Option<Journals>,
+    journals: Option<JournalStore>,
     ledger: Ledger,
-    state: Option<Journals>,
+    state: Option<JournalStore>,
     resume: bool,
     peers: Arc<Peers>,
     api: String,
     account: String,
-    policy: Policy,
+    policy: RetryPolicy,
     part_size: Option<u64>,
     if_exists: IfExists,
     rules: Rules,
@@ -178,7 +178,7 @@ struct Shared {
     /// There is more than one file.
     several: AtomicBool,
     /// One upload at a time for each name in each folder.
-    turns: Turns<u64>,
+    keyed_lock: KeyedMutex<u64>,
     /// Items that this run has made, or found for one of its files: none of them stands for another file. Hashes of their
     /// ids, some ten bytes a file.
     taken: Mutex<HashSet<u64>>,
@@ -188,14 +188,14 @@ struct Shared {
 
 impl Shared {
     /// Opens connections for a file's parts while the API still answers, if it is known where to.
-    fn open_ahead(&self, parts: usize, host: Option<hyper::Uri>) {
+    fn preconnect(&self, parts: usize, host: Option<hyper::Uri>) {
         if let Some(host) = host {
-            self.storage.open_ahead(&host, self.slots.at_first().min(parts));
+            self.storage.preconnect(&host, self.permits.initial().min(parts));
         }
     }
 
     /// An error of this file's, so that its advice is true.
-    fn with_advice(&self, work: &Work, error: Error) -> Error {
+    fn with_advice(&self, work: &FileContext, error: Error) -> Error {
         if work.unrecorded.load(Ordering::Relaxed) {
             Error::Unrecorded(Box::new(error))
         } else if self.several.load(Ordering::Relaxed) && self.if_exists == IfExists::Upload {
@@ -205,19 +205,19 @@ impl Shared {
         }
     }
 
-    fn is_taken(&self, id: &str) -> bool {
+    fn is_made_here(&self, id: &str) -> bool {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.contains(&self.hasher.hash_one(id))
     }
 
-    fn note_taken(&self, id: &str) {
+    fn note_made(&self, id: &str) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.insert(self.hasher.hash_one(id));
     }
 }
 
-/// A file's outcome, by its number among the steps; whoever has told of it says so ([`Told::forget_upload`]).
-pub type Settled = (FileId, Outcome, Told);
+/// A file's outcome, by its number among the steps; whoever has told of it says so ([`Ack::commit`]).
+pub type Settled = (FileId, Outcome, Ack);
 
 /// Does the steps, several side by side, and sends the outcome of each file as soon as it is known (of a folder
 /// only a failure); the channel ends when all are. After a stop, files not yet begun are interrupted before they
@@ -231,7 +231,7 @@ pub fn run(
     let with_files = options.if_exists != IfExists::Upload;
     let folder =
         options.journals.as_ref().filter(|_| options.resume).map(|journals| journals.folder().to_owned());
-    let host = Host::new(folder, &options.api, options.rules);
+    let host = EndpointHint::new(folder, &options.api, options.rules);
     let shared = Arc::new(Shared {
         folders: Folders::new(
             Arc::clone(&drive),
@@ -242,13 +242,13 @@ pub fn run(
         ),
         drive,
         storage: options.storage,
-        hope: Hope::default(),
+        hope: CircuitBreaker::default(),
         host,
-        slots: Slots::new(options.concurrency, options.limit_rate, options.limits.parts),
+        permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
         hedging: Hedging::default(),
         journals: options.journals,
         ledger: Ledger::new(options.state_dir.as_deref(), &options.api),
-        state: options.state_dir.map(Journals::new),
+        state: options.state_dir.map(JournalStore::new),
         resume: options.resume,
         peers: options.peers,
         api: options.api,
@@ -261,7 +261,7 @@ pub fn run(
         disk: Disk::default(),
         stuck: watch::Sender::new(0),
         several: AtomicBool::new(false),
-        turns: Turns::default(),
+        keyed_lock: KeyedMutex::default(),
         taken: Mutex::default(),
         hasher: RandomState::new(),
         reporter: options.reporter,
@@ -269,7 +269,7 @@ pub fn run(
     let (results, receiver) = mpsc::channel(options.limits.files);
     let planned = plan(steps, stopper.clone(), Arc::clone(&shared.reporter));
     tokio::spawn(async move {
-        let steering = tokio::spawn(slots::steer(Arc::clone(&shared)));
+        let steering = tokio::spawn(permits::run_controller(Arc::clone(&shared)));
         let lending = tokio::spawn(lend(Arc::clone(&shared)));
         do_all(shared, planned, options.limits.files, stopper, results).await;
         steering.abort();
@@ -296,13 +296,13 @@ fn plan(
             if let Step::File(planned) = &step {
                 files += 1;
                 bytes += planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
-                reporter.event(&Event::Known { files, bytes, complete: false });
+                reporter.event(&Event::Discovered { files, bytes, complete: false });
             }
             if ahead.blocking_send((file, step)).is_err() {
                 return;
             }
         }
-        reporter.event(&Event::Known { files, bytes, complete: true });
+        reporter.event(&Event::Discovered { files, bytes, complete: true });
     });
     planned
 }
@@ -345,7 +345,7 @@ async fn do_all(
                 let (shared, stopper) = (Arc::clone(&shared), stopper.clone());
                 // Here, because tasks do not start in the order of the files.
                 let line = match &step {
-                    Step::File(Planned { job: Ok(job), .. }) => Some(shared.turns.enqueue(job.target())),
+                    Step::File(Planned { job: Ok(job), .. }) => Some(shared.keyed_lock.enqueue(job.target())),
                     _ => None,
                 };
                 let task = under_way.spawn(async move { settle(&shared, file, step, line, &stopper).await });
@@ -358,9 +358,9 @@ async fn do_all(
                     settled
                 }
                 Err(error) => paths.remove(&error.id()).map(|(file, path)| {
-                    let work = Work::new(file, path, 0, Arc::clone(&shared.reporter));
+                    let work = FileContext::new(file, path, 0, Arc::clone(&shared.reporter));
                     let failed = Err(Error::Internal(format!("its task ended: {error}")));
-                    (file, outcome(&work, failed, Instant::now()), Told::default())
+                    (file, outcome(&work, failed, Instant::now()), Ack::default())
                 }),
             },
             else => return,
@@ -381,7 +381,7 @@ async fn settle(
 ) -> Option<Settled> {
     let (outcome, told) = match step {
         Step::File(planned) => one(shared, file, planned, line, stopper).await,
-        Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Told::default()),
+        Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Ack::default()),
         Step::Excluded { .. } | Step::Warning { .. } => return None,
     };
     Some((file, outcome, told))
@@ -393,10 +393,10 @@ async fn one(
     planned: Planned,
     line: Option<Waiting>,
     stopper: &Stopper,
-) -> (Outcome, Told) {
+) -> (Outcome, Ack) {
     let begun = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
-    let work = Arc::new(Work::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
+    let work = Arc::new(FileContext::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
     let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
     let odd = given.as_deref().is_some_and(|id| !is_id(id));
     let result = match (planned.job, line) {
@@ -420,11 +420,11 @@ async fn one(
             let empty = work.size.load(Ordering::Relaxed) == 0;
             let error = match error {
                 error if !error.is_refusal() => with_api_blamed(given.as_deref(), error),
-                error if odd => Error::NoId(Box::new(error)),
+                error if odd => Error::SuspectParentId(Box::new(error)),
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
             };
-            (outcome(&work, Err(shared.with_advice(&work, error)), begun), Told::default())
+            (outcome(&work, Err(shared.with_advice(&work, error)), begun), Ack::default())
         }
     }
 }
@@ -432,8 +432,8 @@ async fn one(
 /// Sees to it that a folder is there; what is to be told of it if it is not.
 async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
     let begun = Instant::now();
-    let work = Work::new(file, folder.shown.clone(), 0, Arc::clone(&shared.reporter));
-    let place = Place::Below(folder);
+    let work = FileContext::new(file, folder.shown.clone(), 0, Arc::clone(&shared.reporter));
+    let place = Parent::New(folder);
     let error = tokio::select! {
         biased;
         _ = stopper.stopped() => {
@@ -453,7 +453,7 @@ fn with_api_blamed(parent: Option<&str>, error: Error) -> Error {
     if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
 }
 
-fn outcome(work: &Work, result: Result<Done, Error>, begun: Instant) -> Outcome {
+fn outcome(work: &FileContext, result: Result<Done, Error>, begun: Instant) -> Outcome {
     Outcome {
         path: work.path.clone(),
         is_folder: false,
@@ -473,10 +473,10 @@ async fn lend(shared: Arc<Shared>) {
     loop {
         let reads_now = reads.now();
         let now = reads_now + others.now();
-        shared.slots.lend(reads_now.saturating_sub(lent_for_reads));
-        shared.slots.take_back(lent_for_reads.saturating_sub(reads_now));
-        shared.bulk.lend(now.saturating_sub(lent));
-        shared.bulk.take_back(lent.saturating_sub(now));
+        shared.permits.lend(reads_now.saturating_sub(lent_for_reads));
+        shared.permits.take_back(lent_for_reads.saturating_sub(reads_now));
+        shared.bulk.add_permits(now.saturating_sub(lent));
+        shared.bulk.remove_permits(lent.saturating_sub(now));
         shared.stuck.send_replace(now);
         (lent_for_reads, lent) = (reads_now, now);
         tokio::select! {

@@ -9,32 +9,32 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::record::Record;
-use super::slots::Slot;
+use super::journal_handle::JournalHandle;
+use super::permits::Permit;
 use super::urls::Urls;
 use crate::error::{Call, Error};
+use crate::file_context::FileContext;
 use crate::plan::Parts;
-use crate::report::{Event, Lane, Meter, Phase};
-use crate::retry::{Failure, Patience, Transport, Verdict};
+use crate::progress::{Attempt, Event, PartProgress, Phase};
+use crate::retry::{Failure, RetryBudget, RetryClass, Transport};
 use crate::source::Source;
-use crate::storage::{Put, Receipt, Trouble};
-use crate::work::Work;
+use crate::storage::{CompletedPart, Put, TransferError};
 
 /// What ends an upload before its item is there.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum UploadAbort {
     /// The multipart upload is gone on the server; it can begin again.
     Gone(Error),
     /// This.
     Error(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for UploadAbort {
     fn from(error: Error) -> Self {
         match &error {
             // The service knows nothing of the upload that it was to sign URLs for.
             Error::Call { call: Call::SignUrls, failure, .. }
-                if failure.verdict_of_call(Call::SignUrls) == Verdict::Gone =>
+                if failure.class_of_call(Call::SignUrls) == RetryClass::Gone =>
             {
                 Self::Gone(error)
             }
@@ -59,32 +59,35 @@ const LATE_DOUBLINGS: u32 = 5;
 const RECORDING_GRACE: Duration = Duration::from_secs(2);
 
 /// Everything that sending one file's parts takes.
-pub(super) struct Sender {
+pub(super) struct PartSender {
     pub(super) shared: Arc<Shared>,
-    pub(super) work: Arc<Work>,
+    pub(super) work: Arc<FileContext>,
     pub(super) source: Arc<Source>,
     pub(super) parts: Parts,
     pub(super) urls: Urls,
-    pub(super) record: Record,
+    pub(super) record: JournalHandle,
     /// Held, shared, by each part while it gets on record.
     pub(super) recording: RwLock<()>,
 }
 
 /// Sends the parts that are not in `finished` and adds them to it.
-pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Receipt>) -> Result<(), Stop> {
+pub(super) async fn send(
+    sender: &Arc<PartSender>,
+    finished: &mut BTreeMap<u32, CompletedPart>,
+) -> Result<(), UploadAbort> {
     let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     // Asked for once before parts take places, so that nobody holds one while the service signs.
     let (shared, count) = (&sender.shared, missing.len());
-    shared.open_ahead(count, shared.host.get());
+    shared.preconnect(count, shared.host.get());
     let signed = sender.urls.get(&sender.work, *first).await?;
-    shared.open_ahead(count, shared.host.learn(&signed.url));
+    shared.preconnect(count, shared.host.learn(&signed.url));
     sender.work.phase(Phase::Send);
     let mut missing = missing.into_iter().peekable();
     // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.
     let mut flying = JoinSet::new();
     let size = |number: Option<&u32>| number.map_or(0, |number| sender.parts.len(*number));
-    let mut place = Box::pin(sender.shared.slots.take(size(missing.peek())));
+    let mut place = Box::pin(sender.shared.permits.acquire(size(missing.peek())));
     loop {
         tokio::select! {
             slot = &mut place, if missing.peek().is_some() => {
@@ -92,7 +95,7 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
                     flying.spawn(Arc::clone(sender).part(number, slot));
                 }
                 if missing.peek().is_some() {
-                    place = Box::pin(sender.shared.slots.take(size(missing.peek())));
+                    place = Box::pin(sender.shared.permits.acquire(size(missing.peek())));
                 }
             }
             Some(done) = flying.join_next(), if !flying.is_empty() => {
@@ -119,7 +122,7 @@ pub(super) async fn send(sender: &Arc<Sender>, finished: &mut BTreeMap<u32, Rece
 
 /// Tells the reporter that a part gave its place up, unless it was done.
 struct Place<'a> {
-    work: &'a Work,
+    work: &'a FileContext,
     part: u32,
     done: bool,
 }
@@ -127,14 +130,14 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.work.tell(&Event::PartStopped { file: self.work.file, part: self.part });
+            self.work.tell(&Event::PartAborted { file: self.work.file, part: self.part });
         }
     }
 }
 
-impl Sender {
-    async fn part(self: Arc<Self>, part: u32, slot: Slot) -> Result<(u32, Receipt), Stop> {
-        let (file, size, meter) = (self.work.file, self.parts.len(part), Arc::new(Meter::default()));
+impl PartSender {
+    async fn part(self: Arc<Self>, part: u32, slot: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
+        let (file, size, meter) = (self.work.file, self.parts.len(part), Arc::new(PartProgress::default()));
         self.work.tell(&Event::PartStart { file, part, size, meter: Arc::clone(&meter) });
         let mut place = Place { work: &self.work, part, done: false };
         let begun = Instant::now();
@@ -152,53 +155,55 @@ impl Sender {
     }
 
     /// Tries until the part is in storage, or trying again is no use.
-    async fn until_stored(&self, part: u32, meter: &Arc<Meter>) -> Result<Receipt, Stop> {
+    async fn until_stored(&self, part: u32, meter: &Arc<PartProgress>) -> Result<CompletedPart, UploadAbort> {
         let (hope, policy) = (&self.shared.hope, self.shared.policy);
-        let mut turn = hope.turn().await.map_err(|failure| Error::GivenUp { failure })?;
-        let mut patience = Patience::new(policy);
+        let mut turn = hope.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut patience = RetryBudget::new(policy);
         let (mut tries, mut damaged, mut expired, mut unanswered, mut fresh) = (0, 0, 0, 0, false);
         loop {
             let signed = self.urls.get(&self.work, part).await?;
-            let (furthest, begun) = (meter.high(), Instant::now());
+            let (furthest, begun) = (meter.high_water(), Instant::now());
             let answer_patience = 1 << unanswered;
             let failure = match self.once(part, &signed.url, meter, fresh, answer_patience).await {
                 Ok(receipt) => {
                     self.urls.worked();
-                    hope.fulfil();
+                    hope.record_success();
                     return Ok(receipt);
                 }
-                Err(Trouble::Error(error)) => return Err(error.into()),
-                Err(Trouble::Failure(failure)) => failure,
+                Err(TransferError::Error(error)) => return Err(error.into()),
+                Err(TransferError::Failure(failure)) => failure,
             };
             tries += 1;
-            if meter.high() > furthest {
-                patience.renew();
+            if meter.high_water() > furthest {
+                patience.reset();
                 // An answer, or a part that was taken whole, says nothing of getting through.
-                if failure.status().is_none() && meter.high() < self.parts.len(part) {
-                    turn.renew();
+                if failure.status().is_none() && meter.high_water() < self.parts.len(part) {
+                    turn.record_progress();
                 }
             } else {
-                patience.excuse(meter.moved().saturating_duration_since(begun));
+                patience.credit(meter.moved().saturating_duration_since(begun));
             }
-            if matches!(failure, Failure::Transport { kind: Transport::Unanswered, .. }) {
+            if matches!(failure, Failure::Transport { kind: Transport::ResponseTimeout, .. }) {
                 unanswered = (unanswered + 1).min(LATE_DOUBLINGS);
             }
             damaged += u32::from(matches!(failure, Failure::Checksum { .. }));
             // An answer says that the connection works; without one a new one may do better.
             fresh = failure.status().is_none();
-            let wait = match failure.verdict_of_part() {
+            let wait = match failure.class_of_part() {
                 // Other parts' success says nothing about a URL that is dead each time.
-                Verdict::Expired if expired >= EXPIRED_TRIES => None,
-                Verdict::Expired => {
+                RetryClass::Expired if expired >= EXPIRED_TRIES => None,
+                RetryClass::Expired => {
                     self.urls.expired(signed.generation).await;
                     expired += 1;
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }
-                Verdict::Gone => return Err(Stop::Gone(Error::Part { part, failure, tries })),
-                Verdict::Transient if damaged == 0 => turn.wait(&mut patience, &failure),
+                RetryClass::Gone => return Err(UploadAbort::Gone(Error::Part { part, failure, tries })),
+                RetryClass::Transient if damaged == 0 => turn.next_backoff(&mut patience, &failure),
                 // Damage says that storage is there.
-                Verdict::Transient if damaged < CHECKSUM_TRIES => patience.wait(failure.retry_after()),
-                Verdict::Transient | Verdict::Refused => None,
+                RetryClass::Transient if damaged < CHECKSUM_TRIES => {
+                    patience.next_backoff(failure.retry_after())
+                }
+                RetryClass::Transient | RetryClass::Refused => None,
             };
             let Some(wait) = wait else {
                 if failure.holds_for_all() {
@@ -206,10 +211,10 @@ impl Sender {
                 }
                 return Err(Error::Part { part, failure, tries }.into());
             };
-            if let Some(news) = self.shared.slots.failed(&failure, Instant::now()) {
+            if let Some(news) = self.shared.permits.failed(&failure, Instant::now()) {
                 self.work.note(&news);
             }
-            self.work.retry_part(part, patience.in_a_row().max(1), &failure, wait);
+            self.work.retry_part(part, patience.attempts().max(1), &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }
@@ -220,39 +225,39 @@ impl Sender {
         &self,
         part: u32,
         url: &crate::secret::SignedUrl,
-        meter: &Meter,
+        meter: &PartProgress,
         fresh: bool,
         answer_patience: u32,
-    ) -> Result<Receipt, Trouble> {
+    ) -> Result<CompletedPart, TransferError> {
         let range = self.parts.range(part);
-        meter.set(Lane::Second, 0);
+        meter.set(Attempt::Hedge, 0);
         let put = |lane, fresh| {
             self.shared.storage.put(Put {
                 url,
                 source: &self.source,
                 range: (range.start, range.end - range.start),
                 meter,
-                lane,
+                attempt: lane,
                 sent: &self.work.sent,
                 fresh,
                 answer_patience,
             })
         };
-        let mut first = std::pin::pin!(put(Lane::First, fresh));
+        let mut first = std::pin::pin!(put(Attempt::Primary, fresh));
         let (size, shared) = (range.end - range.start, &self.shared);
-        let _place = match shared.hedging.watch(&mut first, meter, size, &shared.slots).await {
+        let _place = match shared.hedging.watch(&mut first, meter, size, &shared.permits).await {
             Ok(done) => return done,
             Err(place) => place,
         };
         self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
-        let mut second = std::pin::pin!(put(Lane::Second, true));
+        let mut second = std::pin::pin!(put(Attempt::Hedge, true));
         tokio::select! {
             done = &mut first => match done {
-                Err(Trouble::Failure(_)) => second.await,
+                Err(TransferError::Failure(_)) => second.await,
                 settled => settled,
             },
             done = &mut second => match done {
-                Err(Trouble::Failure(_)) => first.await,
+                Err(TransferError::Failure(_)) => first.await,
                 settled => settled,
             },
         }

@@ -2,7 +2,7 @@
 //!
 //! This is based on files in the state directory: a lock for this command, held for the whole run; a lock for each
 //! folder that is being created and each file that is being uploaded, held for as long as that takes; and a log of what
-//! was created ([`ActivityLog`]). Without a state directory, or where its file system has no locks, runs do not see
+//! was created (`ActivityLog`). Without a state directory, or where its file system has no locks, runs do not see
 //! each other.
 
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ use super::lock_file::{LockFile, Mode};
 use super::{Stopper, on_disk};
 use crate::checksum::hex;
 use crate::error::{Error, Kind};
-use crate::report::{Event, Reporter};
+use crate::progress::{Event, Reporter};
 use crate::settings::IfExists;
 
 /// How often a lock that others hold is tried. No system tells of a lock that is free without a thread that waits.
@@ -155,7 +155,7 @@ impl Peers {
                 Ok(false) => return Err(Error::SameCommand),
                 Err(error) => {
                     let message = format!("other runs on this machine are not seen: {error}");
-                    reporter.event(&Event::Note { message: &message });
+                    reporter.event(&Event::Verbose { message: &message });
                     return Ok(Self::default());
                 }
             }

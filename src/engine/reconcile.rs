@@ -14,26 +14,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::content::ContentCheck;
-use super::journal::{Journals, Recorded};
+use super::create_outcome::LOOK_AGAIN;
+use super::journal::{JournalStore, Recorded};
 use super::ledger::{Made, Maker};
-use super::once::LOOK_AGAIN;
 use super::urls;
 use super::{Shared, on_disk};
-use crate::api::wire::{Item, Node, Upload};
+use crate::drive::wire::{Item, Node, Upload};
 use crate::error::{Error, chain};
+use crate::file_context::FileContext;
 use crate::plan::Parts;
-use crate::report::Phase;
-use crate::retry::{Patience, Verdict};
-use crate::storage::{ObjectInfo, Receipt, Trouble, multipart_etag};
-use crate::work::Work;
+use crate::progress::Phase;
+use crate::retry::{RetryBudget, RetryClass};
+use crate::storage::{CompletedPart, ObjectInfo, TransferError, multipart_etag};
 
 /// Download URLs that had expired when they were handed out, before the service is believed to go on so.
 const EXPIRED_TRIES: u32 = 3;
 
 /// An upload whose item may exist.
-pub(super) struct Search<'a> {
+pub(super) struct Reconciler<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    pub(super) work: &'a Work,
+    pub(super) work: &'a FileContext,
     /// The folder's id; `None`: the drive's root.
     pub(super) parent: Option<&'a str>,
     /// The name in the drive.
@@ -43,7 +43,7 @@ pub(super) struct Search<'a> {
     pub(super) started: i64,
     pub(super) upload: &'a Upload,
     /// The finished parts that are known.
-    pub(super) receipts: &'a BTreeMap<u32, Receipt>,
+    pub(super) receipts: &'a BTreeMap<u32, CompletedPart>,
     /// Knows the file and all of its parts.
     pub(super) content: &'a ContentCheck,
 }
@@ -66,7 +66,7 @@ enum Content {
     Unknown(&'static str),
 }
 
-impl Search<'_> {
+impl Reconciler<'_> {
     /// Looks for the item twice: a call that timed out may still be at work.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Search<'_> {
             // One without a name has the listing count as not complete; then the search decides.
             || !node.is_called(self.name)
             || created_ms.is_some_and(|at| at < since)
-            || node.id().is_some_and(|id| self.shared.is_taken(id) || made.maker_of(id) == Maker::Other);
+            || node.id().is_some_and(|id| self.shared.is_made_here(id) || made.maker_of(id) == Maker::Other);
         if other {
             return Ok(None);
         }
@@ -199,7 +199,7 @@ impl Search<'_> {
         let shared = Arc::clone(self.shared);
         let ours = self.content.multipart_etag(self.receipts).await.map_err(|error| unsettled(&error))?;
         on_disk(move || {
-            let uploads = shared.state.iter().flat_map(Journals::at_finalize);
+            let uploads = shared.state.iter().flat_map(JournalStore::at_finalize);
             let rivals = uploads.filter(|(binding, recorded)| {
                 (&binding.api, &binding.parent, &binding.name) == (&api, &parent, &name)
                     && recorded.head.identity.size == size
@@ -217,7 +217,7 @@ impl Search<'_> {
 /// The ETag of an object made of a record's parts, if the checksums of all are on it.
 fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> {
     let parts = Parts::plan(head.identity.size, Some(head.part_size)).ok()?;
-    let md5 = |number| finished.get(&number).and_then(Receipt::md5_of_content);
+    let md5 = |number| finished.get(&number).and_then(CompletedPart::md5_of_content);
     let md5s: Vec<[u8; 16]> = parts.numbers().map(md5).collect::<Option<_>>()?;
     Some(multipart_etag(md5s.into_iter()))
 }
@@ -226,24 +226,24 @@ fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> 
 ///
 /// # Errors
 /// Those of the call for its download URL; [`Error::Object`] for storage's.
-pub(super) async fn object_info(shared: &Shared, work: &Work, id: &str) -> Result<ObjectInfo, Error> {
-    let mut patience = Patience::new(shared.policy);
+pub(super) async fn object_info(shared: &Shared, work: &FileContext, id: &str) -> Result<ObjectInfo, Error> {
+    let mut patience = RetryBudget::new(shared.policy);
     let mut expired = 0;
     loop {
         let url = shared.drive.download_url(work, id).await?;
         urls::check(url.expose(), shared.rules).map_err(|what| Error::Urls { what })?;
         let failure = match shared.storage.object_info(&url).await {
             Ok(info) => return Ok(info),
-            Err(Trouble::Error(error)) => return Err(error),
-            Err(Trouble::Failure(failure)) => failure,
+            Err(TransferError::Error(error)) => return Err(error),
+            Err(TransferError::Failure(failure)) => failure,
         };
-        let tries = patience.in_a_row() + 1;
-        let wait = match failure.verdict_of_part() {
-            Verdict::Expired if expired < EXPIRED_TRIES => {
+        let tries = patience.attempts() + 1;
+        let wait = match failure.class_of_part() {
+            RetryClass::Expired if expired < EXPIRED_TRIES => {
                 expired += 1;
-                patience.wait(None)
+                patience.next_backoff(None)
             }
-            Verdict::Transient => patience.wait(failure.retry_after()),
+            RetryClass::Transient => patience.next_backoff(failure.retry_after()),
             _ => None,
         };
         let Some(wait) = wait else { return Err(Error::Object { failure, tries }) };

@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::content::compare;
-use super::journal::{Head, Recorded};
-use super::upload::{Session, Way};
+use super::journal::{Header, Recorded};
+use super::upload::{FileUpload, Session};
 use crate::error::Error;
 use crate::plan::Parts;
-use crate::report::{Event, Phase};
+use crate::progress::{Event, Phase};
 
 /// What of an earlier run can be resumed: nothing when the file has another size or the user wants another upload,
 /// all parts when the file is the same, and the parts that still have its bytes when that is not certain.
-pub(super) async fn go_on(way: &Way<'_>, recorded: Recorded) -> Result<Option<Session>, Error> {
-    let Way { shared, work, job, source, record, .. } = way;
+pub(super) async fn resume_session(
+    way: &FileUpload<'_>,
+    recorded: Recorded,
+) -> Result<Option<Session>, Error> {
+    let FileUpload { shared, work, job, source, record, .. } = way;
     let Recorded { head, parts: mut finished, finalizing } = recorded;
-    let Head { identity, part_size, upload, started, mime_type, .. } = head;
+    let Header { identity, part_size, upload, started, mime_type, .. } = head;
     let size = source.size();
     if identity.size != size {
         work.note(&format!(

@@ -11,35 +11,35 @@ use super::content::ContentCheck;
 use super::directory::Directory;
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
-use super::finalize::Ending;
+use super::finalize::Finalizer;
 use super::journal::{Begun, Journal, Recorded};
-use super::parts::{Sender, Stop, send};
+use super::journal_handle::JournalHandle;
+use super::keyed_lock::Waiting;
+use super::parts::{PartSender, UploadAbort, send};
 use super::peers::source_number;
-use super::record::Record;
-use super::resume::go_on;
-use super::turns::Waiting;
+use super::resume::resume_session;
 use super::urls::Urls;
 use super::{Shared, on_disk};
-use crate::api::wire::{Item, Start, Upload};
+use crate::circuit_breaker::CircuitBreaker;
+use crate::drive::wire::{Item, Start, Upload};
 use crate::error::{Call, Error};
-use crate::hope::Hope;
+use crate::file_context::FileContext;
 use crate::outcome::Done;
 use crate::plan::{Input, Job, Parts};
-use crate::report::{Event, Phase};
+use crate::progress::{Event, Phase};
 use crate::settings::IfExists;
 use crate::source::Source;
 use crate::spool;
-use crate::storage::Receipt;
-use crate::work::Work;
+use crate::storage::CompletedPart;
 
 /// One file on its way.
-pub(super) struct Way<'a> {
+pub(super) struct FileUpload<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    pub(super) work: &'a Arc<Work>,
+    pub(super) work: &'a Arc<FileContext>,
     pub(super) job: &'a Job,
     pub(super) source: Arc<Source>,
     pub(super) directory: Arc<Directory>,
-    pub(super) record: Record,
+    pub(super) record: JournalHandle,
 }
 
 /// An upload under way: begun now, or by an earlier run.
@@ -50,7 +50,7 @@ pub(super) struct Session {
     /// What it was begun as, if that is known.
     pub(super) mime_type: Option<String>,
     pub(super) parts: Parts,
-    pub(super) finished: BTreeMap<u32, Receipt>,
+    pub(super) finished: BTreeMap<u32, CompletedPart>,
     pub(super) finalizing: bool,
 }
 
@@ -59,15 +59,15 @@ pub(super) struct Session {
 /// Until then its record stays: after a kill in between, the next run of the same command tells of the item
 /// that is there, instead of making a second one.
 #[derive(Default)]
-pub struct Told {
+pub struct Ack {
     locks: Option<Locks>,
-    record: Record,
+    record: JournalHandle,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-impl Told {
+impl Ack {
     /// The result is told: the record goes, and the next upload to the same place may begin.
-    pub async fn forget_upload(self) {
+    pub async fn commit(self) {
         let Self { record, locks, .. } = self;
         // Should the thread for it not come about, the record stays, and does no harm.
         let _ = on_disk(move || {
@@ -83,10 +83,10 @@ impl Told {
 /// after the other, since each may have to look for its own item there.
 pub(super) async fn upload(
     shared: &Arc<Shared>,
-    work: &Arc<Work>,
+    work: &Arc<FileContext>,
     job: &Job,
     line: Waiting,
-) -> Result<(Done, Told), Error> {
+) -> Result<(Done, Ack), Error> {
     if shared.if_exists == IfExists::Fail
         && let Some(twin) = &job.twin
     {
@@ -96,7 +96,7 @@ pub(super) async fn upload(
     let directory = shared.folders.find(&job.place).await?;
     directory.is_there()?;
     let LockedFile { journal, recorded, mut locks } = file_lock::lock(shared, work, job, &directory).await?;
-    let record = Record::new(journal);
+    let record = JournalHandle::new(journal);
     // What an earlier run may have made is looked for as its own.
     let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
     if job.input == Input::Stdin {
@@ -120,8 +120,8 @@ pub(super) async fn upload(
         let size = Some(source.size());
         if let Some(item) = existing::look(shared, work, job, &directory, &locks.place, size).await? {
             // It stands for this file and no other.
-            shared.note_taken(item.id());
-            return Ok((Done { item, skipped: true }, Told { record, locks: Some(locks), _turn: turn }));
+            shared.note_made(item.id());
+            return Ok((Done { item, skipped: true }, Ack { record, locks: Some(locks), _turn: turn }));
         }
     }
     // Parts of a few large files at a time, so that the first are done before the last are begun.
@@ -130,14 +130,14 @@ pub(super) async fn upload(
         _ => Some(shared.bulk.acquire().await),
     };
     locks.place.begin();
-    let way = Way { shared, work, job, source, directory, record };
+    let way = FileUpload { shared, work, job, source, directory, record };
     let item = way.go(recorded).await?;
-    shared.note_taken(item.id());
+    shared.note_made(item.id());
     locks.place.end(number);
-    Ok((Done { item, skipped: false }, Told { record: way.record, locks: Some(locks), _turn: turn }))
+    Ok((Done { item, skipped: false }, Ack { record: way.record, locks: Some(locks), _turn: turn }))
 }
 
-async fn open(shared: &Shared, work: &Arc<Work>, job: &Job) -> Result<Source, Error> {
+async fn open(shared: &Shared, work: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
     let source = match job.input.clone() {
         Input::File(path) => shared.disk.run(move || Source::open(&path)).await??,
         Input::Stdin => {
@@ -160,11 +160,11 @@ async fn open(shared: &Shared, work: &Arc<Work>, job: &Job) -> Result<Source, Er
     Ok(source)
 }
 
-impl Way<'_> {
+impl FileUpload<'_> {
     /// From a record, or from the start, to the item.
     async fn go(&self, recorded: Option<Recorded>) -> Result<Item, Error> {
         let mut earlier = match recorded {
-            Some(recorded) => go_on(self, recorded).await?,
+            Some(recorded) => resume_session(self, recorded).await?,
             None => None,
         };
         let mut restarted = false;
@@ -177,8 +177,10 @@ impl Way<'_> {
                 ContentCheck::new(Arc::clone(&self.source), session.parts, self.shared.disk.clone());
             match self.finish(session, &content).await {
                 Ok(item) => return Ok(item),
-                Err(Stop::Error(error)) if error.blames_bytes() => return Err(content.blame(error).await),
-                Err(Stop::Gone(error)) if !restarted => {
+                Err(UploadAbort::Error(error)) if error.blames_bytes() => {
+                    return Err(content.blame(error).await);
+                }
+                Err(UploadAbort::Gone(error)) if !restarted => {
                     restarted = true;
                     let work = self.work;
                     work.warn(&format!("the upload is gone on the server ({error}): starting it again"));
@@ -186,7 +188,7 @@ impl Way<'_> {
                     work.resumed.store(0, Ordering::Relaxed);
                     self.record.write(work, Journal::clear).await;
                 }
-                Err(Stop::Gone(error) | Stop::Error(error)) => return Err(error),
+                Err(UploadAbort::Gone(error) | UploadAbort::Error(error)) => return Err(error),
             }
         }
     }
@@ -204,9 +206,9 @@ impl Way<'_> {
 
     async fn begin(&self) -> Result<Session, Error> {
         // What cannot be sent, or made an item of, need not be begun.
-        let hopes = [&self.shared.hope, self.shared.drive.hope(Call::Finalize)];
-        if let Some(failure) = hopes.into_iter().find_map(Hope::gone) {
-            return Err(Error::GivenUp { failure });
+        let hopes = [&self.shared.hope, self.shared.drive.breaker(Call::Finalize)];
+        if let Some(failure) = hopes.into_iter().find_map(CircuitBreaker::is_open) {
+            return Err(Error::CircuitOpen { failure });
         }
         let size = self.source.size();
         let parts = Parts::plan(size, self.shared.part_size)?;
@@ -225,7 +227,7 @@ impl Way<'_> {
             mime_type: &mime_type,
             parent_id: self.directory.id.as_deref(),
         };
-        self.shared.open_ahead(parts.count as usize, self.shared.host.get());
+        self.shared.preconnect(parts.count as usize, self.shared.host.get());
         let started = self.shared.drive.start(&**self.work, &start).await;
         let started = started.inspect_err(|error| self.directory.note_missing(error))?;
         let session = Session {
@@ -254,23 +256,23 @@ impl Way<'_> {
     }
 
     /// Sends what is missing and has the item made.
-    async fn finish(&self, mut session: Session, content: &ContentCheck) -> Result<Item, Stop> {
+    async fn finish(&self, mut session: Session, content: &ContentCheck) -> Result<Item, UploadAbort> {
         let Self { shared, work, source, .. } = self;
         let (parts, finalizing) = (session.parts, session.finalizing);
         // A file of one part is only on record while it is finalized, so that a small file costs no disk's sync:
         // against a kill the record is as good without one.
         let single = parts.count == 1;
-        let sender = Arc::new(Sender {
+        let sender = Arc::new(PartSender {
             shared: Arc::clone(shared),
             work: Arc::clone(work),
             source: Arc::clone(source),
             parts,
             urls: Urls::new(Arc::clone(&shared.drive), session.upload.clone(), parts.count, shared.rules),
-            record: if single { Record::default() } else { self.record.clone() },
+            record: if single { JournalHandle::default() } else { self.record.clone() },
             recording: RwLock::default(),
         });
         let upload = session.upload.clone();
-        let ending = Ending {
+        let ending = Finalizer {
             shared,
             work,
             parent: self.directory.id.as_deref(),
@@ -290,7 +292,7 @@ impl Way<'_> {
         }
         match send(&sender, &mut session.finished).await {
             // Gone may mean done: to begin again could make a second item.
-            Err(Stop::Gone(error)) if finalizing => {
+            Err(UploadAbort::Gone(error)) if finalizing => {
                 return Err(Error::Unsettled { what: crate::error::chain(&error) }.into());
             }
             sent => sent?,

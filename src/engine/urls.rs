@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::api::wire::{Upload, parse_urls};
-use crate::api::{Drive, SignedParts};
+use crate::drive::wire::{Upload, parse_urls};
+use crate::drive::{Drive, SignedParts};
 use crate::error::Error;
-use crate::report::Phase;
+use crate::file_context::FileContext;
+use crate::progress::Phase;
 use crate::secret::SignedUrl;
-use crate::work::Work;
 
 /// URLs are renewed when this share of their life is left, but not more than [`AHEAD_MOST`] ahead: the
 /// lifetime is checked when a request starts, so connecting has to fit in.
@@ -78,7 +78,7 @@ impl Urls {
     ///
     /// # Errors
     /// Those of the call; [`Error::Urls`] when the answer makes no whole, or when fresh URLs are dead each time.
-    pub async fn get(&self, work: &Work, part: u32) -> Result<Signed, Error> {
+    pub async fn get(&self, work: &FileContext, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
         let lapses = |set: &Set| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());
         let stale = state.set.as_ref().is_none_or(lapses);

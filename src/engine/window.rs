@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::platform::Measured;
+use crate::platform::TcpInfo;
 
 /// An answer of a number needs so many round trips, for the loop that it closes is TCP's …
 const ROUND_TRIPS: u32 = 4;
@@ -16,7 +16,7 @@ const WARM: Duration = Duration::from_millis(50);
 const WARM_TRIPS: u32 = 2;
 
 /// When more than this share has to be sent again, it is our own crowd that makes it so: 32 connections of BBR
-/// measured nearly one packet in five dropped on the line of [`super::controller::MOST`].
+/// measured nearly one packet in five dropped on the line of [`super::controller::MAX_LIMIT`].
 const LOST_MOST: f64 = 0.01;
 /// Bytes in a packet, to reckon with.
 const PACKET: f64 = 1448.0;
@@ -31,16 +31,16 @@ const LEAST_KEPT: Duration = Duration::from_secs(120);
 
 /// What is seen of the network at one time.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct Sample {
     /// When.
     pub at: Instant,
     /// Bytes taken by the network so far, over all parts.
-    pub taken: u64,
+    pub acked: u64,
     /// Whether a part had to wait for a place since the last look: without that, places say nothing.
-    pub short: bool,
+    pub starved: bool,
     /// Of the connections in flight, where the system tells: the mean of their round trips, the shortest of all,
     /// and the packets resent so far.
-    pub measured: Option<Measured>,
+    pub tcp: Option<TcpInfo>,
 }
 
 /// A stretch of time with the same number.
@@ -59,32 +59,32 @@ pub struct Window {
 }
 
 /// What a window has shown.
-pub struct Seen {
+pub struct WindowStats {
     /// There was demand, and something was taken: else it is no answer to the number of places.
-    pub says: bool,
+    pub conclusive: bool,
     /// Bytes a second.
     pub rate: f64,
     /// There was a queue …
     pub queue: bool,
     /// … that was felt …
-    pub felt: bool,
+    pub queue_noticeable: bool,
     /// … or stood: the line is full.
-    pub stands: bool,
+    pub queue_standing: bool,
     /// Some packets got lost, and not for a queue: the way loses them.
     pub lossy: bool,
     /// Nobody tells of queues.
-    pub blind: bool,
+    pub no_rtt: bool,
 }
 
 /// The shortest round trip of late.
 #[derive(Default)]
-pub struct Least {
+pub struct MinRtt {
     now: Option<Duration>,
     before: Option<Duration>,
     since: Option<Instant>,
 }
 
-impl Least {
+impl MinRtt {
     /// One more was seen.
     pub fn add(&mut self, at: Instant, least: Duration) {
         if self.since.is_none_or(|since| at.duration_since(since) >= LEAST_KEPT) {
@@ -101,10 +101,10 @@ impl Least {
 
 impl Window {
     /// Opened with this look.
-    pub fn new(look: &Look) -> Self {
+    pub fn new(look: &Sample) -> Self {
         Self {
             begin: look.at,
-            before: look.taken,
+            before: look.acked,
             taken: None,
             resent: None,
             looks: 0,
@@ -116,7 +116,7 @@ impl Window {
     }
 
     /// What it has shown, when it is `settled` times as long as one has to be.
-    pub fn seen(&self, look: &Look, least: Duration, settled: u32) -> Option<Seen> {
+    pub fn stats(&self, look: &Sample, least: Duration, settled: u32) -> Option<WindowStats> {
         let taken = self.taken?;
         let smoothed = self.smoothed.checked_div(self.timed).unwrap_or_default();
         let length = (smoothed * ROUND_TRIPS).clamp(WINDOW_LEAST, WINDOW_MOST) * settled;
@@ -124,19 +124,19 @@ impl Window {
         if lasted < length {
             return None;
         }
-        let rate = look.taken.saturating_sub(taken) as f64 / lasted.as_secs_f64();
-        let resent = look.measured.zip(self.resent).map_or(0, |(now, then)| now.resent.saturating_sub(then));
+        let rate = look.acked.saturating_sub(taken) as f64 / lasted.as_secs_f64();
+        let resent = look.tcp.zip(self.resent).map_or(0, |(now, then)| now.retransmits.saturating_sub(then));
         let few = resent as f64 * PACKET < (rate * lasted.as_secs_f64()) * LOST_MOST;
         let queue = self.queue.checked_div(self.timed);
         let longer = |than: Duration| queue.is_some_and(|queue| queue > than);
-        Some(Seen {
+        Some(WindowStats {
             rate,
-            says: self.short * 2 >= self.looks && rate > 0.0,
+            conclusive: self.short * 2 >= self.looks && rate > 0.0,
             queue: longer(UNREST),
-            felt: longer(UNREST.max(least / 2)),
-            stands: longer(QUEUE.max(least)),
+            queue_noticeable: longer(UNREST.max(least / 2)),
+            queue_standing: longer(QUEUE.max(least)),
             lossy: resent > 0 && few && queue.is_some_and(|queue| queue <= least / 2),
-            blind: queue.is_none(),
+            no_rtt: queue.is_none(),
         })
     }
 
@@ -148,25 +148,25 @@ impl Window {
     }
 
     /// One more look.
-    pub fn add(&mut self, look: &Look, least: Duration) {
+    pub fn add(&mut self, look: &Sample, least: Duration) {
         if self.taken.is_none() {
-            if look.taken == self.before {
+            if look.acked == self.before {
                 // Nothing has come back yet: neither a round trip nor a queue is known.
                 self.begin = look.at;
             }
-            let smoothed = look.measured.map_or(Duration::ZERO, |measured| measured.smoothed);
+            let smoothed = look.tcp.map_or(Duration::ZERO, |measured| measured.smoothed_rtt);
             if look.at.duration_since(self.begin) < WARM.max(smoothed * WARM_TRIPS) {
                 return;
             }
-            (self.begin, self.taken) = (look.at, Some(look.taken));
-            self.resent = look.measured.map(|measured| measured.resent);
+            (self.begin, self.taken) = (look.at, Some(look.acked));
+            self.resent = look.tcp.map(|measured| measured.retransmits);
         }
         self.looks += 1;
-        self.short += u32::from(look.short);
-        if let Some(measured) = look.measured {
+        self.short += u32::from(look.starved);
+        if let Some(measured) = look.tcp {
             self.timed += 1;
-            self.queue += measured.smoothed.saturating_sub(least);
-            self.smoothed += measured.smoothed;
+            self.queue += measured.smoothed_rtt.saturating_sub(least);
+            self.smoothed += measured.smoothed_rtt;
         }
     }
 }

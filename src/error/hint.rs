@@ -27,8 +27,8 @@ impl Error {
             Self::TokenCommand { .. } => {
                 "run the command by hand; its first line of output is taken as the token"
             }
-            Self::NoUse { hint, .. } => hint,
-            Self::NotSaved(error) => match &**error {
+            Self::InvalidToken { hint, .. } => hint,
+            Self::LoginFailed(error) => match &**error {
                 Self::Interrupted(_) => return None,
                 Self::Call { failure, .. }
                     if error.code() == Code::Refused && failure.hint(false).is_none() =>
@@ -67,10 +67,10 @@ impl Error {
             Self::Call { failure, .. }
             | Self::Part { failure, .. }
             | Self::Object { failure, .. }
-            | Self::GivenUp { failure } => {
+            | Self::CircuitOpen { failure } => {
                 return self.hint_of(failure, again);
             }
-            Self::NoId(_) => {
+            Self::SuspectParentId(_) => {
                 "--parent takes a folder's id, which has 24 characters, or its address in the browser"
             }
             Self::NoApi(_) => "no folder was asked for, so it is the API that is not there: check --api-url",

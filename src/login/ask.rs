@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 use crate::config::token::{ONE_WORD, fault};
 use crate::error::Error;
-use crate::report::{Event, Reporter};
+use crate::progress::{Event, Reporter};
 use crate::secret::Token;
 
 /// Where tokens are made (Copera's guide "Authentication").
@@ -19,7 +19,7 @@ const LINE_MOST: u64 = 64 * 1024;
 /// the terminal is as it was before.
 ///
 /// # Errors
-/// [`Error::NoUse`] for what cannot be a token of a drive; [`Error::Usage`] when standard input cannot be read.
+/// [`Error::InvalidToken`] for what cannot be a token of a drive; [`Error::Usage`] when standard input cannot be read.
 pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     let asks = io::stdin().is_terminal();
     let hidden = asks.then(terminal::Hidden::new).transpose().map_err(|error| {
@@ -46,7 +46,7 @@ pub(super) async fn token(reporter: &dyn Reporter) -> Result<Token, Error> {
     let line = if asks { without_keys(&line) } else { line };
     // Windows' tools begin their files with a mark of the encoding.
     let token = Token::new(line.trim_start_matches('\u{feff}'));
-    let refused = |what: String, hint| Err(Error::NoUse { what, hint });
+    let refused = |what: String, hint| Err(Error::InvalidToken { what, hint });
     if token.is_empty() {
         let what =
             if asks { "no token was given" } else { "there is no token in standard input's first line" };

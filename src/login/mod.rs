@@ -8,18 +8,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{self, Drive};
 use crate::cli::Cli;
 use crate::config::save::{Entry, Target};
 use crate::config::token::{self, Origin};
 use crate::config::{self, Config, DEFAULT_PROFILE, ForLogin, api_url};
-use crate::dial::{Dialer, Trust};
-use crate::engine::{Nobody, Stopper};
+use crate::dial::{Connector, Trust};
+use crate::drive::{self, Drive};
+use crate::engine::{GlobalObserver, Stopper};
 use crate::environment::{self, Environment};
 use crate::error::Error;
+use crate::progress::{self, Event, Reporter};
 use crate::proxy::Proxies;
-use crate::report::{self, Event, Reporter};
-use crate::retry::Policy;
+use crate::retry::RetryPolicy;
 use crate::secret::Token;
 use crate::settings::{self, Transfer, api_url_of};
 use crate::{leave, signals, tls};
@@ -29,7 +29,7 @@ const RETRY_FOR: Duration = Duration::from_secs(30);
 
 /// Logs in and gives the process's exit code.
 pub fn run(cli: &Cli, env: &Environment) -> u8 {
-    let reporter = report::choose(&settings::display(cli));
+    let reporter = progress::choose(&settings::display(cli));
     let code = match log_in(cli, env, &reporter) {
         Ok(()) => 0,
         Err(error) => {
@@ -72,9 +72,9 @@ impl<'a> Plan<'a> {
             api_url_of(cli.api_url.as_deref(), cli.allow_http, env, &config, &mut sources)?;
         if let Some(place) = place {
             // Whoever types a token does not see which file says where it goes.
-            api_url::may_meet(&api_url, &place, None)?;
+            api_url::check_token_origin(&api_url, &place, None)?;
         }
-        sources.0.iter().for_each(|message| reporter.event(&Event::Note { message }));
+        sources.0.iter().for_each(|message| reporter.event(&Event::Verbose { message }));
         // What the user's files say by themselves, in every directory and without any variable.
         let later = match own.profile.api_url.as_ref().or(own.base_url.as_ref()) {
             Some(set) => api_url::normalize(&set.value, &set.place.to_string(), true)?,
@@ -101,15 +101,18 @@ impl<'a> Plan<'a> {
             cli.connect_timeout.or(of_profile).unwrap_or(Transfer::default().connect_timeout);
         let (cacert, told) = (cli.cacert.clone(), Arc::clone(reporter));
         let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
-        let dialer = Arc::new(Dialer::new(proxies?, connect_timeout, trust));
+        let dialer = Arc::new(Connector::new(proxies?, connect_timeout, trust));
         if cli.cacert.is_some() {
             dialer.tls()?;
         }
-        let options = api::Options {
+        let options = drive::Options {
             url: self.api_url.clone(),
             token: token.clone(),
             dialer,
-            policy: Policy { retry_for: cli.retry_for.unwrap_or(RETRY_FOR), max_retries: cli.max_retries },
+            policy: RetryPolicy {
+                retry_for: cli.retry_for.unwrap_or(RETRY_FOR),
+                max_retries: cli.max_retries,
+            },
             calls: 1,
         };
         Drive::new(options, Arc::clone(reporter))
@@ -139,7 +142,7 @@ impl<'a> Plan<'a> {
             say(format!("use it with --profile {profile}"));
         }
         let config = config::load(self.only, Some(profile), self.env)?;
-        let stronger = stronger(token, &config, self.target.shown(), self.env);
+        let stronger = shadowed_by(token, &config, self.target.shown(), self.env);
         for message in config.warnings.iter().chain(&stronger) {
             reporter.event(&Event::Warning { path: None, message });
         }
@@ -148,7 +151,7 @@ impl<'a> Plan<'a> {
 }
 
 /// What comes before a token that was saved in the file `shown`, or was used until now.
-fn stronger(token: &Token, config: &Config, shown: &str, env: &Environment) -> Vec<String> {
+fn shadowed_by(token: &Token, config: &Config, shown: &str, env: &Environment) -> Vec<String> {
     let mut warnings = Vec::new();
     match token::find(env, config) {
         Ok(Some(Origin::Variable(name, other))) if other != *token => {
@@ -186,7 +189,7 @@ fn log_in(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<
 /// A token that the service does not know is news of its own, and not a check that could not be made.
 fn refused(error: Error) -> Error {
     match error {
-        Error::Call { failure, .. } if failure.status() == Some(401) => Error::NoUse {
+        Error::Call { failure, .. } if failure.status() == Some(401) => Error::InvalidToken {
             what: format!("the service refuses this token: {failure}"),
             hint: "it is mistyped, incomplete or expired: copy it again, or make a new one",
         },
@@ -198,7 +201,7 @@ fn refused(error: Error) -> Error {
 async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token, Error> {
     let stopper = Stopper::default();
     signals::listen(stopper.clone(), Arc::clone(reporter), |signal| leave(signal.exit_code()));
-    let not_saved = |error| Error::NotSaved(Box::new(error));
+    let not_saved = |error| Error::LoginFailed(Box::new(error));
     let token = tokio::select! {
         biased;
         error = stopper.stopped() => return Err(not_saved(error)),
@@ -207,7 +210,7 @@ async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token,
     let message = &format!("checking the token with {}", plan.api_url);
     reporter.event(&Event::Login { message, asks: false });
     let drive = plan.drive(&token, reporter)?;
-    let nobody = Nobody(&**reporter);
+    let nobody = GlobalObserver(&**reporter);
     tokio::select! {
         biased;
         error = stopper.stopped() => Err(not_saved(error)),

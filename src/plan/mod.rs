@@ -35,19 +35,19 @@ pub enum Input {
 
 /// A folder of the drive's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Parent {
     /// One that is there, by its id; `None`: the drive's root.
-    Given(Option<String>),
+    Existing(Option<String>),
     /// One below it, which is found or made when it is needed.
-    Below(Arc<Folder>),
+    New(Arc<Folder>),
 }
 
-impl Place {
+impl Parent {
     /// The id of the folder that the user named.
     pub fn given(&self) -> Option<&str> {
         match self {
-            Self::Given(id) => id.as_deref(),
-            Self::Below(folder) => folder.above.given(),
+            Self::Existing(id) => id.as_deref(),
+            Self::New(folder) => folder.above.given(),
         }
     }
 }
@@ -56,7 +56,7 @@ impl Place {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Folder {
     /// The folder that it is in.
-    pub above: Place,
+    pub above: Parent,
     /// Its name in the drive.
     pub name: String,
     /// The directory's path as walked to.
@@ -77,7 +77,7 @@ pub struct Job {
     /// Its bytes, when it was looked at; `None`: that remains to be seen.
     pub size: Option<u64>,
     /// The folder it goes to.
-    pub place: Place,
+    pub place: Parent,
     /// What to warn of before it is sent.
     pub warnings: Vec<String>,
     /// An input before it that gets the same name in the same folder.
@@ -161,7 +161,7 @@ enum Given {
 /// What one PATH stands for. Errors do not repeat the path.
 fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
     let destination = &selection.destination;
-    let place = Place::Given(destination.parent.clone());
+    let place = Parent::Existing(destination.parent.clone());
     let job = |input, name, size, warnings| Job {
         input,
         name,
@@ -204,7 +204,7 @@ fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
         let folder = Arc::new(Folder { above: place, name, shown, warning });
         // The directory itself is not filtered; where an include comes first it is made for the files in it only.
         let step = selection.filters.includes(Path::new(""), true).then(|| Step::Folder(Arc::clone(&folder)));
-        return Ok(Given::Directory(Box::new(Walk::new(path, Place::Below(folder), step, selection))));
+        return Ok(Given::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
     }
     if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
         return Ok(Given::Excluded);

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use super::{Input, Job, Place, Planned, Step};
+use super::{Input, Job, Parent, Planned, Step};
 use crate::settings::IfExists;
 
 /// The input before one that gets the same name in the same folder.
@@ -100,7 +100,7 @@ impl Job {
         let mut hasher = DefaultHasher::new();
         self.name.hash(&mut hasher);
         let mut place = &self.place;
-        while let Place::Below(folder) = place {
+        while let Parent::New(folder) = place {
             folder.name.hash(&mut hasher);
             place = &folder.above;
         }
@@ -124,11 +124,11 @@ mod tests {
     use super::*;
     use crate::plan::Folder;
 
-    fn folder(above: Place, name: &str, shown: &str) -> Place {
-        Place::Below(Arc::new(Folder { above, name: name.into(), shown: shown.into(), warning: None }))
+    fn folder(above: Parent, name: &str, shown: &str) -> Parent {
+        Parent::New(Arc::new(Folder { above, name: name.into(), shown: shown.into(), warning: None }))
     }
 
-    fn twin(targets: &mut Targets, place: &Place, name: &str, shown: &str) -> Option<Twin> {
+    fn twin(targets: &mut Targets, place: &Parent, name: &str, shown: &str) -> Option<Twin> {
         let (input, place) = (Input::File(PathBuf::from(shown)), place.clone());
         let (name, mime_type, size, warnings) = (name.to_owned(), None, None, Vec::new());
         let job = Job { input, name, mime_type, size, place, warnings, twin: None };
@@ -140,9 +140,10 @@ mod tests {
 
     #[test]
     fn files_for_one_place_know_the_first_of_them_by_its_path() {
-        let (mut targets, root) = (Targets::default(), Place::Given(None));
+        let (mut targets, root) = (Targets::default(), Parent::Existing(None));
         let first = |twin: Option<Twin>| twin.map(|twin| (twin.first, twin.same_file));
-        let mut note = |place: &Place, name: &str, shown: &str| first(twin(&mut targets, place, name, shown));
+        let mut note =
+            |place: &Parent, name: &str, shown: &str| first(twin(&mut targets, place, name, shown));
         assert_eq!(note(&root, "r", "x/r"), None);
         assert_eq!(note(&root, "r", "y/r"), Some(("x/r".into(), false)));
         assert_eq!(note(&root, "r", "./x/r"), Some(("x/r".into(), true)));
@@ -153,6 +154,6 @@ mod tests {
         assert_eq!(note(&one, "r", "a/d/r"), None);
         assert_eq!(note(&two, "r", "b/d/r"), Some(("a/d/r".into(), false)));
         assert_eq!(note(&folder(one, "d", "a/d/d"), "r", "a/d/d/r"), None);
-        assert_eq!(note(&Place::Given(Some("id".into())), "r", "z/r"), None);
+        assert_eq!(note(&Parent::Existing(Some("id".into())), "r", "z/r"), None);
     }
 }

@@ -25,15 +25,15 @@ fn plan(path: &Path) -> Result<Job, Error> {
 
 /// A tree as lines, sorted: folders with a `/` behind them, failures with `!`, warnings with `?`.
 fn tree(selection: Selection) -> Vec<String> {
-    fn place(at: &Place) -> String {
+    fn place(at: &Parent) -> String {
         match at {
-            Place::Given(id) => id.clone().unwrap_or_default(),
-            Place::Below(folder) => format!("{}/{}", place(&folder.above), folder.name),
+            Parent::Existing(id) => id.clone().unwrap_or_default(),
+            Parent::New(folder) => format!("{}/{}", place(&folder.above), folder.name),
         }
     }
     let mut lines: Vec<String> = steps(selection)
         .map(|step| match step {
-            Step::Folder(folder) => format!("{}/", place(&Place::Below(folder))),
+            Step::Folder(folder) => format!("{}/", place(&Parent::New(folder))),
             Step::File(Planned { job: Ok(job), .. }) => format!("{}/{}", place(&job.place), job.name),
             Step::File(Planned { shown, job: Err(error) }) => format!("!{shown}: {error}"),
             Step::Warning { shown, .. } | Step::Excluded { shown } => format!("?{shown}"),
@@ -52,7 +52,7 @@ fn a_file_becomes_a_job() {
     let job = job.unwrap();
     assert_eq!(
         (job.name.as_str(), job.size, job.place),
-        ("résumé.txt", Some(5), Place::Given(Some("p".into())))
+        ("résumé.txt", Some(5), Parent::Existing(Some("p".into())))
     );
     assert_eq!((shown.as_str(), job.warnings), (path.to_str().unwrap(), Vec::new()));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use walkdir::{DirEntry, WalkDir};
 
 use super::filter::Filters;
-use super::{Folder, Input, Job, Place, Planned, Selection, Step, name};
+use super::{Folder, Input, Job, Parent, Planned, Selection, Step, name};
 use crate::error::Error;
 use crate::platform::kind_of;
 
@@ -22,14 +22,14 @@ pub(super) struct Walk {
     filters: Filters,
     mime_type: Option<String>,
     /// The place of the directory at each depth on the way to where the walk is.
-    places: Vec<Place>,
+    places: Vec<Parent>,
     /// The one that is next, with what is to be said of its name.
     ahead: Option<Step>,
 }
 
 impl Walk {
     /// Of a directory whose contents go to `place`; `step` comes before them.
-    pub(super) fn new(root: &Path, place: Place, step: Option<Step>, selection: &Selection) -> Self {
+    pub(super) fn new(root: &Path, place: Parent, step: Option<Step>, selection: &Selection) -> Self {
         Self {
             root: root.to_owned(),
             entries: WalkDir::new(root)
@@ -72,7 +72,7 @@ impl Walk {
         if kind.is_dir() {
             let folder = Folder { above: place, name, shown: shown.clone(), warning };
             let folder = Arc::new(folder);
-            self.places.push(Place::Below(Arc::clone(&folder)));
+            self.places.push(Parent::New(Arc::clone(&folder)));
             // One that no include matches comes with the first file in it that one does.
             return is_included.then_some(Step::Folder(folder));
         }

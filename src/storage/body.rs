@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::buffers::{BUFFER, Buffers, Loan};
+use super::buffers::{BUFFER, Buffers, PooledBuffer};
 use super::limiter::Limiter;
 use crate::checksum;
 use crate::disk::Disk;
@@ -26,7 +26,7 @@ const READ_AHEAD: u64 = 1024 * 1024;
 
 /// What a body and whoever watches its PUT share.
 #[derive(Default)]
-pub struct Flow {
+pub struct BodyState {
     handed: AtomicU64,
     /// The connection could take more, and the disk or the limiter has it wait.
     ours: AtomicBool,
@@ -34,7 +34,7 @@ pub struct Flow {
     sums: Mutex<Option<checksum::Stream>>,
 }
 
-impl Flow {
+impl BodyState {
     /// A flow whose bytes are summed up if there is a stream for it.
     pub fn new(sums: Option<checksum::Stream>) -> Self {
         Self { sums: Mutex::new(sums), ..Self::default() }
@@ -63,7 +63,7 @@ impl Flow {
 }
 
 /// A chunk on its way from the disk.
-type Reading = dyn Future<Output = Result<(Loan, Result<usize, Error>), Error>> + Send;
+type Reading = dyn Future<Output = Result<(PooledBuffer, Result<usize, Error>), Error>> + Send;
 
 /// Reads `length` bytes from `offset`, a buffer at a time.
 pub struct PartBody {
@@ -72,7 +72,7 @@ pub struct PartBody {
     left: u64,
     buffers: Buffers,
     limiter: Limiter,
-    flow: Arc<Flow>,
+    flow: Arc<BodyState>,
     disk: Disk,
     reading: Option<Pin<Box<Reading>>>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -88,7 +88,7 @@ impl PartBody {
         (offset, length): (u64, u64),
         buffers: Buffers,
         limiter: Limiter,
-        flow: Arc<Flow>,
+        flow: Arc<BodyState>,
         disk: Disk,
     ) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl PartBody {
         }
     }
 
-    fn hand_over(&mut self, loan: Loan, read: usize) -> Bytes {
+    fn hand_over(&mut self, loan: PooledBuffer, read: usize) -> Bytes {
         let chunk = loan.share(read);
         let length = read as u64;
         self.offset += length;

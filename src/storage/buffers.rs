@@ -16,7 +16,7 @@ const KEPT: usize = 64;
 pub struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
 /// A buffer on loan: it goes back to its store when the last of its bytes is dropped.
-pub struct Loan {
+pub struct PooledBuffer {
     bytes: Box<[u8]>,
     used: usize,
     home: Buffers,
@@ -24,9 +24,9 @@ pub struct Loan {
 
 impl Buffers {
     /// Takes a buffer of [`BUFFER`] bytes.
-    pub fn take(&self) -> Loan {
+    pub fn take(&self) -> PooledBuffer {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Loan {
+        PooledBuffer {
             bytes: kept.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()),
             used: 0,
             home: self.clone(),
@@ -34,7 +34,7 @@ impl Buffers {
     }
 }
 
-impl Loan {
+impl PooledBuffer {
     /// The first `most` bytes of room.
     pub fn room(&mut self, most: usize) -> &mut [u8] {
         let most = most.min(self.bytes.len());
@@ -48,13 +48,13 @@ impl Loan {
     }
 }
 
-impl AsRef<[u8]> for Loan {
+impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes[..self.used]
     }
 }
 
-impl Drop for Loan {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT {

@@ -21,10 +21,10 @@ use tokio::net::TcpStream;
 
 use super::body::PartBody;
 use super::buffers::BUFFER;
-use crate::dial::{BoxedStream, Dialer, Trouble};
+use crate::dial::{BoxedStream, Connector, TransferError};
 use crate::error::chain;
 use crate::http;
-use crate::platform::{self, Measured};
+use crate::platform::{self, TcpInfo};
 use crate::retry::{Failure, Transport};
 
 /// A part for a PUT, nothing for a GET.
@@ -56,7 +56,7 @@ impl Drop for Connection {
 ///
 /// # Errors
 /// A [`Failure`] of the transport, or [`Error`](crate::error::Error) when trust cannot be set up.
-pub async fn open(dialer: &Dialer, uri: &Uri) -> Result<Connection, Trouble> {
+pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
     let (written, mut probe) = (Arc::new(AtomicU64::new(0)), None);
     let stream = dialer.open(uri, |stream| {
         platform::prepare(&stream);
@@ -68,7 +68,7 @@ pub async fn open(dialer: &Dialer, uri: &Uri) -> Result<Connection, Trouble> {
     if uri.scheme_str() == Some("https") {
         stream = dialer.secure(uri, stream).await?;
     }
-    let (sender, driver) = converse(stream).await?;
+    let (sender, driver) = handshake(stream).await?;
     let probe = probe.unwrap_or_else(|| Probe { stream: Weak::new(), written: Arc::default() });
     let proxy = dialer.proxy(uri).filter(|proxy| proxy.forwards(uri));
     let through = proxy.map(|proxy| proxy.basic_auth().cloned());
@@ -80,9 +80,9 @@ pub fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or_default(), http::host_and_port(uri))
 }
 
-async fn converse(
+async fn handshake(
     stream: BoxedStream,
-) -> Result<(SendRequest<RequestBody>, tokio::task::AbortHandle), Trouble> {
+) -> Result<(SendRequest<RequestBody>, tokio::task::AbortHandle), TransferError> {
     let (sender, connection) = http1::Builder::new()
         // One full buffer and the next wait in here at the most, so that memory is bounded (64 parts in flight,
         // 2 MiB less than with two) and a bad line is noticed early.
@@ -118,14 +118,14 @@ impl Probe {
     /// The account now.
     pub fn wire(&self) -> Wire {
         let written = self.written.load(Ordering::Relaxed);
-        let waiting = self.stream.upgrade().and_then(|stream| platform::unacknowledged(&stream));
+        let waiting = self.stream.upgrade().and_then(|stream| platform::unacked_bytes(&stream));
         let waiting = waiting.unwrap_or(0).min(written);
         Wire { taken: written - waiting, waiting }
     }
 
     /// What the connection's TCP has measured, where the system says.
-    pub fn measured(&self) -> Option<Measured> {
-        platform::measured(&*self.stream.upgrade()?)
+    pub fn measured(&self) -> Option<TcpInfo> {
+        platform::tcp_info(&*self.stream.upgrade()?)
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::buffers::BUFFER;
 
 /// A sip is this part of a second's bytes: with 64 connections a sip every 3.2 s on each.
-const SIPS_A_SECOND: u64 = 20;
+const QUANTA_PER_SECOND: u64 = 20;
 /// No sip is smaller: a packet's worth.
-const SMALLEST_SIP: usize = 512;
+const MIN_QUANTUM: usize = 512;
 /// Bytes not used are kept for this long, so that a short pause of the network is made up for, but no burst
 /// goes noticeably over the rate.
 const KEPT: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ impl Limiter {
 
 impl Limit {
     fn reserve(&self, want: usize, now: Instant) -> (usize, Option<Instant>) {
-        let sip = usize::try_from(self.rate / SIPS_A_SECOND).unwrap_or(BUFFER).clamp(SMALLEST_SIP, BUFFER);
+        let sip = usize::try_from(self.rate / QUANTA_PER_SECOND).unwrap_or(BUFFER).clamp(MIN_QUANTUM, BUFFER);
         let bytes = want.min(sip);
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(KEPT).unwrap_or(now);

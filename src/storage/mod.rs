@@ -24,24 +24,24 @@ use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AU
 use hyper::http::request;
 use hyper::{Method, Request, Response, Uri};
 
-use self::body::{Flow, PartBody};
+use self::body::{BodyState, PartBody};
 use self::buffers::Buffers;
 use self::connect::{Connection, Probe, Wire};
 pub use self::etag::{Etag, multipart_etag};
 use self::limiter::Limiter;
 pub use self::object::ObjectInfo;
-use self::pool::Connections;
-pub use self::traffic::Seen;
-use self::traffic::Traffic;
+use self::pool::ConnectionPool;
+pub use self::traffic::NetworkSample;
+use self::traffic::TransferStats;
 use crate::checksum::Checksums;
-use crate::dial::Dialer;
-pub use crate::dial::Trouble;
+use crate::dial::Connector;
+pub use crate::dial::TransferError;
 use crate::disk::{Disk, Stuck};
 use crate::error::chain;
 use crate::http::{self, header};
-use crate::report::{Event, Lane, Meter, Reporter};
+use crate::progress::{Attempt, Event, PartProgress, Reporter};
 use crate::retry::{Failure, Transport, human_duration};
-use crate::secret::{Mask, SignedUrl};
+use crate::secret::{Redactor, SignedUrl};
 use crate::settings::Transfer;
 use crate::source::Source;
 
@@ -52,14 +52,14 @@ const ANSWER_MOST: usize = 64 * 1024;
 
 /// The way into storage, shared by all parts.
 pub struct Storage {
-    connections: Connections,
+    connections: ConnectionPool,
     buffers: Buffers,
     limiter: Limiter,
-    traffic: Traffic,
+    traffic: TransferStats,
     disk: Disk,
     checksums: Option<Checksums>,
     stall_timeout: Duration,
-    mask: Mask,
+    mask: Redactor,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -72,9 +72,9 @@ pub struct Put<'a> {
     /// Offset and length in bytes.
     pub range: (u64, u64),
     /// Told how far it is.
-    pub meter: &'a Meter,
+    pub meter: &'a PartProgress,
     /// As which of the part's connections.
-    pub lane: Lane,
+    pub attempt: Attempt,
     /// Told what goes over the wire, repeats included.
     pub sent: &'a AtomicU64,
     /// On a new connection, with the host's name looked up again.
@@ -85,14 +85,14 @@ pub struct Put<'a> {
 
 /// Storage's word that it has a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
+pub struct CompletedPart {
     /// The ETag without its quotes, as finalize wants it.
     pub etag: Etag,
     /// The MD5 of the bytes that were sent, unless the check is off.
     pub md5: Option<Etag>,
 }
 
-impl Receipt {
+impl CompletedPart {
     /// Whether it proves that storage holds bytes of this MD5. Without a recorded MD5 only an ETag can that is one:
     /// under KMS and with customer keys it is not.
     pub fn proves(&self, md5: &str) -> bool {
@@ -107,12 +107,17 @@ impl Receipt {
 
 impl Storage {
     /// Storage for these settings.
-    pub fn new(transfer: &Transfer, dialer: Arc<Dialer>, mask: Mask, reporter: Arc<dyn Reporter>) -> Self {
+    pub fn new(
+        transfer: &Transfer,
+        dialer: Arc<Connector>,
+        mask: Redactor,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
         Self {
-            connections: Connections::new(dialer),
+            connections: ConnectionPool::new(dialer),
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
-            traffic: Traffic::default(),
+            traffic: TransferStats::default(),
             disk: Disk::default(),
             checksums: transfer.checksum.then(Checksums::default),
             stall_timeout: transfer.stall_timeout,
@@ -122,8 +127,8 @@ impl Storage {
     }
 
     /// What the network has taken of all parts so far, and how the way is.
-    pub fn traffic(&self) -> Seen {
-        self.traffic.look()
+    pub fn traffic(&self) -> NetworkSample {
+        self.traffic.sample()
     }
 
     /// Reads of parts in flight that are stuck at a disk.
@@ -132,15 +137,15 @@ impl Storage {
     }
 
     /// Opens so many connections to this host, for parts to come.
-    pub fn open_ahead(&self, host: &Uri, wanted: usize) {
-        self.connections.open_ahead(host, wanted);
+    pub fn preconnect(&self, host: &Uri, wanted: usize) {
+        self.connections.preconnect(host, wanted);
     }
 
     /// Sends a part once.
     ///
     /// # Errors
-    /// [`Trouble::Failure`] for the network's and storage's part in it, [`Trouble::Error`] for the file's.
-    pub async fn put(&self, put: Put<'_>) -> Result<Receipt, Trouble> {
+    /// [`TransferError::Failure`] for the network's and storage's part in it, [`TransferError::Error`] for the file's.
+    pub async fn put(&self, put: Put<'_>) -> Result<CompletedPart, TransferError> {
         let uri: Uri = put.url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| {
             crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.redacted()) }
         })?;
@@ -149,13 +154,15 @@ impl Storage {
         let mut result = self.attempt(&put, &uri, connection).await;
         // An idle connection that the other side closed in the moment it was taken says nothing about the
         // part or the line: once more, on a new one.
-        if let Err((Trouble::Failure(Failure::Transport { kind: Transport::Lost, .. }), true)) = &result {
+        if let Err((TransferError::Failure(Failure::Transport { kind: Transport::Disconnected, .. }), true)) =
+            &result
+        {
             connection = self.connections.get(&uri, true).await?;
             result = self.attempt(&put, &uri, connection).await;
         }
         let status = match &result {
             Ok(_) => Some(200),
-            Err((Trouble::Failure(failure), _)) => failure.status(),
+            Err((TransferError::Failure(failure), _)) => failure.status(),
             Err(_) => None,
         };
         let url = &put.url.redacted();
@@ -169,8 +176,8 @@ impl Storage {
         put: &Put<'_>,
         uri: &Uri,
         mut connection: Connection,
-    ) -> Result<Receipt, (Trouble, bool)> {
-        let flow = Arc::new(Flow::new(self.checksums.as_ref().map(Checksums::stream)));
+    ) -> Result<CompletedPart, (TransferError, bool)> {
+        let flow = Arc::new(BodyState::new(self.checksums.as_ref().map(Checksums::stream)));
         let body = PartBody::new(
             Arc::clone(put.source),
             put.range,
@@ -185,16 +192,16 @@ impl Storage {
             })
             .map_err(|failure| (failure.into(), false))?;
         let _counted = self.traffic.begin(connection.probe.clone());
-        let mut watch = Watch::new(put, &flow, connection.probe.clone(), self.stall_timeout);
-        put.meter.set(put.lane, 0);
+        let mut watch = StallDetector::new(put, &flow, connection.probe.clone(), self.stall_timeout);
+        put.meter.set(put.attempt, 0);
 
         let sending = connection.sender.send_request(request);
         let answer = watch.over(sending).await;
         let answered = match answer {
             Ok(Ok(response)) => self.read_answer(response, &mut watch).await,
             Ok(Err(error)) => {
-                let kind = if error.is_parse() { Transport::Garbled } else { Transport::Lost };
-                Err(Failure::transport(kind, self.mask.clean(&chain(&error))))
+                let kind = if error.is_parse() { Transport::Garbled } else { Transport::Disconnected };
+                Err(Failure::transport(kind, self.mask.redact(&chain(&error))))
             }
             Err(stalled) => Err(stalled),
         };
@@ -217,7 +224,7 @@ impl Storage {
     async fn read_answer(
         &self,
         response: Response<hyper::body::Incoming>,
-        watch: &mut Watch<'_>,
+        watch: &mut StallDetector<'_>,
     ) -> Result<(u16, HeaderMap, Vec<u8>), Failure> {
         let (head, body) = response.into_parts();
         let body = watch.over(Limited::new(body, ANSWER_MOST).collect()).await?;
@@ -229,9 +236,9 @@ impl Storage {
     fn judge(
         &self,
         (status, headers, body): (u16, HeaderMap, Vec<u8>),
-        flow: &Flow,
+        flow: &BodyState,
         size: u64,
-    ) -> Result<Receipt, Failure> {
+    ) -> Result<CompletedPart, Failure> {
         if status != 200 {
             return Err(self.refusal(status, &headers, &body));
         }
@@ -240,7 +247,10 @@ impl Storage {
         }
         // A 200 before the whole part was sent is about something else than this part.
         if flow.handed() != size {
-            return Err(Failure::transport(Transport::Lost, "storage answered before it had the whole part"));
+            return Err(Failure::transport(
+                Transport::Disconnected,
+                "storage answered before it had the whole part",
+            ));
         }
         let etag = etag_of(&headers)
             .ok_or_else(|| Failure::Malformed { detail: "storage sent no ETag for the part".to_owned() })?;
@@ -249,9 +259,9 @@ impl Storage {
             && is_md5(&headers, &etag)
             && !etag.eq_ignore_ascii_case(sent)
         {
-            return Err(Failure::Checksum { sent: sent.clone(), stored: self.mask.clean(&etag) });
+            return Err(Failure::Checksum { sent: sent.clone(), stored: self.mask.redact(&etag) });
         }
-        Ok(Receipt { etag: etag.into(), md5: md5.map(Etag::from) })
+        Ok(CompletedPart { etag: etag.into(), md5: md5.map(Etag::from) })
     }
 
     /// An answer that is no success, with what its XML says.
@@ -259,8 +269,8 @@ impl Storage {
         let said = xml::parse_error(body);
         Failure::Status {
             status,
-            code: said.code.map(|code| http::said(&self.mask, &code)),
-            message: said.message.map(|message| http::said(&self.mask, &message)),
+            code: said.code.map(|code| http::sanitize(&self.mask, &code)),
+            message: said.message.map(|message| http::sanitize(&self.mask, &message)),
             retry_after: http::retry_after(headers),
         }
     }
@@ -318,9 +328,9 @@ fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 /// Looks at a part in flight: moves its meter, and ends it when it stands still.
-struct Watch<'a> {
+struct StallDetector<'a> {
     put: &'a Put<'a>,
-    flow: &'a Flow,
+    flow: &'a BodyState,
     probe: Probe,
     before: Wire,
     taken: u64,
@@ -330,8 +340,8 @@ struct Watch<'a> {
     patience: Duration,
 }
 
-impl<'a> Watch<'a> {
-    fn new(put: &'a Put<'a>, flow: &'a Flow, probe: Probe, patience: Duration) -> Self {
+impl<'a> StallDetector<'a> {
+    fn new(put: &'a Put<'a>, flow: &'a BodyState, probe: Probe, patience: Duration) -> Self {
         let before = probe.wire();
         Self { put, flow, probe, before, taken: 0, seen: before.taken, moved: Instant::now(), patience }
     }
@@ -360,7 +370,7 @@ impl<'a> Watch<'a> {
             }
             if still >= answer_patience {
                 let detail = format!("none {} after it took the whole part", human_duration(answer_patience));
-                return Err(Failure::transport(Transport::Unanswered, detail));
+                return Err(Failure::transport(Transport::ResponseTimeout, detail));
             }
         }
     }
@@ -385,7 +395,7 @@ impl<'a> Watch<'a> {
         if taken > self.taken {
             self.put.sent.fetch_add(taken - self.taken, Ordering::Relaxed);
             self.taken = taken;
-            self.put.meter.set(self.put.lane, taken);
+            self.put.meter.set(self.put.attempt, taken);
         }
     }
 

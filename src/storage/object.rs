@@ -11,10 +11,10 @@ use hyper::{Method, Uri};
 
 use super::connect::Connection;
 use super::{ANSWER_MOST, Storage, etag_of, invalid, is_encrypted, request};
-use crate::dial::Trouble;
+use crate::dial::TransferError;
 use crate::error::{Error, chain};
 use crate::http::header;
-use crate::report::Event;
+use crate::progress::Event;
 use crate::retry::{Failure, Transport, human_duration};
 use crate::secret::SignedUrl;
 
@@ -33,8 +33,8 @@ impl Storage {
     /// Asks for an object's first byte. Checking where the URL leads is the caller's part.
     ///
     /// # Errors
-    /// [`Trouble::Failure`] for the network's and storage's part in it, [`Trouble::Error`] for a URL that is none.
-    pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, Trouble> {
+    /// [`TransferError::Failure`] for the network's and storage's part in it, [`TransferError::Error`] for a URL that is none.
+    pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
         let uri: Uri = url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| Error::Urls {
             what: format!("`{}` is no URL ({error})", url.redacted()),
         })?;
@@ -43,7 +43,7 @@ impl Storage {
         let reused = connection.reused;
         let mut result = self.ask_for_a_byte(&uri, connection).await;
         // The other side may have closed an idle connection in the moment in which it was taken.
-        if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Lost, .. })) {
+        if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Disconnected, .. })) {
             result = self.ask_for_a_byte(&uri, self.connections.get(&uri, true).await?).await;
         }
         let status = match &result {
@@ -67,7 +67,7 @@ impl Storage {
         let answer = tokio::time::timeout(self.stall_timeout, connection.sender.send_request(request)).await;
         let answer = answer
             .map_err(late)?
-            .map_err(|error| Failure::transport(Transport::Lost, self.mask.clean(&chain(&error))))?;
+            .map_err(|error| Failure::transport(Transport::Disconnected, self.mask.redact(&chain(&error))))?;
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
         if status == 200 {

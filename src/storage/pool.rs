@@ -8,7 +8,7 @@ use hyper::Uri;
 use tokio::sync::oneshot;
 
 use super::connect::{Connection, open, origin};
-use crate::dial::{Dialer, Trouble};
+use crate::dial::{Connector, TransferError};
 
 /// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
 const IDLE_MOST: Duration = Duration::from_secs(4);
@@ -17,13 +17,13 @@ const IDLE_MOST: Duration = Duration::from_secs(4);
 const READY_WITHIN: Duration = Duration::from_millis(100);
 
 /// See the module.
-pub struct Connections {
-    dialer: Arc<Dialer>,
+pub struct ConnectionPool {
+    dialer: Arc<Connector>,
     waiting: Mutex<HashMap<String, Waiting>>,
 }
 
 /// What came of a connection that was opened ahead, and when.
-type Opened = (Result<Connection, Trouble>, Instant);
+type Opened = (Result<Connection, TransferError>, Instant);
 
 /// To one host.
 #[derive(Default)]
@@ -34,9 +34,9 @@ struct Waiting {
     ahead: Vec<(oneshot::Receiver<Opened>, Instant)>,
 }
 
-impl Connections {
+impl ConnectionPool {
     /// None open yet.
-    pub fn new(dialer: Arc<Dialer>) -> Self {
+    pub fn new(dialer: Arc<Connector>) -> Self {
         Self { dialer, waiting: Mutex::default() }
     }
 
@@ -44,7 +44,7 @@ impl Connections {
     ///
     /// # Errors
     /// Those of [`open`].
-    pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, Trouble> {
+    pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, TransferError> {
         let (origin, asked) = (origin(uri), Instant::now());
         if !fresh {
             while let Some(mut connection) = self.take_idle(&origin) {
@@ -73,7 +73,7 @@ impl Connections {
     }
 
     /// Opens so many connections to the URL's host, if not as many are waiting or on their way already.
-    pub fn open_ahead(&self, uri: &Uri, wanted: usize) {
+    pub fn preconnect(&self, uri: &Uri, wanted: usize) {
         let mut waiting = self.waiting();
         let waiting = waiting.entry(origin(uri)).or_default();
         waiting

@@ -5,31 +5,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::connect::Probe;
-use crate::platform::Measured;
+use crate::platform::TcpInfo;
 
 /// The parts in flight. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Traffic(Arc<Mutex<State>>);
+pub struct TransferStats(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     next: u64,
-    flying: Vec<Flying>,
+    flying: Vec<InFlight>,
     /// Of attempts that have ended: bytes taken, packets resent.
     ended: (u64, u64),
 }
 
 /// One attempt.
-struct Flying {
+struct InFlight {
     id: u64,
     probe: Probe,
     /// Its socket's account when the attempt began: bytes taken, packets resent.
     before: (u64, u64),
 }
 
-impl Flying {
+impl InFlight {
     fn account(probe: &Probe) -> (u64, u64) {
-        (probe.wire().taken, probe.measured().map_or(0, |measured| measured.resent))
+        (probe.wire().taken, probe.measured().map_or(0, |measured| measured.retransmits))
     }
 
     fn since(&self) -> (u64, u64) {
@@ -41,32 +41,32 @@ impl Flying {
 /// An attempt's entry, which ends when it is dropped.
 pub struct Entry {
     id: u64,
-    traffic: Traffic,
+    traffic: TransferStats,
 }
 
 /// What the sockets say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct NetworkSample {
     /// Bytes taken by the network so far, repeats included.
     pub taken: u64,
     /// The mean of the round trips of late, the shortest of all, and the packets resent so far; `None` where the
     /// system does not say.
-    pub measured: Option<Measured>,
+    pub measured: Option<TcpInfo>,
 }
 
-impl Traffic {
+impl TransferStats {
     /// An attempt begins on this connection.
     pub fn begin(&self, probe: Probe) -> Entry {
-        let before = Flying::account(&probe);
+        let before = InFlight::account(&probe);
         let mut state = self.state();
         state.next += 1;
         let id = state.next;
-        state.flying.push(Flying { id, probe, before });
+        state.flying.push(InFlight { id, probe, before });
         Entry { id, traffic: self.clone() }
     }
 
     /// Asks all sockets.
-    pub fn look(&self) -> Seen {
+    pub fn sample(&self) -> NetworkSample {
         let state = self.state();
         let (mut taken, mut resent) = state.ended;
         let (mut smoothed, mut least, mut told) = (Duration::ZERO, None, 0);
@@ -74,12 +74,15 @@ impl Traffic {
             let since = one.since();
             (taken, resent) = (taken + since.0, resent + since.1);
             if let Some(measured) = one.probe.measured() {
-                least = Some(least.map_or(measured.least, |least: Duration| least.min(measured.least)));
-                (smoothed, told) = (smoothed + measured.smoothed, told + 1);
+                least = Some(least.map_or(measured.min_rtt, |least: Duration| least.min(measured.min_rtt)));
+                (smoothed, told) = (smoothed + measured.smoothed_rtt, told + 1);
             }
         }
         let mean = smoothed.checked_div(told).unwrap_or_default();
-        Seen { taken, measured: least.map(|least| Measured { smoothed: mean, least, resent }) }
+        NetworkSample {
+            taken,
+            measured: least.map(|least| TcpInfo { smoothed_rtt: mean, min_rtt: least, retransmits: resent }),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

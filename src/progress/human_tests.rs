@@ -6,7 +6,7 @@ use crate::error::{Call, Signal};
 use crate::retry::Failure;
 use crate::settings::{ColorMode, LogFormat, ProgressMode};
 
-fn words(quiet: bool, verbose: u8) -> Words {
+fn words(quiet: bool, verbose: u8) -> Human {
     let display = Display {
         quiet,
         verbose,
@@ -14,7 +14,7 @@ fn words(quiet: bool, verbose: u8) -> Words {
         color: ColorMode::Never,
         log_format: LogFormat::Human,
     };
-    Words::new(&display, Paint(false))
+    Human::new(&display, Styles(false))
 }
 
 fn refused() -> Error {
@@ -28,7 +28,7 @@ fn refused() -> Error {
 }
 
 /// Takes the event in and says what there is to say.
-fn say(words: &mut Words, play: &mut Play, event: &Event<'_>) -> Vec<String> {
+fn say(words: &mut Human, play: &mut Play, event: &Event<'_>) -> Vec<String> {
     play.state.apply(event, play.now);
     words.about(event, &play.state)
 }
@@ -83,7 +83,7 @@ fn lines_of_a_configuration_error_stay_lines_and_cannot_pass_for_messages() {
 #[test]
 fn verbosity_decides_what_else_is_told() {
     let warning = Event::Warning { path: Some("a\u{202e}b"), message: "link skipped" };
-    let note = Event::Note { message: "8 parts in flight" };
+    let note = Event::Verbose { message: "8 parts in flight" };
     let url = "https://b.s3.amazonaws.com/key";
     let request = Event::Request { method: "PUT", url, status: Some(200), elapsed: secs(1.2) };
     let silence = Event::Request { method: "PUT", url, status: None, elapsed: secs(30.0) };
@@ -110,7 +110,7 @@ fn verbosity_decides_what_else_is_told() {
 fn finish(files: &[Outcome], verbose: u8) -> Vec<String> {
     let (mut words, mut play) = (words(false, verbose), Play::new());
     play.known(files.len() as u64, 0, true);
-    let mut tally = Tally::default();
+    let mut tally = Summary::default();
     let mut lines = Vec::new();
     for (id, outcome) in files.iter().enumerate() {
         tally.add(outcome);

@@ -1,7 +1,7 @@
 use super::super::testing::{MIB, Play, outcome, secs, uploaded};
-use super::super::{Meter, Phase};
+use super::super::{PartProgress, Phase};
 use super::*;
-use crate::outcome::Tally;
+use crate::outcome::Summary;
 use crate::settings::{ColorMode, LogFormat};
 
 fn json(quiet: bool, verbose: u8, progress: ProgressMode) -> Json {
@@ -12,28 +12,28 @@ fn json(quiet: bool, verbose: u8, progress: ProgressMode) -> Json {
 fn all_lines(face: &mut Json) -> Vec<String> {
     let mut play = Play::new();
     let (good, bad) = (uploaded("a", MIB), outcome("b", 2, Err(Error::usage_hint("no", "yes"))));
-    let mut tally = Tally::default();
+    let mut tally = Summary::default();
     tally.add(&good);
     tally.add(&bad);
     let url = "https://h/k";
     let (cause, wait) = ("503", secs(1.5));
-    let meter = std::sync::Arc::<Meter>::default();
+    let meter = std::sync::Arc::<PartProgress>::default();
     let events = [
-        Event::Known { files: 2, bytes: MIB, complete: true },
+        Event::Discovered { files: 2, bytes: MIB, complete: true },
         Event::FileStart { file: 0, path: "a", name: "ä", size: MIB, parts: 2, part_size: MIB },
         Event::Phase { file: 0, phase: Phase::Settle },
         Event::Resumed { file: 0, parts: 1, bytes: 5 },
         Event::Restarted { file: 0 },
         Event::PartStart { file: 0, part: 1, size: 5, meter },
         Event::PartDone { file: 0, part: 1, size: 5, elapsed: secs(0.25) },
-        Event::PartStopped { file: 0, part: 2 },
+        Event::PartAborted { file: 0, part: 2 },
         Event::Retry { file: Some(0), part: Some(2), what: "part 2", retry: 1, cause, wait },
         Event::Retry { file: None, part: None, what: "tree", retry: 1, cause, wait },
         Event::Warning { path: None, message: "w" },
         Event::Warning { path: Some("a"), message: "\u{1b}[1m\u{9b}\u{202e}\n" },
         Event::Login { message: "saved", asks: false },
         Event::Login { message: "paste it", asks: true },
-        Event::Note { message: "n" },
+        Event::Verbose { message: "n" },
         Event::Excluded { path: "a.log" },
         Event::Planned { files: 2, bytes: MIB, folders: 1 },
         Event::Request { method: "PUT", url, status: Some(200), elapsed: secs(1.0) },
@@ -45,16 +45,16 @@ fn all_lines(face: &mut Json) -> Vec<String> {
     let mut lines = Vec::new();
     let mut tell = |play: &mut Play, event: &Event<'_>| {
         play.state.apply(event, play.now);
-        lines.extend(face.about(event, &play.state, play.now));
+        lines.extend(face.format_event(event, &play.state, play.now));
     };
     for event in &events {
         tell(&mut play, event);
     }
     play.pass(10.0);
-    let due = face.due(&play.state, play.now);
+    let due = face.on_tick(&play.state, play.now);
     play.state.apply(&Event::Finished { tally: &tally }, play.now);
     lines.extend(due);
-    lines.extend(face.about(&Event::Finished { tally: &tally }, &play.state, play.now));
+    lines.extend(face.format_event(&Event::Finished { tally: &tally }, &play.state, play.now));
     lines
 }
 

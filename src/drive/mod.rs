@@ -4,4 +4,4 @@ mod client;
 mod gate;
 pub mod wire;
 
-pub use client::{Caller, Drive, Options, SignedParts};
+pub use client::{Drive, Options, RetryObserver, SignedParts};

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::api::Caller;
+use crate::drive::RetryObserver;
 use crate::error::Call;
-use crate::report::{Event, FileId, Phase, Reporter};
+use crate::progress::{Event, FileId, Phase, Reporter};
 use crate::retry::Failure;
 
 /// See the module.
-pub struct Work {
+pub struct FileContext {
     /// Names the file in events.
     pub file: FileId,
     /// The path as shown.
@@ -27,7 +27,7 @@ pub struct Work {
     reporter: Arc<dyn Reporter>,
 }
 
-impl Work {
+impl FileContext {
     /// A fresh account.
     pub fn new(file: FileId, path: String, size: u64, reporter: Arc<dyn Reporter>) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Work {
 
     /// Tells what was decided, for `-v`.
     pub fn note(&self, message: &str) {
-        self.tell(&Event::Note { message: &format!("{}: {message}", self.path) });
+        self.tell(&Event::Verbose { message: &format!("{}: {message}", self.path) });
     }
 
     /// Warns of something about this file.
@@ -90,7 +90,7 @@ impl Work {
     }
 }
 
-impl Caller for Work {
+impl RetryObserver for FileContext {
     fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration) {
         self.told(call.aim(), None, retry, failure, wait);
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::face::{Beat, Voice};
+use super::human::EXCLUDED;
+use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use super::text::safe_json;
-use super::words::EXCLUDED;
 use super::{Event, FileId};
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
@@ -20,7 +20,7 @@ pub(super) struct Json {
     quiet: bool,
     verbose: u8,
     progress: bool,
-    beat: Beat,
+    beat: ProgressInterval,
 }
 
 impl Json {
@@ -33,22 +33,22 @@ impl Json {
             quiet: display.quiet,
             verbose: display.verbose,
             progress: !display.quiet && display.progress != ProgressMode::None,
-            beat: Beat::default(),
+            beat: ProgressInterval::default(),
         }
     }
 
     fn wants(&self, event: &Event<'_>) -> bool {
         match event {
             Event::Error { .. } | Event::FileDone { .. } | Event::Login { asks: true, .. } => true,
-            Event::Note { .. } => !self.quiet && self.verbose > 0,
+            Event::Verbose { .. } => !self.quiet && self.verbose > 0,
             Event::Request { .. } => !self.quiet && self.verbose > 1,
             _ => !self.quiet,
         }
     }
 }
 
-impl Voice for Json {
-    fn about(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+impl Formatter for Json {
+    fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
         if !self.wants(event) {
             return Vec::new();
         }
@@ -60,7 +60,7 @@ impl Voice for Json {
                 json!({"event": "warning", "path": path, "message": EXCLUDED})
             }
             Event::Login { message, asks } => json!({"event": "login", "message": message, "asks": asks}),
-            Event::Note { message } => json!({"event": "note", "message": message}),
+            Event::Verbose { message } => json!({"event": "note", "message": message}),
             Event::Request { method, url, status, elapsed } => json!({
                 "event": "request", "method": method, "url": url, "status": status, "seconds": seconds(*elapsed),
             }),
@@ -90,15 +90,15 @@ impl Voice for Json {
                 "exit_code": tally.exit_code(),
             }),
             // Places in flight are for those who draw them; what is known is in `progress`.
-            Event::Known { .. }
+            Event::Discovered { .. }
             | Event::Spooled { .. }
             | Event::PartStart { .. }
-            | Event::PartStopped { .. } => return Vec::new(),
+            | Event::PartAborted { .. } => return Vec::new(),
         };
         vec![line(object)]
     }
 
-    fn due(&mut self, state: &State, now: Instant) -> Vec<String> {
+    fn on_tick(&mut self, state: &State, now: Instant) -> Vec<String> {
         if !self.progress || !self.beat.due(state, now) {
             return Vec::new();
         }

@@ -14,26 +14,26 @@ use super::{Event, Reporter};
 use crate::platform;
 
 /// What makes one face different from another. Nothing of it writes or waits.
-pub(super) trait Voice: Send {
+pub(super) trait Formatter: Send {
     /// Lines about an event that `state` has taken in.
-    fn about(&mut self, event: &Event<'_>, state: &State, now: Instant) -> Vec<String>;
+    fn format_event(&mut self, event: &Event<'_>, state: &State, now: Instant) -> Vec<String>;
 
     /// Lines that are due because time passed.
-    fn due(&mut self, _state: &State, _now: Instant) -> Vec<String> {
+    fn on_tick(&mut self, _state: &State, _now: Instant) -> Vec<String> {
         Vec::new()
     }
 
     /// Lines that stand at the bottom of the terminal until the next picture.
-    fn picture(&self, _state: &State, _now: Instant, _columns: usize, _rows: usize) -> Vec<String> {
+    fn render(&self, _state: &State, _now: Instant, _columns: usize, _rows: usize) -> Vec<String> {
         Vec::new()
     }
 }
 
 /// The beat of progress lines: one every ten seconds while something is under way.
 #[derive(Debug, Default)]
-pub(super) struct Beat(Option<Instant>);
+pub(super) struct ProgressInterval(Option<Instant>);
 
-impl Beat {
+impl ProgressInterval {
     /// Between two lines.
     pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ const LAST_WORD: Duration = Duration::from_millis(300);
 type Call = Option<Sender<()>>;
 
 /// A face with its thread.
-pub(super) struct Face {
+pub(super) struct Renderer {
     shared: Arc<Shared>,
     /// Dropped to end the thread.
     calls: Option<Sender<Call>>,
@@ -77,17 +77,17 @@ struct Shared {
 
 struct Live {
     state: State,
-    voice: Box<dyn Voice>,
+    voice: Box<dyn Formatter>,
     /// Lines to be written.
     queue: Vec<String>,
     /// Nothing is drawn until something happens.
     cleared: bool,
 }
 
-impl Face {
+impl Renderer {
     /// Starts a face that writes to `out` and looks at its clock every `period`, if it has one.
     pub(super) fn start(
-        voice: Box<dyn Voice>,
+        voice: Box<dyn Formatter>,
         out: Box<dyn Write + Send>,
         period: Option<Duration>,
         shares_terminal: bool,
@@ -177,16 +177,16 @@ impl Shared {
         let mut live = self.live();
         let Live { state, voice, queue, cleared } = &mut *live;
         state.sample(now);
-        queue.extend(voice.due(state, now));
+        queue.extend(voice.on_tick(state, now));
         let lines = std::mem::take(queue);
         let picture =
-            if *cleared || !may_draw { Vec::new() } else { voice.picture(state, now, columns, rows) };
+            if *cleared || !may_draw { Vec::new() } else { voice.render(state, now, columns, rows) };
         drop(live);
         screen.show(&lines, &picture, columns);
     }
 }
 
-impl Reporter for Face {
+impl Reporter for Renderer {
     fn event(&self, event: &Event<'_>) {
         let now = Instant::now();
         let mut live = self.shared.live();
@@ -194,7 +194,7 @@ impl Reporter for Face {
         *cleared = false;
         state.apply(event, now);
         let before = queue.len();
-        queue.extend(voice.about(event, state, now));
+        queue.extend(voice.format_event(event, state, now));
         let news = queue.len() > before;
         drop(live);
         // After the last word the process may end at any time.
@@ -205,7 +205,7 @@ impl Reporter for Face {
         }
     }
 
-    fn aside(&self, write: &mut dyn FnMut()) {
+    fn suspend(&self, write: &mut dyn FnMut()) {
         if !self.shares_terminal {
             return write();
         }
@@ -230,7 +230,7 @@ impl Reporter for Face {
     }
 }
 
-impl Drop for Face {
+impl Drop for Renderer {
     /// The thread writes what is left, takes the picture away and ends.
     fn drop(&mut self) {
         self.calls = None;
@@ -248,15 +248,15 @@ mod tests {
     /// Says every note, and "tick" when asked.
     struct Echo;
 
-    impl Voice for Echo {
-        fn about(&mut self, event: &Event<'_>, _: &State, _: Instant) -> Vec<String> {
+    impl Formatter for Echo {
+        fn format_event(&mut self, event: &Event<'_>, _: &State, _: Instant) -> Vec<String> {
             match event {
-                Event::Note { message } => vec![(*message).to_owned()],
+                Event::Verbose { message } => vec![(*message).to_owned()],
                 _ => Vec::new(),
             }
         }
 
-        fn due(&mut self, _: &State, _: Instant) -> Vec<String> {
+        fn on_tick(&mut self, _: &State, _: Instant) -> Vec<String> {
             vec!["tick".to_owned()]
         }
     }
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn what_was_said_is_written_when_the_face_goes_and_it_goes_at_once() {
         let (paper, begun) = (Paper::default(), Instant::now());
-        let face = Face::start(Box::new(Echo), Box::new(paper.clone()), None, false);
-        face.event(&Event::Note { message: "one" });
-        face.event(&Event::Note { message: "two" });
+        let face = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        face.event(&Event::Verbose { message: "one" });
+        face.event(&Event::Verbose { message: "two" });
         drop(face);
         let text = paper.text();
         assert!(text.contains("one\n") && text.contains("two\n") && text.contains("tick\n"), "{text}");
@@ -277,9 +277,9 @@ mod tests {
     #[test]
     fn the_last_word_is_written_before_the_call_returns() {
         let paper = Paper::default();
-        let face = Face::start(Box::new(Echo), Box::new(paper.clone()), None, false);
-        face.event(&Event::Note { message: "last" });
-        face.event(&Event::Finished { tally: &crate::outcome::Tally::default() });
+        let face = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        face.event(&Event::Verbose { message: "last" });
+        face.event(&Event::Finished { tally: &crate::outcome::Summary::default() });
         assert!(paper.text().contains("last\n"));
     }
 
@@ -296,9 +296,9 @@ mod tests {
             }
         }
         let (release, stuck) = mpsc::channel();
-        let face = Face::start(Box::new(Echo), Box::new(Stuck(stuck)), None, false);
+        let face = Renderer::start(Box::new(Echo), Box::new(Stuck(stuck)), None, false);
         for _ in 0..1000 {
-            face.event(&Event::Note { message: "many" });
+            face.event(&Event::Verbose { message: "many" });
         }
         face.clear();
         drop(release);

@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::Event;
-use super::face::{Beat, Voice};
+use super::human::{Human, early_words, phase_words, retry_line};
+use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use super::text::{bytes, plural, rate};
-use super::words::{Words, early_words, phase_words, retry_line};
 use crate::retry::human_duration;
 
 /// An upload that is over sooner needs no line that says it began.
@@ -19,11 +19,11 @@ const OFTEN: u32 = 3;
 
 /// Lines for a log.
 pub(super) struct Plain {
-    words: Words,
+    words: Human,
     /// `--progress none` and `-q` leave this out.
     progress: bool,
     announced: bool,
-    beat: Beat,
+    beat: ProgressInterval,
     retries: Retries,
 }
 
@@ -42,13 +42,19 @@ impl Plain {
     pub(super) const TICK: Duration = Duration::from_millis(500);
 
     /// A face with these words.
-    pub(super) fn new(words: Words, progress: bool) -> Self {
-        Self { words, progress, announced: false, beat: Beat::default(), retries: Retries::default() }
+    pub(super) fn new(words: Human, progress: bool) -> Self {
+        Self {
+            words,
+            progress,
+            announced: false,
+            beat: ProgressInterval::default(),
+            retries: Retries::default(),
+        }
     }
 }
 
-impl Voice for Plain {
-    fn about(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+impl Formatter for Plain {
+    fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
         let lines = self.words.about(event, state);
         // With -v each retry has been told already.
         if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
@@ -60,7 +66,7 @@ impl Voice for Plain {
         lines
     }
 
-    fn due(&mut self, state: &State, now: Instant) -> Vec<String> {
+    fn on_tick(&mut self, state: &State, now: Instant) -> Vec<String> {
         let Some(begun) = state.begun.filter(|_| self.progress && !state.finished) else {
             return Vec::new();
         };
@@ -81,7 +87,7 @@ impl Voice for Plain {
 
 impl Retries {
     fn due(&mut self, now: Instant) -> Option<String> {
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < Beat::PERIOD) {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < ProgressInterval::PERIOD) {
             return None;
         }
         let line = self.line.take()?;
@@ -137,7 +143,7 @@ fn progress_line(state: &State, now: Instant) -> String {
     // What people wait for when nothing is in flight, or longer than a line's time.
     let slow = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let words = phase_words(file.phase).filter(|_| flying == 0 || elapsed >= Beat::PERIOD)?;
+        let words = phase_words(file.phase).filter(|_| flying == 0 || elapsed >= ProgressInterval::PERIOD)?;
         let name = if state.single() { String::new() } else { format!("{} ", file.label) };
         let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
         Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))

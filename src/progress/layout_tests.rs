@@ -1,8 +1,8 @@
 use super::super::testing::{MIB, Play, uploaded};
-use super::super::{Event, Lane, Phase};
+use super::super::{Attempt, Event, Phase};
 use super::*;
 
-const LOOK: Look = Look { unicode: true, paint: Paint(false) };
+const LOOK: Theme = Theme { unicode: true, paint: Styles(false) };
 
 impl Play {
     fn picture(&self, columns: usize, rows: usize) -> String {
@@ -28,11 +28,11 @@ fn one_file(name: &str) -> Play {
     let meters: Vec<_> = (61..=64).map(|part| play.part(0, part, 8 * MIB)).collect();
     for step in 1..=8 {
         play.pass(0.5);
-        meters[0].set(Lane::First, step * MIB / 2);
-        meters[1].set(Lane::First, step * MIB);
+        meters[0].set(Attempt::Primary, step * MIB / 2);
+        meters[1].set(Attempt::Primary, step * MIB);
     }
     play.pass(8.0);
-    meters[2].set(Lane::First, 3 * MIB);
+    meters[2].set(Attempt::Primary, 3 * MIB);
     play.pass(0.5);
     play.retry(Some(64), 2, 4);
     play
@@ -68,7 +68,7 @@ a-really-lo…report.pdf  495 MiB/1.2 GiB
 #[test]
 fn ascii_where_the_locale_knows_no_more() {
     let play = one_file("report.pdf");
-    let look = Look { unicode: false, paint: Paint(false) };
+    let look = Theme { unicode: false, paint: Styles(false) };
     let drawn = lines(&play.state, play.now, 80, 24, look).join("\n");
     assert!(drawn.is_ascii(), "{drawn}");
     assert!(drawn.contains("#########>----"), "{drawn}");
@@ -81,8 +81,8 @@ fn three_files() -> Play {
     play.start(0, "video-of-the-whole-day.mp4", 100 * MIB, 10);
     play.start(1, "notes.txt", 4 * MIB, 1);
     play.start(2, "数据.tar.zst", 50 * MIB, 5);
-    play.part(0, 1, 10 * MIB).set(Lane::First, 5 * MIB);
-    play.part(1, 1, 4 * MIB).set(Lane::First, MIB);
+    play.part(0, 1, 10 * MIB).set(Attempt::Primary, 5 * MIB);
+    play.part(1, 1, 4 * MIB).set(Attempt::Primary, MIB);
     play.event(Event::Phase { file: 2, phase: Phase::Finalize });
     play.end(9, &uploaded("first", 30 * MIB));
     play.pass(4.0);
@@ -168,7 +168,7 @@ fn nothing_is_drawn_for_what_is_over_at_once_or_over() {
     assert_eq!(play.picture(80, 24), "");
     play.pass(0.1);
     assert_ne!(play.picture(80, 24), "");
-    play.event(Event::Finished { tally: &crate::outcome::Tally::default() });
+    play.event(Event::Finished { tally: &crate::outcome::Summary::default() });
     assert_eq!(play.picture(80, 24), "");
 }
 

@@ -3,41 +3,41 @@
 
 use std::time::Duration;
 
-use crate::api::wire::Item;
+use crate::drive::wire::Item;
 use crate::error::Call;
-use crate::retry::{Failure, Transport, Verdict};
+use crate::retry::{Failure, RetryClass, Transport};
 
 /// A call that timed out may still be at work: what it makes is looked for once more after this long, before
 /// the call is sent again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What one such call came to.
-pub(super) enum Answered {
+pub(super) enum CreateOutcome {
     /// What it made.
-    Item(Item),
+    Created(Item),
     /// It never reached the service, or the service did not look at it: nothing has happened.
-    NotDone(Failure),
+    NotSent(Failure),
     /// The service said no.
-    Refused(Failure),
+    Rejected(Failure),
     /// It may have happened.
-    Unclear(Failure),
+    Unknown(Failure),
 }
 
-impl Answered {
+impl CreateOutcome {
     /// Reads an answer to `call`.
     pub(super) fn of(call: Call, answer: Result<Item, Failure>) -> Self {
         match answer {
-            Ok(item) => Self::Item(item),
+            Ok(item) => Self::Created(item),
             Err(failure) => match &failure {
                 Failure::Transport { kind: Transport::Connect, .. } | Failure::Status { status: 429, .. } => {
-                    Self::NotDone(failure)
+                    Self::NotSent(failure)
                 }
-                Failure::Transport { kind, .. } if kind.is_final() => Self::Refused(failure),
+                Failure::Transport { kind, .. } if kind.is_final() => Self::Rejected(failure),
                 // A success without an item in it may be one all the same.
-                Failure::Malformed { .. } | Failure::WebPage => Self::Unclear(failure),
-                _ => match failure.verdict_of_call(call) {
-                    Verdict::Refused | Verdict::Gone | Verdict::Expired => Self::Refused(failure),
-                    Verdict::Transient => Self::Unclear(failure),
+                Failure::Malformed { .. } | Failure::WebPage => Self::Unknown(failure),
+                _ => match failure.class_of_call(call) {
+                    RetryClass::Refused | RetryClass::Gone | RetryClass::Expired => Self::Rejected(failure),
+                    RetryClass::Transient => Self::Unknown(failure),
                 },
             },
         }

@@ -22,13 +22,13 @@ use crate::secret::SignedUrl;
 const LONGEST: u64 = 300;
 
 /// See the module.
-pub(super) struct Host {
+pub(super) struct EndpointHint {
     /// Where it is kept for later runs; `None`: nowhere.
     file: Option<PathBuf>,
     known: Mutex<Option<Uri>>,
 }
 
-impl Host {
+impl EndpointHint {
     /// The host of this API's storage, kept in `folder`. What an earlier run knew is known a moment later.
     pub(super) fn new(folder: Option<PathBuf>, api: &str, rules: Rules) -> Arc<Self> {
         let name = format!("{}.storage", &hex(&Sha256::digest(api))[..40]);

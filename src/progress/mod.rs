@@ -1,29 +1,29 @@
 //! What the engine tells while it works, and the faces that show it on stderr.
 //!
 //! The engine only ever calls [`Reporter::event`]; which face draws it is chosen once, at the start. Faces
-//! draw, they never decide. What moves too often for events (bytes of a part in flight) is in a [`Meter`]
+//! draw, they never decide. What moves too often for events (bytes of a part in flight) is in a [`PartProgress`]
 //! that the engine writes and a face reads when it draws.
 
 mod bars;
-mod face;
-mod flight;
+mod human;
+mod in_flight;
 mod json;
-mod picture;
+mod layout;
 mod plain;
 mod rate;
+mod renderer;
 mod screen;
 mod state;
 #[cfg(test)]
 mod testing;
 pub(crate) mod text;
-mod words;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::outcome::{Outcome, Tally};
+use crate::outcome::{Outcome, Summary};
 use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
 
 /// Names one input file within a run.
@@ -68,10 +68,10 @@ impl Phase {
 
 /// How far one part is. The engine writes, faces read.
 #[derive(Debug)]
-pub struct Meter {
+pub struct PartProgress {
     /// Of each connection that the part is tried on at the same time.
-    taken: [AtomicU64; 2],
-    high: AtomicU64,
+    acked: [AtomicU64; 2],
+    high_water: AtomicU64,
     begun: Instant,
     /// Milliseconds from `begun` to when bytes last moved.
     moved: AtomicU64,
@@ -79,34 +79,34 @@ pub struct Meter {
 
 /// Which of a part's connections: the second is for one that fell behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub enum Attempt {
     /// The one that every try has.
-    First = 0,
+    Primary = 0,
     /// The one beside it.
-    Second = 1,
+    Hedge = 1,
 }
 
-impl Default for Meter {
+impl Default for PartProgress {
     fn default() -> Self {
         Self {
-            taken: Default::default(),
-            high: AtomicU64::new(0),
+            acked: Default::default(),
+            high_water: AtomicU64::new(0),
             begun: Instant::now(),
             moved: AtomicU64::new(0),
         }
     }
 }
 
-impl Meter {
+impl PartProgress {
     /// Bytes of the current attempt that the network has taken (on Linux: that the peer has acknowledged), on
     /// the connection that is further.
-    pub fn taken(&self) -> u64 {
-        self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).max().unwrap_or(0)
+    pub fn acked(&self) -> u64 {
+        self.acked.iter().map(|taken| taken.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// The furthest that any attempt got: bytes sent again count once.
-    pub fn high(&self) -> u64 {
-        self.high.load(Ordering::Relaxed)
+    pub fn high_water(&self) -> u64 {
+        self.high_water.load(Ordering::Relaxed)
     }
 
     /// When bytes last moved; when the part began, if none have.
@@ -115,12 +115,12 @@ impl Meter {
     }
 
     /// Sets the current attempt's bytes on one connection.
-    pub fn set(&self, lane: Lane, taken: u64) {
-        if self.taken[lane as usize].swap(taken, Ordering::Relaxed) < taken {
+    pub fn set(&self, lane: Attempt, taken: u64) {
+        if self.acked[lane as usize].swap(taken, Ordering::Relaxed) < taken {
             let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.moved.store(since, Ordering::Relaxed);
         }
-        self.high.fetch_max(taken, Ordering::Relaxed);
+        self.high_water.fetch_max(taken, Ordering::Relaxed);
     }
 }
 
@@ -147,7 +147,7 @@ pub enum Event<'a> {
         asks: bool,
     },
     /// For `-v`: what was decided or done.
-    Note {
+    Verbose {
         /// What.
         message: &'a str,
     },
@@ -163,7 +163,7 @@ pub enum Event<'a> {
         elapsed: Duration,
     },
     /// The number of files and bytes known so far (`complete`: there will be no more).
-    Known {
+    Discovered {
         /// Files.
         files: u64,
         /// Their bytes.
@@ -223,7 +223,7 @@ pub enum Event<'a> {
         /// Bytes.
         size: u64,
         /// How far it is.
-        meter: Arc<Meter>,
+        meter: Arc<PartProgress>,
     },
     /// A part is in storage, checked and on record.
     PartDone {
@@ -237,7 +237,7 @@ pub enum Event<'a> {
         elapsed: Duration,
     },
     /// A part gave its place up without being done (its file failed or was interrupted).
-    PartStopped {
+    PartAborted {
         /// Which file.
         file: FileId,
         /// Its number.
@@ -277,7 +277,7 @@ pub enum Event<'a> {
     /// The run is over.
     Finished {
         /// In sum.
-        tally: &'a Tally,
+        tally: &'a Summary,
     },
     /// An error outside of any file's upload.
     Error {
@@ -295,7 +295,7 @@ pub trait Reporter: Send + Sync {
 
     /// Runs `write` (which writes to stdout) while nothing is drawn, so that results and bars on one terminal
     /// do not run into each other.
-    fn aside(&self, write: &mut dyn FnMut()) {
+    fn suspend(&self, write: &mut dyn FnMut()) {
         write();
     }
 
@@ -313,7 +313,7 @@ pub trait Reporter: Send + Sync {
 pub fn choose(display: &Display) -> Arc<dyn Reporter> {
     let stderr = std::io::stderr;
     let wants_progress = !display.quiet && display.progress != ProgressMode::None;
-    let paint = text::Paint(match display.color {
+    let paint = text::Styles(match display.color {
         ColorMode::Always => true,
         ColorMode::Never => false,
         // NO_COLOR, CLICOLOR, TERM=dumb and whether it is a terminal at all.
@@ -323,18 +323,18 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
     let out = Box::new(anstream::AutoStream::always_ansi(stderr()));
     if display.log_format == LogFormat::Json {
         let period = wants_progress.then_some(json::Json::TICK);
-        return Arc::new(face::Face::start(Box::new(json::Json::new(display)), out, period, false));
+        return Arc::new(renderer::Renderer::start(Box::new(json::Json::new(display)), out, period, false));
     }
-    let words = words::Words::new(display, paint);
+    let words = human::Human::new(display, paint);
     let wants_bars = wants_progress && display.progress != ProgressMode::Plain;
     let is_drawable = display.progress == ProgressMode::Bar || bars::Bars::drawable();
     if wants_bars && stderr().is_terminal() && is_drawable {
         let (voice, shared) = (bars::Bars::new(words, paint), std::io::stdout().is_terminal());
-        return Arc::new(face::Face::start(Box::new(voice), out, Some(bars::Bars::TICK), shared));
+        return Arc::new(renderer::Renderer::start(Box::new(voice), out, Some(bars::Bars::TICK), shared));
     }
     let period = wants_progress.then_some(plain::Plain::TICK);
     let voice = plain::Plain::new(words, wants_progress);
-    Arc::new(face::Face::start(Box::new(voice), out, period, false))
+    Arc::new(renderer::Renderer::start(Box::new(voice), out, period, false))
 }
 
 /// Whether NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and the stream ask for colours

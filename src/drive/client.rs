@@ -17,14 +17,14 @@ use serde_json::value::RawValue;
 
 use super::gate::Gate;
 use super::wire::{self, Item, Upload};
-use crate::dial::{self, Dialer, Trouble};
+use crate::circuit_breaker::CircuitBreaker;
+use crate::dial::{self, Connector, TransferError};
 use crate::error::{Call, Error, chain};
-use crate::hope::Hope;
 use crate::http::{self, header};
+use crate::progress::{Event, Reporter};
 use crate::proxy::Scheme;
-use crate::report::{Event, Reporter};
-use crate::retry::{Failure, Patience, Policy, Transport, Verdict};
-use crate::secret::{Mask, SignedUrl, Token};
+use crate::retry::{Failure, RetryBudget, RetryClass, RetryPolicy, Transport};
+use crate::secret::{Redactor, SignedUrl, Token};
 
 /// A call has this long to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -42,9 +42,9 @@ pub struct Options {
     /// As whom.
     pub token: Token,
     /// How hosts are reached.
-    pub dialer: Arc<Dialer>,
+    pub dialer: Arc<Connector>,
     /// How long to keep trying.
-    pub policy: Policy,
+    pub policy: RetryPolicy,
     /// Calls at once.
     pub calls: usize,
 }
@@ -55,23 +55,23 @@ pub struct Drive {
     base: Url,
     /// The base URL as the dialer takes it.
     host: Uri,
-    dialer: Arc<Dialer>,
+    dialer: Arc<Connector>,
     /// The proxy, if there is one, lets this client through.
     let_through: AtomicBool,
-    mask: Mask,
-    policy: Policy,
+    mask: Redactor,
+    policy: RetryPolicy,
     gate: Gate,
     /// Calls that were answered as hoped.
     answered: AtomicU64,
     /// Of each kind of call: one may be out of order while the others are answered.
-    hopes: [Hope; Call::KINDS],
+    breakers: [CircuitBreaker; Call::KINDS],
     /// What will be refused the next time too, whatever is asked: the token (401), by a proxy, for TLS.
     refused: OnceLock<Failure>,
     reporter: Arc<dyn Reporter>,
 }
 
 /// Who waits for a call, and is told when it is tried again.
-pub trait Caller: Sync {
+pub trait RetryObserver: Sync {
     /// A call is tried again after `wait`, for the `retry`th time in a row.
     fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration);
 }
@@ -148,11 +148,11 @@ impl Drive {
             let_through: AtomicBool::new(options.dialer.proxy(&host).is_none()),
             host,
             dialer: options.dialer,
-            mask: Mask::new(&options.token),
+            mask: Redactor::new(&options.token),
             policy: options.policy,
             gate: Gate::new(options.calls),
             answered: AtomicU64::new(0),
-            hopes: Default::default(),
+            breakers: Default::default(),
             refused: OnceLock::new(),
             reporter,
         })
@@ -162,7 +162,7 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn start(&self, caller: &dyn Caller, start: &wire::Start<'_>) -> Result<Started, Error> {
+    pub async fn start(&self, caller: &dyn RetryObserver, start: &wire::Start<'_>) -> Result<Started, Error> {
         let (upload, at) = self
             .ask_json::<Upload>(caller, Call::Start, self.post("drive/files/upload/multipart/start", start)?)
             .await?;
@@ -179,7 +179,7 @@ impl Drive {
     /// [`Error::Call`].
     pub async fn sign_urls(
         &self,
-        caller: &dyn Caller,
+        caller: &dyn RetryObserver,
         upload: &Upload,
         parts: u32,
     ) -> Result<SignedParts, Error> {
@@ -225,7 +225,7 @@ impl Drive {
             Ok(request) => request,
             Err(error) => return Ok(Err(Failure::Malformed { detail: chain(&error) })),
         };
-        let _place = self.gate.place(call).await;
+        let _place = self.gate.acquire(call).await;
         self.gate.wait().await;
         last_check.await?;
         Ok(self.made(call, request).await)
@@ -236,7 +236,7 @@ impl Drive {
             if let (Some(429), Some(wish)) =
                 (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
             {
-                self.gate.close(wish);
+                self.gate.pause_for(wish);
             }
         })?;
         serde_json::from_slice::<Box<RawValue>>(&answer.body)
@@ -249,7 +249,11 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn folder(&self, caller: &dyn Caller, parent: Option<&str>) -> Result<wire::Tree, Error> {
+    pub async fn folder(
+        &self,
+        caller: &dyn RetryObserver,
+        parent: Option<&str>,
+    ) -> Result<wire::Tree, Error> {
         let mut query = vec![("depth", "1")];
         query.extend(parent.map(|parent| ("parentId", parent)));
         Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
@@ -260,7 +264,7 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn check(&self, caller: &dyn Caller) -> Result<(), Error> {
+    pub async fn check(&self, caller: &dyn RetryObserver) -> Result<(), Error> {
         let request = self.get("drive/tree", &[("depth", "1")])?;
         self.ask_json::<wire::Tree>(caller, Call::Check, request).await.map(drop)
     }
@@ -269,7 +273,7 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn search(&self, caller: &dyn Caller, text: &str) -> Result<wire::Hits, Error> {
+    pub async fn search(&self, caller: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
         let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
         Ok(self.ask_json(caller, Call::Search, request).await?.0)
     }
@@ -278,7 +282,7 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn item(&self, caller: &dyn Caller, id: &str) -> Result<Item, Error> {
+    pub async fn item(&self, caller: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
         let (raw, _) = self
             .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
             .await?;
@@ -293,7 +297,7 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn download_url(&self, caller: &dyn Caller, id: &str) -> Result<SignedUrl, Error> {
+    pub async fn download_url(&self, caller: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
         let request = self.get(&format!("drive/files/{id}/download"), &[])?;
         Ok(self.ask_json::<wire::Download>(caller, Call::Download, request).await?.0.url)
     }
@@ -302,7 +306,7 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn slug(&self, caller: &dyn Caller) -> Result<String, Error> {
+    pub async fn slug(&self, caller: &dyn RetryObserver) -> Result<String, Error> {
         let request = self.get("workspace/info", &[])?;
         let (workspace, _) = self.ask_json::<wire::Workspace>(caller, Call::Workspace, request).await?;
         Ok(workspace.slug)
@@ -314,8 +318,8 @@ impl Drive {
     }
 
     /// Whether the service is believed to answer such calls.
-    pub fn hope(&self, call: Call) -> &Hope {
-        &self.hopes[call as usize]
+    pub fn breaker(&self, call: Call) -> &CircuitBreaker {
+        &self.breakers[call as usize]
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {
@@ -347,26 +351,31 @@ impl Drive {
 
     async fn ask_json<T: DeserializeOwned>(
         &self,
-        caller: &dyn Caller,
+        caller: &dyn RetryObserver,
         call: Call,
         request: reqwest::Request,
     ) -> Result<(T, i64), Error> {
         let answer = self.ask(caller, call, request).await?;
         let value = wire::parse(&answer.body).map_err(|what| {
-            let detail = http::said(&self.mask, &what);
+            let detail = http::sanitize(&self.mask, &what);
             Error::Call { call, failure: Failure::Malformed { detail }, tries: 1 }
         })?;
         Ok((value, answer.date))
     }
 
     /// Asks until there is an answer, a refusal, or no patience.
-    async fn ask(&self, caller: &dyn Caller, call: Call, request: reqwest::Request) -> Result<Answer, Error> {
-        let turn = self.hope(call).turn().await.map_err(|failure| Error::GivenUp { failure })?;
-        let mut place = Some(self.gate.place(call).await);
-        let mut patience = Patience::new(self.policy);
+    async fn ask(
+        &self,
+        caller: &dyn RetryObserver,
+        call: Call,
+        request: reqwest::Request,
+    ) -> Result<Answer, Error> {
+        let turn = self.breaker(call).acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut place = Some(self.gate.acquire(call).await);
+        let mut patience = RetryBudget::new(self.policy);
         loop {
             if place.is_none() {
-                place = Some(self.gate.place(call).await);
+                place = Some(self.gate.acquire(call).await);
             }
             self.gate.wait().await;
             let others = self.answered();
@@ -379,18 +388,18 @@ impl Drive {
             };
             if failure.status() == Some(429) && self.answered() > others {
                 // Others got through meanwhile: the service is there, and it is only not this call's turn.
-                patience.renew();
+                patience.reset();
             }
-            let tries = patience.in_a_row() + 1;
-            let wait = match failure.verdict_of_call(call) {
-                Verdict::Transient => turn.wait(&mut patience, &failure),
+            let tries = patience.attempts() + 1;
+            let wait = match failure.class_of_call(call) {
+                RetryClass::Transient => turn.next_backoff(&mut patience, &failure),
                 _ => None,
             };
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
             caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
                 // Nobody calls meanwhile, and whoever was first stays first.
-                self.gate.close(wait);
+                self.gate.pause_for(wait);
             } else {
                 place = None;
             }
@@ -430,15 +439,15 @@ impl Drive {
                 return Err(Failure::WebPage);
             }
             self.answered.fetch_add(1, Ordering::Relaxed);
-            self.hope(call).fulfil();
+            self.breaker(call).record_success();
             return Ok(Answer { body, date });
         }
         let said = wire::parse_error(&body);
         let wish = http::retry_after(&headers);
         let failure = Failure::Status {
             status,
-            code: said.code.map(|code| http::said(&self.mask, &code)),
-            message: said.message.map(|message| http::said(&self.mask, &message)),
+            code: said.code.map(|code| http::sanitize(&self.mask, &code)),
+            message: said.message.map(|message| http::sanitize(&self.mask, &message)),
             retry_after: wish.max(said.retry_after),
         };
         if status == 401 || failure.holds_for_all() {
@@ -456,8 +465,10 @@ impl Drive {
         }
         match self.dialer.open(&self.host, |stream| Box::new(stream)).await {
             Ok(_) => self.let_through.store(true, Ordering::Relaxed),
-            Err(Trouble::Failure(failure)) => return Err(failure),
-            Err(Trouble::Error(error)) => return Err(Failure::transport(Transport::Tls, chain(&error))),
+            Err(TransferError::Failure(failure)) => return Err(failure),
+            Err(TransferError::Error(error)) => {
+                return Err(Failure::transport(Transport::Tls, chain(&error)));
+            }
         }
         Ok(())
     }
@@ -470,9 +481,9 @@ impl Drive {
                 error if error.is_connect() => dial::kind_of(error),
                 error if error.is_timeout() => Transport::Timeout,
                 error if is_garbled(error) => Transport::Garbled,
-                _ => Transport::Lost,
+                _ => Transport::Disconnected,
             };
-            let failure = Failure::transport(kind, self.mask.clean(&http::trouble(&error.without_url())));
+            let failure = Failure::transport(kind, self.mask.redact(&http::trouble(&error.without_url())));
             match self.dialer.proxy(&self.host) {
                 Some(proxy) if kind != Transport::Timeout => {
                     self.let_through.store(false, Ordering::Relaxed);

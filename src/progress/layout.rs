@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::flight::Row;
+use super::human::{early_words, phase_words};
+use super::in_flight::Row;
 use super::state::State;
-use super::text::{Paint, bytes, clock, cut_end, cut_middle, pad, rate, width};
-use super::words::{early_words, phase_words};
+use super::text::{Styles, bytes, clock, cut_end, cut_middle, pad, rate, width};
 
 /// What is over sooner is not drawn at all.
 const SHORT: Duration = Duration::from_millis(300);
@@ -21,12 +21,12 @@ const LONGEST_BAR: usize = 50;
 
 /// The signs and colours that lines are made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Theme {
     pub(super) unicode: bool,
-    pub(super) paint: Paint,
+    pub(super) paint: Styles,
 }
 
-impl Look {
+impl Theme {
     fn dots(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
     }
@@ -59,7 +59,7 @@ impl Look {
 }
 
 /// The lines for a terminal of this size; none when there is nothing to see.
-pub(super) fn lines(state: &State, now: Instant, columns: usize, rows: usize, look: Look) -> Vec<String> {
+pub(super) fn lines(state: &State, now: Instant, columns: usize, rows: usize, look: Theme) -> Vec<String> {
     let running = state.begun.map(|begun| now.saturating_duration_since(begun));
     let Some(running) = running.filter(|running| *running >= SHORT && !state.finished) else {
         return Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn lines(state: &State, now: Instant, columns: usize, rows: usize, lo
 }
 
 /// A line for each thing that is waited for: phases, and calls that are tried again.
-fn waits(state: &State, now: Instant, columns: usize, look: Look) -> Vec<String> {
+fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<String> {
     let single = state.single();
     let line = |elapsed: Duration, text: String, trouble: Option<String>| {
         let mut text = format!("  {} {text}", look.spinner(elapsed));
@@ -149,11 +149,11 @@ struct Frame {
     bar: usize,
     /// Percent, bytes, rate and time left of the whole, as far as there is room.
     right: String,
-    look: Look,
+    look: Theme,
 }
 
 impl Frame {
-    fn new(state: &State, columns: usize, look: Look) -> Self {
+    fn new(state: &State, columns: usize, look: Theme) -> Self {
         let wide = columns >= WIDE;
         let percent = state.percent();
         // With all parts in storage there is neither a rate nor anything left to wait for here.
@@ -270,5 +270,5 @@ fn name(label: &str, room: usize, dots: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "picture_tests.rs"]
+#[path = "layout_tests.rs"]
 mod tests;

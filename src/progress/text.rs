@@ -141,9 +141,9 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Paint(pub(super) bool);
+pub(super) struct Styles(pub(super) bool);
 
-impl Paint {
+impl Styles {
     fn with(self, code: &str, text: &str) -> String {
         if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }

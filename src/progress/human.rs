@@ -4,19 +4,19 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::state::{Early, State};
-use super::text::{Paint, bytes, plural, rate, safe, safe_lines};
+use super::text::{Styles, bytes, plural, rate, safe, safe_lines};
 use super::{Event, Phase};
 use crate::error::{Code, Error, chain};
-use crate::outcome::{Outcome, Status, Tally};
+use crate::outcome::{Outcome, Status, Summary};
 use crate::retry::human_duration;
 use crate::settings::Display;
 
 /// Turns events into lines, as many as the user asked for.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct Human {
     quiet: bool,
     verbose: u8,
-    pub(super) paint: Paint,
+    pub(super) paint: Styles,
     /// Hints that were given: advice for a thousand files is given once.
     hints: HashSet<String>,
     interrupted: bool,
@@ -36,9 +36,9 @@ const NAMED: u64 = 3;
 /// So many things are told apart; files that fail of others are all named.
 const CAUSES_MOST: usize = 32;
 
-impl Words {
+impl Human {
     /// Words for these settings.
-    pub(super) fn new(display: &Display, paint: Paint) -> Self {
+    pub(super) fn new(display: &Display, paint: Styles) -> Self {
         Self {
             quiet: display.quiet,
             verbose: if display.quiet { 0 } else { display.verbose },
@@ -64,7 +64,7 @@ impl Words {
             }
             Event::Excluded { path } if !self.quiet => vec![self.warning(Some(path), EXCLUDED)],
             Event::Login { message, asks } if *asks || !self.quiet => vec![safe(message).into_owned()],
-            Event::Note { message } if self.verbose > 0 => {
+            Event::Verbose { message } if self.verbose > 0 => {
                 vec![format!("{} {}", self.paint.dim("note:"), safe(message))]
             }
             Event::Request { method, url, status, elapsed } if self.verbose > 1 => {
@@ -197,7 +197,7 @@ fn cause(error: &Error) -> String {
 }
 
 /// `retry: report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.
-pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Paint) -> Option<String> {
+pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Styles) -> Option<String> {
     let Event::Retry { file, what, retry, cause, wait, .. } = event else { return None };
     let file = file.and_then(|id| state.file(id)).map(|file| format!("{}: ", file.label)).unwrap_or_default();
     let (head, wait) = (paint.dim("retry:"), human_duration(*wait));
@@ -251,7 +251,7 @@ fn ended_line(status: Status, state: &State) -> String {
 }
 
 /// The one line that stays when all is over; `None` when an error has said it all.
-fn summary(tally: &Tally, state: &State) -> Option<String> {
+fn summary(tally: &Summary, state: &State) -> Option<String> {
     if tally.files() == 0 {
         return Some("nothing to upload".to_owned());
     }
@@ -278,5 +278,5 @@ fn summary(tally: &Tally, state: &State) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "words_tests.rs"]
+#[path = "human_tests.rs"]
 mod tests;

@@ -9,17 +9,17 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::OwnedMutexGuard;
 
 /// One turn at a time for each key.
-pub(super) struct Turns<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct KeyedMutex<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
-impl<K> Default for Turns<K> {
+impl<K> Default for KeyedMutex<K> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash> Turns<K> {
+impl<K: Eq + Hash> KeyedMutex<K> {
     /// Waits for the turn; it is over when the guard is dropped.
-    pub(super) async fn take(&self, key: K) -> OwnedMutexGuard<()> {
+    pub(super) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
         self.turn(key).lock_owned().await
     }
 
@@ -66,21 +66,21 @@ mod tests {
 
     #[tokio::test]
     async fn one_key_is_had_by_one_at_a_time_and_forgotten_after() {
-        let turns = Turns::default();
-        let first = turns.take("a").await;
-        let other = turns.take("b").await;
-        let mut second = Box::pin(turns.take("a"));
+        let turns = KeyedMutex::default();
+        let first = turns.lock("a").await;
+        let other = turns.lock("b").await;
+        let mut second = Box::pin(turns.lock("a"));
         let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx).is_pending()));
         assert!(waits.await);
         drop(first);
         let second = second.await;
         drop((other, second));
-        let _last = turns.take("c").await;
+        let _last = turns.lock("c").await;
         assert_eq!(turns.0.lock().unwrap().len(), 1);
     }
     #[tokio::test]
     async fn turns_are_had_in_the_order_of_the_line_whoever_waits_first() {
-        let turns = Turns::default();
+        let turns = KeyedMutex::default();
         let (first, second, third) = (turns.enqueue("a"), turns.enqueue("a"), turns.enqueue("a"));
         let order = Mutex::new(Vec::new());
         let wait = async |waiting: Waiting, number| {

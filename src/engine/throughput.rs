@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 /// When samples are further apart than this, the program was stopped (Ctrl-Z, a debugger), not the line.
 const STOPPED: Duration = Duration::from_secs(1);
 
-/// See the module. Sampled every [`super::slots::LOOK_EVERY`] while parts are in flight.
+/// See the module. Sampled every [`super::permits::SAMPLE_INTERVAL`] while parts are in flight.
 #[derive(Default)]
-pub struct Line {
+pub struct Throughput {
     /// The last sample, and the bytes taken by then.
     last: Option<(Instant, u64)>,
     moved: Option<Instant>,
     share: f64,
 }
 
-impl Line {
+impl Throughput {
     /// So many bytes were taken until now, by so many parts in flight.
     pub fn sample(&mut self, at: Instant, taken: u64, in_flight: usize) {
         let (before, since) = self
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_share_is_what_one_part_in_flight_is_carried() {
-        let (mut line, begun) = (Line::default(), Instant::now());
+        let (mut line, begun) = (Throughput::default(), Instant::now());
         line.sample(begun, 1000, 4);
         assert_eq!(line.share(), 0.0, "what was taken before is nobody's share");
         line.sample(begun + TENTH, 1400, 4);
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_line_stands_still_from_its_last_byte_on() {
-        let (mut line, begun) = (Line::default(), Instant::now());
+        let (mut line, begun) = (Throughput::default(), Instant::now());
         assert_eq!(line.still_for(begun), Duration::ZERO);
         (0..=20).for_each(|tenth| line.sample(begun + TENTH * tenth, u64::from(tenth.min(5)), 1));
         assert_eq!(line.still_for(begun + TENTH * 20), TENTH * 15);
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_stopped_program_is_no_line_that_stands_still() {
-        let (mut line, begun) = (Line::default(), Instant::now());
+        let (mut line, begun) = (Throughput::default(), Instant::now());
         line.sample(begun, 0, 1);
         let continued = begun + Duration::from_secs(60);
         line.sample(continued, 0, 1);

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::{Begun, Journal};
-use crate::storage::Receipt;
-use crate::work::Work;
+use crate::file_context::FileContext;
+use crate::storage::CompletedPart;
 
 /// A journal, or none.
 #[derive(Clone, Default)]
-pub(super) struct Record(Arc<Mutex<State>>);
+pub(super) struct JournalHandle(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -21,7 +21,7 @@ struct State {
     warned: bool,
 }
 
-impl Record {
+impl JournalHandle {
     pub(super) fn new(journal: Option<Journal>) -> Self {
         Self(Arc::new(Mutex::new(State { journal, full: false, warned: false })))
     }
@@ -36,7 +36,7 @@ impl Record {
     }
 
     /// An upload was started.
-    pub(super) async fn begin(&self, work: &Work, begun: Begun, sync: bool) {
+    pub(super) async fn begin(&self, work: &FileContext, begun: Begun, sync: bool) {
         let written = self.write(work, move |journal| journal.begin(begun, sync)).await;
         if written {
             self.state().full = false;
@@ -45,7 +45,7 @@ impl Record {
     }
 
     /// A part is in storage. Not tried any more on a disk that is full.
-    pub(super) async fn part(&self, work: &Work, number: u32, receipt: &Receipt, sync: bool) {
+    pub(super) async fn part(&self, work: &FileContext, number: u32, receipt: &CompletedPart, sync: bool) {
         if !self.state().full {
             let receipt = receipt.clone();
             self.write(work, move |journal| journal.part(number, &receipt, sync)).await;
@@ -53,12 +53,12 @@ impl Record {
     }
 
     /// Finalize is about to be sent. This keeps the next run from making a second item.
-    pub(super) async fn finalizing(&self, work: &Work, sync: bool) {
+    pub(super) async fn finalizing(&self, work: &FileContext, sync: bool) {
         self.write(work, move |journal| journal.finalizing(sync)).await;
     }
 
     /// Does something with the journal, if there is one. `false`: it failed, and the user was told.
-    pub(super) async fn write<F>(&self, work: &Work, act: F) -> bool
+    pub(super) async fn write<F>(&self, work: &FileContext, act: F) -> bool
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
     {

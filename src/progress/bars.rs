@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::Event;
-use super::face::Voice;
-use super::picture::{Look, lines};
+use super::human::Human;
+use super::layout::{Theme, lines};
+use super::renderer::Formatter;
 use super::state::State;
-use super::text::Paint;
-use super::words::Words;
+use super::text::Styles;
 
 /// Bars, and words above them.
 pub(super) struct Bars {
-    words: Words,
-    look: Look,
+    words: Human,
+    look: Theme,
 }
 
 impl Bars {
@@ -20,8 +20,8 @@ impl Bars {
     pub(super) const TICK: Duration = Duration::from_millis(100);
 
     /// A face with these words.
-    pub(super) fn new(words: Words, paint: Paint) -> Self {
-        Self { words, look: Look { unicode: unicode(), paint } }
+    pub(super) fn new(words: Human, paint: Styles) -> Self {
+        Self { words, look: Theme { unicode: unicode(), paint } }
     }
 
     /// Whether the terminal can be drawn on: some only print, and so do most build servers that pretend to
@@ -51,12 +51,12 @@ fn unicode() -> bool {
     })
 }
 
-impl Voice for Bars {
-    fn about(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+impl Formatter for Bars {
+    fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
         self.words.about(event, state)
     }
 
-    fn picture(&self, state: &State, now: Instant, columns: usize, rows: usize) -> Vec<String> {
+    fn render(&self, state: &State, now: Instant, columns: usize, rows: usize) -> Vec<String> {
         lines(state, now, columns, rows, self.look)
     }
 }

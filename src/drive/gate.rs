@@ -35,14 +35,14 @@ impl Gate {
     }
 
     /// Waits for a permit. Not to be kept while a failed call backs off: those that would succeed wait for it.
-    pub(super) async fn place(&self, call: Call) -> Permit<'_> {
+    pub(super) async fn acquire(&self, call: Call) -> Permit<'_> {
         // Never closed, so there always is one. What waits for its kind takes none from the others.
         let of_kind = self.kinds[call as usize].acquire().await.ok();
         Permit { _of_kind: of_kind, _of_all: self.places.acquire().await.ok() }
     }
 
     /// Nobody calls for so long.
-    pub(super) fn close(&self, pause: Duration) {
+    pub(super) fn pause_for(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         *not_before = Some(not_before.map_or(until, |at| at.max(until)));
@@ -70,15 +70,15 @@ mod tests {
         let gate = Gate::new(CALLS);
         let mut held = Vec::new();
         for _ in 0..OF_A_KIND {
-            held.push(gate.place(Call::Start).await);
+            held.push(gate.acquire(Call::Start).await);
         }
         let soon = Duration::from_millis(20);
-        assert!(tokio::time::timeout(soon, gate.place(Call::Start)).await.is_err());
+        assert!(tokio::time::timeout(soon, gate.acquire(Call::Start)).await.is_err());
         for _ in OF_A_KIND..CALLS {
-            held.push(gate.place(Call::Finalize).await);
+            held.push(gate.acquire(Call::Finalize).await);
         }
-        assert!(tokio::time::timeout(soon, gate.place(Call::Tree)).await.is_err());
+        assert!(tokio::time::timeout(soon, gate.acquire(Call::Tree)).await.is_err());
         held.pop();
-        gate.place(Call::Tree).await;
+        gate.acquire(Call::Tree).await;
     }
 }

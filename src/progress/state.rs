@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::flight::{Flight, Trouble};
+use super::in_flight::{Flight, Trouble};
 use super::rate::Rate;
 use super::text::safe;
 use super::{Event, FileId, Phase};
@@ -95,7 +95,7 @@ impl State {
     pub(super) fn apply(&mut self, event: &Event<'_>, now: Instant) {
         self.begun.get_or_insert(now);
         match *event {
-            Event::Known { files, bytes, complete } => self.known = Some((files, bytes, complete)),
+            Event::Discovered { files, bytes, complete } => self.known = Some((files, bytes, complete)),
             Event::FileStart { file, path, name, size, parts, .. } => {
                 // "-" says nothing; the name that standard input gets does.
                 let label = safe(if path == "-" { name } else { path }).into_owned();
@@ -151,7 +151,7 @@ impl State {
                 self.count(file, 1, size);
                 self.calm(file);
             }
-            Event::PartStopped { file, part } => self.flight.stop(file, part),
+            Event::PartAborted { file, part } => self.flight.stop(file, part),
             Event::Retry { file, part, what, retry, cause, wait } => {
                 let trouble = Trouble { retry, cause: safe(cause).into_owned(), until: now + wait };
                 match (file, part) {
@@ -169,7 +169,7 @@ impl State {
             Event::Warning { .. }
             | Event::Excluded { .. }
             | Event::Login { .. }
-            | Event::Note { .. }
+            | Event::Verbose { .. }
             | Event::Planned { .. }
             | Event::Request { .. }
             | Event::Error { .. } => {}

@@ -1,4 +1,4 @@
-use super::super::Lane;
+use super::super::Attempt;
 use super::super::testing::{MIB, Play, outcome, skipped, uploaded};
 use super::*;
 use crate::error::{Error, Signal};
@@ -11,8 +11,8 @@ fn one_file_goes_from_nothing_to_a_hundred_and_never_past_it() {
     assert!(play.state.single());
     assert_eq!((play.state.done(), play.state.total(), play.state.percent()), (0, 10 * MIB, 0));
     let (one, two) = (play.part(0, 1, 5 * MIB), play.part(0, 2, 5 * MIB));
-    one.set(Lane::First, 5 * MIB);
-    two.set(Lane::First, 9 * MIB); // more than there is
+    one.set(Attempt::Primary, 5 * MIB);
+    two.set(Attempt::Primary, 9 * MIB); // more than there is
     play.pass(1.0);
     // Every byte is taken, but no part is done.
     assert_eq!((play.state.done(), play.state.percent()), (10 * MIB, 99));
@@ -58,7 +58,7 @@ fn resumed_bytes_count_as_done_but_not_into_the_rate() {
     let meter = play.part(0, 7, 10 * MIB);
     for step in 1..=5 {
         play.pass(1.0);
-        meter.set(Lane::First, step * MIB);
+        meter.set(Attempt::Primary, step * MIB);
     }
     play.pass(0.5);
     let rate = play.state.rate().unwrap() / MIB as f64;
@@ -73,17 +73,17 @@ fn bytes_sent_again_count_once() {
     play.known(1, 10 * MIB, true);
     play.start(0, "a", 10 * MIB, 1);
     let meter = play.part(0, 1, 10 * MIB);
-    meter.set(Lane::First, 6 * MIB);
+    meter.set(Attempt::Primary, 6 * MIB);
     play.pass(1.0);
     let cause = "503 SlowDown";
     let wait = Duration::from_secs(2);
     play.event(Event::Retry { file: Some(0), part: Some(1), what: "part 1", retry: 1, cause, wait });
-    meter.set(Lane::First, 0);
+    meter.set(Attempt::Primary, 0);
     play.pass(3.0);
-    meter.set(Lane::First, 4 * MIB);
+    meter.set(Attempt::Primary, 4 * MIB);
     play.pass(1.0);
     assert_eq!((play.state.done(), play.state.moved), (6 * MIB, 6 * MIB));
-    meter.set(Lane::First, 7 * MIB);
+    meter.set(Attempt::Primary, 7 * MIB);
     play.pass(1.0);
     assert_eq!((play.state.done(), play.state.moved), (7 * MIB, 7 * MIB));
     play.done(0, 1, 10 * MIB);
@@ -96,12 +96,12 @@ fn a_restart_takes_back_what_counted_and_leaves_the_rate_alone() {
     play.known(1, 20 * MIB, true);
     play.start(0, "a", 20 * MIB, 2);
     play.event(Event::Resumed { file: 0, parts: 1, bytes: 10 * MIB });
-    play.part(0, 2, 10 * MIB).set(Lane::First, 5 * MIB);
+    play.part(0, 2, 10 * MIB).set(Attempt::Primary, 5 * MIB);
     play.pass(1.0);
     assert_eq!((play.state.done(), play.state.percent()), (15 * MIB, 75));
     play.event(Event::Restarted { file: 0 });
     assert_eq!((play.state.done(), play.state.percent(), play.state.flight.count()), (0, 0, 0));
-    play.event(Event::PartStopped { file: 0, part: 2 }); // late: nothing
+    play.event(Event::PartAborted { file: 0, part: 2 }); // late: nothing
     for part in 1..=2 {
         play.part(0, part, 10 * MIB);
         play.done(0, part, 10 * MIB);
@@ -125,7 +125,7 @@ fn several_files_add_up_whatever_becomes_of_them() {
     play.end(2, &skipped("c", 10 * MIB));
     assert_eq!((play.state.percent(), play.state.files()), (50, (4, 2)));
     // b fails half-way: what was sent of it stays done, the rest is no longer to be done.
-    play.part(1, 1, 5 * MIB).set(Lane::First, 5 * MIB);
+    play.part(1, 1, 5 * MIB).set(Attempt::Primary, 5 * MIB);
     play.end(1, &outcome("b", 10 * MIB, Err(Error::Internal("x".into()))));
     assert_eq!((play.state.done(), play.state.total(), play.state.percent()), (25 * MIB, 35 * MIB, 71));
     // One more that a signal stopped before it began.
@@ -165,7 +165,7 @@ fn what_a_dropped_task_tells_late_counts_for_nothing() {
     play.known(1, MIB, true);
     play.start(0, "a", MIB, 1);
     play.end(0, &uploaded("a", MIB));
-    play.part(0, 1, MIB).set(Lane::First, MIB);
+    play.part(0, 1, MIB).set(Attempt::Primary, MIB);
     play.pass(1.0);
     play.done(0, 1, MIB);
     assert_eq!((play.state.flight.count(), play.state.moved, play.state.done()), (0, 0, MIB));

@@ -1,8 +1,8 @@
 use super::super::testing::{MIB, Play, uploaded};
-use super::super::text::Paint;
-use super::super::{Lane, Phase};
+use super::super::text::Styles;
+use super::super::{Attempt, Phase};
 use super::*;
-use crate::outcome::Tally;
+use crate::outcome::Summary;
 use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
 
 struct Log {
@@ -20,25 +20,25 @@ impl Log {
             color: ColorMode::Never,
             log_format: LogFormat::Human,
         };
-        let plain = Plain::new(Words::new(&display, Paint(false)), progress);
+        let plain = Plain::new(Human::new(&display, Styles(false)), progress);
         Self { play: Play::new(), plain, lines: Vec::new() }
     }
 
     fn event(&mut self, event: &Event<'_>) {
         self.play.state.apply(event, self.play.now);
-        self.lines.extend(self.plain.about(event, &self.play.state, self.play.now));
+        self.lines.extend(self.plain.format_event(event, &self.play.state, self.play.now));
     }
 
     /// Lets time pass with a tick each half second.
     fn pass(&mut self, seconds: u32) {
         for _ in 0..seconds * 2 {
             self.play.pass(0.5);
-            self.lines.extend(self.plain.due(&self.play.state, self.play.now));
+            self.lines.extend(self.plain.on_tick(&self.play.state, self.play.now));
         }
     }
 
     fn finish(&mut self) {
-        self.event(&Event::Finished { tally: &Tally::default() });
+        self.event(&Event::Finished { tally: &Summary::default() });
     }
 }
 
@@ -54,7 +54,7 @@ fn a_long_upload_is_announced_and_has_a_line_every_ten_seconds() {
     log.play.start(0, "report.pdf", 100 * MIB, 20);
     let meter = log.play.part(0, 1, 100 * MIB);
     for step in 1..=24 {
-        meter.set(Lane::First, step * MIB);
+        meter.set(Attempt::Primary, step * MIB);
         log.pass(1);
     }
     assert_eq!(
@@ -83,7 +83,7 @@ fn a_quick_upload_has_no_line_but_its_summary() {
     log.play.start(0, "a", MIB, 1);
     log.pass(2);
     let outcome = uploaded("a", MIB);
-    let mut tally = Tally::default();
+    let mut tally = Summary::default();
     tally.add(&outcome);
     log.event(&Event::FileDone { file: 0, outcome: &outcome });
     log.event(&Event::Finished { tally: &tally });
@@ -96,7 +96,7 @@ fn several_files_are_counted() {
     log.play.known(12, 120 * MIB, false);
     log.play.start(0, "a", 10 * MIB, 1);
     log.play.start(1, "b", 10 * MIB, 1);
-    log.play.part(1, 1, 10 * MIB).set(Lane::First, 5 * MIB);
+    log.play.part(1, 1, 10 * MIB).set(Attempt::Primary, 5 * MIB);
     log.event(&Event::Phase { file: 0, phase: Phase::Finalize });
     log.pass(10);
     assert_eq!(

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::state::State;
-use super::{Event, FileId, Meter, Phase};
-use crate::api::wire::Item;
+use super::{Event, FileId, PartProgress, Phase};
+use crate::drive::wire::Item;
 use crate::error::Error;
 use crate::outcome::{Done, Outcome};
 
@@ -40,7 +40,7 @@ impl Play {
     }
 
     pub(super) fn known(&mut self, files: u64, bytes: u64, complete: bool) {
-        self.event(Event::Known { files, bytes, complete });
+        self.event(Event::Discovered { files, bytes, complete });
     }
 
     pub(super) fn start(&mut self, file: FileId, path: &str, size: u64, parts: u32) {
@@ -49,8 +49,8 @@ impl Play {
         self.event(Event::Phase { file, phase: Phase::Send });
     }
 
-    pub(super) fn part(&mut self, file: FileId, part: u32, size: u64) -> Arc<Meter> {
-        let meter = Arc::new(Meter::default());
+    pub(super) fn part(&mut self, file: FileId, part: u32, size: u64) -> Arc<PartProgress> {
+        let meter = Arc::new(PartProgress::default());
         self.event(Event::PartStart { file, part, size, meter: Arc::clone(&meter) });
         meter
     }
