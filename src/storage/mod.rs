@@ -199,10 +199,7 @@ impl Storage {
         let answer = watch.over(sending).await;
         let answered = match answer {
             Ok(Ok(response)) => self.read_answer(response, &mut watch).await,
-            Ok(Err(error)) => {
-                let kind = if error.is_parse() { Transport::Garbled } else { Transport::Disconnected };
-                Err(Failure::transport(kind, self.mask.redact(&chain(&error))))
-            }
+            Ok(Err(error)) => Err(self.no_answer(&error)),
             Err(stalled) => Err(stalled),
         };
         if let Some(error) = flow.take_trouble() {
@@ -219,6 +216,12 @@ impl Storage {
             }
             Err(failure) => Err((failure.into(), connection.reused && watch.taken == 0)),
         }
+    }
+
+    /// A request that got no answer, or none that is HTTP.
+    fn no_answer(&self, error: &hyper::Error) -> Failure {
+        let kind = if error.is_parse() { Transport::Garbled } else { Transport::Disconnected };
+        Failure::transport(kind, self.mask.redact(&chain(error)))
     }
 
     async fn read_answer(

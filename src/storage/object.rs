@@ -12,7 +12,7 @@ use hyper::{Method, Uri};
 use super::connect::Connection;
 use super::{ANSWER_MOST, Storage, etag_of, invalid, is_encrypted, request};
 use crate::dial::TransferError;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::http::header;
 use crate::progress::Event;
 use crate::retry::{Failure, Transport, human_duration};
@@ -65,9 +65,7 @@ impl Storage {
             Failure::transport(Transport::Timeout, format!("storage sent nothing for {within}"))
         };
         let answer = tokio::time::timeout(self.stall_timeout, connection.sender.send_request(request)).await;
-        let answer = answer
-            .map_err(late)?
-            .map_err(|error| Failure::transport(Transport::Disconnected, self.mask.redact(&chain(&error))))?;
+        let answer = answer.map_err(late)?.map_err(|error| self.no_answer(&error))?;
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
         if status == 200 {
