@@ -21,13 +21,13 @@ Register-ArgumentCompleter -Native -CommandName 'copera-upload' -ScriptBlock {
 
     $completions = @(switch ($command) {
         'copera-upload' {
-            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]')
-            [CompletionResult]::new('--parent', '--parent', [CompletionResultType]::ParameterName, 'Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]')
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]')
+            [CompletionResult]::new('--parent', '--parent', [CompletionResultType]::ParameterName, 'Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Name in the drive, for a single file; required for standard input [default: the file''s name]')
             [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Name in the drive, for a single file; required for standard input [default: the file''s name]')
             [CompletionResult]::new('--mime-type', '--mime-type', [CompletionResultType]::ParameterName, 'MIME type [default: guessed from the extension, then from the content]')
-            [CompletionResult]::new('--include', '--include', [CompletionResultType]::ParameterName, 'Upload matching files; may be repeated, the last match wins')
-            [CompletionResult]::new('--exclude', '--exclude', [CompletionResultType]::ParameterName, 'Exclude matching files and directories; may be repeated, the last match wins')
+            [CompletionResult]::new('--include', '--include', [CompletionResultType]::ParameterName, 'Upload matching files; repeatable, the last match wins')
+            [CompletionResult]::new('--exclude', '--exclude', [CompletionResultType]::ParameterName, 'Exclude matching files and directories; repeatable, the last match wins')
             [CompletionResult]::new('--if-exists', '--if-exists', [CompletionResultType]::ParameterName, 'What to do if the folder already has a file of that name')
             [CompletionResult]::new('-j', '-j', [CompletionResultType]::ParameterName, 'Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]')
             [CompletionResult]::new('--concurrency', '--concurrency', [CompletionResultType]::ParameterName, 'Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]')

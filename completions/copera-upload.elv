@@ -18,13 +18,13 @@ set edit:completion:arg-completer[copera-upload] = {|@words|
     }
     var completions = [
         &'copera-upload'= {
-            cand -p 'Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]'
-            cand --parent 'Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]'
+            cand -p 'Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]'
+            cand --parent 'Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]'
             cand -n 'Name in the drive, for a single file; required for standard input [default: the file''s name]'
             cand --name 'Name in the drive, for a single file; required for standard input [default: the file''s name]'
             cand --mime-type 'MIME type [default: guessed from the extension, then from the content]'
-            cand --include 'Upload matching files; may be repeated, the last match wins'
-            cand --exclude 'Exclude matching files and directories; may be repeated, the last match wins'
+            cand --include 'Upload matching files; repeatable, the last match wins'
+            cand --exclude 'Exclude matching files and directories; repeatable, the last match wins'
             cand --if-exists 'What to do if the folder already has a file of that name'
             cand -j 'Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]'
             cand --concurrency 'Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]'

@@ -1,8 +1,8 @@
-complete -c copera-upload -s p -l parent -d 'Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]' -r -f
+complete -c copera-upload -s p -l parent -d 'Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]' -r -f
 complete -c copera-upload -s n -l name -d 'Name in the drive, for a single file; required for standard input [default: the file\'s name]' -r -f
 complete -c copera-upload -l mime-type -d 'MIME type [default: guessed from the extension, then from the content]' -r -f
-complete -c copera-upload -l include -d 'Upload matching files; may be repeated, the last match wins' -r -f
-complete -c copera-upload -l exclude -d 'Exclude matching files and directories; may be repeated, the last match wins' -r -f
+complete -c copera-upload -l include -d 'Upload matching files; repeatable, the last match wins' -r -f
+complete -c copera-upload -l exclude -d 'Exclude matching files and directories; repeatable, the last match wins' -r -f
 complete -c copera-upload -l if-exists -d 'What to do if the folder already has a file of that name' -r -f -a "upload\t'Upload anyway, which creates a second item of that name'
 skip\t'Skip if a file with the same name and size exists, otherwise upload'
 fail\t'Fail with exit code 5'"

@@ -116,7 +116,7 @@ pub struct Cli {
     #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
-    /// Folder to upload into, by ID or by its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]
+    /// Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]
     #[arg(short, long, value_name = "ID|URL", help_heading = "Destination")]
     pub parent: Option<String>,
 
@@ -135,18 +135,19 @@ pub struct Cli {
     #[arg(short, long, help_heading = "Destination")]
     pub recursive: bool,
 
-    /// Upload matching files; may be repeated, the last match wins
+    /// Upload matching files; repeatable, the last match wins
     ///
-    /// What no glob matches is left out when the first filter is an include, and uploaded when it is an exclude. A
-    /// glob without `/` matches a name at any depth, one with `/` the path below the given directory; one that ends
-    /// with `/` matches directories only. `*` does not cross a `/`, `**` does. A glob that matches a directory holds
-    /// for all that is in it, until a later one says otherwise. Files given by name are filtered too.
+    /// Files that match no glob are left out if the first filter is an --include, and uploaded if it is an --exclude.
+    /// A glob without `/` matches a name at any depth. A glob with `/` matches the path below the given directory; if
+    /// it ends with `/`, it matches only directories. `*` does not match `/`, `**` does. A glob that matches a
+    /// directory applies to everything in it, unless a later one matches too. Files given on the command line are
+    /// filtered by name.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::include, value_hint = ValueHint::Other)]
     include: Vec<Filter>,
 
-    /// Exclude matching files and directories; may be repeated, the last match wins
+    /// Exclude matching files and directories; repeatable, the last match wins
     ///
-    /// Globs are as for --include. An excluded directory is not entered.
+    /// The globs are those of --include. An excluded directory is not entered.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::exclude, value_hint = ValueHint::Other)]
     exclude: Vec<Filter>,
 
