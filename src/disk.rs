@@ -1,9 +1,10 @@
 //! Operations on files, on threads that may wait for a disk. Those that hang (a network mount that is gone) are
 //! counted, so that they do not take from other files what is shared by all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::error::Error;
 
@@ -15,13 +16,23 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// flight, files under way, and `MOST_STUCK` of what takes their place. They are started when they are needed.
 pub const THREADS: usize = 512;
 
+/// Operations at once that are not stuck. More are no faster, and each thread costs memory.
+const AT_ONCE: usize = 16;
+
 /// So many that are stuck make room for others, and no more.
 const MOST_STUCK: usize = 128;
 
 /// Runs operations and counts those that are stuck.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Disk {
+    permits: Arc<Semaphore>,
     stuck: watch::Sender<usize>,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), stuck: watch::Sender::default() }
+    }
 }
 
 impl Disk {
@@ -41,10 +52,13 @@ impl Disk {
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
+        // Never closed, so there always is one.
+        let permit = self.permits.acquire().await.ok();
         let mut working = tokio::task::spawn_blocking(work);
         let done = match tokio::time::timeout(patience, &mut working).await {
             Ok(done) => done,
             Err(_) => {
+                drop(permit);
                 self.stuck.send_modify(|stuck| *stuck += 1);
                 let _counted = Counted(&self.stuck);
                 working.await

@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -488,6 +488,9 @@ async fn lend(shared: Arc<Shared>) {
 
 /// Asks the disk that records are on, on a thread that may wait for it.
 async fn on_disk<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    /// As many as files are begun or ended at the same moment; each thread costs memory.
+    static AT_ONCE: Semaphore = Semaphore::const_new(8);
+    let _permit = AT_ONCE.acquire().await;
     tokio::task::spawn_blocking(ask)
         .await
         .map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
