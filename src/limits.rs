@@ -45,7 +45,7 @@ impl Limits {
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         Self::with_free(allowed.saturating_sub(open)).ok_or_else(|| Error::Resources {
             what: format!(
-                "too few files may be open at once: {allowed}, of which {open} are open already; {} more are needed",
+                "too few files may be open at once: {allowed}, of which {open} are open already; at least {} more are needed",
                 LEAST.saturating_sub(allowed.saturating_sub(open))
             ),
             hint: "raise the limit of open files: ulimit -n 1024",
