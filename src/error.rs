@@ -209,7 +209,7 @@ pub enum Error {
     #[error(transparent)]
     Shared(std::sync::Arc<Self>),
     /// `--if-exists fail`.
-    #[error("a file called `{name}` is there already (id {id})")]
+    #[error("a file named `{name}` already exists (id {id})")]
     Exists {
         /// Its name.
         name: String,
@@ -218,7 +218,7 @@ pub enum Error {
     },
     /// The folder has more items than the service tells of.
     #[error(
-        "whether a {kind} `{name}` is there already cannot be found out: there are too many items for the service to list"
+        "cannot tell whether a {kind} named `{name}` already exists: the service does not list the whole folder"
     )]
     Unlisted {
         /// As what.
@@ -264,7 +264,7 @@ pub enum Error {
         first: String,
     },
     /// Another process works on the same upload.
-    #[error("another copera-upload is at work on this upload")]
+    #[error("another copera-upload is already uploading this file")]
     Busy {
         /// The record it holds.
         record: PathBuf,
@@ -298,7 +298,7 @@ pub enum Error {
         tries: u32,
     },
     /// Others have waited in vain to the end of their patience, and nothing got through since.
-    #[error("not tried, since nothing got through for others: {failure}")]
+    #[error("not tried, because the service is unreachable: {failure}")]
     CircuitOpen {
         /// Theirs.
         failure: Failure,
@@ -322,7 +322,7 @@ pub enum Error {
         what: String,
     },
     /// Finalize was sent; whether the item exists is not known.
-    #[error("all bytes are in storage, but whether the service made the item could not be settled: {what}")]
+    #[error("all bytes are in storage, but it is not known whether the item was created: {what}")]
     Unsettled {
         /// Why not.
         what: String,

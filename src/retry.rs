@@ -371,7 +371,7 @@ impl fmt::Display for Failure {
                     Transport::Tls | Transport::CertificateDates => "no trusted connection",
                     Transport::ProxyAuth => "the proxy wants a valid user name and password",
                     Transport::ProxyRefused => "the proxy refused the connection",
-                    Transport::Stalled => "standing still",
+                    Transport::Stalled => "the transfer stalled",
                     Transport::ResponseTimeout => "no answer from storage",
                     Transport::Timeout => "no answer in time",
                     Transport::Disconnected => "the connection was lost",
@@ -379,7 +379,7 @@ impl fmt::Display for Failure {
                 };
                 if detail.is_empty() { f.write_str(what) } else { write!(f, "{what}: {detail}") }
             }
-            Self::Malformed { detail } => write!(f, "the service's answer makes no sense: {detail}"),
+            Self::Malformed { detail } => write!(f, "unexpected answer from the service: {detail}"),
             Self::WebPage => f.write_str("the answer is a web page, not the service's"),
             Self::Checksum { sent, stored } => {
                 write!(f, "storage holds other bytes than were sent (MD5 {sent}, ETag {stored})")

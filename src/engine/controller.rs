@@ -183,7 +183,7 @@ impl Controller {
     /// A part stood still to the end of patience: a quarter less.
     pub fn on_stall(&mut self, at: Instant) -> Option<String> {
         let fewer = (self.limit * 3 / 4).max(STANDING_LEAST.min(self.limit));
-        self.cut(at, fewer, "a connection stood still")
+        self.cut(at, fewer, "a connection stalled")
     }
 
     fn cut(&mut self, at: Instant, places: usize, why: &str) -> Option<String> {
@@ -246,20 +246,23 @@ impl Controller {
                 self.next_fewer = Some(at + self.pause);
             }
             self.set(at, trial.from);
-            return climbing.then(|| self.news("more connections bring no more"));
+            return climbing.then(|| self.news("more connections do not increase the rate"));
         }
         if up {
             self.pause = PAUSE_LEAST;
             self.best = self.best.max(seen.rate);
-            let news = self.news("the line takes more with more connections");
+            let news = self.news("more connections increase the rate");
             self.rate = seen.rate;
             self.more(at, if climbing { 2.0 } else { 1.5 }, seen.rate);
             return Some(news);
         }
         self.best = seen.rate;
         self.settle(at, seen.rate);
-        let why =
-            if trial.queued { "more connections only add delay" } else { "more connections bring no more" };
+        let why = if trial.queued {
+            "more connections only add delay"
+        } else {
+            "more connections do not increase the rate"
+        };
         let news = self.news(why);
         if seen.queue_standing {
             self.fewer(at, seen.rate, true);
@@ -328,7 +331,7 @@ impl Controller {
             return None;
         }
         self.set(at, most.min(self.limit + (too_much / 8).max(1)));
-        (self.limit == most).then(|| self.news("storage takes them again"))
+        (self.limit == most).then(|| self.news("storage accepts them again"))
     }
 
     fn more(&mut self, at: Instant, times: f64, rate: f64) {

@@ -12,7 +12,7 @@ const LONGEST_WISH: Duration = Duration::from_secs(365 * 86_400);
 impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        self.advice("the same command goes on from here")
+        self.advice("run the same command again to resume")
     }
 
     /// Advice, in which `again` says what the same command would do.
@@ -43,24 +43,24 @@ impl Error {
             }
             Self::SameCommand => "wait for it to end; then run the command again if something is left to do",
             Self::SentByOther => {
-                "--if-exists skip takes that item for this file; once the other run has ended, the same command makes another"
+                "--if-exists skip accepts that item; once the other run has finished, the same command creates another"
             }
             Self::SameTarget { .. } => "rename one of them, or upload them into different folders",
-            Self::Busy { .. } => "wait for it to end; then the same command goes on from where it got to",
+            Self::Busy { .. } => "wait for it to finish, then run the same command again",
             Self::Unsettled { .. } => {
-                "look into the folder: if the file is there, it is done; the same command looks again before it sends anything twice, and with --no-resume it uploads anew"
+                "look into the folder: if the file is there, it is done; the same command checks again before it sends anything twice, and with --no-resume it uploads again"
             }
             Self::Unrecorded(error) => match &**error {
                 Self::Unsettled { .. } => {
-                    "look into the folder first: the same command uploads anew, since no record of this upload is kept"
+                    "look into the folder first: the same command uploads again, because no record of this upload is kept"
                 }
                 error => {
-                    return error.advice("the same command starts over: no record of this upload is kept");
+                    return error.advice("run the same command again; it starts over, because no record of this upload is kept");
                 }
             },
             Self::OneOfSeveral(error) => {
                 return error.advice(
-                    "the same command with --if-exists skip goes on from here (without it, what is done is uploaded again)",
+                    "run the same command again with --if-exists skip to resume (without it, finished files are uploaded again)",
                 );
             }
             Self::Interrupted(_) => again,
@@ -131,14 +131,14 @@ impl Error {
             }
             Code::RateLimited => {
                 return Some(match wish {
-                    Some(wish) => format!("come back in {wish}: {again}; or raise --retry-for"),
-                    None => format!("come back later: {again}"),
+                    Some(wish) => format!("try again in {wish}: {again}; or raise --retry-for"),
+                    None => format!("try again later: {again}"),
                 });
             }
             Code::Network => {
                 return Some(match wish {
-                    Some(wish) => format!("come back in {wish}: {again}"),
-                    None => format!("{again}; --retry-for says how long to keep trying"),
+                    Some(wish) => format!("try again in {wish}: {again}"),
+                    None => format!("{again}; --retry-for sets how long to keep trying"),
                 });
             }
             _ => return None,

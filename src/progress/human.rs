@@ -245,7 +245,7 @@ fn effort(total: u64, resumed: u64, elapsed: std::time::Duration) -> String {
 fn ended_line(status: Status, state: &State) -> String {
     let Some(ended) = &state.last else { return String::new() };
     match status {
-        Status::Skipped => format!("skipped {}: it is there already", ended.label),
+        Status::Skipped => format!("skipped {}: already exists", ended.label),
         _ => format!("uploaded {}: {}", ended.label, effort(ended.bytes, ended.resumed, ended.elapsed)),
     }
 }

@@ -65,7 +65,7 @@ fn an_interruption_is_told_once_for_all_files() {
     let stopped = outcome("a", 1, Err(Error::Interrupted(Signal::Interrupt)));
     assert_eq!(
         say(&mut words, &mut play, &Event::FileDone { file: 0, outcome: &stopped }),
-        ["error: interrupted", "hint: the same command goes on from here"]
+        ["error: interrupted", "hint: run the same command again to resume"]
     );
     assert!(say(&mut words, &mut play, &Event::FileDone { file: 1, outcome: &stopped }).is_empty());
 }
@@ -128,7 +128,7 @@ fn the_summary_fits_what_happened() {
         finish(&[uploaded("report.pdf", 1225 * MIB)], 0),
         ["uploaded report.pdf: 1.2 GiB in 1m 10s (17.5 MiB/s)"]
     );
-    assert_eq!(finish(&[skipped("a", 5)], 0), ["skipped a: it is there already"]);
+    assert_eq!(finish(&[skipped("a", 5)], 0), ["skipped a: already exists"]);
     assert_eq!(finish(&[outcome("a", 5, Err(Error::usage("no")))], 0), ["error: a: no"]);
     let mut resumed = uploaded("a", 100 * MIB);
     resumed.resumed_bytes = 30 * MIB;
@@ -143,10 +143,10 @@ fn the_summary_fits_what_happened() {
         finish(&mix, 1),
         [
             "uploaded a: 70.0 MiB in 1m 10s (1.0 MiB/s)",
-            "skipped b: it is there already",
+            "skipped b: already exists",
             "error: c: no",
             "error: interrupted",
-            "hint: the same command goes on from here",
+            "hint: run the same command again to resume",
             "uploaded 1 file, skipped 1, failed 1, interrupted 1: 70.0 MiB in 1m 10s (1.0 MiB/s)"
         ]
     );

@@ -77,7 +77,7 @@ fn what_can_be_neither_listed_nor_found_is_not_sent_to_be_a_second_one() {
     world.drive.fault(Fault::new(Op::Search, answer(200, hits)));
     for choice in ["skip", "fail"] {
         let ran = later(&world, &["f", "--if-exists", choice]);
-        ran.ran.fails(5).says("cannot be found out").says("--if-exists upload");
+        ran.ran.fails(5).says("cannot tell whether").says("--if-exists upload");
         assert_eq!(ran.count(Op::Start), 0);
     }
     world.run(&["f"]).ok();

@@ -274,7 +274,7 @@ fn a_service_that_cannot_be_reached_or_is_none_checks_no_token() {
     let world = world();
     let token = world.drive.token();
     let ran = log_in(&world, &["--api-url", "http://127.0.0.1:9", "--retry-for", "0"], token);
-    ran.fails(7).says("no token was saved").says("hint: ").says_nothing_of("goes on");
+    ran.fails(7).says("no token was saved").says("hint: ").says_nothing_of("to resume");
     // A network that wants a sign-in answers everything with a page.
     let trap = Trap::answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>");
     log_in(&world, &["--api-url", &trap.url()], token).fails(1).says("no token was saved").says("hint: ");

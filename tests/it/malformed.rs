@@ -56,7 +56,7 @@ fn a_folder_listing_that_is_none_never_counts_as_an_empty_folder() {
         for args in [&["f", "--if-exists", "fail"][..], &["f", "--if-exists", "skip"], &["-r", "d"]] {
             let ran = later(&world, args);
             assert_eq!(ran.ran.code, Some(1), "{odd} {args:?}: {:#?}", ran.ran);
-            ran.ran.says("makes no sense");
+            ran.ran.says("unexpected answer");
             assert_eq!((ran.count(Op::Start), ran.count(Op::Folders)), (0, 0), "{odd}");
         }
     }
@@ -178,7 +178,7 @@ fn a_search_that_does_not_say_how_much_there_is_leaves_it_open() {
     world.drive.put_file("other", None, b"abc").unwrap();
     world.file_of("f", "abc");
     world.drive.fault(Fault::new(Op::Search, answer(200, json!({ "hits": [] }))));
-    world.run(&["f", "--if-exists", "skip"]).fails(5).says("cannot be found out");
+    world.run(&["f", "--if-exists", "skip"]).fails(5).says("cannot tell whether");
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
     world.run(&["f"]).fails(7);
     assert_eq!((world.drive.items().len(), world.drive.record().count(Op::Finalize)), (2, 1));
@@ -228,7 +228,7 @@ fn a_parent_that_cannot_be_read_is_not_the_root() {
     let hit =
         json!({ "_id": "0123456789abcdef01234567", "name": "f", "type": "file", "size": 3, "parent": 7 });
     world.drive.fault(Fault::new(Op::Search, answer(200, json!({ "hits": [hit], "totalHits": 1 }))));
-    world.run(&["f", "--if-exists", "skip"]).fails(5).says("cannot be found out");
+    world.run(&["f", "--if-exists", "skip"]).fails(5).says("cannot tell whether");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_workspace_without_a_name_is_an_error_before_anything_is_sent() {
         world.file_of("f", "abc");
         world.drive.fault(Fault::new(Op::Workspace, answer(200, &odd)));
         let ran = later(&world, &["f", "-o", "url"]);
-        ran.ran.fails(1).says("makes no sense");
+        ran.ran.fails(1).says("unexpected answer");
         assert_eq!(ran.count(Op::Start), 0, "{odd}");
     }
 }

@@ -140,7 +140,7 @@ fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
         plant(&world, 300);
         let limit = world.drive.fault(Fault::new(op, action));
         let ran = world.run(&["-r", "d", "--retry-for", "2s", "-o", "report"]);
-        ran.ends(7).says("more (-v names them): not tried, since nothing got through");
+        ran.ends(7).says("more (-v names them): not tried, because the service is unreachable");
         assert_eq!(ran.stdout.lines().count(), 300, "every file has its row");
         let record = world.drive.record();
         let asked: BTreeSet<_> = record

@@ -170,7 +170,7 @@ fn ctrl_c_while_reading_leaves_nothing_behind() {
         running.signal(signal);
         wait_for("its end", || !running.is_running());
         let ran = running.wait();
-        ran.says_nothing_of("goes on");
+        ran.says_nothing_of("to resume");
         let code = ran.code;
         assert_eq!(
             code,

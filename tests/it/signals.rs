@@ -175,7 +175,7 @@ fn without_a_record_nobody_is_told_that_the_same_command_goes_on() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     let halfway = Halfway::without_record(&world, &path, 2, &["--no-resume"]);
-    stop(halfway.running, "INT").fails(130).says("starts over").says_nothing_of("goes on");
+    stop(halfway.running, "INT").fails(130).says("starts over").says_nothing_of("to resume");
 }
 
 #[test]

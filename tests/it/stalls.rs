@@ -21,7 +21,7 @@ fn a_part_of_which_no_byte_is_taken_is_cut_and_sent_again() {
         world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after }).part(2));
         let ran = world.run(&["-v", "file.bin", "-j1", "--stall-timeout", "1s"]);
         assert_one_item(&world, &ran, &path);
-        ran.says("standing still");
+        ran.says("the transfer stalled");
         let record = world.drive.record();
         let puts = record.puts_of_part(&crate::halfway::only_upload(&world), 2);
         assert_eq!(puts.len(), 2);
@@ -56,7 +56,7 @@ fn a_storage_that_never_takes_a_byte_is_given_up_when_patience_ends() {
     world.file("file.bin", PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
     let ran = world.run(&["file.bin", "--stall-timeout", "1s", "--retry-for", "2s"]);
-    ran.fails(7).says("standing still");
+    ran.fails(7).says("the transfer stalled");
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn a_fifo_is_refused_with_the_way_to_upload_what_comes_out_of_it() {
 #[test]
 fn a_wish_to_wait_for_ages_is_not_told_as_a_time_to_come_back() {
     let told = |ran: &Ran, code| {
-        ran.fails(code).says("hint: ").says_nothing_of("come back in");
+        ran.fails(code).says("hint: ").says_nothing_of("try again in");
         let digits = ran.stderr.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
         assert!(digits < Some(5), "{ran:#?}");
     };
