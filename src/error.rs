@@ -322,7 +322,7 @@ pub enum Error {
         what: String,
     },
     /// Finalize was sent; whether the item exists is not known.
-    #[error("all bytes are in storage, but it is not known whether the item was created: {what}")]
+    #[error("unsettled: all bytes are in storage, but it is not known whether the item was created: {what}")]
     Unsettled {
         /// Why not.
         what: String,
