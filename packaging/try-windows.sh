@@ -47,7 +47,7 @@ work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8
 trap 'wineserver -k 2>/dev/null || true; rm -rf "$work"' EXIT
 
-cargo build --locked --target "$target"
+cargo build --locked --package copera-upload --target "$target"
 programs=${CARGO_TARGET_DIR:-$PWD/target}/$target/debug
 x86_64-w64-mingw32-gcc -shared -o "$programs/bcryptprimitives.dll" packaging/wine/bcryptprimitives.c -ladvapi32
 tests=$(cargo test --workspace --no-run --locked --message-format=json |
