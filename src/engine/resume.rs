@@ -3,19 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::content::compare;
+use super::content::{ContentCheck, compare};
 use super::journal::{Header, Recorded};
+use super::reconcile::Reconciler;
 use super::upload::{FileUpload, Session};
+use crate::drive::wire::Item;
 use crate::error::Error;
 use crate::plan::Parts;
 use crate::progress::{Event, Phase};
 
-/// What of an earlier run can be resumed: nothing when the file has another size or the user wants another upload,
-/// all parts when the file is the same, and the parts that still have its bytes when that is not certain.
-pub(super) async fn resume_session(
-    way: &FileUpload<'_>,
-    recorded: Recorded,
-) -> Result<Option<Session>, Error> {
+/// What an earlier run left to resume.
+pub(super) enum Resumed {
+    /// Nothing: the file has another size or content, or the user wants another upload.
+    StartOver,
+    /// The parts that still have the file's bytes.
+    Session(Session),
+    /// Its item: finalize worked, and only its answer was lost.
+    Done(Item),
+}
+
+/// Finds what can be resumed: all parts of an unchanged file, or those that still have the file's bytes.
+pub(super) async fn resume_session(way: &FileUpload<'_>, recorded: Recorded) -> Result<Resumed, Error> {
     let FileUpload { shared, work, job, source, record, .. } = way;
     let Recorded { head, parts: mut finished, finalizing } = recorded;
     let Header { identity, part_size, upload, started, mime_type, .. } = head;
@@ -25,27 +33,27 @@ pub(super) async fn resume_session(
             "the file had {} bytes when an earlier upload began: starting over",
             identity.size
         ));
-        return Ok(None);
+        return Ok(Resumed::StartOver);
     }
     // An upload that may be an item already is settled first, whatever its parts.
     if !finalizing && shared.part_size.is_some_and(|asked| asked != part_size) {
         work.note(&format!(
             "an earlier upload has parts of {part_size} bytes: starting over with --part-size"
         ));
-        return Ok(None);
+        return Ok(Resumed::StartOver);
     }
     if let Some(asked) = job.mime_type.as_ref().filter(|asked| mime_type.as_ref() != Some(asked)) {
         let earlier = mime_type.as_deref().unwrap_or("an unknown MIME type");
         if !finalizing {
             work.note(&format!("an earlier upload has {earlier}: starting over with --mime-type {asked}"));
-            return Ok(None);
+            return Ok(Resumed::StartOver);
         }
         // Its item may be there already, and the type of an upload cannot be changed.
         work.warn(&format!(
             "an earlier run was about to finish this upload with {earlier}: that counts, and not --mime-type {asked}"
         ));
     }
-    let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(None) };
+    let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(Resumed::StartOver) };
     finished.retain(|number, _| (1..=parts.count).contains(number));
     way.tell_start(parts);
     let asked = Arc::clone(source);
@@ -54,14 +62,28 @@ pub(super) async fn resume_session(
         work.phase(Phase::Check);
         work.note("the file may have changed since an earlier upload began: comparing its parts");
         let before = finished.len();
+        // Without a recorded MD5 an ETag decides, and one that differs need not mean other bytes (KMS).
+        let mut proven_different = false;
         for part in compare(source, parts, &finished).await? {
-            finished.remove(&part);
+            let recorded = finished.remove(&part);
+            proven_different |= recorded.is_some_and(|part| part.md5.is_some());
         }
         if finished.len() < before {
-            work.note(&format!("{} of {before} parts are still the same", finished.len()));
+            work.note(&format!("{} of {before} parts are proven to be the same", finished.len()));
+            if finalizing && !proven_different {
+                work.note("an earlier run was at finalize: looking whether the item is there");
+                let content = ContentCheck::new(Arc::clone(source), parts, shared.disk.clone());
+                let (parent, name) = (way.directory.id.as_deref(), job.name.as_str());
+                let (upload, receipts, content) = (&upload, &finished, &content);
+                let reconciler =
+                    Reconciler { shared, work, parent, name, size, started, upload, receipts, content };
+                if let Some(item) = reconciler.run().await? {
+                    return Ok(Resumed::Done(item));
+                }
+            }
+            // An item that an earlier finalize made is of another content.
             if finalizing || finished.is_empty() {
-                // What an earlier finalize made, if anything, is another file than this one.
-                return Ok(None);
+                return Ok(Resumed::StartOver);
             }
         }
         let identity = source.identity().clone();
@@ -71,5 +93,5 @@ pub(super) async fn resume_session(
     work.resumed.store(bytes, Ordering::Relaxed);
     let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
     work.tell(&Event::Resumed { file: work.file, parts: count, bytes });
-    Ok(Some(Session { upload, started, mime_type, parts, finished, finalizing }))
+    Ok(Resumed::Session(Session { upload, started, mime_type, parts, finished, finalizing }))
 }

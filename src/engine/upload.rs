@@ -17,7 +17,7 @@ use super::journal_handle::JournalHandle;
 use super::keyed_lock::Waiting;
 use super::parts::{PartSender, UploadAbort, send};
 use super::peers::source_number;
-use super::resume::resume_session;
+use super::resume::{Resumed, resume_session};
 use super::urls::Urls;
 use super::{Shared, on_disk};
 use crate::circuit_breaker::CircuitBreaker;
@@ -164,8 +164,12 @@ impl FileUpload<'_> {
     /// From a record, or from the start, to the item.
     async fn go(&self, recorded: Option<Recorded>) -> Result<Item, Error> {
         let mut earlier = match recorded {
-            Some(recorded) => resume_session(self, recorded).await?,
             None => None,
+            Some(recorded) => match resume_session(self, recorded).await? {
+                Resumed::StartOver => None,
+                Resumed::Session(session) => Some(session),
+                Resumed::Done(item) => return Ok(item),
+            },
         };
         let mut restarted = false;
         loop {

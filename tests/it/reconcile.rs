@@ -123,6 +123,45 @@ fn a_content_that_cannot_be_compared_is_unsettled_and_never_made_twice() {
     assert_one_item(&world, &world.run(&["f"]), &path);
 }
 
+/// Leaves an upload that was killed while finalize worked, then touches its file.
+fn killed_at_finalize_and_touched(world: &World, path: &Path) {
+    let hang = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody));
+    let running = world.spawn(&["f", "--no-checksum"]);
+    let made =
+        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+    world.drive.wait_until(CAP, made).unwrap();
+    running.kill();
+    world.drive.clear_fault(hang);
+
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
+}
+
+#[test]
+fn a_touched_file_without_checksums_is_looked_for_before_it_is_sent_again() {
+    for size in [20, 2 * PART] {
+        // ETags that are MD5s prove the content.
+        let world = World::new();
+        let path = world.file("f", size);
+        killed_at_finalize_and_touched(&world, &path);
+        assert_one_item(&world, &world.run(&["f", "--no-checksum"]), &path);
+        // Others prove nothing, and the item may be this file.
+        let world = World::with(Options { kms: true, ..Options::default() });
+        let path = world.file("f", size);
+        killed_at_finalize_and_touched(&world, &path);
+        for _ in 0..2 {
+            let Later { ran, requests } = later(&world, &["f", "--no-checksum"]);
+            ran.fails(7).says("encrypted").says(&ids(&world)[0]);
+            assert!(requests.iter().all(|request| request.op != Op::Finalize));
+        }
+        assert_eq!(ids(&world).len(), 1);
+        // Another size is another file.
+        let path = world.file("f", size + 1);
+        let id = world.run(&["f", "--no-checksum"]).ok().id();
+        world.assert_stored(&id, &path);
+    }
+}
+
 #[test]
 fn an_encrypted_item_of_another_size_is_passed_over() {
     let world = World::with(Options { kms: true, ..Options::default() });
