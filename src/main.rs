@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use copera_upload::cli::Cli;
 use copera_upload::environment::Environment;
-use copera_upload::{login, output, platform, progress, run, settings};
+use copera_upload::run::run;
+use copera_upload::{login, output, platform, progress, settings};
 
 fn main() -> ExitCode {
     platform::write_undisturbed();

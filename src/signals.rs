@@ -1,5 +1,5 @@
-//! Ctrl-C and its like: the first asks for an orderly end, the second one ends at once. Ctrl-Z stops the program once
-//! the terminal is clean.
+//! Signals: the first Ctrl-C stops the run in order, the second ends the process at once. Ctrl-Z stops the process after
+//! the terminal has been cleaned up.
 
 use std::sync::Arc;
 
@@ -7,22 +7,25 @@ use crate::engine::Stopper;
 use crate::error::Signal;
 use crate::progress::Reporter;
 
-/// Listens for signals as long as the runtime lives. The first one stops the engine; `impatient` is called for
-/// the second.
-pub fn listen(
-    stopper: Stopper,
-    reporter: Arc<dyn Reporter>,
-    impatient: impl FnOnce(Signal) + Send + 'static,
-) {
+/// Listens for signals as long as the runtime lives. The first one stops the engine. The second one calls `before_exit`
+/// and ends the process.
+pub fn listen(stopper: Stopper, reporter: Arc<dyn Reporter>, before_exit: impl FnOnce() + Send + 'static) {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
-        // Then the system's own way of ending the program stays in place.
+        // The system's default action stays in place.
         Err(_) => return,
     };
     tokio::spawn(async move {
         stopper.stop(signals.next(&*reporter).await);
-        impatient(signals.next(&*reporter).await);
+        let second = signals.next(&*reporter).await;
+        before_exit();
+        exit(second);
     });
+}
+
+#[expect(clippy::exit, reason = "a user who asks twice does not want to wait for an orderly end")]
+fn exit(signal: Signal) {
+    std::process::exit(i32::from(signal.exit_code()));
 }
 
 #[cfg(unix)]
@@ -39,16 +42,16 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let ignored = crate::platform::ignored_signals();
-        // Who started the program wants an ignored signal to be no reason to stop.
-        let heard = |kind: SignalKind| {
+        // `nohup` and shells' background jobs have signals ignored on purpose.
+        let unless_ignored = |kind: SignalKind| {
             let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
             (!is_ignored).then(|| signal(kind)).transpose()
         };
         Ok(Self {
-            interrupt: heard(SignalKind::interrupt())?,
-            terminate: heard(SignalKind::terminate())?,
-            hangup: heard(SignalKind::hangup())?,
-            pause: heard(SignalKind::from_raw(libc::SIGTSTP))?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            terminate: unless_ignored(SignalKind::terminate())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
+            pause: unless_ignored(SignalKind::from_raw(libc::SIGTSTP))?,
         })
     }
 

@@ -22,7 +22,7 @@ use crate::proxy::Proxies;
 use crate::retry::RetryPolicy;
 use crate::secret::Token;
 use crate::settings::{self, Transfer, api_url_of};
-use crate::{leave, signals, tls};
+use crate::{signals, tls};
 
 /// How long a service that cannot be reached is tried, unless `--retry-for` says so: somebody waits.
 const RETRY_FOR: Duration = Duration::from_secs(30);
@@ -200,7 +200,7 @@ fn refused(error: Error) -> Error {
 /// A token that the service takes.
 async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token, Error> {
     let stopper = Stopper::default();
-    signals::listen(stopper.clone(), Arc::clone(reporter), |signal| leave(signal.exit_code()));
+    signals::listen(stopper.clone(), Arc::clone(reporter), || {});
     let not_saved = |error| Error::LoginFailed(Box::new(error));
     let token = tokio::select! {
         biased;

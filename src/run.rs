@@ -1,0 +1,259 @@
+//! One run: from settings through the plan and the engine to results, and to the exit code.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::dial::{Connector, Trust};
+use crate::drive::Drive;
+use crate::engine::journal::{self, JournalStore};
+use crate::engine::peers::{Peers, RunKey};
+use crate::engine::{Rules, Stopper};
+use crate::error::{Call, Error};
+use crate::limits::Limits;
+use crate::outcome::Summary;
+use crate::output::{Output, Pages};
+use crate::plan::{Input, Parts, Planned, Step};
+use crate::progress::{Event, Reporter};
+use crate::retry::{Failure, RetryPolicy};
+use crate::secret::Redactor;
+use crate::settings::Settings;
+use crate::source::Source;
+use crate::storage::Storage;
+use crate::{drive, engine, limits, plan, progress, signals, spool, tls};
+
+/// How long blocking work may take to end after the last result. Reads from a disk that hangs never end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Runs what the settings ask for, prints all there is to print, and returns the exit code.
+pub fn run(settings: Settings) -> u8 {
+    let reporter = progress::choose(&settings.display);
+    for message in &settings.warnings {
+        reporter.event(&Event::Warning { path: None, message });
+    }
+    for message in &settings.sources {
+        reporter.event(&Event::Verbose { message });
+    }
+    let output = Output::stdout(settings.output);
+    let done = if settings.dry_run {
+        dry_run(&settings, &output, &*reporter)
+    } else {
+        upload(&settings, &output, &reporter)
+    };
+    let code = done.unwrap_or_else(|error| {
+        reporter.event(&Event::Error { path: None, error: &error });
+        error.exit_code()
+    });
+    reporter.clear();
+    code
+}
+
+/// Prints the plan, one line for each file. Nothing is sent.
+fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
+    let (mut summary, mut files, mut bytes, mut folders) = (Summary::default(), 0, 0, 0);
+    for step in plan::steps(settings.selection.clone()) {
+        let Planned { shown, job } = match step {
+            Step::File(planned) => planned,
+            Step::Folder(folder) => {
+                folders += 1;
+                folder.warning.iter().for_each(|message| {
+                    reporter.event(&Event::Warning { path: Some(&folder.shown), message });
+                });
+                continue;
+            }
+            Step::Excluded { shown } => {
+                reporter.event(&Event::Excluded { path: &shown });
+                continue;
+            }
+            Step::Warning { shown, message } => {
+                reporter.event(&Event::Warning { path: Some(&shown), message: &message });
+                continue;
+            }
+        };
+        let line = job.and_then(|job| {
+            let twin = job.twin.as_ref().map(|twin| twin.warning(settings.if_exists));
+            job.warnings
+                .iter()
+                .chain(&twin)
+                .for_each(|message| reporter.event(&Event::Warning { path: Some(&shown), message }));
+            let source = match &job.input {
+                Input::File(path) => Source::open(path)?,
+                Input::Stdin => spool::standard_input(|_| {})?,
+            };
+            let mime_type = job.mime_type.map_or_else(|| source.mime_type(&job.name), Ok)?;
+            let parts = Parts::plan(source.size(), settings.transfer.part_size)?;
+            files += 1;
+            bytes += parts.size;
+            plan::dry_run_line(&shown, &job.name, &mime_type, &parts)
+        });
+        match line {
+            Ok(line) => {
+                output.dry_run_line(&line).map_err(Error::Output)?;
+                summary.count_planned();
+            }
+            Err(error) => {
+                reporter.event(&Event::Error { path: Some(&shown), error: &error });
+                summary.count_failure(&error);
+            }
+        }
+    }
+    reporter.event(&Event::Planned { files, bytes, folders });
+    Ok(summary.exit_code())
+}
+
+fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+    let limits = Limits::of_process()?;
+    if limits != Limits::USUAL {
+        let Limits { files, parts, calls } = limits;
+        let message = &format!(
+            "the system allows few open files: {files} files, {parts} parts and {calls} calls at the same time"
+        );
+        reporter.event(&Event::Verbose { message });
+    }
+    if settings.transfer.concurrency.is_some_and(|asked| asked > limits.parts) {
+        let message = &format!(
+            "only {} parts are sent at the same time: the system does not allow more open files (ulimit -n)",
+            limits.parts
+        );
+        reporter.event(&Event::Warning { path: None, message });
+    }
+    let runtime = limits::runtime()?;
+    let code = runtime.block_on(transfer(settings, limits, output, reporter));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    code
+}
+
+async fn transfer(
+    settings: &Settings,
+    limits: Limits,
+    output: &Output,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<u8, Error> {
+    let begun = Instant::now();
+    let stopper = Stopper::default();
+    let progress = Arc::clone(reporter);
+    signals::listen(stopper.clone(), Arc::clone(reporter), move || progress.clear());
+    let state_dir = settings.state_dir.clone();
+    let peers = Peers::join(state_dir, run_key(settings)?, &stopper, &**reporter).await?;
+    let peers = Arc::new(peers);
+    let options = engine_options(settings, limits, &peers, reporter)?;
+    if output.wants_pages() {
+        // Comes first: nothing is uploaded whose address cannot be printed.
+        output.set_pages(tokio::select! {
+            error = stopper.stopped() => return Err(error),
+            pages = pages(&options.drive, &**reporter) => pages?,
+        });
+    }
+    let mut outcomes = engine::run(options, plan::steps(settings.selection.clone()), stopper.clone());
+
+    let mut summary = Summary::default();
+    let mut write_error = None;
+    while let Some((file, outcome, ack)) = outcomes.recv().await {
+        summary.add(&outcome);
+        // The event first: on a terminal the result then stands last.
+        reporter.event(&Event::FileDone { file, outcome: &outcome });
+        let mut printed = Ok(());
+        reporter.suspend(&mut || printed = output.result(&outcome));
+        match printed {
+            Ok(()) if write_error.is_none() => ack.commit().await,
+            // After a failed write nothing is printed any more, so the record has to stay.
+            Ok(()) => {}
+            Err(error) => drop(write_error.get_or_insert(Error::Output(error))),
+        }
+    }
+    summary.elapsed = begun.elapsed();
+    summary.signal = stopper.signal().filter(|_| summary.interrupted > 0 || stopper.cut_short());
+    reporter.event(&Event::Finished { tally: &summary });
+    match write_error {
+        Some(error) if summary.signal.is_none() => Err(error),
+        _ => Ok(summary.exit_code()),
+    }
+}
+
+/// Asks for the address of the workspace's pages.
+async fn pages(drive: &Drive, reporter: &dyn Reporter) -> Result<Pages, Error> {
+    let slug = drive.slug(&engine::GlobalObserver(reporter)).await?;
+    Pages::of_workspace(&slug).ok_or_else(|| {
+        let detail = "a workspace without a name in URLs".to_owned();
+        Error::Call { call: Call::Workspace, failure: Failure::Malformed { detail }, tries: 1 }
+    })
+}
+
+/// What two runs of the same command have in common.
+fn run_key(settings: &Settings) -> Result<RunKey, Error> {
+    let (account, selection) = (&settings.account, &settings.selection);
+    Ok(RunKey {
+        api: account.api_url.clone(),
+        account: journal::account(account.token.as_ref().ok_or(Error::NoToken)?),
+        parent: selection.destination.parent.clone(),
+        name: selection.destination.name.clone(),
+        paths: selection.paths.iter().map(RunKey::path).collect(),
+        recursive: selection.recursive,
+        follow_symlinks: selection.follow_symlinks,
+        filters: selection.filters.typed().map(|(glob, includes)| (glob.to_owned(), includes)).collect(),
+        if_exists: settings.if_exists,
+    })
+}
+
+fn engine_options(
+    settings: &Settings,
+    limits: Limits,
+    peers: &Arc<Peers>,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<engine::Options, Error> {
+    let account = &settings.account;
+    let transfer = &settings.transfer;
+    let token = account.token.clone().ok_or(Error::NoToken)?;
+    let policy = RetryPolicy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
+    let cacert = account.cacert.clone();
+    let warned = Arc::clone(reporter);
+    let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*warned));
+    let connector = Arc::new(Connector::new(account.proxies.clone(), transfer.connect_timeout, trust));
+    if account.cacert.is_some() {
+        // An unreadable file is an error, even if no connection ends up needing it.
+        connector.tls()?;
+    }
+    let drive = Drive::new(
+        drive::Options {
+            url: account.api_url.clone(),
+            token: token.clone(),
+            dialer: Arc::clone(&connector),
+            policy,
+            calls: limits.calls,
+        },
+        Arc::clone(reporter),
+    )?;
+    Ok(engine::Options {
+        drive,
+        storage: Storage::new(transfer, connector, Redactor::new(&token), Arc::clone(reporter)),
+        journals: journals(settings, &**reporter),
+        resume: transfer.resume,
+        state_dir: settings.state_dir.clone(),
+        peers: Arc::clone(peers),
+        api: account.api_url.clone(),
+        account: journal::account(&token),
+        policy,
+        part_size: transfer.part_size,
+        concurrency: transfer.concurrency,
+        limits,
+        limit_rate: transfer.limit_rate,
+        if_exists: settings.if_exists,
+        rules: Rules { allow_http: account.allow_http },
+        reporter: Arc::clone(reporter),
+    })
+}
+
+fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<JournalStore> {
+    let Some(folder) = settings.state_dir.clone() else {
+        if settings.transfer.resume {
+            let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
+                           will cost the whole upload";
+            reporter.event(&Event::Warning { path: None, message });
+        }
+        return None;
+    };
+    let journals = JournalStore::new(folder);
+    let expired = journals.clone();
+    // In the background: no upload waits for it. If no thread can be started, the next run cleans up.
+    let _ = std::thread::Builder::new().spawn(move || expired.clean(SystemTime::now()));
+    Some(journals)
+}
