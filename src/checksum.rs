@@ -1,10 +1,9 @@
-//! MD5 of the parts in flight, nearly for free.
-//!
-//! One MD5 stream cannot use a wide processor: each block waits for the one before it. Parts in flight are
-//! many independent streams, and `md5-many` hashes up to 16 of them side by side in SIMD lanes (chosen at run
-//! time, with a scalar way for every machine). So chunks wait, as they are read, until there is one of every
-//! stream, and whoever brings the last one hashes them all; a part that wants its sum does not wait. No thread
-//! of its own, no hand-over, and the bound on what waits is the bound on memory.
+//! MD5 of all parts in flight, computed together.
+//! MD5 of one stream cannot use a wide CPU: each block depends on the one before. But the parts in flight are
+//! independent streams, and `md5-many` hashes up to 16 of them in parallel in SIMD lanes (chosen at run time, with a
+//! scalar fallback). So chunks wait until every stream has one, and whoever pushes the last one hashes them all. A part
+//! that needs its sum does not wait. There is no extra thread and no queue between threads, and the limit on waiting
+//! chunks bounds memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -12,25 +11,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use bytes::Bytes;
 use md5_many::{Md5Many, Md5State};
 
-/// Streams that are hashed side by side: what fills the widest lanes.
+/// Streams hashed at once: the number of lanes in AVX-512.
 const LANES: usize = 16;
-/// The lanes of AVX2, and half of those of AVX-512.
+/// The number of lanes in AVX2, and half of AVX-512's.
 const LANES_NARROW: usize = 8;
-/// Chunks that may wait; then they are hashed in whatever company there is. 64 × 64 KiB are 4 MiB. Sockets take
-/// bytes in bursts, and with few streams the rarer ones are worth waiting for: 32 made rounds of 3.6 lanes, 64
-/// of 4.5 (measured, 8 parts in flight over loopback).
+/// Waiting chunks at which hashing starts even if lanes stay empty. 64 × 64 KiB are 4 MiB. Sockets accept bytes in
+/// bursts, so with few streams it pays to wait: 32 gave rounds of 3.6 lanes, 64 of 4.5 (8 parts in flight, loopback).
 const MOST_WAITING: usize = 64;
-/// As many do with many streams, which fill the lanes sooner and have more buffers elsewhere.
+/// The same for many streams. They fill the lanes sooner, and use more buffers elsewhere.
 const MOST_WAITING_OF_MANY: usize = 32;
 
-/// Hashes many streams at once. Cheap to clone.
+/// Hashes many streams at once. Clones share the state.
 #[derive(Clone, Default)]
 pub struct Checksums(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     waiting: Mutex<Waiting>,
-    /// Held while hashing. Chunks are taken out of `waiting` only under it, so that none overtakes another.
+    /// Held while hashing. Chunks are taken out of `waiting` only while it is held, so that they stay in order.
     states: Mutex<States>,
 }
 
@@ -41,7 +39,7 @@ struct Waiting {
     chunks: usize,
 }
 
-/// What waits of one stream.
+/// The chunks of one stream that wait.
 #[derive(Default)]
 struct Line {
     chunks: VecDeque<Bytes>,
@@ -54,31 +52,31 @@ struct States {
     streams: HashMap<u64, Md5State>,
 }
 
-/// One stream of bytes whose sum is wanted.
+/// One stream of bytes to hash.
 pub struct Stream {
     sums: Checksums,
     id: u64,
 }
 
 impl Waiting {
-    /// Streams with something to hash.
+    /// Number of streams that have a waiting chunk.
     fn ready(&self) -> usize {
         self.streams.values().filter(|line| !line.chunks.is_empty()).count()
     }
 
-    /// Whether every lane that can be filled is. A part that only waits for its answer brings nothing more.
+    /// Whether all lanes that can be filled are filled. Streams that have ended push nothing more.
     fn full(&self) -> bool {
         let ready = self.ready();
         let missing = || self.streams.values().any(|line| line.chunks.is_empty() && !line.ended);
         ready >= LANES || (ready > 0 && !missing())
     }
 
-    /// Whether more than this is not worth keeping.
+    /// Whether so much waits that hashing has to start.
     fn too_many(&self) -> bool {
         self.chunks >= if self.streams.len() > LANES { MOST_WAITING_OF_MANY } else { MOST_WAITING }
     }
 
-    /// The first chunk of up to [`LANES`] streams, that of `wanted` among them.
+    /// Takes the first chunk of up to [`LANES`] streams, `wanted` included.
     fn round(&mut self, wanted: Option<u64>) -> (Vec<u64>, Vec<Bytes>) {
         let first = wanted.and_then(|id| Some((id, self.streams.get_mut(&id)?.chunks.pop_front()?)));
         let others = self.streams.iter_mut().filter(|(id, _)| Some(**id) != wanted);
@@ -96,7 +94,7 @@ impl States {
         let state = |id: &u64| self.streams.get(id).copied().unwrap_or_default();
         let mut round: Vec<(u64, Md5State, Bytes)> =
             ids.into_iter().zip(chunks).map(|(id, chunk)| (id, state(&id), chunk)).collect();
-        // Lanes run in step: chunks of one length go together, and a part's short last one by itself.
+        // Lanes run in lockstep: chunks of the same length go together, a part's shorter last one alone.
         let length = round.iter().map(|(_, _, chunk)| chunk.len()).max().unwrap_or(0);
         let (even, odd): (Vec<_>, Vec<_>) = round.drain(..).partition(|(_, _, chunk)| chunk.len() == length);
         for (id, mut state, chunk) in odd {
@@ -105,8 +103,8 @@ impl States {
         }
         let mut states: Vec<Md5State> = even.iter().map(|(_, state, _)| *state).collect();
         let mut inputs: Vec<&[u8]> = even.iter().map(|(_, _, chunk)| chunk.as_ref()).collect();
-        // Empty lanes get anything: a full set of lanes is several times faster than one that is nearly full
-        // (measured, AVX-512: 7 streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
+        // Fills empty lanes with anything: a full set is several times faster than one that is nearly full (AVX-512: 7
+        // streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
         if let (2.., Some(first)) = (inputs.len(), inputs.first().copied()) {
             let lanes = inputs.len().next_multiple_of(LANES_NARROW);
             states.resize(lanes, Md5State::new());
@@ -118,7 +116,7 @@ impl States {
 }
 
 impl Checksums {
-    /// Begins a stream.
+    /// Starts a stream.
     pub fn stream(&self) -> Stream {
         let mut waiting = self.waiting();
         waiting.next += 1;
@@ -145,7 +143,7 @@ impl Checksums {
 }
 
 impl Stream {
-    /// The stream's next bytes. They are hashed now or a little later.
+    /// Adds the next bytes. They are hashed now or a little later.
     pub fn push(&self, chunk: Bytes) {
         let too_many = {
             let mut waiting = self.sums.waiting();
@@ -158,7 +156,7 @@ impl Stream {
             }
             waiting.too_many()
         };
-        // Someone else may be hashing: then only too much waiting is worth waiting for.
+        // Another thread may be hashing. Wait for it only if too much has piled up.
         let states = if too_many { Some(self.sums.states()) } else { self.sums.try_states() };
         let Some(mut states) = states else { return };
         loop {
@@ -173,14 +171,14 @@ impl Stream {
         }
     }
 
-    /// Nothing more will be pushed: nobody has to wait for this stream's company.
+    /// Marks the end of the stream: other streams no longer wait for its chunks.
     pub fn end(&self) {
         if let Some(line) = self.sums.waiting().streams.get_mut(&self.id) {
             line.ended = true;
         }
     }
 
-    /// The MD5 of all that was pushed, in hexadecimal.
+    /// Returns the MD5 of everything pushed, in hexadecimal.
     pub fn finish(self) -> String {
         let mut states = self.sums.states();
         loop {
@@ -189,7 +187,7 @@ impl Stream {
                 if waiting.streams.get(&self.id).is_none_or(|line| line.chunks.is_empty()) {
                     break;
                 }
-                // The others' chunks ride along in lanes that would be empty.
+                // Other streams' chunks use the lanes that would be empty.
                 waiting.round(Some(self.id))
             };
             states.hash(round);
@@ -202,7 +200,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // A given-up attempt leaves nothing behind.
+        // An aborted attempt leaves nothing behind.
         let mut states = self.sums.states();
         let mut waiting = self.sums.waiting();
         let dropped = waiting.streams.remove(&self.id).map_or(0, |line| line.chunks.len());
@@ -211,7 +209,7 @@ impl Drop for Stream {
     }
 }
 
-/// Bytes in hexadecimal, lower case.
+/// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |half: u8| char::from(DIGITS[usize::from(half)]);

@@ -1,5 +1,5 @@
-//! Operations on files, on threads that may wait for a disk. Those that hang (a network mount that is gone) are
-//! counted, so that they do not take from other files what is shared by all.
+//! File operations that may block, on threads of their own. Operations that hang (on a dead network mount, for example)
+//! are counted, and others get to run in their place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::error::Error;
 
-/// An operation that takes longer than this is stuck. A disk that has to spin up takes as long; it loses nothing by
-/// it, as others just go ahead.
+/// An operation that takes longer counts as stuck. A disk that spins up may take as long. It loses nothing: others only
+/// start earlier.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// Threads that wait for disks. As many as hang at the same time have to fit in, besides those that do not: parts in
-/// flight, files under way, and `MOST_STUCK` of what takes their place. They are started when they are needed.
+/// Limit on blocking threads. It has to cover all operations that can hang at once: parts in flight, files under way,
+/// and the `MOST_STUCK` that may replace them. Threads start on demand.
 pub const THREADS: usize = 512;
 
-/// Operations at once that are not stuck. More are no faster, and each thread costs memory.
+/// Limit on concurrent operations that are not stuck. More are not faster, and each thread costs memory.
 const AT_ONCE: usize = 16;
 
-/// So many that are stuck make room for others, and no more.
+/// Limit on stuck operations that are replaced by others.
 const MOST_STUCK: usize = 128;
 
 /// Runs operations and counts those that are stuck.
@@ -36,10 +36,9 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// Runs `work` on a thread that may wait.
-    ///
+    /// Runs `work` on a blocking thread.
     /// # Errors
-    /// [`Error::Internal`] when it panicked, or the runtime is ending.
+    /// [`Error::Internal`] if it panicked or the runtime is shutting down.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -52,7 +51,7 @@ impl Disk {
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        // Never closed, so there always is one.
+        // The semaphore is never closed, so this never fails.
         let permit = self.permits.acquire().await.ok();
         let mut working = tokio::task::spawn_blocking(work);
         let done = match tokio::time::timeout(patience, &mut working).await {
@@ -67,13 +66,13 @@ impl Disk {
         done.map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
     }
 
-    /// How many are stuck, as it changes.
+    /// The number of stuck operations, to watch.
     pub fn stuck(&self) -> Stuck {
         Stuck(self.stuck.subscribe())
     }
 }
 
-/// Counts down when the operation ends, or nobody waits for it any more.
+/// Decrements the count when the operation ends or is dropped.
 struct Counted<'a>(&'a watch::Sender<usize>);
 
 impl Drop for Counted<'_> {
@@ -82,16 +81,16 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// See [`Disk::stuck`].
+/// Watches the number of stuck operations.
 pub struct Stuck(watch::Receiver<usize>);
 
 impl Stuck {
-    /// How many there are now, as far as they make room.
+    /// The current number, up to the limit.
     pub fn now(&mut self) -> usize {
         (*self.0.borrow_and_update()).min(MOST_STUCK)
     }
 
-    /// Comes back when the number is another than [`Stuck::now`] last said.
+    /// Returns when the number is no longer what [`Stuck::now`] returned.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await

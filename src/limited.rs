@@ -1,4 +1,4 @@
-//! Reading what somebody else wrote, up to a limit: a file of a gigabyte must not become memory.
+//! Reads input of unknown size up to a limit, so that a huge file cannot fill the memory.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -6,11 +6,10 @@ use std::path::Path;
 
 use crate::platform;
 
-/// Opens and reads a file that has at most `limit` bytes, a pipe (`<(…)`) or the null device.
-///
+/// Opens and reads a file of at most `limit` bytes, a pipe (`<(…)`) or the null device.
 /// # Errors
 /// Those of the system; [`ErrorKind::FileTooLarge`]; [`ErrorKind::InvalidInput`] for other devices and for a FIFO
-/// that nobody writes to, which would be waited for without end.
+/// without a writer, which would block forever.
 pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
     let odd = |what: &str| io::Error::new(ErrorKind::InvalidInput, what.to_owned());
     let kind = match fs::metadata(path) {
@@ -18,7 +17,7 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
             None
         }
         Ok(metadata) => Some(platform::kind_of(metadata.file_type())),
-        // Opening it says what is wrong.
+        // Opening the file reports the error.
         Err(_) => None,
     };
     if let Some(kind) = kind.filter(|kind| *kind != platform::FIFO) {
@@ -32,8 +31,7 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
     Ok((bytes, file))
 }
 
-/// Reads at most `limit` bytes to the end.
-///
+/// Reads to the end, at most `limit` bytes.
 /// # Errors
 /// Those of the reader, and [`ErrorKind::FileTooLarge`].
 pub fn read(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {

@@ -1,58 +1,58 @@
-//! What became of one input file: what `output` prints, `report` tells and the exit code is made of.
+//! The result of one input file, and the summary of all of them.
 
 use std::time::Duration;
 
 use crate::drive::wire::Item;
 use crate::error::{Code, Error, Signal};
 
-/// How a file's way ended.
+/// The `status` of a report row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The item was created.
     Uploaded,
-    /// It was there already.
+    /// The item existed already.
     Skipped,
-    /// It failed; the error says why.
+    /// The upload failed.
     Failed,
-    /// All bytes arrived, but whether the item exists is not known.
+    /// All bytes were sent, but whether the item exists is unknown.
     Unsettled,
-    /// A signal came first.
+    /// A signal stopped the run first.
     Interrupted,
 }
 
-/// What became of one input file.
+/// The result of one input file.
 #[derive(Debug)]
 pub struct Outcome {
     /// The path as given or walked to, `-` for standard input, undecodable bytes as `%XX`.
     pub path: String,
-    /// Not a file, but a directory whose folder could not be found or made.
+    /// A directory whose folder could not be found or created, instead of a file.
     pub is_folder: bool,
-    /// The created (or found) item, or what stopped it.
+    /// The item, or the error.
     pub result: Result<Done, Error>,
     /// The file's size in bytes.
     pub bytes: u64,
-    /// Bytes put on the wire in this run, repeats included.
+    /// Bytes sent in this run, including those sent again.
     pub sent_bytes: u64,
     /// Bytes kept from an earlier run.
     pub resumed_bytes: u64,
     /// Retries of calls and parts.
     pub retries: u32,
-    /// Wall time.
+    /// Elapsed time.
     pub elapsed: Duration,
 }
 
-/// A good end.
+/// A successful result.
 #[derive(Debug)]
 pub struct Done {
-    /// The item, as the service answered.
+    /// The item as the service returned it.
     pub item: Item,
-    /// Whether it was there already.
+    /// Whether it existed before.
     pub skipped: bool,
 }
 
 impl Outcome {
-    /// The row's `status`.
+    /// The status for the report.
     pub fn status(&self) -> Status {
         match &self.result {
             Ok(done) if done.skipped => Status::Skipped,
@@ -66,31 +66,31 @@ impl Outcome {
     }
 }
 
-/// The sum of all outcomes.
+/// The summary of all outcomes.
 #[derive(Debug, Default, Clone)]
 pub struct Summary {
     /// Files uploaded.
     pub uploaded: u64,
-    /// Files that were there already.
+    /// Files that existed already.
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
     pub failed: u64,
-    /// Folders that could not be found or made.
+    /// Folders that could not be found or created.
     pub folders_failed: u64,
-    /// Of the failed files, interrupted.
+    /// Interrupted files; they count as failed too.
     pub interrupted: u64,
     /// Bytes of the uploaded files.
     pub bytes: u64,
-    /// Wall time of the run.
+    /// Elapsed time of the run.
     pub elapsed: Duration,
-    /// The signal that ended it.
+    /// The signal that stopped the run.
     pub signal: Option<Signal>,
     exit: Option<u8>,
     mixed: bool,
 }
 
 impl Summary {
-    /// Counts one outcome.
+    /// Adds one outcome.
     pub fn add(&mut self, outcome: &Outcome) {
         match &outcome.result {
             Ok(done) if done.skipped => self.skipped += 1,
@@ -106,7 +106,7 @@ impl Summary {
         }
     }
 
-    /// Counts a file that failed.
+    /// Adds a file that failed.
     pub fn count_failure(&mut self, error: &Error) {
         self.failed += 1;
         self.interrupted += u64::from(error.code() == Code::Interrupted);
@@ -119,18 +119,18 @@ impl Summary {
         self.exit = Some(code);
     }
 
-    /// Counts a file that was planned in a dry run.
+    /// Adds a file planned in a dry run.
     pub fn count_planned(&mut self) {
         self.skipped += 1;
     }
 
-    /// All files.
+    /// The number of files.
     pub fn files(&self) -> u64 {
         self.uploaded + self.skipped + self.failed
     }
 
-    /// 0 when all is done; their common code when all failed (else 1); 9 when some did. A signal outranks
-    /// all of that.
+    /// The exit code: 0 if nothing failed, 9 if some files failed, their common code (or 1) if all did. A signal
+    /// overrides this.
     pub fn exit_code(&self) -> u8 {
         if let Some(signal) = self.signal {
             return signal.exit_code();

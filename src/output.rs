@@ -1,4 +1,4 @@
-//! Results on stdout, and nothing else: each written whole and flushed the moment its file is done.
+//! Results on stdout. Each is written whole and flushed as soon as its file is done.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,44 +11,42 @@ use crate::platform;
 use crate::progress::text::safe_json;
 use crate::settings::OutputMode;
 
-/// Writes results in the mode that was asked for.
+/// Writes results in the selected mode.
 pub struct Output {
     mode: OutputMode,
     terminal: bool,
-    /// Where an item's page is, for [`OutputMode::Url`].
+    /// Needed by [`OutputMode::Url`].
     pages: OnceLock<Pages>,
-    /// `None` once writing failed: later results have nowhere to go.
+    /// `None` after a failed write.
     out: Mutex<Option<Box<dyn Write + Send>>>,
 }
 
 impl Output {
-    /// The process's stdout.
+    /// Writes to the process's stdout.
     pub fn stdout(mode: OutputMode) -> Self {
         let stdout = io::stdout();
         Self::new(mode, stdout.is_terminal(), stdout)
     }
 
-    /// Any other place, which is or is not a terminal.
+    /// Writes to `out`. `terminal` selects the layout and escapes control characters.
     pub fn new(mode: OutputMode, terminal: bool, out: impl Write + Send + 'static) -> Self {
         Self { mode, terminal, pages: OnceLock::new(), out: Mutex::new(Some(Box::new(out))) }
     }
 
-    /// Whether [`Output::set_pages`] has to come before the first result.
+    /// Whether [`Output::set_pages`] has to be called before the first result.
     pub fn wants_pages(&self) -> bool {
         self.mode == OutputMode::Url
     }
 
-    /// Tells where items' pages are.
+    /// Sets the address of the items' pages. Only the first call counts.
     pub fn set_pages(&self, pages: Pages) {
-        // Told twice, the first one stays.
+        // Already set.
         let _ = self.pages.set(pages);
     }
 
-    /// Prints what the mode wants of one file's outcome: its item, if there is one, or its row of the report.
-    ///
+    /// Prints the result of one file: its item, or its row of the report.
     /// # Errors
-    ///
-    /// A write that failed, once; what comes after is dropped. A reader that went away (`| head`) is no error.
+    /// The first write that fails; later results are dropped. A closed pipe (`| head`) is not an error.
     pub fn result(&self, outcome: &Outcome) -> io::Result<()> {
         let item = outcome.result.as_ref().ok().map(|done| &done.item);
         let text = match (self.mode, item) {
@@ -70,16 +68,14 @@ impl Output {
         self.line(&text)
     }
 
-    /// Prints one line of a plan (JSON), whatever the mode.
-    ///
+    /// Prints one line of a plan, whatever the mode.
     /// # Errors
-    ///
-    /// As [`Self::result`].
+    /// Those of [`Self::result`].
     pub fn dry_run_line(&self, json: &str) -> io::Result<()> {
         self.line(&self.shown(json))
     }
 
-    /// A terminal gets nothing that it would obey; anything else gets the text as it is.
+    /// Escapes control characters for a terminal. Anything else gets the text unchanged.
     fn shown(&self, json: &str) -> String {
         if self.terminal { safe_json(json).into_owned() } else { json.to_owned() }
     }
@@ -87,7 +83,7 @@ impl Output {
     fn line(&self, text: &str) -> io::Result<()> {
         let mut place = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(out) = place.as_mut() else { return Ok(()) };
-        // One write: lines of two programs that share a pipe do not mix.
+        // A single write, so that lines of two programs that share a pipe do not mix.
         let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
         if let Err(error) = written {
             *place = None;
@@ -99,15 +95,15 @@ impl Output {
     }
 }
 
-/// Where the pages of a workspace's files are (cli: `https://app.copera.ai/<slug>/drive/c/<id>`).
+/// The address of items' pages (official CLI: `https://app.copera.ai/<slug>/drive/c/<id>`).
 #[derive(Debug)]
 pub struct Pages(reqwest::Url);
 
 impl Pages {
-    /// Those of the workspace with this name in URLs; `None`: it cannot be one.
+    /// The pages of the workspace with this slug; `None` if the slug is not valid.
     pub fn of_workspace(slug: &str) -> Option<Self> {
         let mut url = reqwest::Url::parse("https://app.copera.ai").ok()?;
-        // Segment by segment, so that nothing in a name can lead anywhere else.
+        // Appended as segments, so that no name can change the rest of the path.
         url.path_segments_mut().ok()?.push(slug).extend(["drive", "c"]);
         (!slug.is_empty() && url.path().ends_with("/drive/c")).then_some(Self(url))
     }
@@ -121,15 +117,15 @@ impl Pages {
     }
 }
 
-/// How JSON is laid out.
+/// Layout of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     Indented,
     OneLine,
 }
 
-/// Lays valid JSON out anew by moving the white space between its tokens, which stay as they are: numbers
-/// keep their digits, keys their order and their doubles.
+/// Changes only the white space between the tokens of valid JSON. Numbers keep their digits, objects the order of their
+/// keys, duplicates included.
 fn relayout(json: &str, layout: Layout) -> String {
     let mut out = String::with_capacity(json.len());
     let mut depth = 0usize;
@@ -169,7 +165,7 @@ fn relayout(json: &str, layout: Layout) -> String {
     out
 }
 
-/// Where the token that begins `text` ends.
+/// The end of the token that begins `text`.
 fn token_end(text: &str, first: char) -> usize {
     match first {
         '{' | '}' | '[' | ']' | ',' | ':' => 1,
@@ -189,10 +185,8 @@ fn token_end(text: &str, first: char) -> usize {
 }
 
 /// One file's row of the report, as one line of JSON.
-///
 /// # Errors
-///
-/// None that can be thought of; serialization could fail by its types.
+/// Only those of the serializer's signature.
 fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
     #[derive(serde::Serialize)]
     struct Row<'a> {
@@ -236,12 +230,12 @@ fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
     })
 }
 
-/// Seconds with milliseconds, as JSON shows durations.
+/// Seconds with three decimals.
 pub(crate) fn seconds(elapsed: std::time::Duration) -> f64 {
     elapsed.as_millis() as f64 / 1000.0
 }
 
-/// Prints what `--generate` asks for; gives the process's exit code. A reader that went away is no error.
+/// Prints what `--generate` asks for and returns the exit code. A closed pipe is not an error.
 pub fn generated(what: crate::cli::Generate) -> u8 {
     let written = crate::generate::generate(what, &mut io::stdout().lock());
     u8::from(written.is_err_and(|error| !platform::is_broken_pipe(&error)))

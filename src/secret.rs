@@ -1,13 +1,12 @@
-//! Types for what must never be printed: the account's token and the query of a signed URL.
-//!
-//! Neither type has a `Display`, and `Debug` shows a mask, so that a secret reaches a screen or a log only
-//! through a call that says `expose`. What a *server* sends back is beyond the types' reach: every message of
-//! its goes through [`Redactor::redact`] before it is kept anywhere.
+//! Types for what must never be printed: the token and the query of a signed URL.
+//! Neither has a `Display`, and `Debug` shows a mask: a secret can only reach a screen or log through a call named
+//! `expose`. Types cannot cover what a *server* sends, so each of its messages goes through [`Redactor::redact`] before
+//! it is stored.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What stands in the place of a secret.
+/// Replaces a secret.
 const HIDDEN: &str = "***";
 
 /// A Copera access token (`cp_pat_…`). Printed as `***`.
@@ -15,22 +14,23 @@ const HIDDEN: &str = "***";
 pub struct Token(String);
 
 impl Token {
-    /// Wraps a token; white space around it (a file's last newline) is dropped.
+    /// Wraps a token. White space around it (such as a file's last newline) is dropped.
     pub fn new(text: &str) -> Self {
         Self(text.trim().to_owned())
     }
 
-    /// The token itself, for the one `Authorization` header and for hashing.
+    /// The token itself, for the `Authorization` header and for hashing.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// No token at all: an empty variable or value counts as none.
+    /// Whether it is empty. An empty variable or value counts as no token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// An integration key (`cp_key_…`): those reach boards and channels, not drives (guide "Authentication").
+    /// Whether it is an integration key (`cp_key_…`). These give access to boards and channels, not to drives (guide
+    /// "Authentication").
     pub fn is_integration_key(&self) -> bool {
         self.0.starts_with("cp_key_")
     }
@@ -42,7 +42,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A signed storage URL: whoever has its query may write the part while it lives. Printed without the query.
+/// A signed storage URL. Anybody who has its query may write the part until it expires. Printed without the query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedUrl(String);
 
@@ -52,12 +52,12 @@ impl SignedUrl {
         Self(url.into())
     }
 
-    /// The whole URL, for the request line alone.
+    /// The whole URL, for the request line.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The URL up to its query, without user and password: fit for logs.
+    /// The URL without query, user and password, for logs.
     pub fn redacted(&self) -> String {
         let url = self.0.split(['?', '#']).next().unwrap_or_default();
         match url.find("://") {
@@ -73,18 +73,18 @@ impl fmt::Debug for SignedUrl {
     }
 }
 
-/// Takes secrets out of text that came from outside: the token wherever it stands, the users, passwords and
-/// queries of URLs, and the values of `X-Amz-…` parameters.
+/// Removes secrets from text that came from outside: the token, users, passwords and queries of URLs, and values of
+/// `X-Amz-…` parameters.
 #[derive(Clone, Default)]
 pub struct Redactor(Option<Token>);
 
 impl Redactor {
-    /// A mask for this account's token.
+    /// Redacts this token as well.
     pub fn new(token: &Token) -> Self {
         Self(Some(token.clone()).filter(|token| !token.is_empty()))
     }
 
-    /// The text without the token, without any URL's user, password and query, and without any `X-Amz-…` value.
+    /// The text without the token, without users, passwords and queries of URLs, and without `X-Amz-…` values.
     pub fn redact(&self, text: &str) -> String {
         let text = match &self.0 {
             Some(token) => text.replace(token.expose(), HIDDEN),
@@ -100,12 +100,12 @@ impl fmt::Debug for Redactor {
     }
 }
 
-/// Where a URL or a parameter's value ends in running text.
+/// Whether a URL or a parameter's value ends at this character.
 fn ends_word(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | ')' | ']' | '}' | '\\')
 }
 
-/// What comes after a URL's scheme, with its user and password hidden.
+/// The rest of a URL after its scheme, with user and password hidden.
 fn without_userinfo(rest: &str) -> Cow<'_, str> {
     let authority = rest.find('/').unwrap_or(rest.len());
     match rest[..authority].rfind('@') {
@@ -138,7 +138,7 @@ fn hide_url_queries(text: &str) -> String {
 
 fn hide_amz_values(text: &str) -> String {
     const NAME: &str = "x-amz-";
-    // ASCII lower case keeps every byte's place, so that positions hold for both strings.
+    // Lower-casing ASCII keeps byte positions, so they are valid in both strings.
     let lower = text.to_ascii_lowercase();
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

@@ -1,4 +1,4 @@
-//! One local file while it is uploaded: opened once, read at any place, and watched for change.
+//! A local file during its upload: opened once, read at any offset, checked for changes.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -9,32 +9,31 @@ use crate::error::Error;
 use crate::plan::mime;
 use crate::platform::{self, Identity};
 
-/// The longest tick of the clocks that file systems take their times from: a kernel timer at 100 Hz has 10 ms,
-/// Windows' 15.6 ms.
+/// The longest interval between two file timestamps that differ: kernel timers at 100 Hz tick every 10 ms, Windows'
+/// clock every 15.6 ms.
 const TICK: Duration = Duration::from_millis(20);
-/// The same where only whole seconds are stored; FAT stores every other second.
+/// The same where timestamps have whole seconds. FAT stores every other second.
 const TICK_OF_SECONDS: Duration = Duration::from_secs(2);
 
 /// An open input file.
 #[derive(Debug)]
 pub struct Source {
     file: File,
-    /// Where it has to stay; `None`: its name does not matter.
+    /// The path at which the file has to stay. `None`: its name does not matter.
     path: Option<PathBuf>,
-    /// No other program knows of it.
+    /// No other program has access to it.
     own: bool,
     identity: Identity,
 }
 
 impl Source {
     /// Opens a regular file and remembers its state.
-    ///
     /// # Errors
-    /// [`Error::Local`] when it cannot be opened, [`Error::NotAFile`] when it is no regular file,
-    /// [`Error::WrongSize`] when it has bytes beyond its reported size.
+    /// [`Error::Local`] if it cannot be opened, [`Error::NotAFile`] if it is not a regular file, [`Error::WrongSize`]
+    /// if it has bytes beyond its reported size.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::local("open the file", error);
-        // Asked before opening: opening a FIFO would wait for its writer.
+        // Checked before opening, because opening a FIFO blocks until it has a writer.
         regular(&std::fs::metadata(path).map_err(failed)?)?;
         let file = platform::open_in_time(|| File::open(path)).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
@@ -45,11 +44,9 @@ impl Source {
         Ok(source)
     }
 
-    /// Takes an open file, whose name does not matter.
-    ///
+    /// Takes an open file whose name does not matter.
     /// # Errors
-    /// [`Error::Local`] when the system cannot tell its state, [`Error::WrongSize`] when it has bytes beyond its
-    /// reported size.
+    /// [`Error::Local`] if its state cannot be read, [`Error::WrongSize`] if it has bytes beyond its reported size.
     pub fn unnamed(file: File) -> Result<Self, Error> {
         let identity = Identity::of(&file).map_err(|error| Error::local("look at the file", error))?;
         let source = Self { identity, file, path: None, own: false };
@@ -57,24 +54,22 @@ impl Source {
         Ok(source)
     }
 
-    /// Takes an open file that no other program knows of.
-    ///
+    /// Takes an open file that no other program has access to.
     /// # Errors
     /// Those of [`Source::unnamed`].
     pub fn own(file: File) -> Result<Self, Error> {
         Self::unnamed(file).map(|source| Self { own: true, ..source })
     }
 
-    /// How long to wait before the first read, so that every later write shows in the file's times. A write in the
-    /// same tick of the clock as the last change leaves them as they are (Git's documentation calls it "racy").
+    /// How long to wait before the first read, so that every later write changes the file's times. A write in the same
+    /// clock tick as the last change does not (Git calls such a file "racily clean").
     pub fn until_writes_show(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = self.identity.ctime.unwrap_or(self.identity.mtime);
         until_next_tick(last, i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
     }
 
-    /// Its first bytes, up to `most`. Waits for the disk.
-    ///
+    /// Reads up to `most` bytes from the start. Blocks on the disk.
     /// # Errors
     /// Those of [`Source::read_at`].
     pub fn head(&self, most: usize) -> Result<Vec<u8>, Error> {
@@ -86,44 +81,42 @@ impl Source {
         Ok(head)
     }
 
-    /// What kind of file it is, for a name in the drive. Waits for the disk when no extension says it.
-    ///
+    /// Guesses the MIME type for a name in the drive. Blocks on the disk if no extension is known.
     /// # Errors
     /// Those of [`Source::read_at`].
     pub fn mime_type(&self, name: &str) -> Result<String, Error> {
         mime::guess(name, self.path.as_deref(), self.size(), |most| self.head(most))
     }
 
-    /// Whether another program may have written to it without its times telling yet.
+    /// Whether another program may have written to it without a change of its times so far.
     pub fn may_be_written(&self) -> bool {
         !self.own && platform::may_be_written(&self.file)
     }
 
-    /// Its size when it was opened, in bytes.
+    /// Size in bytes when it was opened.
     pub fn size(&self) -> u64 {
         self.identity.size
     }
 
-    /// What it was like when it was opened.
+    /// Its state when it was opened.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Reads what is in memory already, without waiting; `None`: [`Source::read_at`] has to be asked.
+    /// Reads what is in the page cache, without blocking. `None`: use [`Source::read_at`].
     pub fn read_at_if_cached(&self, buffer: &mut [u8], offset: u64) -> Option<usize> {
         platform::read_at_if_cached(&self.file, buffer, offset).filter(|read| *read > 0)
     }
 
-    /// Has the system fetch what will be read soon.
+    /// Asks the system to prefetch a range.
     pub fn read_ahead(&self, offset: u64, length: u64) {
         platform::read_ahead(&self.file, offset, length);
     }
 
-    /// Reads at least one byte of those that the file had when it was opened. Waits for the disk.
-    ///
+    /// Reads at least one of the bytes that the file had when it was opened. Blocks on the disk.
     /// # Errors
-    /// [`Error::Local`] when the system cannot read, [`Error::Changed`] when the file has become shorter,
-    /// [`Error::WrongSize`] when it always was.
+    /// [`Error::Local`] if the read fails, [`Error::Changed`] if the file has become shorter, [`Error::WrongSize`] if
+    /// its reported size was wrong from the start.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         match platform::read_at(&self.file, buffer, offset) {
             Ok(0) if !buffer.is_empty() => Err(match self.check_unchanged() {
@@ -135,12 +128,11 @@ impl Source {
         }
     }
 
-    /// Looks whether the file ends where the system says. Files below `/proc` and of some FUSE file systems report 0
-    /// bytes and have more, and a file may grow.
-    ///
+    /// Checks that the file ends where the system says. Files in `/proc` and on some FUSE file systems report 0 bytes
+    /// and have more; other files may grow.
     /// # Errors
-    /// [`Error::Changed`] when it has grown, [`Error::WrongSize`] when its size was wrong from the start,
-    /// [`Error::Local`] when the system cannot say.
+    /// [`Error::Changed`] if it has grown, [`Error::WrongSize`] if its size was wrong from the start, [`Error::Local`]
+    /// if the read fails.
     pub fn check_end(&self) -> Result<(), Error> {
         let size = self.size();
         match platform::read_at(&self.file, &mut [0], size) {
@@ -153,12 +145,11 @@ impl Source {
         }
     }
 
-    /// Whether it is still what was opened, as far as its size, its modification time and the file at its path tell.
-    /// Gives its state as it is now. Its `ctime` is the caller's to judge: a write moves it also when the
-    /// modification time was put back, but so does a `chmod` or a new hard link.
-    ///
+    /// Checks that it is still the file that was opened: its size, its modification time and the file at its path.
+    /// Returns its current state. The caller judges the `ctime`: a write changes it even if the modification time was
+    /// restored, but so does `chmod` or a new hard link.
     /// # Errors
-    /// [`Error::Changed`] when it is not, [`Error::Local`] when the system cannot say.
+    /// [`Error::Changed`] if it differs, [`Error::Local`] if the system cannot tell.
     pub fn check_unchanged(&self) -> Result<Identity, Error> {
         let asked = |error| Error::local("look at the file again", error);
         let open = Identity::of(&self.file).map_err(asked)?;
@@ -182,11 +173,11 @@ impl Source {
     }
 }
 
-/// How long until the clock shows another time than `last`, nanoseconds since 1970 as `now` is.
+/// Time until the clock moves past `last`. Both are nanoseconds since 1970.
 fn until_next_tick(last: i128, now: i128) -> Duration {
     let tick = if last % 1_000_000_000 == 0 { TICK_OF_SECONDS } else { TICK };
-    // A time to come is from another machine's clock, or from before this one's was set: the next tick may be
-    // a whole one away.
+    // A timestamp in the future comes from another machine's clock or from before this one was set. The next tick may
+    // be a whole tick away.
     let age = u64::try_from(now.saturating_sub(last).max(0)).unwrap_or(u64::MAX);
     tick.saturating_sub(Duration::from_nanos(age))
 }

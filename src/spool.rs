@@ -1,6 +1,5 @@
-//! Standard input as a source: the service wants the size before the first byte, so all of it is kept in a
-//! file until it is uploaded. The file has no name, or goes with its last handle: whatever ends the program,
-//! nothing is left.
+//! Standard input as a file. The service wants to know the size first, so all of standard input is written to a
+//! temporary file. It has no name, or is deleted with its last handle: nothing is left, however the program ends.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -9,22 +8,21 @@ use crate::error::Error;
 use crate::platform;
 use crate::source::Source;
 
-/// Bytes moved at once.
+/// Bytes per read and write.
 const BUFFER: usize = 256 * 1024;
 
-/// Reads standard input to its end and tells how far it is after each piece. A file that standard input was
-/// redirected from is taken as it is.
-///
+/// Reads standard input to its end and reports the total after each read. If standard input is redirected from a file,
+/// that file is used directly.
 /// # Errors
-/// [`Error::Local`] when standard input cannot be read, [`Error::Spool`] when there is no room for it.
+/// [`Error::Local`] if standard input cannot be read, [`Error::Spool`] if there is no space for it.
 pub fn standard_input(told: impl FnMut(u64)) -> Result<Source, Error> {
     let failed = |error| Error::local("read standard input", error);
     if let Some(mut file) = platform::stdin_as_file().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))
-        // Some of it may have been read by who had it before: only from its beginning it is the file.
+        // An earlier reader of the same handle may have consumed some of it. Only at its start it is the whole file.
         && file.stream_position().map_err(failed)? == 0
     {
         match Source::unnamed(file) {
-            // A file of /proc, say: its size is known once it is read, as a pipe's.
+            // A file in `/proc`, for example: its size is known only after reading it, as for a pipe.
             Err(Error::WrongSize { .. }) => {}
             source => return source,
         }

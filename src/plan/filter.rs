@@ -1,4 +1,4 @@
-//! `--include` and `--exclude`: which files are sent.
+//! `--include` and `--exclude`: which files to upload.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::name;
 
-/// One glob of the command line.
+/// One glob from the command line.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    /// As typed.
+    /// The glob as typed.
     glob: String,
     regex: Regex,
     includes: bool,
@@ -21,23 +21,21 @@ pub struct Filter {
     directories_only: bool,
 }
 
-/// All filters in the order in which they were given. The last match wins.
+/// All filters, in the order given. The last match wins.
 #[derive(Debug, Clone, Default)]
 pub struct Filters(Vec<Filter>);
 
 impl Filter {
-    /// An `--include`.
-    ///
+    /// Parses an `--include` glob.
     /// # Errors
-    /// What is wrong with the glob.
+    /// The reason why the glob is invalid.
     pub fn include(glob: &str) -> Result<Self, String> {
         Self::new(glob, true)
     }
 
-    /// An `--exclude`.
-    ///
+    /// Parses an `--exclude` glob.
     /// # Errors
-    /// What is wrong with the glob.
+    /// The reason why the glob is invalid.
     pub fn exclude(glob: &str) -> Result<Self, String> {
         Self::new(glob, false)
     }
@@ -47,19 +45,19 @@ impl Filter {
         let below = anchored.unwrap_or(glob);
         let pattern = below.strip_suffix('/').unwrap_or(below);
         let nothing = || "it matches nothing: a glob is a name or a path, such as *.jpg or /build".to_owned();
-        // Of a path below a directory no part is one of these.
+        // No component of a path below a directory looks like this.
         if pattern.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(nothing());
         }
-        // Names are sent composed (NFC), and on macOS read decomposed: both sides of the comparison are composed.
+        // Names are sent in NFC, but macOS returns them in NFD, so both sides are normalized before they are compared.
         let composed: String = pattern.nfc().collect();
         let parsed = GlobBuilder::new(&composed)
             .literal_separator(true)
-            // The same globs on every system: `/` separates and `\` escapes, also on Windows.
+            // `/` separates and `\` escapes on every system, also on Windows.
             .backslash_escape(true)
             .build()
             .map_err(|error| error.kind().to_string())?;
-        // globset's form of `[/]`; a name has no `/`.
+        // globset translates `[/]` to this. A name has no `/`, so the glob would match nothing.
         if parsed.regex().contains(r"[^\s\S]") {
             return Err(nothing());
         }
@@ -89,35 +87,34 @@ impl PartialEq for Filter {
 }
 
 impl Filters {
-    /// Filters by these globs.
+    /// Combines globs in the order given.
     pub fn new(filters: Vec<Filter>) -> Self {
         Self(filters)
     }
 
-    /// The globs as typed, in their order, and whether each includes.
+    /// The globs as typed, each with whether it is an include.
     pub fn typed(&self) -> impl Iterator<Item = (&str, bool)> {
         self.0.iter().map(|filter| (filter.glob.as_str(), filter.includes))
     }
 
-    /// Whether an entry is sent: by its path below the given directory, and of a given file by its name.
-    ///
-    /// Of a directory: whether the folder is made though nothing in it is sent.
+    /// Whether to upload an entry, given its path below the given directory (for a given file: its name).
+    /// For a directory: whether to create its folder even if nothing in it is uploaded.
     pub fn includes(&self, below: &Path, is_dir: bool) -> bool {
         let nothing_matches = !self.0.first().is_some_and(|first| first.includes);
         self.last_match(below, is_dir).unwrap_or(nothing_matches)
     }
 
-    /// Whether a directory is entered: what is in it may be sent though the directory itself matches nothing.
+    /// Whether to walk into a directory. Entries in it may match even if the directory itself does not.
     pub fn enters(&self, below: &Path) -> bool {
         self.last_match(below, true) != Some(false)
     }
 
-    /// What the last filter that matches says. One that matches a directory holds for all that is in it.
+    /// The verdict of the last filter that matches. A filter that matches a directory covers everything in it.
     fn last_match(&self, below: &Path, is_dir: bool) -> Option<bool> {
         if self.0.is_empty() {
             return None;
         }
-        // As they are sent, and with `/` on every system.
+        // Compares names as they are sent, with `/` on every system.
         let names: Vec<String> = below.iter().map(|part| name::sent(part).0).collect();
         let path = names.join("/");
         let matches = |filter: &&Filter| {
@@ -128,15 +125,15 @@ impl Filters {
     }
 }
 
-/// The glob's regular expression over characters. globset's own is over bytes, with each byte of a character beyond
-/// ASCII as `\xHH`: there `?` would match half an `é`, and `[é]` no `é` at all.
+/// Turns the glob's regular expression into one over characters. globset's own matches bytes and writes each byte of a
+/// non-ASCII character as `\xHH`: `?` would match half an `é`, and `[é]` would never match.
 fn unicode_regex(glob: &Glob) -> String {
     let mut over_bytes = glob.regex().trim_start_matches("(?-u)").chars();
     let mut regex = b"(?s)".to_vec();
     while let Some(c) = over_bytes.next() {
         match (c, over_bytes.as_str().get(..3)) {
             ('\\', Some(hex)) if hex.starts_with('x') => {
-                // globset's own form: there are two digits.
+                // globset always writes two hex digits.
                 regex.extend(u8::from_str_radix(&hex[1..], 16));
                 over_bytes.nth(2);
             }

@@ -1,16 +1,15 @@
-//! What kind of file it is: by extension, then by content, then "some bytes".
+//! MIME types: by extension, then by content, then `application/octet-stream`.
 
 use std::path::Path;
 
-/// What a file is that tells nothing of itself (RFC 2046, 4.5.1).
+/// The type of a file about which nothing is known (RFC 2046, 4.5.1).
 const UNKNOWN: &str = "application/octet-stream";
 
-/// How much of a file is looked at: the furthest of infer's signatures begin some 6,000 bytes in.
+/// Bytes to read for a guess by content. infer's furthest signatures start at about 6,000 bytes.
 const HEAD: usize = 8192;
 
-/// The MIME type of a file of `size` bytes: by the extension of its name in the drive, where people will meet
-/// it, then of its path, then by its first bytes, which are asked for only when the extensions say nothing.
-///
+/// Guesses the MIME type of a file of `size` bytes: by the extension of its name in the drive, then by that of its
+/// path, then by its first bytes. `head` reads those only if the extensions are unknown.
 /// # Errors
 /// Those of `head`.
 pub fn guess<E>(
@@ -30,13 +29,13 @@ pub fn guess<E>(
     Ok(infer::get(&head(HEAD)?).map_or(UNKNOWN, |kind| kind.mime_type()).to_owned())
 }
 
-/// Whether a given type has the form `type/subtype`, parameters behind a `;` allowed, in visible ASCII.
+/// Checks that a given type has the form `type/subtype`, optionally with parameters after `;`, in printable ASCII.
 pub fn check(text: &str) -> Result<String, String> {
     let (essence, parameters) = match text.split_once(';') {
         Some((essence, parameters)) => (essence.trim_end_matches(' '), parameters),
         None => (text, ""),
     };
-    // RFC 9110, 5.6.2: the characters of a token.
+    // The characters of a token (RFC 9110, 5.6.2).
     let token = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };

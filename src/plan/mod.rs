@@ -1,5 +1,5 @@
-//! From paths to jobs: what each file is, what it will be called, which folder it goes to. Reads the file
-//! system, never the network.
+//! From paths to jobs: which files to upload, under which name and into which folder. Reads the file system, never the
+//! network.
 
 pub mod filter;
 pub mod mime;
@@ -24,26 +24,26 @@ use targets::Targets;
 pub use targets::Twin;
 use walk::Walk;
 
-/// Where a job's bytes are.
+/// Where a job's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// In a file.
+    /// A local file.
     File(PathBuf),
-    /// They come over standard input.
+    /// Standard input.
     Stdin,
 }
 
-/// A folder of the drive's.
+/// A folder in the drive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parent {
-    /// One that is there, by its id; `None`: the drive's root.
+    /// An existing folder, by its ID; `None` is the drive's root.
     Existing(Option<String>),
-    /// One below it, which is found or made when it is needed.
+    /// A folder below it, which is found or created when it is needed.
     New(Arc<Folder>),
 }
 
 impl Parent {
-    /// The id of the folder that the user named.
+    /// The ID given by the user, at the top of the chain.
     pub fn given(&self) -> Option<&str> {
         match self {
             Self::Existing(id) => id.as_deref(),
@@ -55,82 +55,82 @@ impl Parent {
 /// A folder by its name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Folder {
-    /// The folder that it is in.
+    /// The folder that contains it.
     pub above: Parent,
     /// Its name in the drive.
     pub name: String,
-    /// The directory's path as walked to.
+    /// The directory's path, as walked to.
     pub shown: String,
-    /// What to warn of before it is made.
+    /// Printed before the folder is created.
     pub warning: Option<String>,
 }
 
 /// One file to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Where its bytes are.
+    /// Where its bytes come from.
     pub input: Input,
     /// Its name in the drive.
     pub name: String,
-    /// What kind of file it is, if the user said so.
+    /// The MIME type, if given by the user.
     pub mime_type: Option<String>,
-    /// Its bytes, when it was looked at; `None`: that remains to be seen.
+    /// Size in bytes when the file was looked at; unknown for standard input.
     pub size: Option<u64>,
-    /// The folder it goes to.
+    /// The target folder.
     pub place: Parent,
-    /// What to warn of before it is sent.
+    /// Printed before the file is sent.
     pub warnings: Vec<String>,
-    /// An input before it that gets the same name in the same folder.
+    /// An earlier input with the same name in the same folder.
     pub twin: Option<Twin>,
 }
 
-/// One input file, and what it turned out to be.
+/// One input file and the result of looking at it.
 #[derive(Debug)]
 pub struct Planned {
-    /// The path as given or walked to, undecodable bytes as `%XX`: what messages and reports show.
+    /// The path as given or walked to, with undecodable bytes as `%XX`. Messages and reports show it.
     pub shown: String,
-    /// The job, or why there is none.
+    /// The job, or the reason why there is none.
     pub job: Result<Job, Error>,
 }
 
-/// What there is to do next.
+/// The next thing to do.
 #[derive(Debug)]
 pub enum Step {
-    /// A directory: the folder is to be there, whether or not a file goes into it.
+    /// Make sure that the folder exists, whether or not a file goes into it.
     Folder(Arc<Folder>),
-    /// A file.
+    /// Upload a file.
     File(Planned),
-    /// A given file that the filters leave out.
+    /// Skip a given file that the filters exclude.
     Excluded {
         /// The path as given.
         shown: String,
     },
-    /// Nothing to do, but to be told.
+    /// Print a warning.
     Warning {
         /// The path as walked to.
         shown: String,
-        /// What.
+        /// The text of the warning.
         message: String,
     },
 }
 
-/// What is to be uploaded, as the user said it.
+/// What the user asked to upload.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// The PATHs as given.
+    /// The PATH arguments.
     pub paths: Vec<OsString>,
-    /// Directories are uploaded too.
+    /// Upload directories too.
     pub recursive: bool,
-    /// Links in directories are followed.
+    /// Follow links in directories.
     pub follow_symlinks: bool,
-    /// Which entries of directories, and which of the given files, are sent.
+    /// Apply to entries of directories and to given files.
     pub filters: Filters,
-    /// Where to, and under which name and type.
+    /// Target folder, name and MIME type.
     pub destination: Destination,
 }
 
-/// All steps of a run, for each PATH in its order. Each is looked at when it is asked for, and what cannot be
-/// uploaded does not stop the rest.
+/// All steps of a run, in the order of the PATHs. Each path is looked at when its step is requested. An error does not
+/// stop the rest.
 pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'static {
     let paths = selection.paths.clone();
     let steps = paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
@@ -154,11 +154,11 @@ fn one(path: &OsStr, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> +
 enum Given {
     File(Job),
     Directory(Box<dyn Iterator<Item = Step> + Send>),
-    /// A file that the filters leave out.
+    /// A file that the filters exclude.
     Excluded,
 }
 
-/// What one PATH stands for. Errors do not repeat the path.
+/// Looks at one PATH. Errors do not repeat the path.
 fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
     let destination = &selection.destination;
     let place = Parent::Existing(destination.parent.clone());
@@ -202,7 +202,8 @@ fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
         let (name, warning) = name::of_entry(own_name);
         let shown = name::decode(path.as_os_str()).0;
         let folder = Arc::new(Folder { above: place, name, shown, warning });
-        // The directory itself is not filtered; where an include comes first it is made for the files in it only.
+        // Filters do not apply to the directory itself. If an include comes first, its folder is created only for files
+        // in it.
         let step = selection.filters.includes(Path::new(""), true).then(|| Step::Folder(Arc::clone(&folder)));
         return Ok(Given::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
     }
@@ -221,7 +222,7 @@ fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
     Ok(Given::File(job(input, name, Some(metadata.len()), warnings)))
 }
 
-/// Whether a directory stands for what is in it, as for rsync: `dir/`, `dir/.`, `.`, and what has no name.
+/// Whether a directory stands for its contents, as in rsync: `dir/`, `dir/.`, `.`, and paths without a name.
 fn means_contents(path: &Path) -> bool {
     let text = path.as_os_str().as_encoded_bytes();
     let separates = |byte: &u8| std::path::is_separator(char::from(*byte));
@@ -233,8 +234,8 @@ fn means_contents(path: &Path) -> bool {
     }
 }
 
-/// What is behind a path. A link is followed; nothing is opened, since opening a FIFO waits until somebody
-/// writes to it, and opening a device can do anything.
+/// Looks at a path without opening it: opening a FIFO blocks until somebody writes to it, and opening a device can have
+/// side effects. Links are followed.
 fn look_at(path: &Path) -> Result<Metadata, Error> {
     fs::metadata(path).map_err(|error| {
         let dangling = error.kind() == ErrorKind::NotFound && path.is_symlink();
@@ -242,7 +243,7 @@ fn look_at(path: &Path) -> Result<Metadata, Error> {
     })
 }
 
-/// The line of `--dry-run` for one job: JSON, without a line break.
+/// One line of `--dry-run`: JSON without a line break.
 pub fn dry_run_line(shown: &str, name: &str, mime_type: &str, parts: &Parts) -> Result<String, Error> {
     #[derive(serde::Serialize)]
     struct Line<'a> {

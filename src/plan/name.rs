@@ -1,10 +1,10 @@
-//! Names: from what the file system has to what the drive gets.
+//! Names in the drive, derived from names in the file system.
 
 use std::ffi::OsStr;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Text of the system's, with each byte that is not part of valid Unicode as `%XX`; and whether there was one.
+/// Decodes a name of the system. Bytes that are not valid Unicode become `%XX`; the flag says whether there were any.
 pub fn decode(text: &OsStr) -> (String, bool) {
     let mut out = String::new();
     let mut lossy = false;
@@ -18,21 +18,21 @@ pub fn decode(text: &OsStr) -> (String, bool) {
     (out, lossy)
 }
 
-/// A name as it is sent: decoded, and composed (NFC), so that one name looks the same to the drive whether
-/// it comes from macOS, which hands out decomposed ones, or from elsewhere.
+/// Decodes a name and composes it (NFC), as it is sent. macOS returns decomposed names; this way a name is the same
+/// whichever system it comes from.
 pub fn sent(text: &OsStr) -> (String, bool) {
     let (text, lossy) = decode(text);
     (text.nfc().collect(), lossy)
 }
 
-/// The name that an entry of the file system gets in the drive, and what to warn of about it.
+/// The name of a file or directory in the drive, and a warning if it had to be changed.
 pub fn of_entry(own: &OsStr) -> (String, Option<String>) {
     let (name, lossy) = sent(own);
     let warning = lossy.then(|| format!("the name is not valid Unicode; it is sent as {name}"));
     (name, warning)
 }
 
-/// Why a given name cannot be one in the drive.
+/// Checks that a name is valid in the drive.
 pub fn check(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("is empty"),

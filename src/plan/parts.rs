@@ -1,44 +1,45 @@
-//! How a file is cut into parts: arithmetic alone.
-//!
-//! S3's bounds: a part is 5 MiB to 5 GiB (the last may be smaller), and there are at most 10,000
-//! (Amazon S3, "Multipart upload limits"): no file above 48.8 TiB.
+//! How a file is split into parts. Pure arithmetic.
+//! S3's limits: a part has 5 MiB to 5 GiB (the last one may be smaller), and an upload has at most 10,000 parts (Amazon
+//! S3, "Multipart upload limits"). So the largest file has 48.8 TiB.
 
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::units::{MIB, PART_MAX, PART_MIN, check_part_size};
 
-/// The most parts of one upload.
+/// S3's limit on the number of parts.
 pub const COUNT_MAX: u64 = 10_000;
-/// The largest file: every part as large as can be.
+/// The largest file: all parts at their limit.
 pub const SIZE_MAX: u64 = COUNT_MAX * PART_MAX;
 
-/// Parts by default, at most, until parts are as large as can be. All URLs come in one reply of 0.5 to 1.5 kB
-/// each, asked for again every hour and held while the upload lasts: 2,000 of them are some 2 MB, 10,000
-/// would be 10.
+/// Default limit on the number of parts, as long as parts can grow. The URLs of all parts come in one response of 0.5
+/// to 1.5 kB each. It is requested again every hour and stays in memory during the upload: 2 MB for 2,000 parts, 10 MB
+/// for 10,000.
 const COUNT_FAIR: u64 = 2_000;
 
-/// Under this the smallest parts are best: on a lossy path speed comes from the number of flows, and each
-/// needs parts to live on (400 MiB: 80 parts). Above it parts grow with the square root of the file, so that
-/// their number grows as well and neither jumps: 8 MiB at 1 GiB, 16 MiB at 4 GiB (8–16 MiB are Amazon's own
-/// advice for requests), 80 MiB at 100 GiB, and `COUNT_FAIR` is reached at 244 GiB.
+/// Smaller files get the smallest parts: on a lossy path, speed comes from the number of connections, and each needs
+/// parts to send (400 MiB: 80 parts). Above this size, parts grow with the square root of the file, so that both their
+/// size and their number grow without jumps: 8 MiB at 1 GiB, 16 MiB at 4 GiB (Amazon advises 8 to 16 MiB), 80 MiB at
+/// 100 GiB. `COUNT_FAIR` is reached at 244 GiB.
 const SMALL_FILE: u64 = 400 * MIB;
-/// The growth that meets `PART_MIN` at `SMALL_FILE`: (5 MiB)² / 400 MiB.
+/// Makes the square root meet `PART_MIN` at `SMALL_FILE`: (5 MiB)² / 400 MiB.
 const GROWTH: u64 = PART_MIN * PART_MIN / SMALL_FILE;
 
-/// How one file is cut.
+/// How one file is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
-    /// The file's bytes.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// Bytes of every part but the last, which may be smaller.
+    /// Size of every part in bytes, except for the last one, which may be smaller.
     pub part_size: u64,
-    /// How many parts: at least one, and an empty file has an empty one.
+    /// Number of parts. At least one: an empty file has one empty part.
     pub count: u32,
 }
 
 impl Parts {
-    /// Cuts a file of `size` bytes into parts of `part_size`, or of the size that suits it.
+    /// Splits a file of `size` bytes into parts of `part_size`, or of a size derived from the file's.
+    /// # Errors
+    /// The file is too large, or `part_size` is out of range or needs too many parts.
     pub fn plan(size: u64, part_size: Option<u64>) -> Result<Self, Error> {
         if size > SIZE_MAX {
             return Err(Error::TooLarge { size });
@@ -51,36 +52,35 @@ impl Parts {
     }
 
     fn of(size: u64, part_size: u64) -> Self {
-        // Never more than 10,000: both ways to a part size see to it.
+        // At most 10,000: both branches of `plan` ensure it.
         let count = u32::try_from(size.div_ceil(part_size).max(1)).unwrap_or(u32::MAX);
         Self { size, part_size, count }
     }
 
-    /// The bytes of a part, by its number from 1. A number that is none of this file's gets an empty range
-    /// at its end.
+    /// The byte range of a part, by its number from 1. A number beyond the last part gets an empty range at the end.
     pub fn range(&self, number: u32) -> Range<u64> {
         let at = |parts: u32| u64::from(parts).saturating_mul(self.part_size).min(self.size);
         at(number.saturating_sub(1))..at(number)
     }
 
-    /// Bytes of a part, by its number from 1.
+    /// Size of a part in bytes, by its number from 1.
     pub fn len(&self, number: u32) -> u64 {
         let range = self.range(number);
         range.end - range.start
     }
 
-    /// Whether there is nothing in the file. (There is a part all the same.)
+    /// Whether the file is empty. It still has one part.
     pub fn is_empty(&self) -> bool {
         self.size == 0
     }
 
-    /// The parts' numbers, in order.
+    /// The part numbers in order.
     pub fn numbers(&self) -> std::ops::RangeInclusive<u32> {
         1..=self.count
     }
 }
 
-/// The size of parts that suits a file of up to `SIZE_MAX` bytes: whole MiB, for people and for storage.
+/// The default part size for a file of up to `SIZE_MAX` bytes, in whole MiB.
 fn fitting(size: u64) -> u64 {
     let smooth = (size * GROWTH).isqrt();
     smooth.max(size.div_ceil(COUNT_FAIR)).max(PART_MIN).next_multiple_of(MIB).min(PART_MAX)

@@ -1,4 +1,4 @@
-//! Inputs of one run that get the same name in the same folder.
+//! Finds inputs of one run that get the same name in the same folder.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,17 +8,17 @@ use std::sync::Arc;
 use super::{Input, Job, Parent, Planned, Step};
 use crate::settings::IfExists;
 
-/// The input before one that gets the same name in the same folder.
+/// An earlier input with the same name in the same folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twin {
-    /// The other's path as shown.
+    /// The path of the earlier input, as shown.
     pub first: String,
-    /// It is the same path: the file was given twice.
+    /// Both have the same path: the file was given twice.
     pub same_file: bool,
 }
 
 impl Twin {
-    /// What to warn of before the second one is sent.
+    /// The warning to print before the second one is sent.
     pub fn warning(&self, if_exists: IfExists) -> String {
         match (self.same_file, if_exists) {
             (_, IfExists::Fail) => {
@@ -34,27 +34,27 @@ impl Twin {
     }
 }
 
-/// The inputs so far, some 40 bytes each: directories are remembered, and of names only those that differ from the
-/// names in the drive.
+/// All inputs so far, at about 40 bytes each: stores each directory once, and a name only if it differs from the name
+/// in the drive.
 #[derive(Default)]
 pub(super) struct Targets {
     first: HashMap<u64, First>,
-    /// Beginnings of paths, and where they are.
+    /// Path prefixes, and how to find them.
     texts: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
 }
 
-/// The first input for a place.
+/// The first input with this target.
 struct First {
     path: u64,
-    /// Among the texts: what stands before its name.
+    /// Index into `texts`: the part of the path before the name.
     text: u32,
-    /// The text is all of the path.
+    /// The text is the whole path.
     whole: bool,
 }
 
 impl Targets {
-    /// Notes the step's file, and tells it of an input before it with the same name in the same folder.
+    /// Remembers the step's file, and sets its `twin` if an earlier input has the same target.
     pub(super) fn note(&mut self, mut step: Step) -> Step {
         if let Step::File(Planned { shown, job: Ok(job) }) = &mut step {
             job.twin = self.twin_of(shown, job);
@@ -64,7 +64,7 @@ impl Targets {
 
     fn twin_of(&mut self, shown: &str, job: &Job) -> Option<Twin> {
         let path = hash_of_path(&job.input);
-        // Nearly all are called in the drive as they are on the disk.
+        // Nearly all files keep their name.
         let (text, whole) = match shown.strip_suffix(job.name.as_str()) {
             Some(before) => (before, false),
             None => (shown, true),
@@ -95,7 +95,7 @@ impl Targets {
 }
 
 impl Job {
-    /// A number for where in the drive the file goes to: equal for equal names in equal folders of one run.
+    /// A hash of the target: equal for equal names in the same folder of one run.
     pub fn target(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.name.hash(&mut hasher);

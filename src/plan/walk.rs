@@ -1,4 +1,4 @@
-//! Directories into folders and files, one entry at a time: a tree of any size takes the memory of its depth.
+//! Walks directories, one entry at a time. Memory depends on the depth of the tree, not on its size.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use super::{Folder, Input, Job, Parent, Planned, Selection, Step, name};
 use crate::error::Error;
 use crate::platform::kind_of;
 
-/// Directories that a walk has open at once. What is left to look at of those above them waits in memory, so more would
-/// save some in deep trees, and take from the files that the process may have open.
+/// Directories that a walk keeps open. The rest of the entries of those above are read into memory. A larger number
+/// would save memory in deep trees, but use up file descriptors.
 const OPEN_DIRECTORIES: usize = 4;
 
 /// Walks one directory.
@@ -21,14 +21,14 @@ pub(super) struct Walk {
     entries: walkdir::IntoIter,
     filters: Filters,
     mime_type: Option<String>,
-    /// The place of the directory at each depth on the way to where the walk is.
+    /// The folder of each directory on the way to the current entry.
     places: Vec<Parent>,
-    /// The one that is next, with what is to be said of its name.
+    /// Returned before the next entry.
     ahead: Option<Step>,
 }
 
 impl Walk {
-    /// Of a directory whose contents go to `place`; `step` comes before them.
+    /// Walks a directory whose contents go to `place`. `step` is returned first.
     pub(super) fn new(root: &Path, place: Parent, step: Option<Step>, selection: &Selection) -> Self {
         Self {
             root: root.to_owned(),
@@ -43,13 +43,13 @@ impl Walk {
         }
     }
 
-    /// Whether something that cannot be looked into would not be sent anyway: a dangling link, say.
+    /// Whether an unreadable entry (a dangling link, say) is excluded anyway.
     fn is_excluded(&self, path: &Path) -> bool {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         if path.is_dir() { !self.filters.enters(below) } else { !self.filters.includes(below, false) }
     }
 
-    /// What an entry is to the drive; nothing, if it is not to be sent.
+    /// The step for an entry; `None` if it is excluded.
     fn step(&mut self, entry: &DirEntry) -> Option<Step> {
         let kind = entry.file_type();
         let below = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
@@ -73,7 +73,7 @@ impl Walk {
             let folder = Folder { above: place, name, shown: shown.clone(), warning };
             let folder = Arc::new(folder);
             self.places.push(Parent::New(Arc::clone(&folder)));
-            // One that no include matches comes with the first file in it that one does.
+            // An unmatched folder is created together with the first matching file in it.
             return is_included.then_some(Step::Folder(folder));
         }
         let looked_at = entry.metadata().map_err(|error| failure(&error)).and_then(|metadata| {
@@ -123,7 +123,7 @@ fn failure(error: &walkdir::Error) -> Error {
     if let Some(above) = error.loop_ancestor() {
         return Error::LinkLoop { above: name::decode(above.as_os_str()).0 };
     }
-    // Without its own words around it: they repeat the path.
+    // Without walkdir's own text, which repeats the path.
     let source = error.io_error().map_or_else(
         || std::io::Error::other(error.to_string()),
         |error| match error.raw_os_error() {
