@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Tries the scripts that users run, with the programs in the folder given: try.sh target/debug. Needs curl, jq and
-# python3; the network is this machine's own.
+# Tries what users install and run, with the programs in the folder given: try.sh target/debug. Needs curl, jq and
+# python3; tries the wheel, the npm packages and the container image too if their tools are there. Each is installed from
+# the built files in an empty environment, uploads a file to a local drive, and is removed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=$(cd "${1:?folder with copera-upload and local-drive}" && pwd)
 export PATH=$programs:$PATH
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 work=$(mktemp -d)
 server=
 trap 'kill $server 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -74,6 +76,88 @@ printf x >>"$release/copera-upload-$version-$target.tar.gz"
 ! sh packaging/install.sh 2>"$work/said" || fail 'a damaged archive was installed'
 grep -q 'SHA-256' "$work/said" || fail 'a damaged archive is not called so'
 [ ! -e "$work/bin" ] || fail 'a damaged archive left something behind'
+
+# Uploads with the command given, and checks the answer.
+uploads() {
+    echo hello >"$work/hello.txt"
+    id=$(cd "$work" && local-drive "$@" -o id hello.txt 2>"$work/said") || { cat "$work/said" >&2; fail "$1 does not upload"; }
+    case $id in *[!0-9a-f]* | '') fail "$1 prints no ID: $id" ;; esac
+}
+has() {
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || { echo "   not tried: $tool is not installed"; return 1; }
+    done
+}
+
+echo '-- wheel (pip, pipx, uvx)'
+if has maturin uv; then
+    maturin build --quiet --profile dev --locked --out "$work/wheels"
+    wheel=$(echo "$work"/wheels/*.whl)
+    unzip -l "$wheel" | grep -q 'licenses/LICENSE-MIT' || fail 'the wheel has no license'
+    uv venv --quiet "$work/venv"
+    uv pip install --quiet --offline --no-index --python "$work/venv" "$wheel"
+    uploads "$work/venv/bin/copera-upload"
+    uv pip uninstall --quiet --python "$work/venv" copera-upload
+    [ ! -e "$work/venv/bin/copera-upload" ] || fail 'the wheel leaves its program behind'
+    uploads uvx --quiet --offline --no-cache --from "$wheel" copera-upload
+    if has pipx; then
+        export PIPX_HOME=$work/pipx PIPX_BIN_DIR=$work/pipx/bin PIPX_MAN_DIR=$work/pipx/man
+        pipx install --quiet "$wheel" >/dev/null
+        uploads "$work/pipx/bin/copera-upload"
+        pipx uninstall copera-upload >/dev/null 2>&1
+        [ ! -e "$work/pipx/bin/copera-upload" ] || fail 'pipx leaves the program behind'
+    fi
+fi
+
+echo '-- npm packages'
+if has npm node; then
+    packaging/npm/pack.sh "$work/packages" "$target=$programs/copera-upload" >"$work/packed"
+    mkdir "$work/npm"
+    (cd "$work/npm" && xargs npm install --silent --no-audit --no-fund --offline <"$work/packed")
+    npx=$work/npm/node_modules/.bin/copera-upload
+    uploads "$npx"
+    code=0
+    "$npx" --no-such-option 2>/dev/null || code=$?
+    [ "$code" -eq 2 ] || fail "the launcher ends with $code, not 2"
+    # A signal reaches the program, and its exit code comes back.
+    code=0
+    head -c 8M /dev/zero >"$work/zeros"
+    # shellcheck disable=SC2016
+    local-drive sh -c '"$0" --limit-rate 64KiB --log-format json "$1" 2>"$2" &
+        until grep -q \"start\" "$2" 2>/dev/null; do sleep 0.05; done
+        kill -TERM $!; wait $!' "$npx" "$work/zeros" "$work/said" 2>/dev/null || code=$?
+    [ "$code" -eq 143 ] || fail "after SIGTERM the launcher ends with $code, not 143"
+    (cd "$work/npm" && npm uninstall --silent --no-audit --no-fund --offline copera-upload)
+    [ ! -e "$npx" ] || fail 'npm leaves the launcher behind'
+    rm -r "$work/npm/node_modules/@copera-ai"
+    node packaging/npm/launcher.js 2>"$work/said" && fail 'the launcher runs without a program'
+    grep -q hint "$work/said" || fail 'the launcher does not say what to do'
+fi
+
+echo '-- container image'
+static=$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/debug/copera-upload
+if has buildah musl-gcc && [ "$target" = x86_64-unknown-linux-musl ] &&
+    rustup target list --installed | grep -qx "$target"; then
+    cargo build --quiet --locked --package copera-upload --target "$target"
+    mkdir -p "$work/context/amd64"
+    cp "$static" "$work/context/amd64/"
+    storage() { buildah --root "$work/containers" --runroot "$work/containers-run" --storage-driver vfs "$@"; }
+    storage bud --quiet --isolation chroot --build-arg TARGETARCH=amd64 --file packaging/Dockerfile \
+        --tag copera-upload "$work/context" >/dev/null
+    container=$(storage from copera-upload)
+    files=$(storage mount "$container")
+    [ "$(find "$files" -type f | wc -l)" -eq 1 ] || fail 'the image has more than the program'
+    # What `docker run --network host -v "$PWD:/work" -e … copera-upload hello.txt` does.
+    in_container() {
+        storage run --isolation chroot --network host --volume "$work:/work" --env "COPERA_TOKEN=$COPERA_TOKEN" \
+            --env "COPERA_API_URL=$COPERA_API_URL" "$container" -- /usr/local/bin/copera-upload "$@"
+    }
+    export -f in_container storage
+    export container work
+    # shellcheck disable=SC2016
+    uploads bash -c 'in_container "$@"' --
+    storage rm "$container" >/dev/null
+fi
 
 echo '-- the action'
 mkdir -p "$work/files/dir"
