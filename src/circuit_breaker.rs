@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::retry::{Failure, RetryBudget};
+use crate::error::Failure;
+use crate::retry::RetryBudget;
 
 /// After patience ended in vain so many more are tried.
 const PROBES: u32 = 16;
@@ -196,7 +197,8 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retry::{RetryPolicy, Transport};
+    use crate::error::Transport;
+    use crate::retry::RetryPolicy;
 
     const WAITED: Duration = Duration::from_millis(16);
 

@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
 
-use crate::error::{Error, chain};
+use crate::error::{Error, Failure, Transport, chain};
+use crate::format::human_duration;
 use crate::http;
 use crate::proxy::{Proxies, Proxy, Scheme};
-use crate::retry::{Failure, Transport, human_duration};
 
 /// Where trust comes from, made when the first `https` connection needs it: reading the platform's store
 /// takes longer than a small upload on plain HTTP.

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::drive::RetryObserver;
-use crate::error::Call;
+use crate::error::{Call, Failure};
 use crate::progress::{Event, FileId, Phase, Reporter};
-use crate::retry::Failure;
 
 /// See the module.
 pub struct FileContext {

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod environment;
 pub mod error;
 pub mod file_context;
+pub mod format;
 pub mod generate;
 pub mod http;
 pub mod limited;

@@ -10,8 +10,8 @@ use super::Config;
 use super::profile::{Location, Sourced};
 use crate::environment::{self, Environment};
 use crate::error::Error;
+use crate::format::human_duration;
 use crate::platform;
-use crate::retry::human_duration;
 use crate::secret::Token;
 
 /// How long a `token_command` may take: a person may have to unlock something.

@@ -15,10 +15,9 @@ use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
 use super::{BoxedStream, connect_failure};
-use crate::error::chain;
+use crate::error::{Failure, Transport, chain};
 use crate::http;
 use crate::proxy::{Proxy, Scheme};
-use crate::retry::{Failure, Transport};
 
 /// Asks an HTTP proxy for a tunnel to the URL's host.
 pub(super) async fn connect(

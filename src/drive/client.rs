@@ -19,11 +19,11 @@ use super::gate::Gate;
 use super::wire::{self, Item, Upload};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::dial::{self, Connector, TransferError};
-use crate::error::{Call, Error, chain};
+use crate::error::{Call, Error, Failure, RetryClass, Transport, chain};
 use crate::http::{self, header};
 use crate::progress::{Event, Reporter};
 use crate::proxy::Scheme;
-use crate::retry::{Failure, RetryBudget, RetryClass, RetryPolicy, Transport};
+use crate::retry::{RetryBudget, RetryPolicy};
 use crate::secret::{Redactor, SignedUrl, Token};
 
 /// A call has this long to answer.

@@ -11,8 +11,7 @@ use super::on_disk;
 use super::peers::{Peers, Snapshot};
 use crate::drive::wire::{Item, Node, Tree};
 use crate::drive::{Drive, RetryObserver};
-use crate::error::{Call, Error};
-use crate::retry::Failure;
+use crate::error::{Call, Error, Failure};
 
 /// A folder that is there. Names in it are in NFC.
 pub(super) struct Directory {

@@ -16,10 +16,10 @@ use super::reconcile::Reconciler;
 use super::{Shared, on_disk};
 use crate::drive::RetryObserver as _;
 use crate::drive::wire::{Finalize, FinishedPart, Item, Upload};
-use crate::error::{Call, Error};
+use crate::error::{Call, Error, Failure, RetryClass};
 use crate::file_context::FileContext;
 use crate::progress::Phase;
-use crate::retry::{Failure, RetryBudget, RetryClass};
+use crate::retry::RetryBudget;
 use crate::storage::CompletedPart;
 
 /// An upload of which all parts are in storage.

@@ -54,13 +54,13 @@ use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
 use crate::drive::wire::is_id;
 use crate::drive::{Drive, RetryObserver};
-use crate::error::{Call, Code, Error, Signal};
+use crate::error::{Call, Code, Error, Failure, Signal};
 use crate::file_context::FileContext;
 use crate::limits::Limits;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Parent, Planned, Step};
 use crate::progress::{Event, FileId, Reporter};
-use crate::retry::{Failure, RetryPolicy};
+use crate::retry::RetryPolicy;
 use crate::settings::IfExists;
 use crate::storage::Storage;
 

@@ -12,11 +12,11 @@ use super::Shared;
 use super::journal_handle::JournalHandle;
 use super::permits::Permit;
 use super::urls::Urls;
-use crate::error::{Call, Error};
+use crate::error::{Call, Error, Failure, RetryClass, Transport};
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::progress::{Attempt, Event, PartProgress, Phase};
-use crate::retry::{Failure, RetryBudget, RetryClass, Transport};
+use crate::retry::RetryBudget;
 use crate::source::Source;
 use crate::storage::{CompletedPart, Put, TransferError};
 

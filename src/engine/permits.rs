@@ -11,8 +11,8 @@ use super::Shared;
 use super::controller::{Controller, DEFAULT_LIMIT};
 use super::throughput::Throughput;
 use super::window::Sample;
+use crate::error::{Failure, Transport};
 use crate::progress::Event;
-use crate::retry::{Failure, Transport};
 use crate::storage::NetworkSample;
 
 /// The network is looked at this often while parts are in flight.

@@ -20,11 +20,11 @@ use super::ledger::{Made, Maker};
 use super::urls;
 use super::{Shared, on_disk};
 use crate::drive::wire::{Item, Node, Upload};
-use crate::error::{Error, chain};
+use crate::error::{Error, RetryClass, chain};
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::progress::Phase;
-use crate::retry::{RetryBudget, RetryClass};
+use crate::retry::RetryBudget;
 use crate::storage::{CompletedPart, ObjectInfo, TransferError, multipart_etag};
 
 /// Download URLs that had expired when they were handed out, before the service is believed to go on so.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Call, Code, Error, Kind};
+use super::{Call, Code, Error, Failure, Kind, Transport};
+use crate::format::human_duration;
 use crate::platform::{self, FIFO};
-use crate::retry::{Failure, human_duration};
 
 /// A `Retry-After` beyond a year is nonsense, and not told as a time to come back.
 const LONGEST_WISH: Duration = Duration::from_secs(365 * 86_400);
@@ -140,6 +140,58 @@ impl Error {
                     Some(wish) => format!("try again in {wish}: {again}"),
                     None => format!("{again}; --retry-for sets how long to keep trying"),
                 });
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl Failure {
+    /// Advice that the failure itself calls for. `of_part`: storage was asked, and not the API.
+    pub fn hint(&self, of_part: bool) -> Option<String> {
+        let hint = match self {
+            Self::Transport { kind: Transport::Tls, .. } => {
+                "behind a company proxy, name its CA with --cacert or SSL_CERT_FILE; on a hotel or train network, \
+                 sign in to it with a browser first"
+            }
+            Self::Transport { kind: Transport::CertificateDates, .. } => {
+                // To the minute, as a clock on a wall shows it.
+                let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC");
+                return Some(format!(
+                    "look at this computer's clock, which says {now}: if that is right, the server's certificate has to be renewed"
+                ));
+            }
+            Self::Transport { kind: Transport::ProxyRefused, .. } => {
+                "ask whoever runs the proxy to allow this host, or exempt it with NO_PROXY if it can be reached directly"
+            }
+            failure if failure.is_proxy_auth() => {
+                "give user and password in the variable, as in http://user:password@host:port, with characters such as \
+                 @ and : in them percent-encoded (%40, %3A)"
+            }
+            Self::WebPage | Self::Status { status: 511, .. } => {
+                "sign in to the network with a browser first, or check --api-url"
+            }
+            Self::Status { status: 301..=308, .. } if of_part => {
+                "redirects are not followed: sign in to the network with a browser, or report it to the service"
+            }
+            Self::Status { status: 301..=308, .. } => {
+                "redirects are not followed: check the API URL, or sign in to the network with a browser"
+            }
+            failure if failure.is_out_of_space() => {
+                "the workspace is full: free some space, or see its storage settings"
+            }
+            Self::Status { status: 413, code, .. } if of_part && code.is_none() => {
+                "a proxy on the way may not let requests as large as a part through: try --part-size 5MiB, the smallest"
+            }
+            Self::Status { status: 413, .. } => {
+                "the workspace may be out of space: see its storage settings; or a proxy on the way limits the size of requests"
+            }
+            Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => {
+                "something between here and storage changes the request (a proxy?), or the service signed it wrongly"
+            }
+            Self::Checksum { .. } => {
+                "something on the way changes the bytes; --no-checksum uploads without comparing, if storage is known to use other ETags"
             }
             _ => return None,
         };

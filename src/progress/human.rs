@@ -7,8 +7,8 @@ use super::state::{Early, State};
 use super::text::{Styles, bytes, plural, rate, safe, safe_lines};
 use super::{Event, Phase};
 use crate::error::{Code, Error, chain};
+use crate::format::human_duration;
 use crate::outcome::{Outcome, Status, Summary};
-use crate::retry::human_duration;
 use crate::settings::Display;
 
 /// Turns events into lines, as many as the user asked for.

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use super::super::testing::{MIB, Play, outcome, secs, skipped, uploaded};
 use super::*;
-use crate::error::{Call, Signal};
-use crate::retry::Failure;
+use crate::error::{Call, Failure, Signal};
 use crate::settings::{ColorMode, LogFormat, ProgressMode};
 
 fn words(quiet: bool, verbose: u8) -> Human {

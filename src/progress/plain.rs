@@ -8,7 +8,7 @@ use super::human::{Human, early_words, phase_words, retry_line};
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use super::text::{bytes, plural, rate};
-use crate::retry::human_duration;
+use crate::format::human_duration;
 
 /// An upload that is over sooner needs no line that says it began.
 const SHORT: Duration = Duration::from_secs(3);

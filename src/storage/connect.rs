@@ -22,10 +22,9 @@ use tokio::net::TcpStream;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use crate::dial::{BoxedStream, Connector, TransferError};
-use crate::error::chain;
+use crate::error::{Failure, Transport, chain};
 use crate::http;
 use crate::platform::{self, TcpInfo};
-use crate::retry::{Failure, Transport};
 
 /// A part for a PUT, nothing for a GET.
 pub type RequestBody = Either<PartBody, Empty<Bytes>>;

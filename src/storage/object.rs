@@ -12,10 +12,10 @@ use hyper::{Method, Uri};
 use super::connect::Connection;
 use super::{ANSWER_MOST, Storage, etag_of, invalid, is_encrypted, request};
 use crate::dial::TransferError;
-use crate::error::Error;
+use crate::error::{Error, Failure, Transport};
+use crate::format::human_duration;
 use crate::http::header;
 use crate::progress::Event;
-use crate::retry::{Failure, Transport, human_duration};
 use crate::secret::SignedUrl;
 
 /// See the module.

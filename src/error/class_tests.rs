@@ -4,10 +4,9 @@ fn status(status: u16, code: &str, message: &str) -> Failure {
     Failure::Status { status, code: Some(code.into()), message: Some(message.into()), retry_after: None }
 }
 
-/// Every status that has a meaning of its own, with what it means for a call, as a verdict and an exit code, and for
-/// a part.
+/// Every status with a meaning of its own: class and exit code for a call, and for a part.
 #[test]
-fn each_status_has_its_verdict_and_exit_code() {
+fn each_status_has_its_class_and_exit_code() {
     use RetryClass::{Gone, Refused, Transient};
     for (code, call, call_exit, part, part_exit) in [
         (204, Refused, 1, Refused, 1),
@@ -65,7 +64,7 @@ fn each_status_has_its_verdict_and_exit_code() {
 }
 
 #[test]
-fn each_way_to_get_no_answer_has_its_verdict_and_exit_code() {
+fn each_transport_failure_has_its_class_and_exit_code() {
     use RetryClass::{Refused, Transient};
     for (kind, verdict, exit, for_all) in [
         // Name errors are among these: a resolver that is out of reach and a name that is not there look the same.
@@ -90,7 +89,7 @@ fn each_way_to_get_no_answer_has_its_verdict_and_exit_code() {
 }
 
 #[test]
-fn storage_failures_are_judged_by_their_xml_code_before_their_status() {
+fn the_xml_code_comes_before_the_status() {
     use RetryClass::{Expired, Gone, Refused, Transient};
     for (failure, verdict) in [
         (status(403, "AccessDenied", "Request has expired"), Expired),
@@ -150,42 +149,4 @@ fn not_found_is_the_folder_at_start_and_the_upload_later() {
     assert_eq!(missing.class_of_call(Call::Start), RetryClass::Refused);
     assert_eq!(missing.code_of_call(Call::Start), Code::NotFound);
     assert_eq!(missing.class_of_call(Call::SignUrls), RetryClass::Gone);
-}
-
-#[test]
-fn patience_ends_by_time_by_count_and_by_a_wish_that_is_too_long() {
-    let minute = RetryPolicy { retry_for: Duration::from_secs(60), max_retries: None };
-    assert_eq!(
-        RetryBudget::new(RetryPolicy { retry_for: Duration::ZERO, ..minute }).next_backoff(None),
-        None
-    );
-    assert_eq!(RetryBudget::new(minute).next_backoff(Some(Duration::from_secs(61))), None);
-    assert!(
-        RetryBudget::new(minute).next_backoff(Some(Duration::from_secs(2))) >= Some(Duration::from_secs(2))
-    );
-
-    let mut twice = RetryBudget::new(RetryPolicy { max_retries: Some(2), ..minute });
-    assert!(twice.next_backoff(None).is_some() && twice.next_backoff(None).is_some());
-    assert_eq!(twice.next_backoff(None), None);
-    twice.reset();
-    assert!(twice.next_backoff(None).is_some());
-}
-
-#[test]
-fn time_in_which_bytes_moved_is_not_held_against_a_part() {
-    let policy = RetryPolicy { retry_for: Duration::from_millis(20), max_retries: None };
-    let mut patience = RetryBudget::new(policy);
-    patience.since -= Duration::from_secs(3600);
-    patience.credit(Duration::from_secs(3600));
-    assert!(patience.next_backoff(None).is_some());
-    patience.since -= Duration::from_secs(3600);
-    patience.credit(Duration::from_secs(1800));
-    assert_eq!(patience.next_backoff(None), None, "it stood still for half an hour");
-}
-
-proptest::proptest! {
-    #[test]
-    fn backoff_stays_under_its_cap(retries in 0u32..u32::MAX) {
-        proptest::prop_assert!(full_jitter(retries) <= MAX_BACKOFF);
-    }
 }

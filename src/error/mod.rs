@@ -3,126 +3,18 @@
 //!
 //! Errors about an input file do not repeat its path: whoever prints one stands it behind the path.
 
+mod class;
+mod code;
+mod failure;
 mod hint;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use self::class::RetryClass;
+pub use self::code::{Code, Signal};
+pub use self::failure::{Call, Failure, Transport};
 use crate::platform;
-use crate::retry::Failure;
-
-/// `error.code` of a report row and of a JSON log line: stable names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// The service or storage said no, for good.
-    Refused,
-    /// The command line or the configuration is at fault.
-    Usage,
-    /// The target folder is not there.
-    NotFound,
-    /// No token, or not good enough.
-    Auth,
-    /// 409, `--if-exists fail`, or another run has this upload.
-    Conflict,
-    /// 429 to the end.
-    RateLimited,
-    /// Network or service unavailable to the end.
-    Network,
-    /// The local file is missing, unreadable, no file, or changed while it was read.
-    LocalFile,
-    /// Storage holds other bytes than were sent.
-    Integrity,
-    /// Whether the item was created could not be found out.
-    Unsettled,
-    /// A signal ended the run.
-    Interrupted,
-}
-
-impl Code {
-    /// The process's exit code for an error of this kind; a signal's own code is [`Error::exit_code`]'s.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Refused | Self::Integrity => 1,
-            Self::Usage => 2,
-            Self::NotFound => 3,
-            Self::Auth => 4,
-            Self::Conflict => 5,
-            Self::RateLimited => 6,
-            Self::Network | Self::Unsettled => 7,
-            Self::LocalFile => 8,
-            Self::Interrupted => 130,
-        }
-    }
-}
-
-/// A signal that asks the program to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// The terminal was closed.
-    Hangup,
-    /// Ctrl-C.
-    Interrupt,
-    /// A polite kill.
-    Terminate,
-}
-
-impl Signal {
-    /// 128 and the signal's number, as shells count.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Hangup => 129,
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-        }
-    }
-}
-
-/// Which call of the drive's API an error is about; its words stand in messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// `POST …/multipart/start`
-    Start,
-    /// `POST …/multipart/presigned-urls`
-    SignUrls,
-    /// `POST …/multipart/finalize`
-    Finalize,
-    /// `GET /drive/tree`
-    Tree,
-    /// `GET /drive/search`
-    Search,
-    /// `GET /drive/files/{id}`
-    Item,
-    /// `GET /drive/files/{id}/download`
-    Download,
-    /// `POST /drive/folders`
-    Folder,
-    /// `GET /workspace/info`
-    Workspace,
-    /// `GET /drive/tree`, for what its answer says of the token.
-    Check,
-}
-
-impl Call {
-    /// How many there are.
-    pub const KINDS: usize = Self::Check as usize + 1;
-
-    /// What the call is for, to stand behind "could not …".
-    pub fn aim(self) -> &'static str {
-        match self {
-            Self::Start => "start the upload",
-            Self::SignUrls => "get signed URLs",
-            Self::Finalize => "finalize the upload",
-            Self::Tree => "list the folder",
-            Self::Search => "search the drive",
-            Self::Item => "get the item",
-            Self::Download => "get the download URL",
-            Self::Folder => "make the folder",
-            Self::Workspace => "get the workspace's name",
-            Self::Check => "check the token",
-        }
-    }
-}
 
 /// What an item of the drive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
