@@ -1,9 +1,7 @@
-//! Whether the other side is still believed to be there: what many calls, or many parts, have in common.
-//!
-//! Patience is each call's own. Without this a service that is gone would be waited for by one file after the other,
-//! each for the whole of its patience: thousands of files, a day. So once one has tried in vain for as long or as
-//! often as it may, and nothing got through meanwhile, some more are tried, each once and with a pause in between,
-//! and then no more.
+//! A circuit breaker for each kind of request, shared by all files.
+//! Each call has a retry budget of its own. If a service is down, every file would use up its whole budget: days, with
+//! thousands of files. So when one budget is used up and nothing has succeeded meanwhile, the breaker lets a few probes
+//! through, each a single attempt, and then opens.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,74 +10,75 @@ use std::time::{Duration, Instant};
 use crate::error::Failure;
 use crate::retry::RetryBudget;
 
-/// After patience ended in vain so many more are tried.
+/// Probes after a budget was used up.
 const PROBES: u32 = 16;
-/// They come as far apart as makes them last as long as patience did, and not further than this.
+/// Limit on the time between probes. Otherwise they take as long as the budget did.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(2);
-/// Where each takes long (nobody answers), so many are enough, once they have lasted twice as long as patience did,
-/// and this long.
-const LEAST_TRIES: u32 = 3;
-/// See [`LEAST_TRIES`].
-const LEAST_TIME: Duration = Duration::from_secs(10);
-/// Whoever waits for what comes of the last tries looks this often.
+/// Fewer probes suffice if each takes long (nobody answers): this many, once they have taken twice as long as the
+/// budget and at least `MIN_PROBE_TIME`.
+const MIN_PROBES: u32 = 3;
+const MIN_PROBE_TIME: Duration = Duration::from_secs(10);
+/// How often those waiting for the result of the probes look again.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// Closed, probing, or open.
 #[derive(Debug, Default)]
 pub struct CircuitBreaker {
-    /// How often there was a success.
+    /// Count of successes.
     successes: AtomicU64,
-    open: Mutex<Option<Open>>,
+    tripped: Mutex<Option<Tripped>>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct Tripped {
     failure: Failure,
     since: Instant,
-    /// How long it was tried in vain before.
+    /// How long the budget lasted that was used up.
     waited: Duration,
-    /// Of the last tries.
+    /// Counts of probes.
     probes_started: u32,
     probes_ended: u32,
     next_probe: Instant,
-    /// No try is left.
-    over: bool,
+    /// Tripped: no probes are left.
+    is_open: bool,
 }
 
-impl Open {
-    /// One of the last tries has ended in vain.
+impl Tripped {
+    /// Counts a failed probe.
     fn count(&mut self) {
         self.probes_ended += 1;
-        let long_enough = self.since.elapsed() >= LEAST_TIME.max(self.waited.saturating_mul(2));
-        self.over |= self.probes_ended >= PROBES || self.probes_ended >= LEAST_TRIES && long_enough;
+        let long_enough = self.since.elapsed() >= MIN_PROBE_TIME.max(self.waited.saturating_mul(2));
+        self.is_open |= self.probes_ended >= PROBES || self.probes_ended >= MIN_PROBES && long_enough;
     }
 }
 
-/// Leave to try.
+/// Permission to make attempts.
 #[derive(Debug)]
 pub struct Permit<'a> {
     breaker: &'a CircuitBreaker,
-    /// Successes when it began, or last got further: what was lost since has to do with it, and nothing else.
+    /// Successes when it was acquired, or at the last progress. Failures count only if there was none since.
     successes: u64,
-    /// It is one of the last.
+    /// It allows a single attempt.
     is_probe: bool,
 }
 
 impl CircuitBreaker {
-    /// Waits until it is worth a try.
-    ///
+    /// Waits until an attempt is allowed.
     /// # Errors
-    /// The failure for which it is not.
+    /// The failure that opened the breaker.
     pub async fn acquire(&self) -> Result<Permit<'_>, Failure> {
         loop {
             let wait = {
-                let mut lost = self.open();
-                let last = match &mut *lost {
+                let mut tripped = self.tripped();
+                let last = match &mut *tripped {
                     None => Some(false),
-                    Some(lost) if lost.over => return Err(lost.failure.clone()),
-                    Some(lost) if lost.probes_started < PROBES && Instant::now() >= lost.next_probe => {
-                        lost.probes_started += 1;
-                        lost.next_probe = Instant::now() + (lost.waited / PROBES).min(MAX_PROBE_INTERVAL);
+                    Some(tripped) if tripped.is_open => return Err(tripped.failure.clone()),
+                    Some(tripped)
+                        if tripped.probes_started < PROBES && Instant::now() >= tripped.next_probe =>
+                    {
+                        tripped.probes_started += 1;
+                        tripped.next_probe =
+                            Instant::now() + (tripped.waited / PROBES).min(MAX_PROBE_INTERVAL);
                         Some(true)
                     }
                     Some(_) => None,
@@ -87,108 +86,107 @@ impl CircuitBreaker {
                 if let Some(last) = last {
                     return Ok(Permit { breaker: self, successes: self.successes(), is_probe: last });
                 }
-                let next = lost
-                    .as_ref()
-                    .map_or(Duration::ZERO, |lost| lost.next_probe.saturating_duration_since(Instant::now()));
+                let next = tripped.as_ref().map_or(Duration::ZERO, |tripped| {
+                    tripped.next_probe.saturating_duration_since(Instant::now())
+                });
                 next.clamp(Duration::from_millis(1), POLL_INTERVAL)
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Why it is worth no more tries, if it is not.
+    /// The failure that opened the breaker, if it is open.
     pub fn is_open(&self) -> Option<Failure> {
-        self.open().as_ref().filter(|lost| lost.over).map(|lost| lost.failure.clone())
+        self.tripped().as_ref().filter(|tripped| tripped.is_open).map(|tripped| tripped.failure.clone())
     }
 
-    /// It was refused what the others would be refused too ([`Failure::holds_for_all`]): no more tries.
+    /// Opens at once, after a failure that [holds for all requests](Failure::holds_for_all).
     pub fn refuse(&self, failure: &Failure) {
         let now = Instant::now();
         let failure = failure.clone();
         let waited = Duration::ZERO;
-        *self.open() = Some(Open {
+        *self.tripped() = Some(Tripped {
             failure,
             since: now,
             waited,
             probes_started: 0,
             probes_ended: 0,
             next_probe: now,
-            over: true,
+            is_open: true,
         });
     }
 
-    /// One got through.
+    /// Closes the breaker.
     pub fn record_success(&self) {
-        let mut lost = self.open();
+        let mut tripped = self.tripped();
         self.successes.fetch_add(1, Ordering::Relaxed);
-        *lost = None;
+        *tripped = None;
     }
 
     fn successes(&self) -> u64 {
         self.successes.load(Ordering::Relaxed)
     }
 
-    fn open(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tripped(&self) -> MutexGuard<'_, Option<Tripped>> {
+        self.tripped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit<'_> {
-    /// It got further than ever: that is hope enough for itself.
+    /// There was progress: this is no longer a probe.
     pub fn record_progress(&mut self) {
         self.release();
         self.successes = self.breaker.successes();
     }
 
-    /// How long to wait before the next try, after this failure; `None`: it must not be tried again, because its
-    /// patience is at its end, or it was one of the last tries and still nothing gets through. Whoever has tried in
-    /// vain to the end, by time or by count, while nothing got through, has done so for the others too.
-    pub fn next_backoff(&self, patience: &mut RetryBudget, failure: &Failure) -> Option<Duration> {
-        let wait = if self.is_spent() { None } else { patience.next_backoff(failure.retry_after()) };
+    /// How long to wait before the next attempt. `None` if there must not be one: the budget is used up, or this was a
+    /// probe and nothing has succeeded. A used-up budget starts the probes, if nothing has succeeded meanwhile.
+    pub fn next_backoff(&self, budget: &mut RetryBudget, failure: &Failure) -> Option<Duration> {
+        let wait = if self.is_spent() { None } else { budget.next_backoff(failure.retry_after()) };
         if wait.is_none() {
-            self.trip(failure, patience.waited());
+            self.trip(failure, budget.waited());
         }
         wait
     }
 
     fn is_spent(&self) -> bool {
-        self.is_probe && self.breaker.open().is_some() && self.is_current()
+        self.is_probe && self.breaker.tripped().is_some() && self.is_current()
     }
 
     fn trip(&self, failure: &Failure, waited: Duration) {
-        let mut lost = self.breaker.open();
+        let mut tripped = self.breaker.tripped();
         if self.is_current() {
             let (now, failure) = (Instant::now(), failure.clone());
-            lost.get_or_insert(Open {
+            tripped.get_or_insert(Tripped {
                 failure,
                 since: now,
                 waited,
                 probes_started: 0,
                 probes_ended: 0,
                 next_probe: now,
-                over: false,
+                is_open: false,
             });
         }
     }
 
-    /// Whether nothing got through since.
+    /// Whether nothing has succeeded since.
     fn is_current(&self) -> bool {
         self.breaker.successes() == self.successes
     }
 
     fn release(&mut self) {
-        let mut lost = self.breaker.open();
+        let mut tripped = self.breaker.tripped();
         if std::mem::replace(&mut self.is_probe, false)
             && self.is_current()
-            && let Some(lost) = &mut *lost
+            && let Some(tripped) = &mut *tripped
         {
-            lost.count();
+            tripped.count();
         }
     }
 }
 
 impl Drop for Permit<'_> {
-    /// Also of one that was cut off: others wait for the last tries to end.
+    /// A probe that is dropped counts too, because others wait for its result.
     fn drop(&mut self) {
         self.release();
     }
@@ -207,95 +205,95 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_one_has_waited_in_vain_some_are_tried_once_and_the_rest_not_at_all() {
-        let hope = CircuitBreaker::default();
-        let first = hope.acquire().await.unwrap();
-        let beside = hope.acquire().await.unwrap();
+    async fn a_used_up_budget_lets_some_probes_through_and_then_opens() {
+        let breaker = CircuitBreaker::default();
+        let first = breaker.acquire().await.unwrap();
+        let beside = breaker.acquire().await.unwrap();
         first.trip(&dead(), WAITED);
         beside.trip(&dead(), WAITED);
-        assert!(!beside.is_spent(), "it began with full patience");
+        assert!(!beside.is_spent(), "it began with full budget");
         drop((first, beside));
         for _ in 0..PROBES {
-            assert!(hope.is_open().is_none());
-            assert!(hope.acquire().await.unwrap().is_spent());
+            assert!(breaker.is_open().is_none());
+            assert!(breaker.acquire().await.unwrap().is_spent());
         }
-        assert_eq!(hope.acquire().await.unwrap_err(), dead());
-        assert_eq!(hope.is_open(), Some(dead()));
+        assert_eq!(breaker.acquire().await.unwrap_err(), dead());
+        assert_eq!(breaker.is_open(), Some(dead()));
     }
 
     #[tokio::test]
-    async fn patience_that_ends_by_count_or_that_there_is_none_of_counts_as_in_vain() {
+    async fn a_budget_used_up_by_count_or_of_zero_trips_it_too() {
         for (retry_for, max_retries) in [(300, Some(0)), (300, Some(1)), (0, None)] {
-            let hope = CircuitBreaker::default();
+            let breaker = CircuitBreaker::default();
             let policy = RetryPolicy { retry_for: Duration::from_secs(retry_for), max_retries };
-            let (turn, mut patience) = (hope.acquire().await.unwrap(), RetryBudget::new(policy));
-            while turn.next_backoff(&mut patience, &dead()).is_some() {}
-            drop(turn);
+            let (permit, mut budget) = (breaker.acquire().await.unwrap(), RetryBudget::new(policy));
+            while permit.next_backoff(&mut budget, &dead()).is_some() {}
+            drop(permit);
             for _ in 0..PROBES {
-                assert!(hope.is_open().is_none());
-                let (turn, mut patience) = (hope.acquire().await.unwrap(), RetryBudget::new(policy));
-                assert_eq!(turn.next_backoff(&mut patience, &dead()), None);
+                assert!(breaker.is_open().is_none());
+                let (permit, mut budget) = (breaker.acquire().await.unwrap(), RetryBudget::new(policy));
+                assert_eq!(permit.next_backoff(&mut budget, &dead()), None);
             }
-            assert_eq!(hope.is_open(), Some(dead()));
+            assert_eq!(breaker.is_open(), Some(dead()));
         }
     }
 
     #[tokio::test]
-    async fn where_nobody_answers_a_few_last_tries_are_enough() {
-        let hope = CircuitBreaker::default();
-        hope.acquire().await.unwrap().trip(&dead(), WAITED);
-        let long_ago = Instant::now().checked_sub(LEAST_TIME);
-        hope.open().as_mut().unwrap().since = long_ago.unwrap();
-        for _ in 0..LEAST_TRIES {
-            assert!(hope.is_open().is_none());
-            drop(hope.acquire().await.unwrap());
+    async fn a_few_slow_probes_are_enough() {
+        let breaker = CircuitBreaker::default();
+        breaker.acquire().await.unwrap().trip(&dead(), WAITED);
+        let long_ago = Instant::now().checked_sub(MIN_PROBE_TIME);
+        breaker.tripped().as_mut().unwrap().since = long_ago.unwrap();
+        for _ in 0..MIN_PROBES {
+            assert!(breaker.is_open().is_none());
+            drop(breaker.acquire().await.unwrap());
         }
-        assert!(hope.is_open().is_some());
+        assert!(breaker.is_open().is_some());
     }
 
     #[tokio::test]
-    async fn what_is_refused_to_all_is_tried_no_more_until_one_gets_through() {
-        let hope = CircuitBreaker::default();
-        hope.refuse(&dead());
-        assert_eq!(hope.acquire().await.unwrap_err(), dead());
-        hope.record_success();
-        assert!(hope.acquire().await.is_ok());
+    async fn a_failure_that_holds_for_all_opens_it_until_a_success() {
+        let breaker = CircuitBreaker::default();
+        breaker.refuse(&dead());
+        assert_eq!(breaker.acquire().await.unwrap_err(), dead());
+        breaker.record_success();
+        assert!(breaker.acquire().await.is_ok());
     }
 
     #[tokio::test]
-    async fn one_success_and_all_is_hoped_for_again_also_by_the_last() {
-        let hope = CircuitBreaker::default();
-        let first = hope.acquire().await.unwrap();
+    async fn a_success_closes_it_also_for_probes() {
+        let breaker = CircuitBreaker::default();
+        let first = breaker.acquire().await.unwrap();
         first.trip(&dead(), WAITED);
-        let last = hope.acquire().await.unwrap();
+        let last = breaker.acquire().await.unwrap();
         assert!(last.is_spent());
-        hope.record_success();
-        assert!(!last.is_spent() && !hope.acquire().await.unwrap().is_spent());
+        breaker.record_success();
+        assert!(!last.is_spent() && !breaker.acquire().await.unwrap().is_spent());
         // It began before that success.
         first.trip(&dead(), WAITED);
-        assert!(hope.is_open().is_none() && !hope.acquire().await.unwrap().is_spent());
+        assert!(breaker.is_open().is_none() && !breaker.acquire().await.unwrap().is_spent());
     }
 
     #[tokio::test]
-    async fn a_last_try_has_nothing_to_do_with_what_is_lost_later() {
-        let hope = CircuitBreaker::default();
-        hope.acquire().await.unwrap().trip(&dead(), WAITED);
-        let old = hope.acquire().await.unwrap();
-        hope.record_success();
-        hope.acquire().await.unwrap().trip(&dead(), WAITED);
+    async fn a_probe_does_not_count_for_a_later_outage() {
+        let breaker = CircuitBreaker::default();
+        breaker.acquire().await.unwrap().trip(&dead(), WAITED);
+        let old = breaker.acquire().await.unwrap();
+        breaker.record_success();
+        breaker.acquire().await.unwrap().trip(&dead(), WAITED);
         assert!(!old.is_spent());
         drop(old);
         for _ in 0..PROBES {
-            assert!(hope.acquire().await.unwrap().is_spent());
+            assert!(breaker.acquire().await.unwrap().is_spent());
         }
-        assert!(hope.is_open().is_some());
+        assert!(breaker.is_open().is_some());
     }
 
     #[tokio::test]
-    async fn one_that_gets_further_is_tried_on() {
-        let hope = CircuitBreaker::default();
-        hope.acquire().await.unwrap().trip(&dead(), WAITED);
-        let mut last = hope.acquire().await.unwrap();
+    async fn progress_ends_a_probe() {
+        let breaker = CircuitBreaker::default();
+        breaker.acquire().await.unwrap().trip(&dead(), WAITED);
+        let mut last = breaker.acquire().await.unwrap();
         last.record_progress();
         assert!(!last.is_spent());
     }

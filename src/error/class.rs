@@ -6,36 +6,35 @@
 use super::code::Code;
 use super::failure::{Call, Failure, Transport};
 
-/// Server errors that are none of passing: not built (501), no such version (505), wrongly set up (506), out of
-/// space (507), a loop (508), an extension is missing (510), a sign-in is (511, RFC 6585).
+/// 5xx statuses that another attempt cannot change: not implemented (501), version not supported (505), misconfigured
+/// (506), out of space (507), loop (508), extension missing (510), sign-in required (511, RFC 6585).
 fn is_lasting(status: u16) -> bool {
     matches!(status, 501 | 505..=508 | 510 | 511)
 }
 
-/// What a failure asks for.
+/// What to do after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryClass {
-    /// Try again after a backoff, and not before the other side wants it.
+    /// Try again after a backoff, respecting `Retry-After`.
     Transient,
-    /// The signed URL has expired: ask for fresh ones, then again.
+    /// The signed URL has expired: get new URLs, then try again.
     Expired,
-    /// The multipart upload is gone: start again.
+    /// The multipart upload no longer exists: start over.
     Gone,
-    /// Trying again cannot help.
+    /// Another attempt cannot help.
     Refused,
 }
 
 impl Failure {
-    /// What to do about a part's PUT that failed so.
+    /// The class of a failed PUT.
     pub fn class_of_part(&self) -> RetryClass {
         let Self::Status { status, code, message, .. } = self else {
             return self.class_of_transport();
         };
         let message = message.as_deref().unwrap_or_default();
         match (code.as_deref().unwrap_or_default(), status) {
-            // Amazon's words for a presigned URL past its X-Amz-Expires; ExpiredToken when the credentials
-            // that signed it lapsed before. RequestTimeTooSkewed: the X-Amz-Date is too far from S3's clock,
-            // which fresh URLs mend.
+            // S3's text for a presigned URL past its X-Amz-Expires. ExpiredToken: the credentials that signed it have
+            // expired. RequestTimeTooSkewed: X-Amz-Date is too far from S3's clock; new URLs fix that.
             ("AccessDenied", 403) if message.contains("expired") => RetryClass::Expired,
             (
                 "ExpiredToken"
@@ -45,10 +44,10 @@ impl Failure {
                 | "RequestExpired",
                 _,
             ) => RetryClass::Expired,
-            // Completed, aborted, or cleaned up by the bucket's lifecycle rule.
+            // Completed, aborted, or removed by a lifecycle rule.
             ("NoSuchUpload", _) => RetryClass::Gone,
-            // 400, but meant for a socket on which S3 saw no byte for about 20 s. BadDigest and
-            // IncompleteBody: the bytes were damaged or cut short on the way.
+            // A 400, but for a socket on which S3 saw no byte for about 20 s. BadDigest and IncompleteBody: the bytes
+            // were damaged or cut off in transit.
             (
                 "RequestTimeout"
                 | "SlowDown"
@@ -71,13 +70,13 @@ impl Failure {
         }
     }
 
-    /// What to do about an API call that failed so.
+    /// The class of a failed API call.
     pub fn class_of_call(&self, call: Call) -> RetryClass {
         match self {
             Self::Status { status: 408 | 425 | 429, .. } => RetryClass::Transient,
             Self::Status { status, .. } if is_lasting(*status) => RetryClass::Refused,
             Self::Status { status: 500.., .. } => RetryClass::Transient,
-            // These two name an upload: "not found" is the upload, not the folder.
+            // These two calls name an upload, so "not found" means the upload and not the folder.
             Self::Status { status: 404 | 410, .. } if matches!(call, Call::SignUrls | Call::Finalize) => {
                 RetryClass::Gone
             }
@@ -97,17 +96,16 @@ impl Failure {
     fn class_of_transport(&self) -> RetryClass {
         match self {
             Self::Transport { kind, .. } if kind.is_final() => RetryClass::Refused,
-            // A cut-off body looks malformed where a proxy has "mended" its length; but one that is
-            // whole and wrong stays so.
+            // A truncated body can look malformed too, but a complete one that is wrong stays wrong.
             Self::Malformed { .. } | Self::WebPage => RetryClass::Refused,
-            // The bytes in storage are wrong; sending the part again overwrites them.
+            // Sending the part again overwrites the wrong bytes.
             Self::Checksum { .. } | Self::Transport { .. } => RetryClass::Transient,
             Self::Status { .. } => RetryClass::Refused,
         }
     }
 
-    /// Whether storage or the service asks for less: SlowDown and its like; or something on the way takes parts
-    /// faster than it can pass them on, so that their answers are late.
+    /// Whether the other side asks for less load: SlowDown and the like, or an answer that is late because something on
+    /// the way accepts parts faster than it passes them on.
     pub fn asks_for_less(&self) -> bool {
         match self {
             Self::Transport { kind: Transport::ResponseTimeout, .. } => true,
@@ -122,15 +120,15 @@ impl Failure {
         }
     }
 
-    /// Whether a finalize was refused for what storage thinks of the parts (S3's codes, passed on).
+    /// Whether finalize was refused because of the parts (S3's codes, passed on by the service).
     pub fn blames_parts(&self) -> bool {
         let Self::Status { code, message, .. } = self else { return false };
         let says = |word: &str| [code, message].into_iter().flatten().any(|text| text.contains(word));
         says("InvalidPart") || says("EntityTooSmall")
     }
 
-    /// Whether the service says that the workspace is full. Which status that gets is not documented: not one that
-    /// has a meaning of its own, since a rate limit may be called a quota, too.
+    /// Whether the workspace is out of space. The status for that is not documented. Statuses with a meaning of their
+    /// own do not count: a rate limit may be called a quota too.
     pub fn is_out_of_space(&self) -> bool {
         let Self::Status { status, code, message, .. } = self else { return false };
         if *status == 507 {
@@ -139,18 +137,18 @@ impl Failure {
         if !(400..500).contains(status) || matches!(status, 401 | 404 | 407..=409 | 425 | 429) {
             return false;
         }
-        // "workspace" has "space" in it.
+        // "workspace" contains "space".
         let text =
             [code, message].into_iter().flatten().map(|text| text.to_lowercase().replace("workspace", ""));
         let text = text.collect::<Vec<_>>().join(" ");
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let lacking =
             ["full", "left", "limit", "exceed", "enough", "insufficient", "out of", "used up", "exhausted"];
-        // "No access to this storage" is about something else.
+        // "No access to this storage" is not about space.
         says(&["quota"]) || says(&["storage", "space"]) && says(&lacking)
     }
 
-    /// Whether it was not this request that was refused but whatever is sent there: others need not try.
+    /// Whether every other request would be refused as well.
     pub fn holds_for_all(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 407 | 511),
@@ -159,10 +157,10 @@ impl Failure {
         }
     }
 
-    /// The report's code for a call that ended so.
+    /// The code of a failed API call.
     pub fn code_of_call(&self, call: Call) -> Code {
         match self {
-            // A full workspace is no fault of the token.
+            // A full workspace is not a problem of the token.
             Self::Status { .. } if self.is_out_of_space() => Code::Refused,
             Self::Status { status: 401 | 403, .. } => Code::Auth,
             Self::Status { status: 404, .. } if matches!(call, Call::Start | Call::Tree | Call::Folder) => {
@@ -174,7 +172,7 @@ impl Failure {
         }
     }
 
-    /// The report's code for a part that ended so.
+    /// The code of a failed part.
     pub fn code_of_part(&self) -> Code {
         match self {
             Self::Status { status: 429, .. } => Code::RateLimited,
@@ -182,12 +180,12 @@ impl Failure {
         }
     }
 
-    fn code_of_transport(&self, verdict: RetryClass) -> Code {
+    fn code_of_transport(&self, class: RetryClass) -> Code {
         match self {
             Self::Checksum { .. } => Code::Integrity,
             Self::Transport { kind: Transport::ProxyAuth | Transport::ProxyRefused, .. } => Code::Refused,
             Self::Transport { .. } => Code::Network,
-            Self::Status { .. } if verdict == RetryClass::Transient => Code::Network,
+            Self::Status { .. } if class == RetryClass::Transient => Code::Network,
             Self::Status { .. } | Self::Malformed { .. } | Self::WebPage => Code::Refused,
         }
     }

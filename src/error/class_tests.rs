@@ -66,8 +66,8 @@ fn each_status_has_its_class_and_exit_code() {
 #[test]
 fn each_transport_failure_has_its_class_and_exit_code() {
     use RetryClass::{Refused, Transient};
-    for (kind, verdict, exit, for_all) in [
-        // Name errors are among these: a resolver that is out of reach and a name that is not there look the same.
+    for (kind, class, exit, for_all) in [
+        // Includes DNS errors: an unreachable resolver and an unknown name look the same.
         (Transport::Connect, Transient, 7, false),
         (Transport::Stalled, Transient, 7, false),
         (Transport::ResponseTimeout, Transient, 7, false),
@@ -80,8 +80,8 @@ fn each_transport_failure_has_its_class_and_exit_code() {
         (Transport::ProxyRefused, Refused, 1, true),
     ] {
         let failure = Failure::transport(kind, "");
-        assert_eq!(failure.class_of_part(), verdict, "{kind:?}");
-        assert_eq!(failure.class_of_call(Call::Finalize), verdict, "{kind:?}");
+        assert_eq!(failure.class_of_part(), class, "{kind:?}");
+        assert_eq!(failure.class_of_call(Call::Finalize), class, "{kind:?}");
         assert_eq!(failure.code_of_part().exit_code(), exit, "{kind:?}");
         assert_eq!(failure.code_of_call(Call::Start).exit_code(), exit, "{kind:?}");
         assert_eq!(failure.holds_for_all(), for_all, "{kind:?}");
@@ -91,7 +91,7 @@ fn each_transport_failure_has_its_class_and_exit_code() {
 #[test]
 fn the_xml_code_comes_before_the_status() {
     use RetryClass::{Expired, Gone, Refused, Transient};
-    for (failure, verdict) in [
+    for (failure, class) in [
         (status(403, "AccessDenied", "Request has expired"), Expired),
         (status(403, "AccessDenied", "Access Denied"), Refused),
         (
@@ -139,7 +139,7 @@ fn the_xml_code_comes_before_the_status() {
         (Failure::Malformed { detail: String::new() }, Refused),
         (Failure::Checksum { sent: String::new(), stored: String::new() }, Transient),
     ] {
-        assert_eq!(failure.class_of_part(), verdict, "{failure:?}");
+        assert_eq!(failure.class_of_part(), class, "{failure:?}");
     }
 }
 

@@ -1,35 +1,35 @@
-//! What scripts see of an error: its stable name and the exit code.
+//! What scripts see of an error: its name and its exit code.
 
-/// `error.code` of a report row and of a JSON log line: stable names.
+/// `error.code` in report rows and JSON log lines. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// The service or storage said no, for good.
+    /// The service or storage refused the request.
     Refused,
-    /// The command line or the configuration is at fault.
+    /// Wrong command line or configuration.
     Usage,
-    /// The target folder is not there.
+    /// The target folder does not exist.
     NotFound,
-    /// No token, or not good enough.
+    /// Missing, invalid or insufficient token.
     Auth,
     /// 409, `--if-exists fail`, or another run has this upload.
     Conflict,
-    /// 429 to the end.
+    /// Still rate limited when the retries ended.
     RateLimited,
-    /// Network or service unavailable to the end.
+    /// Network or service still unavailable when the retries ended.
     Network,
-    /// The local file is missing, unreadable, no file, or changed while it was read.
+    /// The local file is missing, unreadable, not a regular file, or changed during the upload.
     LocalFile,
-    /// Storage holds other bytes than were sent.
+    /// Storage has other bytes than were sent.
     Integrity,
-    /// Whether the item was created could not be found out.
+    /// It is unknown whether the item was created.
     Unsettled,
-    /// A signal ended the run.
+    /// Stopped by a signal.
     Interrupted,
 }
 
 impl Code {
-    /// The process's exit code for an error of this kind; a signal's own code is [`Error::exit_code`]'s.
+    /// The exit code. For signals, see [`Error::exit_code`](super::Error::exit_code).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Refused | Self::Integrity => 1,
@@ -45,19 +45,19 @@ impl Code {
     }
 }
 
-/// A signal that asks the program to stop.
+/// A signal that stops the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// The terminal was closed.
     Hangup,
     /// Ctrl-C.
     Interrupt,
-    /// A polite kill.
+    /// `kill` without options.
     Terminate,
 }
 
 impl Signal {
-    /// 128 and the signal's number, as shells count.
+    /// 128 plus the signal's number, as in shells.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Hangup => 129,

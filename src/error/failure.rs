@@ -1,9 +1,9 @@
-//! One failed attempt at a call or a part, and its text.
+//! One failed attempt at a call or a part.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Which call of the drive's API an error is about; its words stand in messages.
+/// A call of the drive's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// `POST …/multipart/start`
@@ -24,15 +24,15 @@ pub enum Call {
     Folder,
     /// `GET /workspace/info`
     Workspace,
-    /// `GET /drive/tree`, for what its answer says of the token.
+    /// `GET /drive/tree`, to test the token.
     Check,
 }
 
 impl Call {
-    /// How many there are.
+    /// Number of variants.
     pub const KINDS: usize = Self::Check as usize + 1;
 
-    /// What the call is for, to stand behind "could not …".
+    /// Its purpose, to follow "could not …".
     pub fn aim(self) -> &'static str {
         match self {
             Self::Start => "start the upload",
@@ -49,83 +49,77 @@ impl Call {
     }
 }
 
-/// One failed attempt at a call or a part. Its `Display` says what happened, secrets already masked.
+/// One failed attempt. `Display` describes it, with secrets redacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// An answer that is no success.
+    /// A response other than success.
     Status {
-        /// The HTTP status.
         status: u16,
-        /// Storage's XML `Code`, or the API's.
+        /// S3's XML `Code`, or the API's.
         code: Option<String>,
-        /// What the service said, masked.
+        /// The service's message, redacted.
         message: Option<String>,
-        /// When it asks to be tried again: `Retry-After`, or a body's `retryAfter`.
+        /// From `Retry-After`, or `retryAfter` in the body.
         retry_after: Option<Duration>,
     },
-    /// No answer.
+    /// No response.
     Transport {
-        /// In which way.
         kind: Transport,
-        /// The causes, masked and without a URL's query.
+        /// The causes, redacted and without the query of URLs.
         detail: String,
     },
-    /// A success whose body is not what the protocol promises.
-    Malformed {
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// A success with a web page in it: not the service's.
+    /// A successful response with an unexpected body.
+    Malformed { detail: String },
+    /// A successful response with a web page, from a captive portal for example.
     WebPage,
-    /// Storage's ETag is not the MD5 of the bytes that were sent.
+    /// The ETag is not the MD5 of the bytes sent.
     Checksum {
-        /// Of the bytes sent, hexadecimal.
+        /// MD5 of the bytes sent, in hexadecimal.
         sent: String,
-        /// What storage answered.
+        /// The ETag.
         stored: String,
     },
 }
 
-/// The ways to get no answer.
+/// The reasons for having no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// No connection came about: name not found, refused, unreachable, time-out.
+    /// Could not connect: DNS, refused, unreachable, timeout.
     Connect,
-    /// The other side's certificate is not trusted, or TLS could not be agreed on.
+    /// The certificate is not trusted, or the TLS handshake failed.
     Tls,
-    /// The other side's certificate has expired or is not valid yet, by this machine's clock.
+    /// The certificate has expired or is not valid yet, by this machine's clock.
     CertificateDates,
-    /// The proxy wants a user and password, or others.
+    /// The proxy wants a user and password, or different ones.
     ProxyAuth,
-    /// The proxy does not let this connection through.
+    /// The proxy refuses this connection.
     ProxyRefused,
-    /// The network took no byte for the stall time-out.
+    /// The network accepted no byte for the stall timeout.
     Stalled,
-    /// Storage has the whole part, as far as can be seen from here, and gave no answer in the time it had.
+    /// Storage has the whole part, as far as can be told from here, and did not answer in time.
     ResponseTimeout,
-    /// The answer took longer than a call may take.
+    /// The API did not answer in time.
     Timeout,
-    /// The connection ended in the middle.
+    /// The connection was lost.
     Disconnected,
-    /// An answer came that cannot be read as HTTP.
+    /// The response is not valid HTTP.
     Garbled,
 }
 
 impl Transport {
-    /// Whether it was decided before anything was sent, and will be decided so again. A program that goes on trying
-    /// hides a wrong certificate, and may lock the account of a proxy.
+    /// Whether another attempt must not be made. Nothing has been sent yet, and the outcome would be the same;
+    /// repeating it would hide a wrong certificate, or lock a proxy account.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Tls | Self::CertificateDates | Self::ProxyAuth | Self::ProxyRefused)
     }
 }
 
 impl Failure {
-    /// A failure of the transport.
     pub fn transport(kind: Transport, detail: impl Into<String>) -> Self {
         Self::Transport { kind, detail: detail.into() }
     }
 
-    /// The same with what it is about added to what happened.
+    /// Appends context to the details of a transport failure.
     #[must_use]
     pub fn at(mut self, what: &str) -> Self {
         if let Self::Transport { detail, .. } = &mut self {
@@ -134,12 +128,12 @@ impl Failure {
         self
     }
 
-    /// Whether a proxy did not take user and password.
+    /// Whether the proxy did not accept user and password.
     pub fn is_proxy_auth(&self) -> bool {
         matches!(self, Self::Transport { kind: Transport::ProxyAuth, .. } | Self::Status { status: 407, .. })
     }
 
-    /// When the other side wants to be asked again.
+    /// When the server wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -147,7 +141,7 @@ impl Failure {
         }
     }
 
-    /// The HTTP status, where there was one.
+    /// The HTTP status, if there was a response.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } => Some(*status),

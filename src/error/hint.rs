@@ -1,4 +1,4 @@
-//! What the user can do about an error: advice apart from what happened, printed last and once.
+//! Hints: what the user can do about an error.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Call, Code, Error, Failure, Kind, Transport};
 use crate::format::human_duration;
 use crate::platform::{self, FIFO};
 
-/// A `Retry-After` beyond a year is nonsense, and not told as a time to come back.
+/// A longer `Retry-After` is not shown.
 const LONGEST_WISH: Duration = Duration::from_secs(365 * 86_400);
 
 impl Error {
@@ -15,7 +15,7 @@ impl Error {
         self.advice("run the same command again to resume")
     }
 
-    /// Advice, in which `again` says what the same command would do.
+    /// Builds the hint. `again` describes what running the same command would do.
     fn advice(&self, again: &str) -> Option<String> {
         let hint = match self {
             Self::Usage { hint, .. } => return hint.clone(),
@@ -148,7 +148,7 @@ impl Error {
 }
 
 impl Failure {
-    /// Advice that the failure itself calls for. `of_part`: storage was asked, and not the API.
+    /// A hint that depends only on the failure. `of_part`: storage failed, not the API.
     pub fn hint(&self, of_part: bool) -> Option<String> {
         let hint = match self {
             Self::Transport { kind: Transport::Tls, .. } => {
@@ -156,7 +156,7 @@ impl Failure {
                  sign in to it with a browser first"
             }
             Self::Transport { kind: Transport::CertificateDates, .. } => {
-                // To the minute, as a clock on a wall shows it.
+                // To the minute, like a clock.
                 let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC");
                 return Some(format!(
                     "look at this computer's clock, which says {now}: if that is right, the server's certificate has to be renewed"

@@ -1,7 +1,5 @@
-//! The one error type: a variant for each stage, with what went wrong and its source; what to do about it
-//! (`hint`) and what a script sees of it (`code`, `exit_code`) are derived, never stored.
-//!
-//! Errors about an input file do not repeat its path: whoever prints one stands it behind the path.
+//! The error type: a variant per stage, with its source. The hint, the code and the exit code are derived from it.
+//! Errors about an input file do not contain its path. Whoever prints one puts the path in front.
 
 mod class;
 mod code;
@@ -16,12 +14,10 @@ pub use self::code::{Code, Signal};
 pub use self::failure::{Call, Failure, Transport};
 use crate::platform;
 
-/// What an item of the drive is.
+/// The type of an item in the drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A file.
     File,
-    /// A folder.
     Folder,
 }
 
@@ -34,222 +30,156 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// Everything that can end a file's upload, or the whole run.
+/// Everything that can fail a file or the whole run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line or the configuration.
+    /// Wrong command line or configuration.
     #[error("{message}")]
     Usage {
-        /// What is wrong, with file and line where there is one.
+        /// Includes file and line, if any.
         message: String,
-        /// What to do instead.
         hint: Option<String>,
     },
-    /// No token in any of its places.
     #[error("no Copera token was found")]
     NoToken,
-    /// `token_command` gave none.
+    /// `token_command` failed.
     #[error("the token_command of profile `{profile}` {what}")]
     TokenCommand {
-        /// The profile's name.
         profile: String,
         /// "exited with status 1", "timed out after 60s", …
         what: String,
     },
-    /// What was given to `--login` is no token, or none that reaches drives.
+    /// The text given to `--login` is not a token, or not one for drives.
     #[error("{what}")]
     InvalidToken {
-        /// What is wrong with it; never the text itself.
+        /// Never contains the text itself.
         what: String,
-        /// What to do about it.
         hint: &'static str,
     },
-    /// One of these, before `--login` had anything to save.
+    /// Any of these before `--login` saved anything.
     #[error("{0}; no token was saved")]
     LoginFailed(Box<Self>),
-    /// An operation on the input file.
+    /// An operation on the input file failed.
     #[error("could not {doing}")]
     Local {
         /// "open the file", "read at byte 5242880", …
         doing: String,
-        /// The system's word.
         #[source]
         source: io::Error,
     },
-    /// A path that is something else than a regular file.
+    /// The path is not a regular file.
     #[error("is {kind}, not a regular file")]
     NotAFile {
         /// "a directory", "a FIFO", …
         kind: &'static str,
     },
-    /// With `-L`, a link to a folder that it is in.
+    /// With `-L`: a link to a directory that contains it.
     #[error("is a link to {above}, a directory that it is in: a loop")]
-    LinkLoop {
-        /// Where it leads.
-        above: String,
-    },
-    /// A folder could not be found or made in the drive, and so nothing can go into it.
+    LinkLoop { above: String },
+    /// A folder could not be found or created, so nothing can be uploaded into it.
     #[error("could not find or make the folder for {path}")]
     Folder {
-        /// The directory.
+        /// The local directory.
         path: String,
-        /// Why; the same for all that should go into it.
+        /// Shared by everything that should go into the folder.
         #[source]
         error: std::sync::Arc<Self>,
     },
-    /// One that several files have in common.
+    /// An error shared by several files.
     #[error(transparent)]
     Shared(std::sync::Arc<Self>),
     /// `--if-exists fail`.
     #[error("a file named `{name}` already exists (id {id})")]
-    Exists {
-        /// Its name.
-        name: String,
-        /// Its id.
-        id: String,
-    },
-    /// The folder has more items than the service tells of.
+    Exists { name: String, id: String },
+    /// The service does not list the whole folder.
     #[error(
         "cannot tell whether a {kind} named `{name}` already exists: the service does not list the whole folder"
     )]
-    Unlisted {
-        /// As what.
-        kind: Kind,
-        /// Its name.
-        name: String,
-    },
-    /// A file that no upload can hold.
+    Unlisted { kind: Kind, name: String },
     #[error("has {size} bytes, and an upload holds at most 10,000 parts of 5 GiB (48.8 TiB)")]
-    TooLarge {
-        /// Its bytes.
-        size: u64,
-    },
-    /// The file changed while it was read.
+    TooLarge { size: u64 },
+    /// The file changed during the upload.
     #[error("the file changed while it was being uploaded: {what}; nothing was finalized")]
-    Changed {
-        /// What about it changed.
-        what: String,
-    },
-    /// A file that does not end at the size that the system reports for it, as below `/proc` and `/sys`.
+    Changed { what: String },
+    /// The file does not end at its reported size, as in `/proc` and `/sys`.
     #[error("is {really} than the {size} bytes that the system reports as its size")]
     WrongSize {
-        /// The reported size in bytes.
         size: u64,
         /// "longer" or "shorter".
         really: &'static str,
     },
-    /// The API knows no such path, and no folder was asked for that could be missing.
+    /// A 404 from the API although no folder was given that could be missing.
     #[error(transparent)]
     NoApi(Box<Self>),
     /// Another process runs the same command.
     #[error("another copera-upload is running the same command")]
     SameCommand,
-    /// Another process, at work at the same time, has sent this file to this place.
+    /// A run at the same time has uploaded this file to this folder.
     #[error("another copera-upload that was running at the same time has uploaded this file")]
     SentByOther,
-    /// `--if-exists fail`, and another input comes before it.
+    /// `--if-exists fail`, and an earlier input has the same target.
     #[error("gets the same name in the same folder as {first}: `{name}`")]
     SameTarget {
-        /// The name in the drive.
         name: String,
-        /// The other input.
+        /// The path of the other input.
         first: String,
     },
-    /// Another process works on the same upload.
+    /// Another process uploads this file.
     #[error("another copera-upload is already uploading this file")]
-    Busy {
-        /// The record it holds.
-        record: PathBuf,
-    },
-    /// A call of the API, tried to the end.
+    Busy { record: PathBuf },
+    /// An API call failed after all retries.
     #[error("could not {}: {failure}{}", .call.aim(), after(*.tries))]
-    Call {
-        /// Which.
-        call: Call,
-        /// The last failure.
-        failure: Failure,
-        /// How often it was tried.
-        tries: u32,
-    },
-    /// The PUT of a part, tried to the end.
+    Call { call: Call, failure: Failure, tries: u32 },
+    /// A part failed after all retries.
     #[error("part {part}: {failure}{}", after(*.tries))]
-    Part {
-        /// The part's number, from 1.
-        part: u32,
-        /// The last failure.
-        failure: Failure,
-        /// How often it was tried.
-        tries: u32,
-    },
-    /// The GET that asks storage about an object, tried to the end.
+    Part { part: u32, failure: Failure, tries: u32 },
+    /// Asking storage about an object failed after all retries.
     #[error("storage does not tell what the item holds: {failure}{}", after(*.tries))]
-    Object {
-        /// The last failure.
-        failure: Failure,
-        /// How often it was tried.
-        tries: u32,
-    },
-    /// Others have waited in vain to the end of their patience, and nothing got through since.
+    Object { failure: Failure, tries: u32 },
+    /// The circuit breaker is open: others failed after all their retries, and nothing succeeded since.
     #[error("not tried, because the service is unreachable: {failure}")]
     CircuitOpen {
-        /// Theirs.
+        /// The failure that opened it.
         failure: Failure,
     },
-    /// The signed URLs make no whole: one is missing, doubled, surplus or no URL.
+    /// The set of signed URLs is incomplete or invalid.
     #[error("the service's signed URLs cannot be used: {what}")]
-    Urls {
-        /// What is wrong with them.
-        what: String,
-    },
-    /// The service or storage refused a file without a byte: whether it takes such files is not known.
+    Urls { what: String },
+    /// An empty file was refused. It is unknown whether the service accepts empty files.
     #[error("{0} (the file is empty, and the service may not take empty files)")]
     Empty(Box<Self>),
-    /// One of these, of an upload into a folder whose id does not look like one.
+    /// Any of these for a folder ID that does not look like one.
     #[error(transparent)]
     SuspectParentId(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
     #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
-    Incomplete {
-        /// What is missing.
-        what: String,
-    },
-    /// Finalize was sent; whether the item exists is not known.
+    Incomplete { what: String },
+    /// Finalize was sent, but it is unknown whether the item exists.
     #[error("unsettled: all bytes are in storage, but it is not known whether the item was created: {what}")]
-    Unsettled {
-        /// Why not.
-        what: String,
-    },
-    /// Results could not be written; the uploads themselves went on.
+    Unsettled { what: String },
+    /// Writing results failed. The uploads continued.
     #[error("the results could not be written to stdout")]
     Output(#[source] io::Error),
-    /// A signal.
     #[error("interrupted")]
     Interrupted(Signal),
-    /// One of these, of an upload that no record is kept of (`--no-resume`, a disk that takes none, a pipe half
-    /// read): the same command starts over.
+    /// Any of these for an upload without a record (`--no-resume`, full disk, partly read pipe): the same command
+    /// starts over.
     #[error(transparent)]
     Unrecorded(Box<Self>),
-    /// One of these, of one of several files: the same command would upload what is done of them again.
+    /// Any of these for one of several files: the same command would upload the finished ones again.
     #[error(transparent)]
     OneOfSeveral(Box<Self>),
-    /// Standard input could not be kept until its size is known.
+    /// Standard input could not be stored.
     #[error("could not keep standard input in {}", .folder.display())]
     Spool {
-        /// Where.
         folder: PathBuf,
-        /// The system's word.
         #[source]
         source: io::Error,
     },
-    /// The system gives the process too little of something to work with.
+    /// The system lacks a resource.
     #[error("{what}")]
-    Resources {
-        /// What it does not give.
-        what: String,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// Something inside that should not happen, told instead of panicking.
+    Resources { what: String, hint: &'static str },
+    /// A broken invariant, reported instead of a panic.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -259,12 +189,12 @@ fn after(tries: u32) -> String {
 }
 
 impl Error {
-    /// A usage error with nothing to add.
+    /// A usage error without a hint.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
     }
 
-    /// A usage error with advice.
+    /// A usage error with a hint.
     pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
@@ -274,7 +204,7 @@ impl Error {
         Self::Local { doing: doing.into(), source }
     }
 
-    /// Itself, without what is to be said of the same command.
+    /// The error without wrappers that only change the hint.
     pub fn without_advice(&self) -> &Self {
         match self {
             Self::Unrecorded(error)
@@ -285,7 +215,7 @@ impl Error {
         }
     }
 
-    /// Whether the service or storage said no to what it was asked.
+    /// Whether the service or storage refused a request.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Call { .. } | Self::Part { .. } => self.code() == Code::Refused,
@@ -294,7 +224,7 @@ impl Error {
         }
     }
 
-    /// Whether storage has other bytes than were recorded of the parts.
+    /// Whether storage has other bytes than recorded.
     pub fn blames_bytes(&self) -> bool {
         match self {
             Self::Call { failure, .. } | Self::Part { failure, .. } => {
@@ -304,12 +234,12 @@ impl Error {
         }
     }
 
-    /// The stable name of the kind of error.
+    /// The name of the kind of error.
     pub fn code(&self) -> Code {
         match self {
             Self::Usage { .. } => Code::Usage,
             Self::NoToken | Self::TokenCommand { .. } | Self::InvalidToken { .. } => Code::Auth,
-            // Too many open files say nothing about this one.
+            // Too many open files: not the fault of this file.
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
                 Code::Refused
             }
@@ -347,7 +277,7 @@ impl Error {
         }
     }
 
-    /// The exit code of a run that ended with this error alone.
+    /// The exit code of a run that fails with this error alone.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
@@ -358,13 +288,13 @@ impl Error {
         }
     }
 
-    /// Whether the same command might do better later without anything else changing.
+    /// Whether the same command may succeed later without any change.
     pub fn transient(&self) -> bool {
         matches!(self.code(), Code::Network | Code::RateLimited | Code::Unsettled | Code::Interrupted)
     }
 }
 
-/// An error and its sources as one line, each cause once.
+/// The error and its sources in one line, without repetitions.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
