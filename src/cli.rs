@@ -7,19 +7,15 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
 
+use crate::options::{ColorMode, IfExists, LogFormat, OutputMode, ProgressMode, TransferOptions};
 use crate::plan::filter::Filter;
 use crate::plan::mime;
-use crate::progress::wants_color;
-use crate::settings::{ColorMode, IfExists, LogFormat, OutputMode, ProgressMode};
-use crate::units::{
-    parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,
-};
 
 const SHORT_END: &str = "Use --help for details, examples, exit codes and environment variables.";
 
@@ -163,44 +159,13 @@ pub struct Cli {
     #[arg(long, value_name = "WHAT", help_heading = "Destination", default_value_t = IfExists::Upload, value_enum)]
     pub if_exists: IfExists,
 
-    /// Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]
-    #[arg(short = 'j', long, value_name = "N", help_heading = "Transfer", value_parser = parse_concurrency)]
-    pub concurrency: Option<usize>,
+    /// The options under "Transfer".
+    #[command(flatten)]
+    pub transfer: TransferOptions,
 
-    /// Size of a part, 5MiB to 5GiB [default: chosen from the file's size]
-    #[arg(long, value_name = "SIZE", help_heading = "Transfer", value_parser = parse_part_size)]
-    pub part_size: Option<u64>,
-
-    /// Total upload rate in bytes per second, for example 2MiB [default: unlimited]
-    #[arg(long, value_name = "RATE", help_heading = "Transfer", value_parser = parse_rate)]
-    pub limit_rate: Option<u64>,
-
-    /// Give up after this long without progress; 0 disables retries [default: 5m]
-    ///
-    /// Counted separately for each part and API call, and reset whenever it makes progress. Slow transfers are
-    /// never aborted.
-    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_duration)]
-    pub retry_for: Option<Duration>,
-
-    /// Give up after this many consecutive retries without progress [default: no limit]
-    #[arg(long, value_name = "N", help_heading = "Transfer", value_parser = parse_retries)]
-    pub max_retries: Option<u32>,
-
-    /// Connection timeout [default: 10s]
-    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
-    pub connect_timeout: Option<Duration>,
-
-    /// Abort and retry a transfer that has stalled for this long [default: 30s]
-    #[arg(long, value_name = "DURATION", help_heading = "Transfer", value_parser = parse_timeout)]
-    pub stall_timeout: Option<Duration>,
-
-    /// Do not resume an earlier upload or keep records for a later one
-    #[arg(long, help_heading = "Transfer")]
-    pub no_resume: bool,
-
-    /// Do not compare the MD5 of each part with the ETag that storage returns
-    #[arg(long, help_heading = "Transfer")]
-    pub no_checksum: bool,
+    /// The transfer options on the command line, by their keys
+    #[arg(skip)]
+    pub given: Vec<String>,
 
     /// Configuration profile [env: COPERA_PROFILE] [default: `default_profile`, else `default`]
     #[arg(long, value_name = "NAME", help_heading = "Account")]
@@ -301,6 +266,12 @@ impl Cli {
             places("include").into_iter().zip(std::mem::take(&mut cli.include)).collect();
         filters.extend(places("exclude").into_iter().zip(std::mem::take(&mut cli.exclude)));
         filters.sort_by_key(|(place, _)| *place);
+        // clap sets a flag that is not given to false. A profile may still set it.
+        for flag in [&mut cli.transfer.no_resume, &mut cli.transfer.no_checksum] {
+            flag.take_if(|is_set| !*is_set);
+        }
+        let is_given = |key: &String| matches.value_source(key) == Some(ValueSource::CommandLine);
+        cli.given = TransferOptions::keys().filter(is_given).collect();
         cli.filters = filters.into_iter().map(|(_, filter)| filter).collect();
         Ok(cli)
     }
@@ -317,7 +288,8 @@ fn end(mut error: clap::Error) -> ! {
     let is_terminal =
         if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     // Clap asks anstream.
-    let choice = if wants_color(is_terminal) { ColorChoice::Always } else { ColorChoice::Never };
+    let choice =
+        if ColorMode::Auto.is_enabled(is_terminal) { ColorChoice::Always } else { ColorChoice::Never };
     choice.write_global();
     error.exit()
 }

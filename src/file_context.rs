@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::drive::RetryObserver;
 use crate::error::{Call, Failure};
-use crate::progress::{Event, FileId, Phase, Reporter};
+use crate::event::{Event, FileId, Phase, Reporter};
 
 /// See the module.
 pub struct FileContext {

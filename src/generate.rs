@@ -148,3 +148,9 @@ fn files() -> Roff {
     }
     roff
 }
+
+/// Prints what `--generate` asks for and returns the exit code. A closed pipe is not an error.
+pub fn run(what: Generate) -> u8 {
+    let written = generate(what, &mut std::io::stdout().lock());
+    u8::from(written.is_err_and(|error| !crate::platform::is_broken_pipe(&error)))
+}

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::drive::wire::Item;
 use crate::error::{Code, Error, Signal};
+use crate::item::Item;
 
 /// The `status` of a report row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -6,10 +6,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use serde_json::value::RawValue;
 
 use crate::error::{Code, chain};
+use crate::format::{safe_json, seconds};
+use crate::options::OutputMode;
 use crate::outcome::{Outcome, Status};
 use crate::platform;
-use crate::progress::text::safe_json;
-use crate::settings::OutputMode;
 
 /// Writes results in the selected mode.
 pub struct Output {
@@ -55,7 +55,7 @@ impl Output {
                 self.shown(&relayout(item.json(), layout))
             }
             (OutputMode::Id, Some(item)) => match self.terminal {
-                true => crate::progress::text::safe(item.id()).into_owned(),
+                true => crate::format::safe(item.id()).into_owned(),
                 false => item.id().to_owned(),
             },
             (OutputMode::Url, Some(item)) => match self.pages.get() {
@@ -228,17 +228,6 @@ fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
         retries: outcome.retries,
         seconds: seconds(outcome.elapsed),
     })
-}
-
-/// Seconds with three decimals.
-pub(crate) fn seconds(elapsed: std::time::Duration) -> f64 {
-    elapsed.as_millis() as f64 / 1000.0
-}
-
-/// Prints what `--generate` asks for and returns the exit code. A closed pipe is not an error.
-pub fn generated(what: crate::cli::Generate) -> u8 {
-    let written = crate::generate::generate(what, &mut io::stdout().lock());
-    u8::from(written.is_err_and(|error| !platform::is_broken_pipe(&error)))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::drive::wire::Item;
 use crate::error::Error;
+use crate::item::Item;
 use crate::outcome::Done;
 
 #[derive(Clone, Default)]

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::cli::Cli;
 use crate::dial::{Connector, Trust};
 use crate::drive::Drive;
 use crate::engine::journal::{self, JournalStore};
 use crate::engine::peers::{Peers, RunKey};
 use crate::engine::{Rules, Stopper};
+use crate::environment::Environment;
 use crate::error::{Call, Error, Failure};
+use crate::event::{Event, Reporter};
 use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
 use crate::plan::{Input, Parts, Planned, Step};
-use crate::progress::{Event, Reporter};
-use crate::retry::RetryPolicy;
 use crate::secret::Redactor;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::source::Source;
 use crate::storage::Storage;
 use crate::{drive, engine, limits, plan, progress, signals, spool, tls};
@@ -24,21 +25,24 @@ use crate::{drive, engine, limits, plan, progress, signals, spool, tls};
 /// How long blocking work may take to end after the last result. Reads from a disk that hangs never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Runs what the settings ask for, prints all there is to print, and returns the exit code.
-pub fn run(settings: Settings) -> u8 {
-    let reporter = progress::choose(&settings.display);
-    for message in &settings.warnings {
+/// Resolves the settings, uploads (or prints the plan), prints everything there is to print, and returns the exit code.
+pub fn run(cli: Cli, env: &Environment) -> u8 {
+    let reporter = progress::choose(&settings::display(&cli));
+    let mut warnings = Vec::new();
+    let settings = settings::resolve(cli, env, &mut warnings);
+    for message in settings.as_ref().map_or(&warnings, |settings| &settings.warnings) {
         reporter.event(&Event::Warning { path: None, message });
     }
-    for message in &settings.sources {
-        reporter.event(&Event::Verbose { message });
-    }
-    let output = Output::stdout(settings.output);
-    let done = if settings.dry_run {
-        dry_run(&settings, &output, &*reporter)
-    } else {
-        upload(&settings, &output, &reporter)
-    };
+    let done = settings.and_then(|settings| {
+        for message in &settings.sources {
+            reporter.event(&Event::Verbose { message });
+        }
+        let output = Output::stdout(settings.output);
+        match settings.dry_run {
+            true => dry_run(&settings, &output, &*reporter),
+            false => upload(&settings, &output, &reporter),
+        }
+    });
     let code = done.unwrap_or_else(|error| {
         reporter.event(&Event::Error { path: None, error: &error });
         error.exit_code()
@@ -203,11 +207,11 @@ fn engine_options(
     let account = &settings.account;
     let transfer = &settings.transfer;
     let token = account.token.clone().ok_or(Error::NoToken)?;
-    let policy = RetryPolicy { retry_for: transfer.retry_for, max_retries: transfer.max_retries };
+    let policy = transfer.retry_policy();
     let cacert = account.cacert.clone();
     let warned = Arc::clone(reporter);
     let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*warned));
-    let connector = Arc::new(Connector::new(account.proxies.clone(), transfer.connect_timeout, trust));
+    let connector = Arc::new(Connector::new(account.proxies.clone(), transfer.connect_timeout(), trust));
     if account.cacert.is_some() {
         // An unreadable file is an error, even if no connection ends up needing it.
         connector.tls()?;
@@ -226,7 +230,7 @@ fn engine_options(
         drive,
         storage: Storage::new(transfer, connector, Redactor::new(&token), Arc::clone(reporter)),
         journals: journals(settings, &**reporter),
-        resume: transfer.resume,
+        resume: transfer.resume(),
         state_dir: settings.state_dir.clone(),
         peers: Arc::clone(peers),
         api: account.api_url.clone(),
@@ -244,7 +248,7 @@ fn engine_options(
 
 fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<JournalStore> {
     let Some(folder) = settings.state_dir.clone() else {
-        if settings.transfer.resume {
+        if settings.transfer.resume() {
             let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
                            will cost the whole upload";
             reporter.event(&Event::Warning { path: None, message });

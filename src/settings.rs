@@ -5,12 +5,14 @@ mod parent;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::cli::Cli;
-use crate::config::{self, Config, Location, Sourced, api_url, token};
+use conflate::Merge as _;
+
+use crate::config::{self, Config, Location, api_url, token};
 use crate::environment;
 use crate::error::Error;
+use crate::options::{Destination, Display, IfExists, OutputMode, TransferOptions};
 use crate::plan::{Filters, Selection, name};
 use crate::proxy::Proxies;
 use crate::secret::Token;
@@ -24,14 +26,12 @@ pub struct Settings {
     pub selection: Selection,
     /// What to do about a file that is there already.
     pub if_exists: IfExists,
-    /// How parts travel.
-    pub transfer: Transfer,
+    /// How parts are sent.
+    pub transfer: TransferOptions,
     /// Which drive, and as whom.
     pub account: Account,
     /// What goes to stdout.
     pub output: OutputMode,
-    /// What goes to stderr.
-    pub display: Display,
     /// Print the plan and do nothing.
     pub dry_run: bool,
     /// Where records of uploads are kept; `None`: the platform names no place.
@@ -53,67 +53,6 @@ pub fn display(cli: &Cli) -> Display {
     }
 }
 
-/// Where files go.
-#[derive(Debug, Clone, Default)]
-pub struct Destination {
-    /// The folder's id; `None` is the drive's root. Any non-empty id is passed on: the service judges it.
-    pub parent: Option<String>,
-    /// The name in the drive, for one file.
-    pub name: Option<String>,
-    /// The MIME type, instead of a guess.
-    pub mime_type: Option<String>,
-}
-
-/// What to do when the folder has a file of that name already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-pub enum IfExists {
-    /// Upload anyway, which creates a second item of that name
-    Upload,
-    /// Skip if a file with the same name and size exists, otherwise upload
-    Skip,
-    /// Fail with exit code 5
-    Fail,
-}
-
-/// How parts travel.
-#[derive(Debug, Clone)]
-pub struct Transfer {
-    /// Parts in flight, 1–64; `None`: the program decides.
-    pub concurrency: Option<usize>,
-    /// Bytes a part; `None`: planned from the file's size.
-    pub part_size: Option<u64>,
-    /// Bytes a second over all parts.
-    pub limit_rate: Option<u64>,
-    /// How long a part or call may get no further than it ever was.
-    pub retry_for: Duration,
-    /// The same as a count of retries in a row.
-    pub max_retries: Option<u32>,
-    /// How long a connection may take to come about.
-    pub connect_timeout: Duration,
-    /// How long the network may take no byte, or storage give no answer.
-    pub stall_timeout: Duration,
-    /// Continue earlier uploads and keep records for later ones.
-    pub resume: bool,
-    /// Compare each part's MD5 with its ETag.
-    pub checksum: bool,
-}
-
-impl Default for Transfer {
-    fn default() -> Self {
-        Self {
-            concurrency: None,
-            part_size: None,
-            limit_rate: None,
-            retry_for: Duration::from_secs(300),
-            max_retries: None,
-            connect_timeout: Duration::from_secs(10),
-            stall_timeout: Duration::from_secs(30),
-            resume: true,
-            checksum: true,
-        }
-    }
-}
-
 /// Which drive, and as whom.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -129,74 +68,10 @@ pub struct Account {
     pub proxies: Proxies,
 }
 
-/// What goes to stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum OutputMode {
-    /// The created drive item, exactly as the service returned it
-    Json,
-    /// The ID of the item, one per line
-    Id,
-    /// The URL of the item's page, one per line
-    Url,
-    /// One JSON line per input file, including failed ones
-    Report,
-    /// Nothing
-    None,
-}
-
-/// What goes to stderr, and how.
-#[derive(Debug, Clone)]
-pub struct Display {
-    /// Errors only.
-    pub quiet: bool,
-    /// 0: what matters; 1 (`-v`): what is done; 2 and more: every request.
-    pub verbose: u8,
-    /// How progress is shown.
-    pub progress: ProgressMode,
-    /// Colours on a terminal.
-    pub color: ColorMode,
-    /// Words for people or JSON for machines.
-    pub log_format: LogFormat,
-}
-
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProgressMode {
-    /// Bars on a terminal, otherwise a line every 10 s
-    Auto,
-    /// Bars
-    Bar,
-    /// A line every 10 s
-    Plain,
-    /// Nothing
-    None,
-}
-
-/// Colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ColorMode {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always, even when stderr is a file
-    Always,
-    /// Never
-    Never,
-}
-
-/// The form of stderr's lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Text for people
-    Human,
-    /// One JSON object per line
-    Json,
-}
-
 /// Resolves what was typed, the variables and the files into one struct. Runs a `token_command` if the token
 /// comes from one; a dry run needs no token and runs nothing. What there is to warn of is in the settings, or,
 /// where there are none, in `warnings`: it may well be why.
 pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
-    let display = display(&cli);
     let given = name_of(&cli)?;
     check_paths(&cli.paths)?;
     let parent = cli.parent.map(|parent| parent::parse(&parent, "--parent")).transpose()?;
@@ -223,34 +98,28 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
             sources.add("parent", "COPERA_PARENT_ID");
             Some(parent::parse(parent, "COPERA_PARENT_ID")?)
         }
-        (Some(flag), _) => sources.pick("parent", Some(flag), None),
-        (None, _) => {
-            let place = profile.parent.as_ref().map(|set| set.place.to_string()).unwrap_or_default();
-            let file = sources.pick("parent", None, profile.parent);
-            file.map(|parent| parent::parse(&parent, &place)).transpose()?
+        (Some(flag), _) => {
+            sources.add("parent", "--parent");
+            Some(flag)
         }
+        (None, _) => match profile.parent() {
+            Some(set) => {
+                let from = set.location.to_string();
+                sources.add("parent", &from);
+                Some(parent::parse(&set.value, &from)?)
+            }
+            None => None,
+        },
     };
-    let defaults = Transfer::default();
-    let flag = |given: bool| given.then_some(true);
-    let transfer = Transfer {
-        concurrency: sources.pick("concurrency", cli.concurrency, profile.concurrency),
-        part_size: sources.pick("part_size", cli.part_size, profile.part_size),
-        limit_rate: sources.pick("limit_rate", cli.limit_rate, profile.limit_rate),
-        retry_for: sources.pick("retry_for", cli.retry_for, profile.retry_for).unwrap_or(defaults.retry_for),
-        max_retries: sources.pick("max_retries", cli.max_retries, profile.max_retries),
-        connect_timeout: sources
-            .pick("connect_timeout", cli.connect_timeout, profile.connect_timeout)
-            .unwrap_or(defaults.connect_timeout),
-        stall_timeout: sources
-            .pick("stall_timeout", cli.stall_timeout, profile.stall_timeout)
-            .unwrap_or(defaults.stall_timeout),
-        resume: !sources
-            .pick("no_resume", flag(cli.no_resume), profile.no_resume)
-            .unwrap_or(!defaults.resume),
-        checksum: !sources
-            .pick("no_checksum", flag(cli.no_checksum), profile.no_checksum)
-            .unwrap_or(!defaults.checksum),
-    };
+    for key in TransferOptions::keys() {
+        if cli.given.contains(&key) {
+            sources.add(&key, &format!("--{}", key.replace('_', "-")));
+        } else if let Some(location) = profile.locations.get(&key) {
+            sources.add(&key, &location.to_string());
+        }
+    }
+    let mut transfer = cli.transfer;
+    transfer.merge(profile.transfer);
 
     let name = given.map(|(name, lossy)| {
         if lossy {
@@ -270,7 +139,6 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
         transfer,
         account: Account { api_url, token, allow_http: cli.allow_http, cacert: cli.cacert, proxies },
         output: cli.output,
-        display,
         dry_run: cli.dry_run,
         state_dir: env.state_dir.as_ref().map(|dir| dir.join(env!("CARGO_PKG_NAME"))),
         warnings: std::mem::take(warnings),
@@ -285,21 +153,6 @@ pub(crate) struct Sources(pub(crate) Vec<String>);
 impl Sources {
     fn add(&mut self, what: &str, from: &str) {
         self.0.push(format!("{what} from {from}"));
-    }
-
-    /// The option's value, else the file's. A variable has been looked at before, where there is one.
-    fn pick<T>(&mut self, key: &str, flag: Option<T>, file: Option<Sourced<T>>) -> Option<T> {
-        match (flag, file) {
-            (Some(value), _) => {
-                self.add(key, &format!("--{}", key.replace('_', "-")));
-                Some(value)
-            }
-            (None, Some(set)) => {
-                self.add(key, &set.place.to_string());
-                Some(set.value)
-            }
-            (None, None) => None,
-        }
     }
 }
 
@@ -355,10 +208,10 @@ pub(crate) fn api_url_of(
         return Ok((api_url::normalize(url, from, allow_http)?, None));
     }
     let mut found = None;
-    if let Some(set) = config.profile.api_url.as_ref().or(config.base_url.as_ref()) {
-        let from = set.place.to_string();
+    if let Some(set) = config.profile.api_url().or(config.base_url.clone()) {
+        let from = set.location.to_string();
         let url = api_url::normalize(&set.value, &from, allow_http)?;
-        found = Some((url, Some(set.place.clone()), from));
+        found = Some((url, Some(set.location.clone()), from));
     }
     let service = found.as_ref().is_none_or(|(url, ..)| url == api_url::DEFAULT);
     if service && environment::text(&env.sandbox, "COPERA_SANDBOX")? == Some("1") {

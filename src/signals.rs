@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Stopper;
 use crate::error::Signal;
-use crate::progress::Reporter;
+use crate::event::Reporter;
 
 /// Listens for signals as long as the runtime lives. The first one stops the engine. The second one calls `before_exit`
 /// and ends the process.

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use crate::error::Error;
-use crate::progress::Reporter;
+use crate::event::Reporter;
 
 /// A configuration that trusts the platform's certificates (which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace on
 /// Linux) and those in `cacert`. A Linux without any, as small containers are, has Mozilla's, which are built in.
@@ -72,7 +72,7 @@ fn verifier(
         Err(_) if !chosen => {
             let message =
                 "this system has no certificate store: Mozilla's certificates are trusted, as built in";
-            reporter.event(&crate::progress::Event::Verbose { message });
+            reporter.event(&crate::event::Event::Verbose { message });
             extra.extend_from_slice(webpki_root_certs::TLS_SERVER_ROOT_CERTS);
         }
         _ => {}

@@ -1,9 +1,8 @@
-//! Sizes, rates, durations and counts as people type them, on the command line and in configuration alike.
+//! Sizes, rates, durations and counts, as typed on the command line and in configuration files.
 //!
-//! Every reader takes the text and answers with a sentence fit to stand behind the option's name. Sizes are
-//! read here and not by the bytesize crate, which is wrong for us in three ways: what is too large for 64 bits
-//! saturates instead of failing, a fraction goes through a float, and `10M` is ten million, where users of
-//! curl, rclone and coreutils mean 10 MiB.
+//! Each parser returns the value, or a message to follow the option's name. The bytesize crate does not do for sizes:
+//! it saturates instead of failing beyond 64 bits, computes fractions as floats, and reads `10M` as ten million, where
+//! users of curl, rclone and coreutils mean 10 MiB.
 
 use std::time::Duration;
 
@@ -118,6 +117,68 @@ pub fn parse_concurrency(text: &str) -> Result<usize, String> {
 /// `--max-retries`: a count, 0 included.
 pub fn parse_retries(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("the number of retries is 0 to {}", u32::MAX))
+}
+
+/// The same values in a TOML file: strings as they are typed on the command line, or integers.
+pub mod toml {
+    use serde::Deserialize;
+    use serde::de::{Deserializer, Error};
+
+    use super::*;
+
+    /// An error names what is expected, and never quotes the value, which may stand beside a token.
+    fn value<'de, D: Deserializer<'de>, T>(
+        deserializer: D,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "must be a string or an integer")]
+        enum Value {
+            Text(String),
+            Number(i64),
+        }
+        let text = match Value::deserialize(deserializer)? {
+            Value::Text(text) => text,
+            Value::Number(number) => number.to_string(),
+        };
+        parse(&text).map(Some).map_err(D::Error::custom)
+    }
+
+    macro_rules! values {
+        ($($name:ident: $type:ty = $parse:ident,)*) => {$(
+            #[doc = concat!("Deserializes a value for `", stringify!($parse), "`.")]
+            pub fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<$type>, D::Error> {
+                value(deserializer, $parse)
+            }
+        )*};
+    }
+    values! {
+        concurrency: usize = parse_concurrency,
+        part_size: u64 = parse_part_size,
+        rate: u64 = parse_rate,
+        duration: Duration = parse_duration,
+        timeout: Duration = parse_timeout,
+        retries: u32 = parse_retries,
+    }
+
+    /// `true` or `false`.
+    pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+        bool::deserialize(deserializer).map(Some).map_err(|_| D::Error::custom("must be true or false"))
+    }
+
+    /// A string that is not empty.
+    pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+        match optional_text(deserializer)? {
+            None => Err(D::Error::custom("must not be empty")),
+            text => Ok(text),
+        }
+    }
+
+    /// A string. An empty one counts as not set, as in the official CLI.
+    pub fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+        let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("must be a string"))?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
 }
 
 #[cfg(test)]

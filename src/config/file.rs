@@ -1,19 +1,18 @@
-//! One configuration file's text, read into what it sets. Errors name file, line and key, and never show a
-//! line of the file: it may hold a token.
+//! Parses one configuration file. Errors name file, line and key, and never quote the file: it may hold a token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::profile::{ConfigFile, KEYS, Location, Profile, Sourced};
+use super::profile::{AccountOptions, ConfigFile, Location, Profile, Sourced, keys};
 use crate::error::Error;
-use crate::secret::Token;
-use crate::units::{
-    parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout,
-};
+use crate::options::TransferOptions;
+use crate::units::toml as value;
 
 /// What one file sets.
 #[derive(Debug, Default)]
@@ -24,193 +23,170 @@ pub(super) struct Layer {
     pub base_url: Option<Sourced<String>>,
     /// `[profiles.NAME]`
     pub profiles: BTreeMap<String, Profile>,
-    /// What to warn of.
     pub warnings: Vec<String>,
 }
 
 impl Layer {
-    /// Whether it holds a token, in whichever profile.
+    /// Whether any profile has a token.
     pub(super) fn holds_token(&self) -> bool {
-        self.profiles.values().any(|profile| profile.token.is_some())
+        self.profiles.values().any(|profile| profile.account.token.is_some())
     }
 }
 
-/// Reads one file's text. With `strict`, a key that is not ours is an error; else it is the official CLI's
-/// business and passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Top {
+    #[serde(deserialize_with = "value::optional_text")]
+    default_profile: Option<String>,
+    api: Api,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, expecting = "a table")]
+struct Api {
+    #[serde(deserialize_with = "value::optional_text")]
+    base_url: Option<String>,
+}
+
+/// Parses one file. An unknown key is an error if `strict`. Otherwise it may be the official CLI's and is ignored.
 pub(super) fn parse(text: &str, source: Arc<ConfigFile>, strict: bool) -> Result<Layer, Error> {
-    let reader = Reader { text, source, strict };
-    let text = text.strip_prefix('\u{feff}').map_or(text, |rest| rest);
-    let reader = Reader { text, ..reader };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let parser = Parser { text, source, strict };
     let table = DeTable::parse(text).map_err(|error| {
-        let line = reader.line(&error.span().unwrap_or_default());
-        Error::usage(format!("{}:{line}: {}", reader.source.shown, error.message()))
+        let location = parser.location(&error.span().unwrap_or_default());
+        Error::usage(format!("{location}: {}", error.message()))
     })?;
-    reader.top(table.get_ref())
+    let (top, ignored) = parser.read::<Top>(&table, "")?;
+    let profiles = table.get_ref().get("profiles");
+    for path in ignored.iter().filter(|path| *path != "profiles") {
+        let known = match path.starts_with("api.") {
+            true => "[api] may set base_url",
+            false => "at the top there are default_profile, [api] and [profiles.NAME]",
+        };
+        parser.unknown(&table, "", path, known)?;
+    }
+    let sourced = |value: Option<String>, path| {
+        value.map(|value| Sourced { value, location: parser.location(&key_span(table.get_ref(), path)) })
+    };
+    let mut layer = Layer {
+        default_profile: sourced(top.default_profile, "default_profile"),
+        base_url: sourced(top.api.base_url, "api.base_url"),
+        ..Layer::default()
+    };
+    let Some(profiles) = profiles else { return Ok(layer) };
+    let profiles = parser.table(profiles, &key_span(table.get_ref(), "profiles"), "profiles")?;
+    for (name, entry) in profiles.get_ref() {
+        let path = format!("profiles.{}", name.get_ref());
+        let entry = parser.table(entry, &name.span(), &path)?;
+        let profile = parser.profile(&entry, &path, &mut layer.warnings)?;
+        layer.profiles.insert(name.get_ref().to_string(), profile);
+    }
+    Ok(layer)
 }
 
-/// A value and the whole name of its key, for messages.
-struct Entry<'a> {
-    value: &'a DeValue<'a>,
-    name: String,
-    place: Location,
-}
-
-struct Reader<'t> {
+struct Parser<'t> {
     text: &'t str,
     source: Arc<ConfigFile>,
     strict: bool,
 }
 
-impl Reader<'_> {
-    fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
-    }
+type Table<'a> = Spanned<DeTable<'a>>;
 
-    fn top(&self, table: &DeTable<'_>) -> Result<Layer, Error> {
-        let mut layer = Layer::default();
-        for (key, value) in table {
-            let entry = self.entry("", key, value);
-            match &**key.get_ref() {
-                "default_profile" => layer.default_profile = entry.shared_text()?,
-                "api" => {
-                    for (key, value) in entry.table()? {
-                        let entry = self.entry("api.", key, value);
-                        match &**key.get_ref() {
-                            "base_url" => layer.base_url = entry.shared_text()?,
-                            _ => self.unknown(&entry, "under [api] there is `base_url`")?,
-                        }
-                    }
-                }
-                "profiles" => {
-                    for (name, value) in entry.table()? {
-                        let entry = self.entry("profiles.", name, value);
-                        let profile = self.profile(&entry, &mut layer.warnings)?;
-                        layer.profiles.insert(name.get_ref().to_string(), profile);
-                    }
-                }
-                _ => {
-                    self.unknown(&entry, "at the top there are `default_profile`, [api] and [profiles.NAME]")?
-                }
-            }
-        }
-        Ok(layer)
-    }
-
-    fn profile(&self, entry: &Entry<'_>, warnings: &mut Vec<String>) -> Result<Profile, Error> {
-        let mut profile = Profile::default();
-        let prefix = format!("{}.", entry.name);
-        for (key, value) in entry.table()? {
-            let entry = self.entry(&prefix, key, value);
-            match &**key.get_ref() {
-                "token" => {
-                    let token = entry.text()?;
-                    profile.token = entry.set(Token::new(&token)).filter(|token| !token.value.is_empty());
-                }
-                // A repository could have any command run by whoever uploads from it.
-                "token_command" if self.source.project => warnings.push(format!(
-                    "{}: {} is not read from a file in the working directory, which may be anybody's",
-                    entry.place, entry.name
-                )),
-                "token_command" => profile.token_command = entry.own_text()?,
-                "parent" => profile.parent = entry.own_text()?,
-                "api_url" => profile.api_url = entry.own_text()?,
-                "concurrency" => profile.concurrency = entry.read(parse_concurrency)?,
-                "part_size" => profile.part_size = entry.read(parse_part_size)?,
-                "limit_rate" => profile.limit_rate = entry.read(parse_rate)?,
-                "retry_for" => profile.retry_for = entry.read(parse_duration)?,
-                "max_retries" => profile.max_retries = entry.read(parse_retries)?,
-                "connect_timeout" => profile.connect_timeout = entry.read(parse_timeout)?,
-                "stall_timeout" => profile.stall_timeout = entry.read(parse_timeout)?,
-                "no_resume" => profile.no_resume = entry.flag()?,
-                "no_checksum" => profile.no_checksum = entry.flag()?,
-                _ => self.unknown(&entry, &format!("a profile may set {}", KEYS.join(", ")))?,
-            }
-        }
-        Ok(profile)
-    }
-
-    fn entry<'a>(
+impl Parser<'_> {
+    /// Deserializes a table, which has this path in the file. Returns the paths of the keys that `T` does not have.
+    fn read<T: DeserializeOwned>(
         &self,
-        prefix: &str,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Entry<'a> {
-        let place = Location { file: Arc::clone(&self.source), line: self.line(&key.span()) };
-        Entry { value: value.get_ref(), name: format!("{prefix}{}", key.get_ref()), place }
+        table: &Table<'_>,
+        path: &str,
+    ) -> Result<(T, BTreeSet<String>), Error> {
+        let mut ignored = BTreeSet::new();
+        let read = serde_ignored::deserialize(Deserializer::from(table.clone()), |key| {
+            ignored.insert(key.to_string());
+        });
+        let value = read.map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            let entry = entry_at(table.get_ref(), path, span.start);
+            let (name, span) = entry.unwrap_or_else(|| (path.to_owned(), span));
+            // serde's message of a wrong type quotes the value.
+            let message = match error.message().rsplit_once("expected ") {
+                Some((_, expected)) => format!("must be {expected}"),
+                None => error.message().to_owned(),
+            };
+            Error::usage(format!("{}: {name}: {message}", self.location(&span)))
+        })?;
+        Ok((value, ignored))
     }
 
-    fn unknown(&self, entry: &Entry<'_>, known: &str) -> Result<(), Error> {
-        if self.strict {
-            Err(Error::usage_hint(format!("{}: unknown key `{}`", entry.place, entry.name), known))
-        } else {
-            Ok(())
+    fn profile(&self, table: &Table<'_>, path: &str, warnings: &mut Vec<String>) -> Result<Profile, Error> {
+        let (mut account, not_account) = self.read::<AccountOptions>(table, path)?;
+        let (transfer, not_transfer) = self.read::<TransferOptions>(table, path)?;
+        for key in not_account.intersection(&not_transfer) {
+            let known = format!("a profile may set {}", keys().collect::<Vec<_>>().join(", "));
+            self.unknown(table, &format!("{path}."), key, &known)?;
         }
+        let mut locations: BTreeMap<String, Location> = table
+            .get_ref()
+            .keys()
+            .map(|key| (key.get_ref().to_string(), self.location(&key.span())))
+            .collect();
+        // A repository could run any command on the machine of whoever uploads from it.
+        if self.source.project
+            && account.token_command.take().is_some()
+            && let Some(location) = locations.remove("token_command")
+        {
+            warnings.push(format!(
+                "{location}: {path}.token_command is not read from a file in the working directory, which may be anybody's"
+            ));
+        }
+        Ok(Profile { account, transfer, locations })
+    }
+
+    fn table<'a>(
+        &self,
+        value: &Spanned<DeValue<'a>>,
+        key: &Range<usize>,
+        path: &str,
+    ) -> Result<Table<'a>, Error> {
+        let table = value.get_ref().as_table().map(|table| Spanned::new(value.span(), table.clone()));
+        table.ok_or_else(|| Error::usage(format!("{}: {path}: must be a table", self.location(key))))
+    }
+
+    fn unknown(&self, table: &Table<'_>, prefix: &str, key: &str, known: &str) -> Result<(), Error> {
+        if !self.strict {
+            return Ok(());
+        }
+        let location = self.location(&key_span(table.get_ref(), key));
+        Err(Error::usage_hint(format!("{location}: unknown key `{prefix}{key}`"), known))
+    }
+
+    fn location(&self, span: &Range<usize>) -> Location {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Location { file: Arc::clone(&self.source), line }
     }
 }
 
-impl<'a> Entry<'a> {
-    fn error(&self, why: &str) -> Error {
-        Error::usage(format!("{}: {}: {why}", self.place, self.name))
-    }
-
-    fn wrong(&self, wanted: &str) -> Error {
-        self.error(&format!("must be {wanted}, not {}", kind(self.value)))
-    }
-
-    #[allow(clippy::unnecessary_wraps, reason = "every key of a profile is an Option")]
-    fn set<T>(&self, value: T) -> Option<Sourced<T>> {
-        Some(Sourced { value, place: self.place.clone() })
-    }
-
-    fn table(&self) -> Result<&'a DeTable<'a>, Error> {
-        self.value.as_table().ok_or_else(|| self.wrong("a table"))
-    }
-
-    fn text(&self) -> Result<String, Error> {
-        self.value.as_str().map(str::to_owned).ok_or_else(|| self.wrong("a string"))
-    }
-
-    /// Text of a key that the official CLI has as well: an empty one counts as not set, as it does there.
-    fn shared_text(&self) -> Result<Option<Sourced<String>>, Error> {
-        Ok(self.set(self.text()?).filter(|text| !text.value.is_empty()))
-    }
-
-    /// Text of a key that is ours alone.
-    fn own_text(&self) -> Result<Option<Sourced<String>>, Error> {
-        match self.text()? {
-            text if text.is_empty() => Err(self.error("must not be empty")),
-            text => Ok(self.set(text)),
+/// Where a key is, by its path.
+fn key_span(table: &DeTable<'_>, path: &str) -> Range<usize> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let entry = table.iter().find(|(key, _)| key.get_ref() == first);
+    match (entry, rest) {
+        (Some((_, value)), Some(rest)) if value.get_ref().is_table() => {
+            value.get_ref().as_table().map(|table| key_span(table, rest)).unwrap_or_default()
         }
-    }
-
-    fn flag(&self) -> Result<Option<Sourced<bool>>, Error> {
-        self.value.as_bool().map(|flag| self.set(flag)).ok_or_else(|| self.wrong("true or false"))
-    }
-
-    /// A value as it would be typed on the command line, in a string or as an integer.
-    fn read<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<Sourced<T>>, Error> {
-        let text = match self.value {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
-                .map_err(|_| self.error("the number is too large"))?
-                .to_string(),
-            _ => return Err(self.wrong("a string or an integer")),
-        };
-        parse(&text).map(|value| self.set(value)).map_err(|why| self.error(&why))
+        (Some((key, _)), _) => key.span(),
+        (None, _) => Range::default(),
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "an array",
-        DeValue::Table(_) => "a table",
-    }
+/// The name and the place of the key whose value is at this offset.
+fn entry_at(table: &DeTable<'_>, path: &str, offset: usize) -> Option<(String, Range<usize>)> {
+    table.iter().find_map(|(key, value)| {
+        let name =
+            if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+        let inner = value.get_ref().as_table().and_then(|inner| entry_at(inner, &name, offset));
+        inner.or_else(|| value.span().contains(&offset).then(|| (name, key.span())))
+    })
 }
 
 #[cfg(test)]
@@ -231,15 +207,14 @@ mod tests {
         let layer = read(&text, true, false).unwrap();
         assert_eq!(layer.default_profile.unwrap().value, "work");
         let url = layer.base_url.unwrap();
-        assert_eq!((url.value.as_str(), url.place.to_string()), ("https://x", "f.toml:3".into()));
+        assert_eq!((url.value.as_str(), url.location.to_string()), ("https://x", "f.toml:3".into()));
         let profile = &layer.profiles["work"];
-        let part_size = profile.part_size.as_ref().unwrap();
-        assert_eq!((part_size.value, part_size.place.line), (16 << 20, 6));
-        assert_eq!(profile.concurrency.as_ref().unwrap().value, 8);
-        assert_eq!(profile.retry_for.as_ref().unwrap().value, Duration::from_secs(90));
-        assert_eq!(profile.limit_rate.as_ref().unwrap().value, 1000);
-        assert!(profile.no_resume.as_ref().unwrap().value);
-        assert_eq!(profile.token.as_ref().unwrap().value.expose(), "t");
+        assert_eq!((profile.transfer.part_size, profile.locations["part_size"].line), (Some(16 << 20), 6));
+        assert_eq!(profile.transfer.concurrency.unwrap(), 8);
+        assert_eq!(profile.transfer.retry_for.unwrap(), Duration::from_secs(90));
+        assert_eq!(profile.transfer.limit_rate.unwrap(), 1000);
+        assert!(profile.transfer.no_resume.unwrap());
+        assert_eq!(profile.account.token.as_ref().unwrap().expose(), "t");
     }
 
     #[test]
@@ -262,19 +237,16 @@ mod tests {
     #[test]
     fn wrong_types_and_values_of_our_keys_are_errors_everywhere() {
         for (text, message) in [
-            ("default_profile = 1", "f.toml:1: default_profile: must be a string, not an integer"),
-            ("api = 'x'", "f.toml:1: api: must be a table, not a string"),
-            ("[api]\nbase_url = []", "f.toml:2: api.base_url: must be a string, not an array"),
-            ("[profiles]\na = 1", "f.toml:2: profiles.a: must be a table, not an integer"),
-            ("[profiles.a]\ntoken = 12345", "f.toml:2: profiles.a.token: must be a string, not an integer"),
+            ("default_profile = 1", "f.toml:1: default_profile: must be a string"),
+            ("api = 'x'", "f.toml:1: api: must be a table"),
+            ("[api]\nbase_url = []", "f.toml:2: api.base_url: must be a string"),
+            ("[profiles]\na = 1", "f.toml:2: profiles.a: must be a table"),
+            ("[profiles.a]\ntoken = 12345", "f.toml:2: profiles.a.token: must be a string"),
             ("[profiles.a]\nparent = ''", "f.toml:2: profiles.a.parent: must not be empty"),
-            (
-                "[profiles.a]\nno_resume = 'yes'",
-                "f.toml:2: profiles.a.no_resume: must be true or false, not a string",
-            ),
+            ("[profiles.a]\nno_resume = 'yes'", "f.toml:2: profiles.a.no_resume: must be true or false"),
             (
                 "[profiles.a]\npart_size = 1.5",
-                "f.toml:2: profiles.a.part_size: must be a string or an integer, not a float",
+                "f.toml:2: profiles.a.part_size: must be a string or an integer",
             ),
             ("[profiles.a]\npart_size = 1", "f.toml:2: profiles.a.part_size: a part is 5MiB to 5GiB"),
             (
@@ -321,10 +293,11 @@ mod tests {
     #[test]
     fn a_projects_token_command_is_not_read() {
         let layer = read("[profiles.a]\ntoken_command = 'rm -r ~'", false, true).unwrap();
-        assert!(layer.profiles["a"].token_command.is_none());
+        assert!(layer.profiles["a"].account.token_command.is_none());
         assert!(layer.warnings[0].starts_with("f.toml:2: profiles.a.token_command is not read"));
         assert!(
             read("profiles.a.token_command = 'pass'", false, false).unwrap().profiles["a"]
+                .account
                 .token_command
                 .is_some()
         );

@@ -44,8 +44,10 @@ impl Files {
             files.default_profile = layer.default_profile.or(files.default_profile);
             files.base_url = layer.base_url.or(files.base_url);
             for (name, higher) in layer.profiles {
-                let lower = files.profiles.remove(&name).unwrap_or_default();
-                files.profiles.insert(name, lower.merge(higher));
+                let lower = files.profiles.insert(name.clone(), higher);
+                if let (Some(lower), Some(profile)) = (lower, files.profiles.get_mut(&name)) {
+                    profile.merge(lower);
+                }
             }
         }
         Ok(files)

@@ -5,7 +5,7 @@
 pub mod api_url;
 mod file;
 mod files;
-mod profile;
+pub(crate) mod profile;
 pub mod save;
 pub mod token;
 
@@ -16,7 +16,7 @@ use crate::environment::{self, Environment};
 use crate::error::Error;
 pub use files::FilePlace;
 use files::Files;
-pub use profile::{ACCOUNT_KEYS, ConfigFile, KEYS, Location, Profile, Sourced};
+pub use profile::{Location, Profile, Sourced};
 
 /// All files together, with the profile chosen.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ fn profile_name(
     } else if let Some(name) = environment::text(&env.profile, "COPERA_PROFILE")? {
         (name.to_owned(), Some("COPERA_PROFILE".to_owned()))
     } else if let Some(name) = &files.default_profile {
-        (name.value.clone(), Some(format!("default_profile in {}", name.place)))
+        (name.value.clone(), Some(format!("default_profile in {}", name.location)))
     } else {
         (DEFAULT_PROFILE.to_owned(), None)
     })

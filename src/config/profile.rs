@@ -1,52 +1,37 @@
-//! What a profile may set, each value with the place it stands in, so that errors and `-v` can say where
-//! something came from and the trust rules can tell files apart.
+//! Profiles: what they may set, and where each value comes from. Errors and `-v` name the place, and the rules for
+//! untrusted files depend on it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
+use conflate::Merge as _;
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use crate::options::TransferOptions;
 use crate::secret::Token;
-
-/// The keys of a profile that are about the account.
-pub const ACCOUNT_KEYS: [&str; 4] = ["token", "token_command", "parent", "api_url"];
-
-/// All keys of a profile: the account's, then the transfer options (the long name with `_`).
-pub const KEYS: [&str; 13] = [
-    "token",
-    "token_command",
-    "parent",
-    "api_url",
-    "concurrency",
-    "part_size",
-    "limit_rate",
-    "retry_for",
-    "max_retries",
-    "connect_timeout",
-    "stall_timeout",
-    "no_resume",
-    "no_checksum",
-];
+use crate::units::toml;
 
 /// One configuration file.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// As messages name it.
+    /// Its name in messages.
     pub shown: String,
-    /// It lies in the working directory, so that anybody may have written it.
+    /// It is in the working directory, so anybody may have written it.
     pub project: bool,
 }
 
-/// Where a value stands.
+/// Where a value is set.
 #[derive(Debug, Clone)]
 pub struct Location {
-    /// In which file.
     pub file: Arc<ConfigFile>,
-    /// In which line, from 1.
+    /// From 1.
     pub line: usize,
 }
 
 impl Location {
-    /// Whether both stand in the same file.
+    /// Whether both are in the same file.
     pub fn same_file(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.file, &other.file)
     }
@@ -58,51 +43,77 @@ impl fmt::Display for Location {
     }
 }
 
-/// A value and its place.
+/// A value and where it is set.
 #[derive(Debug, Clone)]
 pub struct Sourced<T> {
-    /// What.
     pub value: T,
-    /// Where.
-    pub place: Location,
+    pub location: Location,
 }
 
-/// One profile, of one file or merged over all.
+/// What a profile sets about the account.
+#[derive(Debug, Clone, Default, Deserialize, conflate::Merge)]
+#[merge(strategy = conflate::option::overwrite_none)]
+#[serde(default)]
+pub struct AccountOptions {
+    #[serde(deserialize_with = "token")]
+    pub token: Option<Token>,
+    #[serde(deserialize_with = "toml::text")]
+    pub token_command: Option<String>,
+    #[serde(deserialize_with = "toml::text")]
+    pub parent: Option<String>,
+    #[serde(deserialize_with = "toml::text")]
+    pub api_url: Option<String>,
+}
+
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
+    let text = toml::optional_text(deserializer)?;
+    Ok(text.map(|text| Token::new(&text)).filter(|token| !token.is_empty()))
+}
+
+/// A profile, from one file or merged from several.
 #[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "each field is the key of its name, and Transfer says what it means")]
 pub struct Profile {
-    pub token: Option<Sourced<Token>>,
-    pub token_command: Option<Sourced<String>>,
-    pub parent: Option<Sourced<String>>,
-    pub api_url: Option<Sourced<String>>,
-    pub concurrency: Option<Sourced<usize>>,
-    pub part_size: Option<Sourced<u64>>,
-    pub limit_rate: Option<Sourced<u64>>,
-    pub retry_for: Option<Sourced<Duration>>,
-    pub max_retries: Option<Sourced<u32>>,
-    pub connect_timeout: Option<Sourced<Duration>>,
-    pub stall_timeout: Option<Sourced<Duration>>,
-    pub no_resume: Option<Sourced<bool>>,
-    pub no_checksum: Option<Sourced<bool>>,
+    pub account: AccountOptions,
+    pub transfer: TransferOptions,
+    /// Where each key is set.
+    pub locations: BTreeMap<String, Location>,
+}
+
+/// The keys that a profile may have: the account's, then the transfer options.
+pub fn keys() -> impl Iterator<Item = String> {
+    ["token", "token_command", "parent", "api_url"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(TransferOptions::keys())
 }
 
 impl Profile {
-    /// This profile under another of the same name: key by key, the other one's value wins where it has one.
-    pub fn merge(self, higher: Self) -> Self {
-        Self {
-            token: higher.token.or(self.token),
-            token_command: higher.token_command.or(self.token_command),
-            parent: higher.parent.or(self.parent),
-            api_url: higher.api_url.or(self.api_url),
-            concurrency: higher.concurrency.or(self.concurrency),
-            part_size: higher.part_size.or(self.part_size),
-            limit_rate: higher.limit_rate.or(self.limit_rate),
-            retry_for: higher.retry_for.or(self.retry_for),
-            max_retries: higher.max_retries.or(self.max_retries),
-            connect_timeout: higher.connect_timeout.or(self.connect_timeout),
-            stall_timeout: higher.stall_timeout.or(self.stall_timeout),
-            no_resume: higher.no_resume.or(self.no_resume),
-            no_checksum: higher.no_checksum.or(self.no_checksum),
+    /// Adds what this profile lacks from one of a file with lower precedence.
+    pub fn merge(&mut self, lower: Self) {
+        self.account.merge(lower.account);
+        self.transfer.merge(lower.transfer);
+        for (key, location) in lower.locations {
+            self.locations.entry(key).or_insert(location);
         }
+    }
+
+    pub fn token(&self) -> Option<Sourced<Token>> {
+        self.sourced("token", &self.account.token)
+    }
+
+    pub fn token_command(&self) -> Option<Sourced<String>> {
+        self.sourced("token_command", &self.account.token_command)
+    }
+
+    pub fn parent(&self) -> Option<Sourced<String>> {
+        self.sourced("parent", &self.account.parent)
+    }
+
+    pub fn api_url(&self) -> Option<Sourced<String>> {
+        self.sourced("api_url", &self.account.api_url)
+    }
+
+    fn sourced<T: Clone>(&self, key: &str, value: &Option<T>) -> Option<Sourced<T>> {
+        Some(Sourced { value: value.clone()?, location: self.locations.get(key)?.clone() })
     }
 }

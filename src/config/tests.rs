@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::profile::{ConfigFile, keys};
 use super::*;
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
@@ -30,8 +31,8 @@ fn the_example_parses_as_it_is_and_with_every_line_uncommented() {
 #[test]
 fn the_example_names_every_key() {
     let text = uncommented();
-    for key in KEYS.iter().chain(&["default_profile", "base_url"]) {
-        assert!(text.lines().any(|line| line.split('=').next().is_some_and(|k| k.trim() == *key)), "{key}");
+    for key in keys().chain(["default_profile", "base_url"].map(str::to_owned)) {
+        assert!(text.lines().any(|line| line.split('=').next().is_some_and(|k| k.trim() == key)), "{key}");
     }
 }
 
@@ -41,16 +42,19 @@ fn every_key_is_known_and_merged() {
         let source = Arc::new(ConfigFile { shown: text.into(), project: false });
         file::parse(text, source, true).unwrap().profiles.remove("p").unwrap_or_default()
     };
-    for key in KEYS {
-        let value = match key {
+    for key in keys() {
+        let value = match key.as_str() {
             "no_resume" | "no_checksum" => "true",
             "part_size" => "'8MiB'",
             _ => "'8'",
         };
         let text = format!("profiles.p.{key} = {value}");
-        // A key that `under` forgot would be lost from one side.
-        for merged in [profile(&text).merge(Profile::default()), Profile::default().merge(profile(&text))] {
+        for (mut merged, lower) in
+            [(profile(&text), Profile::default()), (Profile::default(), profile(&text))]
+        {
+            merged.merge(lower);
             assert_eq!(format!("{merged:?}").matches("Some(").count(), 1, "{key}: {merged:?}");
+            assert!(merged.locations.keys().eq([&key]));
         }
     }
 }

@@ -40,8 +40,8 @@ pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error>
         }
     }
     let profile = &config.profile;
-    let file = profile.token.clone().map(Origin::File);
-    Ok(file.or_else(|| profile.token_command.clone().map(Origin::Command)))
+    let file = profile.token().map(Origin::File);
+    Ok(file.or_else(|| profile.token_command().map(Origin::Command)))
 }
 
 impl Origin {
@@ -49,8 +49,8 @@ impl Origin {
     pub fn place(&self) -> Option<&Location> {
         match self {
             Self::Variable(..) => None,
-            Self::File(set) => Some(&set.place),
-            Self::Command(set) => Some(&set.place),
+            Self::File(set) => Some(&set.location),
+            Self::Command(set) => Some(&set.location),
         }
     }
 
@@ -58,8 +58,8 @@ impl Origin {
     pub fn describe(&self) -> String {
         match self {
             Self::Variable(name, _) => (*name).to_owned(),
-            Self::File(set) => set.place.to_string(),
-            Self::Command(set) => format!("token_command in {}", set.place),
+            Self::File(set) => set.location.to_string(),
+            Self::Command(set) => format!("token_command in {}", set.location),
         }
     }
 

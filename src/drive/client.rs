@@ -16,12 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::gate::Gate;
-use super::wire::{self, Item, Upload};
+use super::wire::{self, Upload};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::dial::{self, Connector, TransferError};
 use crate::error::{Call, Error, Failure, RetryClass, Transport, chain};
+use crate::event::{Event, Reporter};
 use crate::http::{self, header};
-use crate::progress::{Event, Reporter};
+use crate::item::Item;
 use crate::proxy::Scheme;
 use crate::retry::{RetryBudget, RetryPolicy};
 use crate::secret::{Redactor, SignedUrl, Token};

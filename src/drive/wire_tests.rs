@@ -1,4 +1,5 @@
 use super::*;
+use crate::item::Item;
 
 #[test]
 fn all_three_shapes_of_the_signed_urls_are_read_in_any_order() {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::drive::wire::Item;
 use crate::error::{Call, Failure, RetryClass, Transport};
+use crate::item::Item;
 
 /// A call that timed out may still be at work: what it makes is looked for once more after this long, before
 /// the call is sent again.

@@ -9,9 +9,10 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::on_disk;
 use super::peers::{Peers, Snapshot};
-use crate::drive::wire::{Item, Node, Tree};
+use crate::drive::wire::Tree;
 use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Error, Failure};
+use crate::item::{Item, Node};
 
 /// A folder that is there. Names in it are in NFC.
 pub(super) struct Directory {

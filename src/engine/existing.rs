@@ -4,11 +4,11 @@ use super::Shared;
 use super::directory::Directory;
 use super::peers::TargetLock;
 use super::reconcile::object_info;
-use crate::drive::wire::Item;
 use crate::error::{Error, Kind};
 use crate::file_context::FileContext;
+use crate::item::Item;
+use crate::options::IfExists;
 use crate::plan::Job;
-use crate::settings::IfExists;
 
 /// Looks whether a file of the job's name is there: the item that takes its place, or nothing, when it is to be
 /// sent. `size` is `None` for standard input that was not read yet: then only `--if-exists fail` can be decided.

@@ -11,10 +11,10 @@ use super::lock_file::{LockFile, Mode};
 use super::peers::{RETRY_LOCK, SHORT_WAIT, Target, TargetLock};
 use super::{Shared, on_disk};
 use crate::error::{Error, Kind};
+use crate::event::Phase;
 use crate::file_context::FileContext;
+use crate::options::IfExists;
 use crate::plan::{Input, Job};
-use crate::progress::Phase;
-use crate::settings::IfExists;
 
 /// A file that no other run on this machine can upload at the same time.
 pub(super) struct LockedFile {

@@ -15,10 +15,11 @@ use super::parts::UploadAbort;
 use super::reconcile::Reconciler;
 use super::{Shared, on_disk};
 use crate::drive::RetryObserver as _;
-use crate::drive::wire::{Finalize, FinishedPart, Item, Upload};
+use crate::drive::wire::{Finalize, FinishedPart, Upload};
 use crate::error::{Call, Error, Failure, RetryClass};
+use crate::event::Phase;
 use crate::file_context::FileContext;
-use crate::progress::Phase;
+use crate::item::Item;
 use crate::retry::RetryBudget;
 use crate::storage::CompletedPart;
 

@@ -11,11 +11,12 @@ use super::directory::{Contents, Directory, Found};
 use super::keyed_lock::KeyedMutex;
 use super::peers::{Peers, Snapshot};
 use super::{GlobalObserver, on_disk};
-use crate::drive::wire::{Item, NewFolder, Node, Tree};
+use crate::drive::wire::{NewFolder, Tree};
 use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Error, Kind};
+use crate::event::{Event, Reporter};
+use crate::item::{Item, Node};
 use crate::plan::{Folder, Parent};
-use crate::progress::{Event, Reporter};
 use crate::retry::{RetryBudget, RetryPolicy};
 
 /// Folders remembered though nobody works in them at the moment. A full one takes some 200 KiB.

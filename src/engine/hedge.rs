@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::permits::{Permit, Permits};
-use crate::progress::PartProgress;
+use crate::event::PartProgress;
 
 /// An attempt is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

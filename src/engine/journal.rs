@@ -19,8 +19,9 @@ use sha2::{Digest, Sha256};
 
 use crate::checksum::hex;
 use crate::drive::wire::Upload;
+use crate::etag::Etag;
 use crate::platform::{self, Identity};
-use crate::storage::{CompletedPart, Etag};
+use crate::storage::CompletedPart;
 
 /// The format's number. A record with another one cannot be used.
 const FORMAT: u32 = 1;

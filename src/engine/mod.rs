@@ -52,16 +52,16 @@ pub use self::upload::Ack;
 pub use self::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
-use crate::drive::wire::is_id;
 use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Code, Error, Failure, Signal};
+use crate::event::{Event, FileId, Reporter};
 use crate::file_context::FileContext;
+use crate::item::is_id;
 use crate::limits::Limits;
+use crate::options::IfExists;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Parent, Planned, Step};
-use crate::progress::{Event, FileId, Reporter};
 use crate::retry::RetryPolicy;
-use crate::settings::IfExists;
 use crate::storage::Storage;
 
 /// Files of more than one part under way at once: enough to fill the line while some of them are begun or

@@ -20,8 +20,8 @@ use super::lock_file::{LockFile, Mode};
 use super::{Stopper, on_disk};
 use crate::checksum::hex;
 use crate::error::{Error, Kind};
-use crate::progress::{Event, Reporter};
-use crate::settings::IfExists;
+use crate::event::{Event, Reporter};
+use crate::options::IfExists;
 
 /// How often a lock that others hold is tried. No system tells of a lock that is free without a thread that waits.
 pub(super) const RETRY_LOCK: Duration = Duration::from_millis(100);

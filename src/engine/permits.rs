@@ -12,7 +12,7 @@ use super::controller::{Controller, DEFAULT_LIMIT};
 use super::throughput::Throughput;
 use super::window::Sample;
 use crate::error::{Failure, Transport};
-use crate::progress::Event;
+use crate::event::Event;
 use crate::storage::NetworkSample;
 
 /// The network is looked at this often while parts are in flight.

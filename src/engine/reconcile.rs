@@ -19,13 +19,15 @@ use super::journal::{JournalStore, Recorded};
 use super::ledger::{Made, Maker};
 use super::urls;
 use super::{Shared, on_disk};
-use crate::drive::wire::{Item, Node, Upload};
+use crate::drive::wire::Upload;
 use crate::error::{Error, RetryClass, chain};
+use crate::etag::multipart_etag;
+use crate::event::Phase;
 use crate::file_context::FileContext;
+use crate::item::{Item, Node};
 use crate::plan::Parts;
-use crate::progress::Phase;
 use crate::retry::RetryBudget;
-use crate::storage::{CompletedPart, ObjectInfo, TransferError, multipart_etag};
+use crate::storage::{CompletedPart, ObjectInfo, TransferError};
 
 /// Download URLs that had expired when they were handed out, before the service is believed to go on so.
 const EXPIRED_TRIES: u32 = 3;

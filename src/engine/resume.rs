@@ -7,10 +7,10 @@ use super::content::{ContentCheck, compare};
 use super::journal::{Header, Recorded};
 use super::reconcile::Reconciler;
 use super::upload::{FileUpload, Session};
-use crate::drive::wire::Item;
 use crate::error::Error;
+use crate::event::{Event, Phase};
+use crate::item::Item;
 use crate::plan::Parts;
-use crate::progress::{Event, Phase};
 
 /// What an earlier run left to resume.
 pub(super) enum Resumed {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::drive::wire::{Upload, parse_urls};
 use crate::drive::{Drive, SignedParts};
 use crate::error::Error;
+use crate::event::Phase;
 use crate::file_context::FileContext;
-use crate::progress::Phase;
 use crate::secret::SignedUrl;
 
 /// URLs are renewed when this share of their life is left, but not more than [`AHEAD_MOST`] ahead: the

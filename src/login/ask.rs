@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 use crate::config::token::{ONE_WORD, fault};
 use crate::error::Error;
-use crate::progress::{Event, Reporter};
+use crate::event::{Event, Reporter};
 use crate::secret::Token;
 
 /// Where tokens are made (Copera's guide "Authentication").

@@ -17,11 +17,11 @@ use crate::drive::{self, Drive};
 use crate::engine::{GlobalObserver, Stopper};
 use crate::environment::{self, Environment};
 use crate::error::Error;
-use crate::progress::{self, Event, Reporter};
+use crate::event::{Event, Reporter};
+use crate::progress;
 use crate::proxy::Proxies;
-use crate::retry::RetryPolicy;
 use crate::secret::Token;
-use crate::settings::{self, Transfer, api_url_of};
+use crate::settings::{self, api_url_of};
 use crate::{signals, tls};
 
 /// How long a service that cannot be reached is tried, unless `--retry-for` says so: somebody waits.
@@ -76,8 +76,8 @@ impl<'a> Plan<'a> {
         }
         sources.0.iter().for_each(|message| reporter.event(&Event::Verbose { message }));
         // What the user's files say by themselves, in every directory and without any variable.
-        let later = match own.profile.api_url.as_ref().or(own.base_url.as_ref()) {
-            Some(set) => api_url::normalize(&set.value, &set.place.to_string(), true)?,
+        let later = match own.profile.api_url().or(own.base_url.clone()) {
+            Some(set) => api_url::normalize(&set.value, &set.location.to_string(), true)?,
             None => api_url::DEFAULT.to_owned(),
         };
         let becomes_default = is_first && config.profile_name != DEFAULT_PROFILE;
@@ -96,12 +96,12 @@ impl<'a> Plan<'a> {
         for message in &warnings {
             reporter.event(&Event::Warning { path: None, message });
         }
-        let of_profile = self.config.profile.connect_timeout.as_ref().map(|set| set.value);
-        let connect_timeout =
-            cli.connect_timeout.or(of_profile).unwrap_or(Transfer::default().connect_timeout);
+        let mut transfer = cli.transfer.clone();
+        transfer.connect_timeout = transfer.connect_timeout.or(self.config.profile.transfer.connect_timeout);
+        transfer.retry_for.get_or_insert(RETRY_FOR);
         let (cacert, told) = (cli.cacert.clone(), Arc::clone(reporter));
         let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
-        let dialer = Arc::new(Connector::new(proxies?, connect_timeout, trust));
+        let dialer = Arc::new(Connector::new(proxies?, transfer.connect_timeout(), trust));
         if cli.cacert.is_some() {
             dialer.tls()?;
         }
@@ -109,10 +109,7 @@ impl<'a> Plan<'a> {
             url: self.api_url.clone(),
             token: token.clone(),
             dialer,
-            policy: RetryPolicy {
-                retry_for: cli.retry_for.unwrap_or(RETRY_FOR),
-                max_retries: cli.max_retries,
-            },
+            policy: transfer.retry_policy(),
             calls: 1,
         };
         Drive::new(options, Arc::clone(reporter))
@@ -159,16 +156,17 @@ fn shadowed_by(token: &Token, config: &Config, shown: &str, env: &Environment) -
                 "{name} is set to another token and comes first; unset it to use the saved one"
             ));
         }
-        Ok(Some(Origin::File(set))) if set.value != *token && set.place.file.shown != shown => {
-            warnings.push(format!("{} sets another token, which comes first in this directory", set.place));
+        Ok(Some(Origin::File(set))) if set.value != *token && set.location.file.shown != shown => {
+            warnings
+                .push(format!("{} sets another token, which comes first in this directory", set.location));
         }
         Err(error) => warnings.push(format!("{error}: before it is set right, nothing can be uploaded")),
         _ => {}
     }
-    if let Some(command) = &config.profile.token_command {
+    if let Some(command) = config.profile.token_command() {
         warnings.push(format!(
             "{} sets a token_command for this profile; it is not run while there is a saved token",
-            command.place
+            command.location
         ));
     }
     warnings

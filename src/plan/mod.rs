@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::options::Destination;
 use crate::platform::kind_of;
-use crate::settings::Destination;
 
 pub use filter::Filters;
 pub use parts::Parts;

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::{Input, Job, Parent, Planned, Step};
-use crate::settings::IfExists;
+use crate::options::IfExists;
 
 /// An earlier input with the same name in the same folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::Event;
 use super::human::Human;
 use super::layout::{Theme, lines};
 use super::renderer::Formatter;
 use super::state::State;
 use super::text::Styles;
+use crate::event::Event;
 
 /// Bars, and words above them.
 pub(super) struct Bars {

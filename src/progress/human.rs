@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::state::{Early, State};
-use super::text::{Styles, bytes, plural, rate, safe, safe_lines};
-use super::{Event, Phase};
+use super::text::Styles;
 use crate::error::{Code, Error, chain};
+use crate::event::{Event, Phase};
 use crate::format::human_duration;
+use crate::format::{bytes, plural, rate, safe, safe_lines};
+use crate::options::Display;
 use crate::outcome::{Outcome, Status, Summary};
-use crate::settings::Display;
 
 /// Turns events into lines, as many as the user asked for.
 #[derive(Debug)]

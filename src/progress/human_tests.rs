@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::super::testing::{MIB, Play, outcome, secs, skipped, uploaded};
 use super::*;
 use crate::error::{Call, Failure, Signal};
-use crate::settings::{ColorMode, LogFormat, ProgressMode};
+use crate::options::{ColorMode, LogFormat, ProgressMode};
 
 fn words(quiet: bool, verbose: u8) -> Human {
     let display = Display {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{FileId, PartProgress};
+use crate::event::{FileId, PartProgress};
 
 /// A part younger than this has no line: ten thousand small files must not flicker.
 const YOUNG: Duration = Duration::from_millis(100);
@@ -231,8 +231,8 @@ fn note(part: &Part, now: Instant) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Attempt;
     use super::*;
+    use crate::event::Attempt;
 
     const MS: Duration = Duration::from_millis(1);
 

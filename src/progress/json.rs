@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use super::human::EXCLUDED;
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
-use super::text::safe_json;
-use super::{Event, FileId};
 use crate::error::{Error, chain};
+use crate::event::{Event, FileId};
+use crate::format::safe_json;
+use crate::format::seconds;
+use crate::options::{Display, ProgressMode};
 use crate::outcome::Outcome;
-use crate::output::seconds;
-use crate::settings::{Display, ProgressMode};
 
 /// JSON lines.
 pub(super) struct Json {

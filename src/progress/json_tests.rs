@@ -1,8 +1,8 @@
 use super::super::testing::{MIB, Play, outcome, secs, uploaded};
-use super::super::{PartProgress, Phase};
 use super::*;
+use crate::event::{PartProgress, Phase};
+use crate::options::{ColorMode, LogFormat};
 use crate::outcome::Summary;
-use crate::settings::{ColorMode, LogFormat};
 
 fn json(quiet: bool, verbose: u8, progress: ProgressMode) -> Json {
     Json::new(&Display { quiet, verbose, progress, color: ColorMode::Never, log_format: LogFormat::Json })

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::human::{early_words, phase_words};
 use super::in_flight::Row;
 use super::state::State;
-use super::text::{Styles, bytes, clock, cut_end, cut_middle, pad, rate, width};
+use super::text::{Styles, cut_end, cut_middle, pad, width};
+use crate::format::{bytes, clock, rate};
 
 /// What is over sooner is not drawn at all.
 const SHORT: Duration = Duration::from_millis(300);

@@ -1,6 +1,6 @@
 use super::super::testing::{MIB, Play, uploaded};
-use super::super::{Attempt, Event, Phase};
 use super::*;
+use crate::event::{Attempt, Event, Phase};
 
 const LOOK: Theme = Theme { unicode: true, paint: Styles(false) };
 

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::Event;
 use super::human::{Human, early_words, phase_words, retry_line};
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
-use super::text::{bytes, plural, rate};
+use crate::event::Event;
 use crate::format::human_duration;
+use crate::format::{bytes, plural, rate};
 
 /// An upload that is over sooner needs no line that says it began.
 const SHORT: Duration = Duration::from_secs(3);

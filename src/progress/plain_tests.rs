@@ -1,9 +1,9 @@
 use super::super::testing::{MIB, Play, uploaded};
 use super::super::text::Styles;
-use super::super::{Attempt, Phase};
 use super::*;
+use crate::event::{Attempt, Phase};
+use crate::options::{ColorMode, Display, LogFormat, ProgressMode};
 use crate::outcome::Summary;
-use crate::settings::{ColorMode, Display, LogFormat, ProgressMode};
 
 struct Log {
     play: Play,

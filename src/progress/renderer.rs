@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::screen::Screen;
 use super::state::State;
-use super::{Event, Reporter};
+use crate::event::{Event, Reporter};
 use crate::platform;
 
 /// What makes one face different from another. Nothing of it writes or waits.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::{Flight, Trouble};
 use super::rate::Rate;
-use super::text::safe;
-use super::{Event, FileId, Phase};
+use crate::event::{Event, FileId, Phase};
+use crate::format::safe;
 use crate::outcome::{Outcome, Status};
 
 /// A call that is tried again has this long to answer before its trouble is taken for over: what the longest

@@ -1,7 +1,7 @@
-use super::super::Attempt;
 use super::super::testing::{MIB, Play, outcome, skipped, uploaded};
 use super::*;
 use crate::error::{Error, Signal};
+use crate::event::Attempt;
 
 #[test]
 fn one_file_goes_from_nothing_to_a_hundred_and_never_past_it() {

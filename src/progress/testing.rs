@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::state::State;
-use super::{Event, FileId, PartProgress, Phase};
-use crate::drive::wire::Item;
 use crate::error::Error;
+use crate::event::{Event, FileId, PartProgress, Phase};
+use crate::item::Item;
 use crate::outcome::{Done, Outcome};
 
 pub(super) const MIB: u64 = 1 << 20;

@@ -2,6 +2,7 @@
 //! own for each test, and no look at the process's environment.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -88,8 +89,8 @@ fn with_nothing_set_the_defaults_hold() {
     let settings = House::with_token().ok(&[]);
     assert_eq!(settings.account.api_url, "https://api.copera.ai/public/v1");
     assert_eq!((settings.selection.destination.parent, settings.transfer.part_size), (None, None));
-    assert_eq!(settings.transfer.retry_for, Duration::from_secs(300));
-    assert!(settings.transfer.resume && settings.transfer.checksum);
+    assert_eq!(settings.transfer.retry_policy().retry_for, Duration::from_secs(300));
+    assert!(settings.transfer.resume() && settings.transfer.checksum());
     assert!(settings.warnings.is_empty());
     assert_eq!(settings.sources, ["token from COPERA_TOKEN"]);
 }
@@ -110,7 +111,10 @@ fn flags_beat_variables_and_variables_beat_files() {
     let settings = house.ok(&["-p", "flag", "--part-size", "8MiB"]);
     assert_eq!(settings.selection.destination.parent.as_deref(), Some("flag"));
     assert_eq!(settings.transfer.part_size, Some(8 << 20));
-    assert_eq!((settings.transfer.retry_for, settings.transfer.resume), (Duration::from_secs(1), false));
+    assert_eq!(
+        (settings.transfer.retry_for, settings.transfer.resume()),
+        (Some(Duration::from_secs(1)), false)
+    );
     house.env.parent = Some("".into());
     let settings = house.ok(&[]);
     assert_eq!(settings.selection.destination.parent.as_deref(), Some("file"));
@@ -474,7 +478,7 @@ fn every_setting_says_where_it_is_from_and_a_default_says_nothing() {
         _ => "'8'",
     };
     // A token comes before a token_command.
-    let keys: Vec<_> = config::KEYS.into_iter().filter(|key| *key != "token_command").collect();
+    let keys: Vec<_> = config::profile::keys().filter(|key| key != "token_command").collect();
     let lines: Vec<_> = keys.iter().map(|key| format!("{key} = {}", value(key))).collect();
     house.user(&format!("default_profile = 'p'\n[profiles.p]\n{}", lines.join("\n")));
     let sorted = |mut lines: Vec<String>| {
@@ -486,7 +490,7 @@ fn every_setting_says_where_it_is_from_and_a_default_says_nothing() {
     let profile = format!("profile `p` from default_profile in {}:1", file.display());
     assert_eq!(sorted(house.ok(&[]).sources), sorted(places.chain([profile]).collect()));
 
-    let by_option = keys.iter().filter(|key| **key != "token");
+    let by_option = keys.iter().filter(|key| *key != "token");
     let options: Vec<_> = by_option.clone().map(|key| format!("--{}", key.replace('_', "-"))).collect();
     let mut args = vec!["--profile", "p"];
     for (key, option) in by_option.clone().zip(&options) {
@@ -535,11 +539,11 @@ fn a_higher_file_can_take_a_flag_back() {
     let house = House::with_token();
     house.home("[profiles.default]\nno_resume = true\nno_checksum = true");
     let transfer = house.ok(&[]).transfer;
-    assert!(!transfer.resume && !transfer.checksum);
+    assert!(!transfer.resume() && !transfer.checksum());
     house.user("[profiles.default]\nno_resume = false\nno_checksum = false");
     let transfer = house.ok(&[]).transfer;
-    assert!(transfer.resume && transfer.checksum);
-    assert!(!house.ok(&["--no-resume"]).transfer.resume);
+    assert!(transfer.resume() && transfer.checksum());
+    assert!(!house.ok(&["--no-resume"]).transfer.resume());
 }
 
 #[test]

@@ -8,7 +8,6 @@
 mod body;
 mod buffers;
 mod connect;
-mod etag;
 mod limiter;
 mod object;
 mod pool;
@@ -27,7 +26,6 @@ use hyper::{Method, Request, Response, Uri};
 use self::body::{BodyState, PartBody};
 use self::buffers::Buffers;
 use self::connect::{Connection, Probe, Wire};
-pub use self::etag::{Etag, multipart_etag};
 use self::limiter::Limiter;
 pub use self::object::ObjectInfo;
 use self::pool::ConnectionPool;
@@ -38,11 +36,12 @@ use crate::dial::Connector;
 pub use crate::dial::TransferError;
 use crate::disk::{Disk, Stuck};
 use crate::error::{Failure, Transport, chain};
+use crate::etag::Etag;
+use crate::event::{Attempt, Event, PartProgress, Reporter};
 use crate::format::human_duration;
 use crate::http::{self, header};
-use crate::progress::{Attempt, Event, PartProgress, Reporter};
+use crate::options::TransferOptions;
 use crate::secret::{Redactor, SignedUrl};
-use crate::settings::Transfer;
 use crate::source::Source;
 
 /// How often a part in flight is looked at.
@@ -108,7 +107,7 @@ impl CompletedPart {
 impl Storage {
     /// Storage for these settings.
     pub fn new(
-        transfer: &Transfer,
+        transfer: &TransferOptions,
         dialer: Arc<Connector>,
         mask: Redactor,
         reporter: Arc<dyn Reporter>,
@@ -119,8 +118,8 @@ impl Storage {
             limiter: Limiter::new(transfer.limit_rate),
             traffic: TransferStats::default(),
             disk: Disk::default(),
-            checksums: transfer.checksum.then(Checksums::default),
-            stall_timeout: transfer.stall_timeout,
+            checksums: transfer.checksum().then(Checksums::default),
+            stall_timeout: transfer.stall_timeout(),
             mask,
             reporter,
         }

@@ -13,9 +13,9 @@ use super::connect::Connection;
 use super::{ANSWER_MOST, Storage, etag_of, invalid, is_encrypted, request};
 use crate::dial::TransferError;
 use crate::error::{Error, Failure, Transport};
+use crate::event::Event;
 use crate::format::human_duration;
 use crate::http::header;
-use crate::progress::Event;
 use crate::secret::SignedUrl;
 
 /// See the module.

@@ -1,0 +1,207 @@
+//! Plain types for options that several layers share.
+
+use std::time::Duration;
+
+use clap::ArgAction;
+
+use crate::retry::RetryPolicy;
+use crate::units::{
+    parse_concurrency, parse_duration, parse_part_size, parse_rate, parse_retries, parse_timeout, toml,
+};
+
+/// Where files go.
+#[derive(Debug, Clone, Default)]
+pub struct Destination {
+    /// The folder's id; `None` is the drive's root. Any non-empty id is passed on: the service judges it.
+    pub parent: Option<String>,
+    /// The name in the drive, for one file.
+    pub name: Option<String>,
+    /// The MIME type, instead of a guess.
+    pub mime_type: Option<String>,
+}
+
+/// What to do when the folder has a file of that name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+pub enum IfExists {
+    /// Upload anyway, which creates a second item of that name
+    Upload,
+    /// Skip if a file with the same name and size exists, otherwise upload
+    Skip,
+    /// Fail with exit code 5
+    Fail,
+}
+
+/// Options under "Transfer". The command line and a profile share this definition: the keys of a profile are the long
+/// names, with `_` for `-`.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, serde::Deserialize, conflate::Merge)]
+#[command(next_help_heading = "Transfer")]
+#[merge(strategy = conflate::option::overwrite_none)]
+#[serde(default)]
+pub struct TransferOptions {
+    /// Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]
+    #[arg(short = 'j', long, value_name = "N", value_parser = parse_concurrency)]
+    #[serde(deserialize_with = "toml::concurrency")]
+    pub concurrency: Option<usize>,
+
+    /// Size of a part, 5MiB to 5GiB [default: chosen from the file's size]
+    #[arg(long, value_name = "SIZE", value_parser = parse_part_size)]
+    #[serde(deserialize_with = "toml::part_size")]
+    pub part_size: Option<u64>,
+
+    /// Total upload rate in bytes per second, for example 2MiB [default: unlimited]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    #[serde(deserialize_with = "toml::rate")]
+    pub limit_rate: Option<u64>,
+
+    /// Give up after this long without progress; 0 disables retries [default: 5m]
+    ///
+    /// Counted separately for each part and API call, and reset whenever it makes progress. Slow transfers are
+    /// never aborted.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(deserialize_with = "toml::duration")]
+    pub retry_for: Option<Duration>,
+
+    /// Give up after this many consecutive retries without progress [default: no limit]
+    #[arg(long, value_name = "N", value_parser = parse_retries)]
+    #[serde(deserialize_with = "toml::retries")]
+    pub max_retries: Option<u32>,
+
+    /// Connection timeout [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    #[serde(deserialize_with = "toml::timeout")]
+    pub connect_timeout: Option<Duration>,
+
+    /// Abort and retry a transfer that has stalled for this long [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    #[serde(deserialize_with = "toml::timeout")]
+    pub stall_timeout: Option<Duration>,
+
+    /// Do not resume an earlier upload or keep records for a later one
+    #[arg(long, action = ArgAction::SetTrue)]
+    #[serde(deserialize_with = "toml::flag")]
+    pub no_resume: Option<bool>,
+
+    /// Do not compare the MD5 of each part with the ETag that storage returns
+    #[arg(long, action = ArgAction::SetTrue)]
+    #[serde(deserialize_with = "toml::flag")]
+    pub no_checksum: Option<bool>,
+}
+
+impl TransferOptions {
+    /// The keys of a profile, in the order of the help.
+    pub fn keys() -> impl Iterator<Item = String> {
+        let command = <Self as clap::Args>::augment_args(clap::Command::new(""));
+        let keys: Vec<_> = command.get_arguments().map(|option| option.get_id().to_string()).collect();
+        keys.into_iter()
+    }
+
+    /// How long to keep trying.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            retry_for: self.retry_for.unwrap_or(Duration::from_secs(300)),
+            max_retries: self.max_retries,
+        }
+    }
+
+    /// How long a connection may take to be established.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// How long the network may accept no byte, or storage may not answer.
+    pub fn stall_timeout(&self) -> Duration {
+        self.stall_timeout.unwrap_or(Duration::from_secs(30))
+    }
+
+    /// Whether to resume earlier uploads and to keep records for later ones.
+    pub fn resume(&self) -> bool {
+        self.no_resume != Some(true)
+    }
+
+    /// Whether to compare each part's MD5 with its ETag.
+    pub fn checksum(&self) -> bool {
+        self.no_checksum != Some(true)
+    }
+}
+
+/// What goes to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputMode {
+    /// The created drive item, exactly as the service returned it
+    Json,
+    /// The ID of the item, one per line
+    Id,
+    /// The URL of the item's page, one per line
+    Url,
+    /// One JSON line per input file, including failed ones
+    Report,
+    /// Nothing
+    None,
+}
+
+/// What goes to stderr, and how.
+#[derive(Debug, Clone)]
+pub struct Display {
+    /// Errors only.
+    pub quiet: bool,
+    /// 0: what matters; 1 (`-v`): what is done; 2 and more: every request.
+    pub verbose: u8,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Colours on a terminal.
+    pub color: ColorMode,
+    /// Words for people or JSON for machines.
+    pub log_format: LogFormat,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, otherwise a line every 10 s
+    Auto,
+    /// Bars
+    Bar,
+    /// A line every 10 s
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// When to use colors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorMode {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always, even when stderr is a file
+    Always,
+    /// Never
+    Never,
+}
+
+/// The form of stderr's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text for people
+    Human,
+    /// One JSON object per line
+    Json,
+}
+
+impl ColorMode {
+    /// Whether to use colors on a stream. Auto obeys NO_COLOR, CLICOLOR, CLICOLOR_FORCE and TERM
+    /// (<https://bixense.com/clicolors>) as anstream does, but `CLICOLOR_FORCE=0` forces nothing.
+    pub fn is_enabled(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let clicolor = anstyle_query::clicolor();
+                let forced = anstyle_query::clicolor_force()
+                    && std::env::var_os("CLICOLOR_FORCE").is_some_and(|v| v != "0");
+                let can =
+                    anstyle_query::term_supports_color() || clicolor == Some(true) || anstyle_query::is_ci();
+                !anstyle_query::no_color() && (forced || clicolor != Some(false) && is_terminal && can)
+            }
+        }
+    }
+}
