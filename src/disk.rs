@@ -98,6 +98,19 @@ impl Stuck {
     }
 }
 
+/// Runs `work` on the disk with the records, on a blocking thread.
+///
+/// # Errors
+/// [`Error::Internal`] if it panicked or the runtime is shutting down.
+pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    /// As many as files are begun or ended at the same moment; each thread costs memory.
+    static AT_ONCE: Semaphore = Semaphore::const_new(8);
+    let _permit = AT_ONCE.acquire().await;
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

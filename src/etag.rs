@@ -1,4 +1,4 @@
-//! ETags, kept small: an upload holds one for each of its parts until the last is there.
+//! ETags and completed parts. They are kept small, because an upload holds one for each of its parts.
 
 use std::fmt;
 
@@ -33,6 +33,28 @@ impl Etag {
             Text::Md5(bytes) => Some(bytes),
             Text::Other(_) => None,
         }
+    }
+}
+
+/// Storage's word that it has a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletedPart {
+    /// The ETag without its quotes, as finalize wants it.
+    pub etag: Etag,
+    /// The MD5 of the bytes that were sent, unless the check is off.
+    pub md5: Option<Etag>,
+}
+
+impl CompletedPart {
+    /// Whether it proves that storage holds bytes of this MD5. Without a recorded MD5 only an ETag can that is one:
+    /// under KMS and with customer keys it is not.
+    pub fn proves(&self, md5: &str) -> bool {
+        self.md5.as_ref().unwrap_or(&self.etag).to_string().eq_ignore_ascii_case(md5)
+    }
+
+    /// The MD5 of the part's bytes: as they were sent, or else the ETag if it can be one.
+    pub fn md5_of_content(&self) -> Option<[u8; 16]> {
+        self.md5.as_ref().unwrap_or(&self.etag).md5()
     }
 }
 

@@ -94,3 +94,13 @@ impl RetryObserver for FileContext {
         self.told(call.aim(), None, retry, failure, wait);
     }
 }
+
+/// Observes retries of calls that belong to no file.
+pub struct GlobalObserver<'a>(pub &'a dyn Reporter);
+
+impl RetryObserver for GlobalObserver<'_> {
+    fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration) {
+        let cause = &failure.to_string();
+        self.0.event(&Event::Retry { file: None, part: None, what: call.aim(), retry, cause, wait });
+    }
+}

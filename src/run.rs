@@ -12,6 +12,7 @@ use crate::engine::{Rules, Stopper};
 use crate::environment::Environment;
 use crate::error::{Call, Error, Failure};
 use crate::event::{Event, Reporter};
+use crate::file_context::GlobalObserver;
 use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
@@ -175,7 +176,7 @@ async fn transfer(
 
 /// Asks for the address of the workspace's pages.
 async fn pages(drive: &Drive, reporter: &dyn Reporter) -> Result<Pages, Error> {
-    let slug = drive.slug(&engine::GlobalObserver(reporter)).await?;
+    let slug = drive.slug(&GlobalObserver(reporter)).await?;
     Pages::of_workspace(&slug).ok_or_else(|| {
         let detail = "a workspace without a name in URLs".to_owned();
         Error::Call { call: Call::Workspace, failure: Failure::Malformed { detail }, tries: 1 }

@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
 
-use super::on_disk;
 use crate::checksum::Checksums;
 use crate::disk::Disk;
+use crate::disk::on_disk;
 use crate::error::Error;
-use crate::etag::{Etag, multipart_etag};
+use crate::etag::{CompletedPart, Etag, multipart_etag};
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::source::Source;
-use crate::storage::CompletedPart;
 
 /// Parts that are compared at once: as many as MD5 has lanes.
 const COMPARED_AT_ONCE: usize = 8;

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::on_disk;
 use super::peers::{Peers, Snapshot};
+use crate::disk::on_disk;
 use crate::drive::wire::Tree;
 use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Error, Failure};

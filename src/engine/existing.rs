@@ -1,6 +1,6 @@
 //! `--if-exists`: what is in the folder already, before a file is sent there.
 
-use super::Shared;
+use super::context::Shared;
 use super::directory::Directory;
 use super::peers::TargetLock;
 use super::reconcile::object_info;

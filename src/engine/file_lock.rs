@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::context::Shared;
 use super::directory::Directory;
 use super::journal::{Journal, OpenError, Recorded, UploadKey, path_texts};
 use super::lock_file::{LockFile, Mode};
 use super::peers::{RETRY_LOCK, SHORT_WAIT, Target, TargetLock};
-use super::{Shared, on_disk};
+use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::Phase;
 use crate::file_context::FileContext;

@@ -8,20 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::content::ContentCheck;
+use super::context::Shared;
 use super::create_outcome::CreateOutcome;
 use super::journal::Journal;
 use super::journal_handle::JournalHandle;
 use super::parts::UploadAbort;
 use super::reconcile::Reconciler;
-use super::{Shared, on_disk};
+use crate::disk::on_disk;
 use crate::drive::RetryObserver as _;
 use crate::drive::wire::{Finalize, FinishedPart, Upload};
 use crate::error::{Call, Error, Failure, RetryClass};
+use crate::etag::CompletedPart;
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::item::Item;
 use crate::retry::RetryBudget;
-use crate::storage::CompletedPart;
 
 /// An upload of which all parts are in storage.
 pub(super) struct Finalizer<'a> {

@@ -19,9 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::checksum::hex;
 use crate::drive::wire::Upload;
-use crate::etag::Etag;
+use crate::etag::{CompletedPart, Etag};
 use crate::platform::{self, Identity};
-use crate::storage::CompletedPart;
 
 /// The format's number. A record with another one cannot be used.
 const FORMAT: u32 = 1;

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::{Begun, Journal};
+use crate::etag::CompletedPart;
 use crate::file_context::FileContext;
-use crate::storage::CompletedPart;
 
 /// A journal, or none.
 #[derive(Clone, Default)]

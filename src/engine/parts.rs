@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use super::Shared;
+use super::context::Shared;
 use super::journal_handle::JournalHandle;
 use super::permits::Permit;
 use super::urls::Urls;
+use crate::dial::TransferError;
 use crate::error::{Call, Error, Failure, RetryClass, Transport};
+use crate::etag::CompletedPart;
 use crate::event::{Attempt, Event, PartProgress, Phase};
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
 use crate::source::Source;
-use crate::storage::{CompletedPart, Put, TransferError};
+use crate::storage::Put;
 
 /// What ends an upload before its item is there.
 #[derive(Debug)]

@@ -17,8 +17,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::activity::{ActivityLog, Position};
 use super::lock_file::{LockFile, Mode};
-use super::{Stopper, on_disk};
+use super::stopper::Stopper;
 use crate::checksum::hex;
+use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Reporter};
 use crate::options::IfExists;

@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::Shared;
 use super::controller::{Controller, DEFAULT_LIMIT};
 use super::throughput::Throughput;
 use super::window::Sample;
 use crate::error::{Failure, Transport};
-use crate::event::Event;
 use crate::storage::NetworkSample;
 
 /// The network is looked at this often while parts are in flight.
@@ -37,7 +35,7 @@ pub struct Permits {
     /// Somebody had to wait since this was last looked at.
     short: AtomicBool,
     in_flight: AtomicUsize,
-    begun: Notify,
+    pub(super) begun: Notify,
 }
 
 struct State {
@@ -218,7 +216,7 @@ impl Permits {
     }
 
     /// The network is so: perhaps that is a reason for another number. Says so then.
-    fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
+    pub(super) fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
         {
             let mut state = self.state();
             state.throughput.sample(at, seen.taken, self.in_flight());
@@ -231,7 +229,7 @@ impl Permits {
     }
 
     /// Has the controller judge, and follows it.
-    fn update(&self, judge: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
+    pub(super) fn update(&self, judge: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
         let mut state = self.state();
         let state = &mut *state;
         let controller = state.controller.as_mut()?;
@@ -250,27 +248,6 @@ impl Permits {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Keeps the number of places at what the line gives, looking only while parts are in flight.
-pub(super) async fn run_controller(shared: Arc<Shared>) {
-    let slots = &shared.permits;
-    loop {
-        if slots.in_flight() == 0 {
-            slots.begun.notified().await;
-            // What comes is measured from its first byte.
-            slots.sample(shared.storage.traffic(), Instant::now());
-        }
-        tokio::time::sleep(SAMPLE_INTERVAL).await;
-        if slots.in_flight() == 0 {
-            slots.update(|controller| {
-                controller.on_idle();
-                None
-            });
-        } else if let Some(message) = slots.sample(shared.storage.traffic(), Instant::now()) {
-            shared.reporter.event(&Event::Verbose { message: &message });
-        }
     }
 }
 

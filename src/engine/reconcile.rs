@@ -14,20 +14,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::content::ContentCheck;
+use super::context::Shared;
 use super::create_outcome::LOOK_AGAIN;
 use super::journal::{JournalStore, Recorded};
 use super::ledger::{Made, Maker};
 use super::urls;
-use super::{Shared, on_disk};
+use crate::dial::TransferError;
+use crate::disk::on_disk;
 use crate::drive::wire::Upload;
 use crate::error::{Error, RetryClass, chain};
-use crate::etag::multipart_etag;
+use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::item::{Item, Node};
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
-use crate::storage::{CompletedPart, ObjectInfo, TransferError};
+use crate::storage::ObjectInfo;
 
 /// Download URLs that had expired when they were handed out, before the service is believed to go on so.
 const EXPIRED_TRIES: u32 = 3;

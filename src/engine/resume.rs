@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::content::{ContentCheck, compare};
 use super::journal::{Header, Recorded};
 use super::reconcile::Reconciler;
-use super::upload::{FileUpload, Session};
+use super::session::{FileUpload, Session};
 use crate::error::Error;
 use crate::event::{Event, Phase};
 use crate::item::Item;

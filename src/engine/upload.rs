@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedMutexGuard, RwLock};
 
 use super::content::ContentCheck;
-use super::directory::Directory;
+use super::context::Shared;
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
 use super::finalize::Finalizer;
@@ -18,10 +18,11 @@ use super::keyed_lock::Waiting;
 use super::parts::{PartSender, UploadAbort, send};
 use super::peers::source_number;
 use super::resume::{Resumed, resume_session};
+use super::session::{FileUpload, Session};
 use super::urls::Urls;
-use super::{Shared, on_disk};
 use crate::circuit_breaker::CircuitBreaker;
-use crate::drive::wire::{Start, Upload};
+use crate::disk::on_disk;
+use crate::drive::wire::Start;
 use crate::error::{Call, Error};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
@@ -31,29 +32,6 @@ use crate::outcome::Done;
 use crate::plan::{Input, Job, Parts};
 use crate::source::Source;
 use crate::spool;
-use crate::storage::CompletedPart;
-
-/// One file on its way.
-pub(super) struct FileUpload<'a> {
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) work: &'a Arc<FileContext>,
-    pub(super) job: &'a Job,
-    pub(super) source: Arc<Source>,
-    pub(super) directory: Arc<Directory>,
-    pub(super) record: JournalHandle,
-}
-
-/// An upload under way: begun now, or by an earlier run.
-pub(super) struct Session {
-    pub(super) upload: Upload,
-    /// The service's clock when it began, seconds since 1970.
-    pub(super) started: i64,
-    /// What it was begun as, if that is known.
-    pub(super) mime_type: Option<String>,
-    pub(super) parts: Parts,
-    pub(super) finished: BTreeMap<u32, CompletedPart>,
-    pub(super) finalizing: bool,
-}
 
 /// What an upload that ended well leaves to do once its result is told.
 ///
@@ -196,17 +174,6 @@ impl FileUpload<'_> {
                 Err(UploadAbort::Gone(error) | UploadAbort::Error(error)) => return Err(error),
             }
         }
-    }
-
-    pub(super) fn tell_start(&self, parts: Parts) {
-        self.work.tell(&Event::FileStart {
-            file: self.work.file,
-            path: &self.work.path,
-            name: &self.job.name,
-            size: parts.size,
-            parts: parts.count,
-            part_size: parts.part_size,
-        });
     }
 
     async fn begin(&self) -> Result<Session, Error> {

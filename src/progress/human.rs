@@ -7,8 +7,7 @@ use super::state::{Early, State};
 use super::text::Styles;
 use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
-use crate::format::human_duration;
-use crate::format::{bytes, plural, rate, safe, safe_lines};
+use crate::format::{bytes, human_duration, plural, rate, safe, safe_lines};
 use crate::options::Display;
 use crate::outcome::{Outcome, Status, Summary};
 

@@ -10,8 +10,7 @@ use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use crate::error::{Error, chain};
 use crate::event::{Event, FileId};
-use crate::format::safe_json;
-use crate::format::seconds;
+use crate::format::{safe_json, seconds};
 use crate::options::{Display, ProgressMode};
 use crate::outcome::Outcome;
 

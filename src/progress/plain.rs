@@ -7,8 +7,7 @@ use super::human::{Human, early_words, phase_words, retry_line};
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use crate::event::Event;
-use crate::format::human_duration;
-use crate::format::{bytes, plural, rate};
+use crate::format::{bytes, human_duration, plural, rate};
 
 /// An upload that is over sooner needs no line that says it began.
 const SHORT: Duration = Duration::from_secs(3);

@@ -10,7 +10,8 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RANGE};
 use hyper::{Method, Uri};
 
 use super::connect::Connection;
-use super::{ANSWER_MOST, Storage, etag_of, invalid, is_encrypted, request};
+use super::put::{Storage, invalid, request};
+use super::response::{MAX_RESPONSE, etag_of, is_encrypted, refusal};
 use crate::dial::TransferError;
 use crate::error::{Error, Failure, Transport};
 use crate::event::Event;
@@ -72,7 +73,7 @@ impl Storage {
             // The range was not looked at, and the whole object follows: its head is enough.
             return info(status, &head.headers);
         }
-        let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, ANSWER_MOST).collect()).await;
+        let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect()).await;
         let body = body.map_err(late)?.ok();
         if body.is_some() {
             self.connections.keep(connection);
@@ -82,7 +83,7 @@ impl Storage {
             _ => {
                 // Of an error document, what could be read is better than nothing.
                 let text = body.map(Collected::to_bytes).unwrap_or_default();
-                Err(self.refusal(status, &head.headers, &text))
+                Err(refusal(&self.mask, status, &head.headers, &text))
             }
         }
     }

@@ -25,6 +25,7 @@ mod finalize;
 mod generate;
 mod halfway;
 mod integrity;
+mod layers;
 mod limits;
 mod local_files;
 mod login;

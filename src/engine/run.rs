@@ -1,0 +1,329 @@
+//! Runs files side by side and returns their outcomes.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::context::{Options, Shared};
+use super::elastic::Elastic;
+use super::endpoint_hint::EndpointHint;
+use super::folders::Folders;
+use super::hedge::Hedging;
+use super::journal::JournalStore;
+use super::keyed_lock::{KeyedMutex, Waiting};
+use super::ledger::Ledger;
+use super::permits::Permits;
+use super::permits::SAMPLE_INTERVAL;
+use super::stopper::Stopper;
+use super::upload::Ack;
+use crate::circuit_breaker::CircuitBreaker;
+use crate::disk::Disk;
+use crate::error::{Code, Error};
+use crate::event::{Event, FileId, Reporter};
+use crate::file_context::FileContext;
+use crate::item::is_id;
+use crate::options::IfExists;
+use crate::outcome::{Done, Outcome};
+use crate::plan::{Folder, Parent, Planned, Step};
+
+/// Files of more than one part under way at once: enough to fill the line while some of them are begun or
+/// finalized, few enough that after an interruption most files are whole or not begun.
+const LARGE_AT_ONCE: usize = 8;
+/// Steps planned ahead, so that a person sees how much there is; some 300 bytes each.
+const PLANNED_AHEAD: usize = 4096;
+
+/// A file's outcome, by its number among the steps; whoever has told of it says so ([`Ack::commit`]).
+pub type Settled = (FileId, Outcome, Ack);
+
+/// Does the steps, several side by side, and sends the outcome of each file as soon as it is known (of a folder
+/// only a failure); the channel ends when all are. After a stop, files not yet begun are interrupted before they
+/// begin, and no further steps are asked for.
+pub fn run(
+    options: Options,
+    steps: impl Iterator<Item = Step> + Send + 'static,
+    stopper: Stopper,
+) -> mpsc::Receiver<Settled> {
+    let drive = Arc::new(options.drive);
+    let with_files = options.if_exists != IfExists::Upload;
+    let folder =
+        options.journals.as_ref().filter(|_| options.resume).map(|journals| journals.folder().to_owned());
+    let host = EndpointHint::new(folder, &options.api, options.rules);
+    let shared = Arc::new(Shared {
+        folders: Folders::new(
+            Arc::clone(&drive),
+            Arc::clone(&options.peers),
+            options.policy,
+            Arc::clone(&options.reporter),
+            with_files,
+        ),
+        drive,
+        storage: options.storage,
+        hope: CircuitBreaker::default(),
+        host,
+        permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
+        hedging: Hedging::default(),
+        journals: options.journals,
+        ledger: Ledger::new(options.state_dir.as_deref(), &options.api),
+        state: options.state_dir.map(JournalStore::new),
+        resume: options.resume,
+        peers: options.peers,
+        api: options.api,
+        account: options.account,
+        policy: options.policy,
+        part_size: options.part_size,
+        if_exists: options.if_exists,
+        rules: options.rules,
+        bulk: Elastic::new(LARGE_AT_ONCE),
+        disk: Disk::default(),
+        stuck: watch::Sender::new(0),
+        several: AtomicBool::new(false),
+        keyed_lock: KeyedMutex::default(),
+        taken: Mutex::default(),
+        hasher: RandomState::new(),
+        reporter: options.reporter,
+    });
+    let (results, receiver) = mpsc::channel(options.limits.files);
+    let planned = plan(steps, stopper.clone(), Arc::clone(&shared.reporter));
+    tokio::spawn(async move {
+        let steering = tokio::spawn(run_controller(Arc::clone(&shared)));
+        let lending = tokio::spawn(lend(Arc::clone(&shared)));
+        do_all(shared, planned, options.limits.files, stopper, results).await;
+        steering.abort();
+        lending.abort();
+    });
+    receiver
+}
+
+/// Has the steps looked up ahead, on a thread that may wait for the disk.
+fn plan(
+    steps: impl Iterator<Item = Step> + Send + 'static,
+    stopper: Stopper,
+    reporter: Arc<dyn Reporter>,
+) -> mpsc::Receiver<(FileId, Step)> {
+    let (ahead, planned) = mpsc::channel(PLANNED_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let (mut files, mut bytes) = (0, 0);
+        let mut steps = (0..).zip(steps);
+        loop {
+            if stopper.token.is_cancelled() {
+                return stopper.cut.store(true, Ordering::Relaxed);
+            }
+            let Some((file, step)) = steps.next() else { break };
+            if let Step::File(planned) = &step {
+                files += 1;
+                bytes += planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
+                reporter.event(&Event::Discovered { files, bytes, complete: false });
+            }
+            if ahead.blocking_send((file, step)).is_err() {
+                return;
+            }
+        }
+        reporter.event(&Event::Discovered { files, bytes, complete: true });
+    });
+    planned
+}
+
+async fn do_all(
+    shared: Arc<Shared>,
+    mut planned: mpsc::Receiver<(FileId, Step)>,
+    at_once: usize,
+    stopper: Stopper,
+    results: mpsc::Sender<Settled>,
+) {
+    let mut under_way = JoinSet::new();
+    // What to say of a task that panicked.
+    let mut paths = HashMap::new();
+    let (mut more, mut files) = (true, 0_u64);
+    let mut stuck = shared.stuck.subscribe();
+    loop {
+        let room = under_way.len() < at_once + *stuck.borrow_and_update();
+        let settled = tokio::select! {
+            Ok(()) = stuck.changed(), if more && !room => continue,
+            step = planned.recv(), if more && room => {
+                let Some((file, step)) = step else {
+                    more = false;
+                    continue;
+                };
+                let path = match &step {
+                    Step::File(Planned { shown, .. }) => shown.clone(),
+                    Step::Folder(folder) => folder.shown.clone(),
+                    Step::Excluded { shown } => {
+                        shared.reporter.event(&Event::Excluded { path: shown });
+                        continue;
+                    }
+                    Step::Warning { shown, message } => {
+                        shared.reporter.event(&Event::Warning { path: Some(shown), message });
+                        continue;
+                    }
+                };
+                files += u64::from(matches!(step, Step::File(_)));
+                shared.several.store(files > 1, Ordering::Relaxed);
+                let (shared, stopper) = (Arc::clone(&shared), stopper.clone());
+                // Here, because tasks do not start in the order of the files.
+                let line = match &step {
+                    Step::File(Planned { job: Ok(job), .. }) => Some(shared.keyed_lock.enqueue(job.target())),
+                    _ => None,
+                };
+                let task = under_way.spawn(async move { settle(&shared, file, step, line, &stopper).await });
+                paths.insert(task.id(), (file, path));
+                continue;
+            }
+            Some(ended) = under_way.join_next_with_id() => match ended {
+                Ok((id, settled)) => {
+                    paths.remove(&id);
+                    settled
+                }
+                Err(error) => paths.remove(&error.id()).map(|(file, path)| {
+                    let work = FileContext::new(file, path, 0, Arc::clone(&shared.reporter));
+                    let failed = Err(Error::Internal(format!("its task ended: {error}")));
+                    (file, outcome(&work, failed, Instant::now()), Ack::default())
+                }),
+            },
+            else => return,
+        };
+        if let Some(settled) = settled {
+            // Whoever listened may be gone; the upload was worth it all the same.
+            let _ = results.send(settled).await;
+        }
+    }
+}
+
+async fn settle(
+    shared: &Arc<Shared>,
+    file: FileId,
+    step: Step,
+    line: Option<Waiting>,
+    stopper: &Stopper,
+) -> Option<Settled> {
+    let (outcome, told) = match step {
+        Step::File(planned) => one(shared, file, planned, line, stopper).await,
+        Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Ack::default()),
+        Step::Excluded { .. } | Step::Warning { .. } => return None,
+    };
+    Some((file, outcome, told))
+}
+
+async fn one(
+    shared: &Arc<Shared>,
+    file: FileId,
+    planned: Planned,
+    line: Option<Waiting>,
+    stopper: &Stopper,
+) -> (Outcome, Ack) {
+    let begun = Instant::now();
+    let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
+    let work = Arc::new(FileContext::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
+    let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
+    let odd = given.as_deref().is_some_and(|id| !is_id(id));
+    let result = match (planned.job, line) {
+        (Ok(job), Some(line)) => {
+            job.warnings.iter().for_each(|warning| work.warn(warning));
+            if let Some(twin) = job.twin.as_ref().filter(|_| shared.if_exists != IfExists::Fail) {
+                work.warn(&twin.warning(shared.if_exists));
+            }
+            tokio::select! {
+                biased;
+                error = stopper.stopped() => Err(error),
+                result = super::upload::upload(shared, &work, &job, line) => result,
+            }
+        }
+        (Ok(_), None) => Err(Error::Internal("a file without a position in its queue".to_owned())),
+        (Err(error), _) => Err(error),
+    };
+    match result {
+        Ok((done, told)) => (outcome(&work, Ok(done), begun), told),
+        Err(error) => {
+            let empty = work.size.load(Ordering::Relaxed) == 0;
+            let error = match error {
+                error if !error.is_refusal() => with_api_blamed(given.as_deref(), error),
+                error if odd => Error::SuspectParentId(Box::new(error)),
+                error if empty => Error::Empty(Box::new(error)),
+                error => error,
+            };
+            (outcome(&work, Err(shared.with_advice(&work, error)), begun), Ack::default())
+        }
+    }
+}
+
+/// Sees to it that a folder is there; what is to be told of it if it is not.
+async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
+    let begun = Instant::now();
+    let work = FileContext::new(file, folder.shown.clone(), 0, Arc::clone(&shared.reporter));
+    let place = Parent::New(folder);
+    let error = tokio::select! {
+        biased;
+        _ = stopper.stopped() => {
+            stopper.cut.store(true, Ordering::Relaxed);
+            return None;
+        }
+        found = shared.folders.find(&place) => found.err()?,
+    };
+    // One above it that is not there has told already.
+    let own = matches!(&error, Error::Folder { path, .. } if *path == work.path);
+    let error = with_api_blamed(place.given(), error);
+    own.then(|| Outcome { is_folder: true, ..outcome(&work, Err(shared.with_advice(&work, error)), begun) })
+}
+
+/// Without a `--parent` a 404 is no folder's: the root is always there.
+fn with_api_blamed(parent: Option<&str>, error: Error) -> Error {
+    if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
+}
+
+fn outcome(work: &FileContext, result: Result<Done, Error>, begun: Instant) -> Outcome {
+    Outcome {
+        path: work.path.clone(),
+        is_folder: false,
+        result,
+        bytes: work.size.load(Ordering::Relaxed),
+        sent_bytes: work.sent.load(Ordering::Relaxed),
+        resumed_bytes: work.resumed.load(Ordering::Relaxed),
+        retries: work.retries(),
+        elapsed: begun.elapsed(),
+    }
+}
+
+/// Has others take the place of what is stuck at a disk that does not answer, for as long as it is.
+async fn lend(shared: Arc<Shared>) {
+    let (mut reads, mut others) = (shared.storage.stuck_reads(), shared.disk.stuck());
+    let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
+    loop {
+        let reads_now = reads.now();
+        let now = reads_now + others.now();
+        shared.permits.lend(reads_now.saturating_sub(lent_for_reads));
+        shared.permits.take_back(lent_for_reads.saturating_sub(reads_now));
+        shared.bulk.add_permits(now.saturating_sub(lent));
+        shared.bulk.remove_permits(lent.saturating_sub(now));
+        shared.stuck.send_replace(now);
+        (lent_for_reads, lent) = (reads_now, now);
+        tokio::select! {
+            () = reads.changed() => {}
+            () = others.changed() => {}
+        }
+    }
+}
+
+/// Keeps the number of places at what the line gives, looking only while parts are in flight.
+async fn run_controller(shared: Arc<Shared>) {
+    let permits = &shared.permits;
+    loop {
+        if permits.in_flight() == 0 {
+            permits.begun.notified().await;
+            // What comes is measured from its first byte.
+            permits.sample(shared.storage.traffic(), Instant::now());
+        }
+        tokio::time::sleep(SAMPLE_INTERVAL).await;
+        if permits.in_flight() == 0 {
+            permits.update(|controller| {
+                controller.on_idle();
+                None
+            });
+        } else if let Some(message) = permits.sample(shared.storage.traffic(), Instant::now()) {
+            shared.reporter.event(&Event::Verbose { message: &message });
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Sending a part: one attempt at one PUT.
+//!
+//! The request has the signed path and query, `Host` and `Content-Length`, and nothing else. S3 answers 403 to an added
+//! `Content-MD5` or `x-amz-*` header ("There were headers present in the request which were not signed"), so integrity
+//! rests on the ETag in the response.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Either, Limited};
+use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::http::request;
+use hyper::{Method, Request, Response, Uri};
+
+use super::body::{BodyState, PartBody};
+use super::buffers::Buffers;
+use super::connect::Connection;
+use super::limiter::Limiter;
+use super::part::Put;
+use super::pool::ConnectionPool;
+use super::response::{MAX_RESPONSE, etag_of, is_md5, refusal};
+use super::stall::StallDetector;
+use super::traffic::{NetworkSample, TransferStats};
+use crate::checksum::Checksums;
+use crate::dial::{Connector, TransferError};
+use crate::disk::{Disk, Stuck};
+use crate::error::{Failure, Transport, chain};
+use crate::etag::{CompletedPart, Etag};
+use crate::event::{Event, Reporter};
+use crate::http::{self, header};
+use crate::options::TransferOptions;
+use crate::secret::Redactor;
+
+/// The way into storage, shared by all parts.
+pub struct Storage {
+    pub(super) connections: ConnectionPool,
+    buffers: Buffers,
+    limiter: Limiter,
+    traffic: TransferStats,
+    disk: Disk,
+    checksums: Option<Checksums>,
+    pub(super) stall_timeout: Duration,
+    pub(super) mask: Redactor,
+    pub(super) reporter: Arc<dyn Reporter>,
+}
+
+impl Storage {
+    /// Storage for these settings.
+    pub fn new(
+        transfer: &TransferOptions,
+        dialer: Arc<Connector>,
+        mask: Redactor,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        Self {
+            connections: ConnectionPool::new(dialer),
+            buffers: Buffers::default(),
+            limiter: Limiter::new(transfer.limit_rate),
+            traffic: TransferStats::default(),
+            disk: Disk::default(),
+            checksums: transfer.checksum().then(Checksums::default),
+            stall_timeout: transfer.stall_timeout(),
+            mask,
+            reporter,
+        }
+    }
+
+    /// What the network has taken of all parts so far, and how the way is.
+    pub fn traffic(&self) -> NetworkSample {
+        self.traffic.sample()
+    }
+
+    /// Reads of parts in flight that are stuck at a disk.
+    pub fn stuck_reads(&self) -> Stuck {
+        self.disk.stuck()
+    }
+
+    /// Opens so many connections to this host, for parts to come.
+    pub fn preconnect(&self, host: &Uri, wanted: usize) {
+        self.connections.preconnect(host, wanted);
+    }
+
+    /// Sends a part once.
+    ///
+    /// # Errors
+    /// [`TransferError::Failure`] for the network's and storage's part in it, [`TransferError::Error`] for the file's.
+    pub async fn put(&self, put: Put<'_>) -> Result<CompletedPart, TransferError> {
+        let uri: Uri = put.url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| {
+            crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.redacted()) }
+        })?;
+        let begun = Instant::now();
+        let mut connection = self.connections.get(&uri, put.fresh).await?;
+        let mut result = self.attempt(&put, &uri, connection).await;
+        // An idle connection that the other side closed in the moment it was taken says nothing about the
+        // part or the line: once more, on a new one.
+        if let Err((TransferError::Failure(Failure::Transport { kind: Transport::Disconnected, .. }), true)) =
+            &result
+        {
+            connection = self.connections.get(&uri, true).await?;
+            result = self.attempt(&put, &uri, connection).await;
+        }
+        let status = match &result {
+            Ok(_) => Some(200),
+            Err((TransferError::Failure(failure), _)) => failure.status(),
+            Err(_) => None,
+        };
+        let url = &put.url.redacted();
+        self.reporter.event(&Event::Request { method: "PUT", url, status, elapsed: begun.elapsed() });
+        result.map_err(|(trouble, _)| trouble)
+    }
+
+    /// The `bool` of an error: the connection was an old one and took nothing.
+    async fn attempt(
+        &self,
+        put: &Put<'_>,
+        uri: &Uri,
+        mut connection: Connection,
+    ) -> Result<CompletedPart, (TransferError, bool)> {
+        let flow = Arc::new(BodyState::new(self.checksums.as_ref().map(Checksums::stream)));
+        let body = PartBody::new(
+            Arc::clone(put.source),
+            put.range,
+            self.buffers.clone(),
+            self.limiter.clone(),
+            Arc::clone(&flow),
+            self.disk.clone(),
+        );
+        let request = request(Method::PUT, uri, connection.through.as_ref())
+            .and_then(|request| {
+                request.header(CONTENT_LENGTH, put.range.1).body(Either::Left(body)).map_err(invalid)
+            })
+            .map_err(|failure| (failure.into(), false))?;
+        let _counted = self.traffic.begin(connection.probe.clone());
+        let mut watch = StallDetector::new(put, &flow, connection.probe.clone(), self.stall_timeout);
+        put.meter.set(put.attempt, 0);
+
+        let sending = connection.sender.send_request(request);
+        let answer = watch.over(sending).await;
+        let answered = match answer {
+            Ok(Ok(response)) => self.read_answer(response, &mut watch).await,
+            Ok(Err(error)) => Err(self.no_answer(&error)),
+            Err(stalled) => Err(stalled),
+        };
+        if let Some(error) = flow.take_trouble() {
+            return Err((error.into(), false));
+        }
+        match answered {
+            Ok(answer) => {
+                let receipt = self.judge(answer, &flow, put.range.1);
+                if receipt.is_ok() {
+                    watch.all_taken();
+                    self.connections.keep(connection);
+                }
+                receipt.map_err(|failure| (failure.into(), false))
+            }
+            Err(failure) => Err((failure.into(), connection.reused && watch.taken == 0)),
+        }
+    }
+
+    /// A request that got no answer, or none that is HTTP.
+    pub(super) fn no_answer(&self, error: &hyper::Error) -> Failure {
+        let kind = if error.is_parse() { Transport::Garbled } else { Transport::Disconnected };
+        Failure::transport(kind, self.mask.redact(&chain(error)))
+    }
+
+    async fn read_answer(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        watch: &mut StallDetector<'_>,
+    ) -> Result<(u16, HeaderMap, Vec<u8>), Failure> {
+        let (head, body) = response.into_parts();
+        let body = watch.over(Limited::new(body, MAX_RESPONSE).collect()).await?;
+        // A success is complete with its head; of an error, what could be read is better than nothing.
+        let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        Ok((head.status.as_u16(), head.headers, body))
+    }
+
+    fn judge(
+        &self,
+        (status, headers, body): (u16, HeaderMap, Vec<u8>),
+        flow: &BodyState,
+        size: u64,
+    ) -> Result<CompletedPart, Failure> {
+        if status != 200 {
+            return Err(refusal(&self.mask, status, &headers, &body));
+        }
+        if header(&headers, ETAG.as_str()).is_none() && http::is_web_page(&headers, &body) {
+            return Err(Failure::WebPage);
+        }
+        // A 200 before the whole part was sent is about something else than this part.
+        if flow.handed() != size {
+            return Err(Failure::transport(
+                Transport::Disconnected,
+                "storage answered before it had the whole part",
+            ));
+        }
+        let etag = etag_of(&headers)
+            .ok_or_else(|| Failure::Malformed { detail: "storage sent no ETag for the part".to_owned() })?;
+        let md5 = flow.take_sum();
+        if let Some(sent) = &md5
+            && is_md5(&headers, &etag)
+            && !etag.eq_ignore_ascii_case(sent)
+        {
+            return Err(Failure::Checksum { sent: sent.clone(), stored: self.mask.redact(&etag) });
+        }
+        Ok(CompletedPart { etag: etag.into(), md5: md5.map(Etag::from) })
+    }
+}
+
+pub(super) fn invalid(error: hyper::http::Error) -> Failure {
+    Failure::Malformed { detail: error.to_string() }
+}
+
+/// The request as signed, with no header that changes what S3 does.
+pub(super) fn request(
+    method: Method,
+    uri: &Uri,
+    through: Option<&Option<HeaderValue>>,
+) -> Result<request::Builder, Failure> {
+    let host = http::host_and_port(uri);
+    let target: Uri = match through {
+        Some(_) => format!(
+            "{}://{host}{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.path_and_query().map_or("/", |path| path.as_str())
+        )
+        .parse()
+        .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
+        None => uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .parse()
+            .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
+    };
+    let mut request = Request::builder().method(method).uri(target).header(HOST, host);
+    if let Some(Some(credentials)) = through {
+        request = request.header(PROXY_AUTHORIZATION, credentials);
+    }
+    Ok(request)
+}
