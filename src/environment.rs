@@ -39,8 +39,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The process's own.
-    pub fn of_process() -> Self {
+    /// The environment of this process.
+    pub fn from_process() -> Self {
         let directories = directories::BaseDirs::new();
         let variable = |name: &str| std::env::var_os(name);
         Self {

@@ -1,17 +1,16 @@
-//! The program: parses the command line and runs what it asks for.
+//! The program: parses the command line, runs it, and exits.
 
 use std::process::ExitCode;
 
-use copera_upload::cli::Cli;
+use copera_upload::cli::{Cli, generate};
 use copera_upload::environment::Environment;
-use copera_upload::{generate, login, platform, run};
+use copera_upload::{platform, run};
 
 fn main() -> ExitCode {
     platform::write_undisturbed();
-    let cli = Cli::of_process();
+    let cli = Cli::parse_or_exit();
     ExitCode::from(match cli.generate {
         Some(what) => generate::run(what),
-        None if cli.login => login::run(&cli, &Environment::of_process()),
-        None => run::run(cli, &Environment::of_process()),
+        None => run::run(cli, &Environment::from_process()),
     })
 }

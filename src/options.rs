@@ -12,15 +12,15 @@ use crate::units::{
 /// Where files go.
 #[derive(Debug, Clone, Default)]
 pub struct Destination {
-    /// The folder's id; `None` is the drive's root. Any non-empty id is passed on: the service judges it.
+    /// The ID of the folder, or `None` for the root of the drive. The service checks IDs.
     pub parent: Option<String>,
-    /// The name in the drive, for one file.
+    /// The name in the drive, for a single file.
     pub name: Option<String>,
-    /// The MIME type, instead of a guess.
+    /// The MIME type, or `None` to guess it.
     pub mime_type: Option<String>,
 }
 
-/// What to do when the folder has a file of that name already.
+/// What to do if the folder already has a file of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 pub enum IfExists {
     /// Upload anyway, which creates a second item of that name
@@ -139,19 +139,29 @@ pub enum OutputMode {
     None,
 }
 
-/// What goes to stderr, and how.
-#[derive(Debug, Clone)]
+/// Options about stderr.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Output")]
 pub struct Display {
-    /// Errors only.
+    /// Print only errors to stderr
+    #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// 0: what matters; 1 (`-v`): what is done; 2 and more: every request.
+
+    /// Print more to stderr: decisions, and with -vv every request, with secrets masked
+    #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
-    /// How progress is shown.
+
+    /// How to show progress
+    #[arg(long, value_name = "HOW", default_value_t = ProgressMode::Auto, value_enum)]
     pub progress: ProgressMode,
-    /// Colours on a terminal.
-    pub color: ColorMode,
-    /// Words for people or JSON for machines.
+
+    /// Format of the lines on stderr
+    #[arg(long, value_name = "FORM", default_value_t = LogFormat::Human, value_enum)]
     pub log_format: LogFormat,
+
+    /// When to use colors
+    #[arg(long, value_name = "WHEN", default_value_t = ColorMode::Auto, value_enum)]
+    pub color: ColorMode,
 }
 
 /// How progress is shown.
@@ -178,7 +188,7 @@ pub enum ColorMode {
     Never,
 }
 
-/// The form of stderr's lines.
+/// The format of the lines on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// Text for people

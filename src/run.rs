@@ -21,35 +21,40 @@ use crate::secret::Redactor;
 use crate::settings::{self, Settings};
 use crate::source::Source;
 use crate::storage::Storage;
-use crate::{drive, engine, limits, plan, progress, signals, spool, tls};
+use crate::{drive, engine, limits, login, plan, progress, signals, spool, tls};
 
 /// How long blocking work may take to end after the last result. Reads from a disk that hangs never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Resolves the settings, uploads (or prints the plan), prints everything there is to print, and returns the exit code.
+/// Runs the command, prints everything there is to print, and returns the exit code.
 pub fn run(cli: Cli, env: &Environment) -> u8 {
-    let reporter = progress::choose(&settings::display(&cli));
-    let mut warnings = Vec::new();
-    let settings = settings::resolve(cli, env, &mut warnings);
-    for message in settings.as_ref().map_or(&warnings, |settings| &settings.warnings) {
-        reporter.event(&Event::Warning { path: None, message });
-    }
-    let done = settings.and_then(|settings| {
-        for message in &settings.sources {
-            reporter.event(&Event::Verbose { message });
-        }
-        let output = Output::stdout(settings.output);
-        match settings.dry_run {
-            true => dry_run(&settings, &output, &*reporter),
-            false => upload(&settings, &output, &reporter),
-        }
-    });
-    let code = done.unwrap_or_else(|error| {
+    let reporter = progress::choose(&cli.display);
+    let code = execute(cli, env, &reporter).unwrap_or_else(|error| {
         reporter.event(&Event::Error { path: None, error: &error });
         error.exit_code()
     });
     reporter.clear();
     code
+}
+
+fn execute(cli: Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+    if cli.login {
+        return login::run(&cli, env, reporter);
+    }
+    let mut warnings = Vec::new();
+    let settings = settings::resolve(cli, env, &mut warnings);
+    for message in settings.as_ref().map_or(&warnings, |settings| &settings.warnings) {
+        reporter.event(&Event::Warning { path: None, message });
+    }
+    let settings = settings?;
+    for message in &settings.sources {
+        reporter.event(&Event::Verbose { message });
+    }
+    let output = Output::stdout(settings.output);
+    match settings.dry_run {
+        true => dry_run(&settings, &output, &**reporter),
+        false => upload(&settings, &output, reporter),
+    }
 }
 
 /// Prints the plan, one line for each file. Nothing is sent.

@@ -12,7 +12,7 @@ use conflate::Merge as _;
 use crate::config::{self, Config, Location, api_url, token};
 use crate::environment;
 use crate::error::Error;
-use crate::options::{Destination, Display, IfExists, OutputMode, TransferOptions};
+use crate::options::{Destination, IfExists, OutputMode, TransferOptions};
 use crate::plan::{Filters, Selection, name};
 use crate::proxy::Proxies;
 use crate::secret::Token;
@@ -40,17 +40,6 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// For `-v`: which source gave which value; never a secret.
     pub sources: Vec<String>,
-}
-
-/// What the command line alone says about stderr: it holds for errors in everything else too.
-pub fn display(cli: &Cli) -> Display {
-    Display {
-        quiet: cli.quiet,
-        verbose: cli.verbose,
-        progress: cli.progress,
-        color: cli.color,
-        log_format: cli.log_format,
-    }
 }
 
 /// Which drive, and as whom.

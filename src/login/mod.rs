@@ -19,7 +19,6 @@ use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
-use crate::progress;
 use crate::proxy::Proxies;
 use crate::secret::Token;
 use crate::settings::{self, api_url_of};
@@ -27,20 +26,6 @@ use crate::{signals, tls};
 
 /// How long a service that cannot be reached is tried, unless `--retry-for` says so: somebody waits.
 const RETRY_FOR: Duration = Duration::from_secs(30);
-
-/// Logs in and gives the process's exit code.
-pub fn run(cli: &Cli, env: &Environment) -> u8 {
-    let reporter = progress::choose(&settings::display(cli));
-    let code = match log_in(cli, env, &reporter) {
-        Ok(()) => 0,
-        Err(error) => {
-            reporter.event(&Event::Error { path: None, error: &error });
-            error.exit_code()
-        }
-    };
-    reporter.clear();
-    code
-}
 
 /// What is going to be done, before anybody is asked.
 struct Plan<'a> {
@@ -173,7 +158,11 @@ fn shadowed_by(token: &Token, config: &Config, shown: &str, env: &Environment) -
     warnings
 }
 
-fn log_in(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<(), Error> {
+/// Asks for a token, checks it and saves it. Returns the exit code.
+///
+/// # Errors
+/// Whatever kept the token from being saved.
+pub fn run(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
     let plan = Plan::new(cli, env, &**reporter)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -182,7 +171,8 @@ fn log_in(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<
     let token = runtime.block_on(checked(&plan, reporter));
     // A look-up of a name that nobody answers cannot be stopped: it is not waited for.
     runtime.shutdown_background();
-    plan.save(&token?, &**reporter)
+    plan.save(&token?, &**reporter)?;
+    Ok(0)
 }
 
 /// A token that the service does not know is news of its own, and not a check that could not be made.

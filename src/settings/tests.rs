@@ -66,7 +66,11 @@ impl House {
     }
 
     fn resolve(&self, args: &[&str]) -> Result<Settings, Error> {
-        resolve(Cli::of([&["copera-upload"], args, &["file"]].concat()).unwrap(), &self.env, &mut Vec::new())
+        resolve(
+            Cli::parse_args([&["copera-upload"], args, &["file"]].concat()).unwrap(),
+            &self.env,
+            &mut Vec::new(),
+        )
     }
 
     fn ok(&self, args: &[&str]) -> Settings {
@@ -98,7 +102,7 @@ fn with_nothing_set_the_defaults_hold() {
 #[test]
 fn without_home_and_working_directory_it_works_too() {
     let env = Environment { token: Some("t".into()), ..Environment::default() };
-    assert!(resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).is_ok());
+    assert!(resolve(Cli::parse_args(["x", "f"]).unwrap(), &env, &mut Vec::new()).is_ok());
 }
 
 #[test]
@@ -410,13 +414,13 @@ fn variables_that_are_not_unicode_are_told_by_name() {
         (Environment { profile: odd(), ..Environment::default() }, "COPERA_PROFILE"),
         (Environment { api_url: odd(), ..Environment::default() }, "COPERA_API_URL"),
     ] {
-        let error = resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap_err();
+        let error = resolve(Cli::parse_args(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap_err();
         assert_eq!(
             (error.code(), error.to_string()),
             (crate::error::Code::Usage, format!("{name} is not valid Unicode"))
         );
     }
-    let cli = Cli::of(["x".into(), "-n".into(), odd().unwrap(), "f".into()]).unwrap();
+    let cli = Cli::parse_args(["x".into(), "-n".into(), odd().unwrap(), "f".into()]).unwrap();
     let settings = resolve(cli, &House::with_token().env, &mut Vec::new()).unwrap();
     assert_eq!(settings.selection.destination.name.as_deref(), Some("%FF"));
     assert_eq!(settings.warnings.len(), 1);
@@ -530,7 +534,7 @@ fn variables_that_are_set_and_empty_count_as_not_set() {
         sandbox: empty(),
         ..house.env.clone()
     };
-    let settings = resolve(Cli::of(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap();
+    let settings = resolve(Cli::parse_args(["x", "f"]).unwrap(), &env, &mut Vec::new()).unwrap();
     assert_eq!(settings.sources, plain);
 }
 

@@ -160,7 +160,8 @@ fn commands_that_no_test_can_run_have_options_that_exist() {
     let mut wrong = Vec::new();
     for block in blocks(&["sh", "yaml", "crontab", "ini"]) {
         for arguments in invocations(&block.text) {
-            let parsed = Cli::of(std::iter::once("copera-upload".to_owned()).chain(arguments.clone()));
+            let parsed =
+                Cli::parse_args(std::iter::once("copera-upload".to_owned()).chain(arguments.clone()));
             if let Err(error) = parsed.map(drop) {
                 wrong.push(format!("{}: {arguments:?}: {error}", block.place));
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory as _};
 use copera_upload::cli::Cli;
-use copera_upload::generate::{FILES, generate};
+use copera_upload::cli::generate::{FILES, generate};
 
 /// If this variable is set, the tests write the files instead of comparing them.
 const WRITE: &str = "COPERA_UPLOAD_WRITE_COMPLETIONS";
@@ -42,7 +42,7 @@ fn options_page_matches_the_command_line() {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Generated from src/cli.rs by tests/it/generate.rs; see CONTRIBUTING.md. -->
+<!-- Generated from src/cli/args.rs by tests/it/generate.rs; see CONTRIBUTING.md. -->
 
 # Options
 

@@ -8,8 +8,9 @@ use regex::Regex;
 /// The modules of `src`, from the top down. Modules of one row do not import each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["run", "login"],
-    &["generate", "signals", "settings", "progress", "output"],
+    &["run"],
+    &["login"],
+    &["signals", "settings", "progress", "output"],
     &["engine", "config"],
     &["file_context"],
     &["drive", "storage"],

@@ -1,19 +1,14 @@
-//! The command line: what can be typed and what it says of itself. Parsing only parses; variables, files and
-//! rules that need more than one option are [`settings::resolve`](crate::settings::resolve)'s.
+//! The definition of the command line. The doc comments are the help.
 //!
-//! Variables are named in the help but not read by clap: one that is set and empty counts as not set, and no
-//! value of one may ever be shown.
+//! The help names environment variables, but clap does not read them: an empty variable counts as unset, and clap
+//! could print the value of one.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use anstream::ColorChoice;
-use clap::error::{ContextKind, ContextValue};
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
+use clap::{ArgAction, Parser, ValueEnum, ValueHint};
 
-use crate::options::{ColorMode, IfExists, LogFormat, OutputMode, ProgressMode, TransferOptions};
+use crate::options::{Display, IfExists, OutputMode, TransferOptions};
 use crate::plan::filter::Filter;
 use crate::plan::mime;
 
@@ -94,11 +89,11 @@ Environment:
 #[command(
     name = "copera-upload",
     version,
-    // Not clap's own `[PATH]...`: without --login and --generate there must be one.
+    // clap would write `[PATH]...`, but only --login and --generate work without a path.
     override_usage = "copera-upload [OPTIONS] <PATH>...\n       copera-upload --login [--profile <NAME>]",
     after_help = SHORT_END,
     after_long_help = LONG_END,
-    // The last one given counts, so that an alias with options can be overridden.
+    // The last one wins, so options in a shell alias can be overridden.
     args_override_self = true,
     max_term_width = 100,
     disable_help_flag = true,
@@ -139,15 +134,15 @@ pub struct Cli {
     /// directory applies to everything in it, unless a later one matches too. Files given on the command line are
     /// filtered by name.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::include, value_hint = ValueHint::Other)]
-    include: Vec<Filter>,
+    pub(super) include: Vec<Filter>,
 
     /// Exclude matching files and directories; repeatable, the last match wins
     ///
     /// The globs are those of --include. An excluded directory is not entered.
     #[arg(long, value_name = "GLOB", help_heading = "Destination", value_parser = Filter::exclude, value_hint = ValueHint::Other)]
-    exclude: Vec<Filter>,
+    pub(super) exclude: Vec<Filter>,
 
-    /// Both of them, in the order in which they were given
+    /// Globs of --include and --exclude in the order in which they were given
     #[arg(skip)]
     pub filters: Vec<Filter>,
 
@@ -159,11 +154,11 @@ pub struct Cli {
     #[arg(long, value_name = "WHAT", help_heading = "Destination", default_value_t = IfExists::Upload, value_enum)]
     pub if_exists: IfExists,
 
-    /// The options under "Transfer".
+    /// Options under "Transfer".
     #[command(flatten)]
     pub transfer: TransferOptions,
 
-    /// The transfer options on the command line, by their keys
+    /// Keys of the transfer options that were given on the command line
     #[arg(skip)]
     pub given: Vec<String>,
 
@@ -208,25 +203,9 @@ pub struct Cli {
     #[arg(short, long, value_name = "WHAT", help_heading = "Output", default_value_t = OutputMode::Json, value_enum)]
     pub output: OutputMode,
 
-    /// Print only errors to stderr
-    #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Print more to stderr: decisions, and with -vv every request, with secrets masked
-    #[arg(short, long, help_heading = "Output", action = ArgAction::Count)]
-    pub verbose: u8,
-
-    /// How to show progress
-    #[arg(long, value_name = "HOW", help_heading = "Output", default_value_t = ProgressMode::Auto, value_enum)]
-    pub progress: ProgressMode,
-
-    /// Format of the lines on stderr
-    #[arg(long, value_name = "FORM", help_heading = "Output", default_value_t = LogFormat::Human, value_enum)]
-    pub log_format: LogFormat,
-
-    /// When to use colors
-    #[arg(long, value_name = "WHEN", help_heading = "Output", default_value_t = ColorMode::Auto, value_enum)]
-    pub color: ColorMode,
+    /// Options about stderr.
+    #[command(flatten)]
+    pub display: Display,
 
     /// Print what would be uploaded, one JSON line per file, and exit
     #[arg(long, help_heading = "Output")]
@@ -245,70 +224,7 @@ pub struct Cli {
     version: Option<bool>,
 }
 
-impl Cli {
-    /// Parses the process's arguments; ends the process where they are wrong, or ask for help.
-    pub fn of_process() -> Self {
-        Self::of(std::env::args_os()).unwrap_or_else(|error| end(error))
-    }
-
-    /// Parses these, the program's name first.
-    ///
-    /// # Errors
-    /// Clap's.
-    pub fn of<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error> {
-        Self::read(Self::command().try_get_matches_from(args)?)
-    }
-
-    fn read(matches: ArgMatches) -> Result<Self, clap::Error> {
-        let mut cli = Self::from_arg_matches(&matches)?;
-        let places = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<_>>();
-        let mut filters: Vec<_> =
-            places("include").into_iter().zip(std::mem::take(&mut cli.include)).collect();
-        filters.extend(places("exclude").into_iter().zip(std::mem::take(&mut cli.exclude)));
-        filters.sort_by_key(|(place, _)| *place);
-        // clap sets a flag that is not given to false. A profile may still set it.
-        for flag in [&mut cli.transfer.no_resume, &mut cli.transfer.no_checksum] {
-            flag.take_if(|is_set| !*is_set);
-        }
-        let is_given = |key: &String| matches.value_source(key) == Some(ValueSource::CommandLine);
-        cli.given = TransferOptions::keys().filter(is_given).collect();
-        cli.filters = filters.into_iter().map(|(_, filter)| filter).collect();
-        Ok(cli)
-    }
-}
-
-/// Prints clap's error, or the help that was asked for, and ends the process.
-fn end(mut error: clap::Error) -> ! {
-    if error.use_stderr()
-        && let Some(name) = file_taken_for_options(&error, std::env::args_os().skip(1))
-    {
-        let tip = format!("for the file `{name}` give its path as `./{name}`, or put `--` before it");
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
-    let is_terminal =
-        if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    // Clap asks anstream.
-    let choice =
-        if ColorMode::Auto.is_enabled(is_terminal) { ColorChoice::Always } else { ColorChoice::Never };
-    choice.write_global();
-    error.exit()
-}
-
-/// The argument that is a file's name and was read as options: `-odd.txt` as `-o dd.txt`. It is one if there is such
-/// a file, or if the value that clap refuses was cut out of it.
-fn file_taken_for_options(error: &clap::Error, args: impl Iterator<Item = OsString>) -> Option<String> {
-    let refused = match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) => value.as_str(),
-        _ => "",
-    };
-    args.take_while(|arg| arg != "--").filter_map(|arg| arg.into_string().ok()).find(|arg| {
-        let Some(letters) = arg.strip_prefix('-').filter(|letters| letters.len() > 1) else { return false };
-        let cut = !letters.starts_with('-') && refused.contains('.') && letters.ends_with(refused);
-        cut || std::fs::symlink_metadata(arg).is_ok()
-    })
-}
-
-/// What can be made out of the definition of the command line.
+/// What `--generate` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Generate {
     /// Completions for bash
@@ -324,7 +240,3 @@ pub enum Generate {
     /// The man page
     Man,
 }
-
-#[cfg(test)]
-#[path = "cli_tests.rs"]
-mod tests;

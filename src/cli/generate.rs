@@ -1,5 +1,4 @@
-//! Completion scripts and the man page, made out of the definition of the command line, so that they cannot
-//! say anything else than it does.
+//! Completion scripts and the man page, generated from the definition of the command line.
 
 use std::io::{self, Write};
 
@@ -8,9 +7,11 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::cli::{Cli, Generate};
+use super::Cli;
+use super::args::Generate;
+use crate::platform;
 
-/// The files in `completions/`, by name, and what is in each.
+/// The files in `completions/`, and what is in each.
 pub const FILES: [(&str, Generate); 6] = [
     ("copera-upload.bash", Generate::CompleteBash),
     ("_copera-upload", Generate::CompleteZsh),
@@ -20,10 +21,10 @@ pub const FILES: [(&str, Generate); 6] = [
     ("copera-upload.1", Generate::Man),
 ];
 
-/// The man page's date: that of the last change of the command line, since the page comes out the same on any day.
+/// The date of the man page: the last change of the command line. Today's would change the page every day.
 const DATE: &str = "2026-11-24";
 
-/// The man page's FILES; what counts before what is in the help already.
+/// FILES in the man page. The help has their precedence.
 const PLACES: [(&str, &str); 3] = [
     (
         "~/.copera.toml, .copera.toml, .copera.local.toml",
@@ -42,31 +43,40 @@ const PLACES: [(&str, &str); 3] = [
     ),
 ];
 
-/// What clap_complete gets wrong in bash, as it is and as it has to be.
+/// Fixes for the bash script of clap_complete: pairs of wrong and right text.
 const BASH: [(&str, &str); 5] = [
-    // `--option=value` is three words to bash: the option is the one before the `=`.
+    // bash splits `--option=value` into three words. The option is the one before the `=`.
     (
         "    prev=\"$3\"\n",
         "    prev=\"$3\"\n    if [[ \"${prev}\" == \"=\" ]]; then\n        \
          prev=\"${COMP_WORDS[COMP_CWORD-2]}\"\n    fi\n",
     ),
-    // Options only where a dash was typed: everywhere else a path is wanted, which `-o default` completes.
+    // Complete options only after a dash. Elsewhere `-o default` completes paths.
     (r"[[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]]", "[[ ${cur} == -* ]]"),
     (
         "            esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n",
         "            esac\n",
     ),
-    // A value that cannot be guessed: no candidates, and no files instead of them.
+    // Offer neither candidates nor files for a value that cannot be guessed.
     ("COMPREPLY=(\"${cur}\")\n", "COMPREPLY=()\n"),
     ("compopt -o nospace\n", "compopt +o default +o bashdefault\n"),
 ];
 
-/// The same for zsh: after `*::` the words before are gone, and with them the options.
+/// The same for zsh. `*::` hides the words before it, and so the options.
 const ZSH: [(&str, &str); 1] = [("'*::paths", "'*:paths")];
 
-/// Writes one of them.
+/// Prints what `--generate` asks for and returns the exit code. A closed pipe is not an error.
+pub fn run(what: Generate) -> u8 {
+    let written = generate(what, &mut io::stdout().lock());
+    u8::from(written.is_err_and(|error| !platform::is_broken_pipe(&error)))
+}
+
+/// Writes a completion script or the man page.
+///
+/// # Errors
+/// Those of the writer.
 pub fn generate(what: Generate, out: &mut dyn Write) -> io::Result<()> {
-    let (shell, repairs) = match what {
+    let (shell, fixes) = match what {
         Generate::CompleteBash => (Shell::Bash, &BASH[..]),
         Generate::CompleteZsh => (Shell::Zsh, &ZSH[..]),
         Generate::CompleteFish => (Shell::Fish, &[][..]),
@@ -74,20 +84,20 @@ pub fn generate(what: Generate, out: &mut dyn Write) -> io::Result<()> {
         Generate::CompleteElvish => (Shell::Elvish, &[][..]),
         Generate::Man => return out.write_all(man()?.as_bytes()),
     };
-    // Ids, sizes and durations are no files, which is what shells offer where nothing is said.
+    // Without a hint, shells offer files, also for IDs, sizes and durations.
     let mut command = Cli::command().mut_args(|arg| match arg.get_value_hint() {
         ValueHint::Unknown if arg.get_action().takes_values() => arg.value_hint(ValueHint::Other),
         _ => arg,
     });
-    // Into memory first: clap_complete panics when it cannot write, and a reader may well close the pipe.
+    // Goes to memory first: clap_complete panics if it cannot write, for example to a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "copera-upload", &mut script);
     let script = String::from_utf8(script).map_err(io::Error::other)?;
-    let mended = repairs.iter().fold(script, |script, (wrong, right)| script.replace(wrong, right));
-    out.write_all(mended.as_bytes())
+    let fixed = fixes.iter().fold(script, |script, (wrong, right)| script.replace(wrong, right));
+    out.write_all(fixed.as_bytes())
 }
 
-/// The man page, in the order of man-pages(7).
+/// The man page, with sections in the order of man-pages(7).
 fn man() -> io::Result<String> {
     let command = Cli::command();
     let end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
@@ -102,20 +112,20 @@ fn man() -> io::Result<String> {
     for section in end.split("\n\n") {
         let (heading, lines) = section.split_once(":\n").unwrap_or(("Notes", section));
         match heading {
-            "Examples" => as_it_stands("EXAMPLES", lines).to_writer(&mut examples)?,
-            "Exit codes" => as_it_stands("EXIT STATUS", lines).to_writer(&mut page)?,
-            other => as_it_stands(&other.to_uppercase(), lines).to_writer(&mut page)?,
+            "Examples" => preformatted("EXAMPLES", lines).to_writer(&mut examples)?,
+            "Exit codes" => preformatted("EXIT STATUS", lines).to_writer(&mut page)?,
+            other => preformatted(&other.to_uppercase(), lines).to_writer(&mut page)?,
         }
     }
     files().to_writer(&mut page)?;
     page.append(&mut examples);
     let page = String::from_utf8(page).map_err(io::Error::other)?;
-    // Each section comes with the definition of the apostrophe: once is enough.
+    // clap_mangen defines the apostrophe before each section. Keep only the first definition.
     let Some((apostrophe, _)) = page.split_once(".TH ") else { return Ok(page) };
     Ok(format!("{apostrophe}{}", page.replace(apostrophe, "")))
 }
 
-/// The options, their groups as parts of that section and not as sections of their own.
+/// The OPTIONS section, with groups of options as subsections.
 fn options(command: &Command, man: &Man) -> io::Result<String> {
     let mut section = Vec::new();
     man.render_options_section(&mut section)?;
@@ -124,13 +134,13 @@ fn options(command: &Command, man: &Man) -> io::Result<String> {
         section =
             section.replace(&format!(".SH {}\n", heading.to_uppercase()), &format!(".SS \"{heading}\"\n"));
     }
-    // Paths are asked for unless something is generated, which to clap_mangen is not asked for. A blank line
-    // between two breaks: mandoc warns of it, and one break does the same.
+    // clap_mangen shows the path as optional, because --generate needs none. mandoc warns about a blank line between
+    // two breaks, which one space request replaces.
     Ok(section.replace(r"[\fIPATH\fR]", r"\fIPATH\fR...").replace(".br\n\n.br\n", ".sp\n"))
 }
 
-/// A section of the help: it is laid out in lines, as running text it would be unreadable.
-fn as_it_stands(heading: &str, lines: &str) -> Roff {
+/// A section of the help, with its line breaks.
+fn preformatted(heading: &str, lines: &str) -> Roff {
     let mut roff = Roff::default();
     roff.control("SH", [heading]).control("nf", []);
     roff.text([roman(
@@ -147,10 +157,4 @@ fn files() -> Roff {
         roff.control("TP", []).text([bold(place)]).text([roman(what)]);
     }
     roff
-}
-
-/// Prints what `--generate` asks for and returns the exit code. A closed pipe is not an error.
-pub fn run(what: Generate) -> u8 {
-    let written = generate(what, &mut std::io::stdout().lock());
-    u8::from(written.is_err_and(|error| !crate::platform::is_broken_pipe(&error)))
 }

@@ -1,9 +1,11 @@
+use super::args::Generate;
 use super::*;
+use crate::plan::filter::Filter;
 use clap::error::ErrorKind;
 use std::time::Duration;
 
 fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-    Cli::of([&["copera-upload"], args].concat())
+    Cli::parse_args([&["copera-upload"], args].concat())
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn everything_can_be_given_at_once() {
         (cli.transfer.concurrency, cli.transfer.part_size, cli.transfer.limit_rate),
         (Some(8), Some(8 << 20), Some(1 << 20))
     );
-    assert_eq!((cli.transfer.retry_for, cli.verbose), (Some(Duration::from_secs(3600)), 2));
+    assert_eq!((cli.transfer.retry_for, cli.display.verbose), (Some(Duration::from_secs(3600)), 2));
     assert_eq!(cli.paths, ["file"]);
 }
 
@@ -101,7 +103,7 @@ fn what_is_wrong_is_refused_with_exit_code_2() {
 fn the_last_one_given_counts_and_paths_add_up() {
     let cli =
         parse(&["-j", "2", "a", "-o", "id", "-j4", "--no-resume", "--no-resume", "b", "-v", "-v"]).unwrap();
-    assert_eq!((cli.transfer.concurrency, cli.verbose), (Some(4), 2));
+    assert_eq!((cli.transfer.concurrency, cli.display.verbose), (Some(4), 2));
     assert_eq!(cli.paths, ["a", "b"]);
     assert_eq!(parse(&["--", "-n"]).unwrap().paths, ["-n"]);
     assert_eq!(parse(&["-"]).unwrap().paths, ["-"]);
@@ -125,7 +127,7 @@ fn generating_and_logging_in_need_no_path() {
 fn paths_and_names_need_not_be_unicode() {
     use std::os::unix::ffi::OsStringExt;
     let odd = OsString::from_vec(b"a\xff".to_vec());
-    let cli = Cli::of(["x".into(), odd.clone(), "-n".into(), odd.clone()]).unwrap();
+    let cli = Cli::parse_args(["x".into(), odd.clone(), "-n".into(), odd.clone()]).unwrap();
     assert_eq!((cli.paths, cli.name), (vec![odd.clone()], Some(odd)));
 }
 
