@@ -31,6 +31,7 @@ fi
 # Not under Wine, by module, and why. Single tests say it themselves (`unix_only!`).
 skipped=(
     'completions  shells of Unix'
+    'limits       limits and background jobs of Unix'
     'login        prompts on a terminal of Unix, and its signals'
     'memory       memory of Wine would be counted too'
     'pipes        pipes and processes of Unix'
@@ -41,7 +42,7 @@ skipped=(
 )
 # What CI has time for: wrong files, files twice and exit codes first.
 quick=(basics:: changes:: chaos:: config:: errors:: existing:: finalize:: integrity:: local_files:: names:: records::
-    results:: resume:: trees::)
+    reconcile:: results:: resume:: together:: trees::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8

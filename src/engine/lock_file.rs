@@ -79,8 +79,10 @@ impl LockFile {
     /// Makes a shared lock an exclusive one. If others hold it too, it is lost.
     pub(super) fn try_upgrade(&mut self) -> bool {
         if self.mode == Mode::Shared {
-            // Windows lets nobody, not even the holder, lock what is locked.
-            if self.file.unlock().is_err() || self.file.try_lock().is_err() {
+            // Windows lets nobody, not even the holder, lock what is locked. Whether the unlock worked shows in the next
+            // lock: Wine reports an error for an unlock that did work.
+            let _ = self.file.unlock();
+            if self.file.try_lock().is_err() {
                 return false;
             }
             self.mode = Mode::Exclusive;

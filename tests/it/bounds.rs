@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use local_drive::Op;
 
 use crate::config::{bare, write};
+use crate::program::unix_only;
 use crate::support::{Ran, World};
 
 /// What takes longer has been read, or waited for, without a bound. A debug build on a busy machine is far below.
@@ -53,6 +54,7 @@ fn a_configuration_file_of_a_gigabyte_is_an_error_that_names_it() {
 #[cfg(unix)]
 #[test]
 fn a_configuration_that_is_a_device_or_a_fifo_is_not_waited_for() {
+    unix_only!("there are no such files there");
     let world = World::new();
     world.file("f", 1);
     let fifo = world.work().join("fifo");
@@ -80,6 +82,7 @@ fn a_configuration_that_is_a_device_or_a_fifo_is_not_waited_for() {
 #[cfg(target_os = "linux")]
 #[test]
 fn certificates_in_ssl_cert_file_are_not_waited_for() {
+    unix_only!("there are no FIFOs there");
     let mut world = World::new();
     world.file("f", 1);
     world.set("COPERA_API_URL", "https://127.0.0.1:9");
@@ -97,6 +100,7 @@ fn certificates_in_ssl_cert_file_are_not_waited_for() {
 #[cfg(unix)]
 #[test]
 fn a_configuration_out_of_a_pipe_is_read_whole() {
+    unix_only!("there is no /dev/fd there");
     let world = bare();
     let text = format!(
         "[profiles.default]\ntoken = \"{}\"\napi_url = \"{}\"\n",

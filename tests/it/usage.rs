@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use local_drive::{Action, Fault, Op};
 
+use crate::program::unix_only;
 use crate::support::{PART, Ran, World, answer};
 #[cfg(unix)]
 use crate::terminal::Terminal;
@@ -91,6 +92,7 @@ fn a_dry_run_names_each_error_and_ends_with_the_sum() {
 #[cfg(unix)]
 #[test]
 fn of_many_links_three_are_named_and_the_rest_is_counted() {
+    unix_only!("links are of another kind there");
     let world = World::new();
     plant(&world, &["d/f"]);
     (0..20).for_each(|n| std::os::unix::fs::symlink("f", world.work().join(format!("d/link{n}"))).unwrap());
@@ -110,6 +112,7 @@ fn of_many_links_three_are_named_and_the_rest_is_counted() {
 #[cfg(target_os = "linux")]
 #[test]
 fn of_many_names_that_are_not_unicode_three_are_named_and_the_rest_is_counted() {
+    unix_only!("names are UTF-16 there");
     use std::os::unix::ffi::OsStringExt as _;
     let world = World::new();
     plant(&world, &["d/f"]);
@@ -135,6 +138,7 @@ fn only_quiet_drops_the_closing_line() {
 #[cfg(unix)]
 #[test]
 fn bars_that_are_asked_for_are_drawn_in_ci_and_on_a_dumb_terminal() {
+    unix_only!("terminals of Unix");
     for (progress, drawn) in [("bar", true), ("auto", false)] {
         for (name, value) in [("CI", "true"), ("TERM", "dumb"), ("TERM", "")] {
             let world = World::new();
@@ -179,6 +183,7 @@ fn clicolor_force_forces_colours_unless_it_is_0() {
 #[cfg(unix)]
 #[test]
 fn on_a_terminal_clicolor_force_0_leaves_colours_as_they_were() {
+    unix_only!("terminals of Unix");
     for (vars, coloured) in [
         (&[("CLICOLOR_FORCE", "0")][..], true),
         (&[("CLICOLOR_FORCE", "0"), ("TERM", "dumb")], false),
@@ -198,6 +203,7 @@ fn on_a_terminal_clicolor_force_0_leaves_colours_as_they_were() {
 #[cfg(unix)]
 #[test]
 fn a_fifo_is_refused_with_the_way_to_upload_what_comes_out_of_it() {
+    unix_only!("there are no FIFOs there");
     let world = World::new();
     let fifo = world.work().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
