@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use copera_upload::checksum::Checksums;
-use copera_upload::drive::wire::parse_urls;
+use copera_upload::drive::parse_urls;
 use copera_upload::plan::Parts;
 use copera_upload::secret::{Redactor, Token};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,5 @@
-//! Opens streams to hosts, directly or through a proxy: what storage sends its parts over, and what the API's
-//! client is tried with before it connects by itself, since that client does not tell why a proxy refused.
+//! Opens connections to hosts, directly or through a proxy. Storage sends parts over them. The API client has its proxy
+//! tried with one first, because reqwest does not tell why a proxy refused.
 
 mod tunnel;
 
@@ -23,24 +23,23 @@ use crate::format::human_duration;
 use crate::http;
 use crate::proxy::{Proxies, Proxy, Scheme};
 
-/// Where trust comes from, made when the first `https` connection needs it: reading the platform's store
-/// takes longer than a small upload on plain HTTP.
+/// Builds the TLS configuration when the first `https` connection needs it: loading the platform's certificates takes
+/// longer than a small upload over plain HTTP.
 pub type Trust = Box<dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync>;
 
-/// A connection's bytes, whatever is below them.
+/// A stream of bytes of any kind.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A stream of some kind.
+/// A boxed stream.
 pub type BoxedStream = Box<dyn Stream>;
 
-/// What keeps a connection from being opened, or a request from being answered: something that may pass, or
-/// something here.
+/// Why a connection could not be opened or a request was not answered.
 #[derive(Debug)]
 pub enum TransferError {
-    /// The other side's or the network's.
+    /// Network or peer. May be transient.
     Failure(Failure),
-    /// Ours: the file, or the configuration.
+    /// This side: the file or the configuration.
     Error(Error),
 }
 
@@ -67,20 +66,19 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// With so much time for a connection.
+    /// Connections have to be established within `connect_timeout`.
     pub fn new(proxies: Proxies, connect_timeout: Duration, trust: Trust) -> Self {
         Self { proxies, connect_timeout, trust, tls: OnceLock::new(), admissions: Default::default() }
     }
 
-    /// The time that a connection may take.
+    /// The connection timeout.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 
-    /// Whom to trust.
-    ///
+    /// The TLS configuration.
     /// # Errors
-    /// [`Error::Usage`] when that cannot be set up.
+    /// [`Error::Usage`] if it cannot be set up.
     pub fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));
@@ -89,15 +87,15 @@ impl Connector {
         Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
 
-    /// The proxy for this URL, if there is one.
+    /// The proxy for this URL, if any.
     pub fn proxy(&self, target: &Uri) -> Option<&Arc<Proxy>> {
         self.proxies.find(target)
     }
 
-    /// Connects to the URL's host and has the proxy, if there is one, open the way to it. TLS with the host itself
-    /// is the next step, [`Connector::secure`]. The socket is `wrap`ped before anything is sent over it.
-    ///
+    /// Connects to the URL's host, through the proxy if there is one. TLS with the host itself is the next step,
+    /// [`Connector::secure`]. `wrap` is applied to the socket before anything is sent.
     /// # Errors
+    /// A [`Failure`] of the transport, or [`Error`] if TLS cannot be set up.
     /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
     pub async fn open(
         &self,
@@ -118,10 +116,9 @@ impl Connector {
         self.admissions[usize::from(is_https(target))].first_alone(opening).await
     }
 
-    /// Speaks TLS with the URL's host.
-    ///
+    /// Performs the TLS handshake with the URL's host.
     /// # Errors
-    /// As [`Connector::open`].
+    /// Those of [`Connector::open`].
     pub async fn secure(&self, uri: &Uri, stream: BoxedStream) -> Result<BoxedStream, TransferError> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|error| connect_failure(error.to_string()))?;
@@ -154,7 +151,7 @@ impl Connector {
     async fn tcp(&self, uri: &Uri) -> Result<TcpStream, Failure> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        // Each address gets its share of this, so that a dead IPv6 path does not use it all up.
+        // hyper-util divides this among the addresses, so that a dead IPv6 path does not use up all of it.
         tcp.set_connect_timeout(Some(self.connect_timeout));
         match tcp.call(uri.clone()).await {
             Ok(stream) => Ok(stream.into_inner()),
@@ -169,15 +166,15 @@ impl Connector {
     }
 }
 
-/// Lets the first connection through a proxy go alone, so that a wrong password is tried once and not by
-/// everything that starts side by side: many proxies lock an account after a few.
+/// Lets the first connection through a proxy go alone. A wrong password is then tried once, and not by everything that
+/// starts at the same time: many proxies lock an account after a few attempts.
 #[derive(Default)]
 struct Admission {
     /// The proxy has opened a connection.
     proven: AtomicBool,
-    /// The proxy does not take user and password, and is not asked again.
+    /// The proxy rejects user and password, and is not asked again.
     unauthorized: OnceLock<Failure>,
-    /// Held by the one that is under way; what it came to and when, for those that waited.
+    /// Held by the first connection; its failure and the time, for those that waited.
     first: tokio::sync::Mutex<Option<(Instant, Failure)>>,
 }
 
@@ -222,8 +219,8 @@ fn connect_failure(detail: String) -> Failure {
     Failure::transport(Transport::Connect, detail)
 }
 
-/// What an error is about while a connection is opened. A certificate that is not trusted stays so, and so do two
-/// sides that cannot agree on TLS at all; every other trouble may pass.
+/// The kind of an error while connecting. An untrusted certificate and a failed negotiation are permanent; everything
+/// else may be transient.
 pub fn kind_of(error: &(dyn StdError + 'static)) -> Transport {
     use rustls::Error as Tls;
     let kind = causes(error).find_map(|error| error.downcast_ref::<Tls>()).map(|tls| match tls {
@@ -236,7 +233,7 @@ pub fn kind_of(error: &(dyn StdError + 'static)) -> Transport {
         Tls::InvalidCertificate(_)
         | Tls::NoCertificatesPresented
         | Tls::PeerIncompatible(_)
-        // What comes when the port speaks something else than TLS.
+        // The port speaks something other than TLS.
         | Tls::InvalidMessage(_)
         | Tls::AlertReceived(
             AlertDescription::ProtocolVersion
@@ -252,10 +249,10 @@ pub fn kind_of(error: &(dyn StdError + 'static)) -> Transport {
     kind.unwrap_or(Transport::Connect)
 }
 
-/// An error and all that caused it.
+/// An error and all its causes.
 pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
-        // An `io::Error` shows its inner error's source, not the inner error itself.
+        // An `io::Error` returns its inner error's source, and not the inner error itself.
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner as &(dyn StdError + 'static)),
             None => error.source(),

@@ -1,4 +1,4 @@
-//! What the API's client and storage's share of HTTP: headers and clocks.
+//! HTTP helpers shared by the API client and storage: hosts, headers, clocks.
 
 use std::time::Duration;
 
@@ -7,32 +7,31 @@ use hyper::{HeaderMap, Uri};
 use crate::error::chain;
 use crate::secret::Redactor;
 
-/// Whether a URL's host is this machine: plain HTTP to it crosses no network.
+/// Whether a URL's host is this machine, so that plain HTTP crosses no network.
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// What the program calls itself.
+/// The `User-Agent`.
 pub const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// An answer may have so many headers. hyper takes 100 unless told otherwise; some gateways add more.
+/// Limit on response headers. hyper's default is 100; some gateways add more.
 pub const MAX_HEADERS: usize = 1000;
 
-/// The port that a URL names, or its scheme's.
+/// The port in a URL, or the default of its scheme.
 pub fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
 }
 
-/// A URL's host and, if it names one, port: its authority without user and password.
+/// A URL's host and its port, if given: the authority without user and password.
 pub fn host_and_port(uri: &Uri) -> &str {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// Whether a URL's host can be one at all: what is not does not become one by trying again.
-///
+/// Checks that a URL's host can exist at all. Trying again does not help otherwise.
 /// # Errors
 /// What is wrong with it.
 pub fn check_host(host: &str) -> Result<(), String> {
@@ -45,7 +44,7 @@ pub fn check_host(host: &str) -> Result<(), String> {
         .map_err(|_| format!("`{host}` cannot be the name of a host"))
 }
 
-/// What hyper and reqwest say around a connection's error; it says nothing that is not said without it.
+/// Texts that hyper and reqwest put around a connection's error.
 const AROUND: [&str; 5] = [
     "error sending request: ",
     "client error (Connect): ",
@@ -54,27 +53,26 @@ const AROUND: [&str; 5] = [
     "dns error: error resolving DNS: ",
 ];
 
-/// A connection's error, without the words of the libraries around it.
+/// A connection's error without the libraries' texts around it.
 pub fn trouble(error: &(dyn std::error::Error + 'static)) -> String {
     AROUND.iter().fold(chain(error), |text, around| text.replace(around, ""))
 }
 
-/// Whether a body that should be JSON or nothing is a web page: what a hotel's network or a company's proxy
-/// answers in the place of the service.
+/// Whether a body that should be JSON or empty is a web page, as captive portals and company proxies return it.
 pub fn is_web_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let html = header(headers, "content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     html || body.trim_ascii_start().starts_with(b"<")
 }
 
-/// A header's text, if it is there and is text.
+/// A header's value, if it is present and text.
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// More of what a server said is not kept: a message is one for people, whatever it is to a proxy.
+/// Limit on the characters kept of a server's message.
 const SAID_MOST: usize = 2000;
 
-/// What a server said, cleaned of secrets and no longer than anybody would read.
+/// A server's message, redacted and truncated.
 pub fn sanitize(mask: &Redactor, text: &str) -> String {
     let mut text = mask.redact(text);
     if let Some((end, _)) = text.char_indices().nth(SAID_MOST) {
@@ -84,18 +82,18 @@ pub fn sanitize(mask: &Redactor, text: &str) -> String {
     text
 }
 
-/// Seconds since 1970 by the other side's clock (`Date`), or by this machine's where it says nothing.
+/// The service's clock (`Date`) in seconds since 1970, or this machine's if it does not tell.
 pub fn clock(headers: &HeaderMap) -> i64 {
     header(headers, "date").and_then(parse_http_date).unwrap_or_else(|| jiff::Timestamp::now().as_second())
 }
 
-/// The `Retry-After` header's wish.
+/// The duration of a `Retry-After` header.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     parse_retry_after(header(headers, "retry-after")?, clock(headers))
 }
 
-/// A `Retry-After` header: seconds, or an HTTP date measured against the answer's own `Date` (so that a wrong
-/// local clock does not matter) or else `now`, both in seconds since 1970.
+/// Parses `Retry-After`: seconds, or an HTTP date relative to the response's `Date` (so that a wrong local clock does
+/// not matter), else to `now`. Both are in seconds since 1970.
 fn parse_retry_after(value: &str, now: i64) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {

@@ -1,7 +1,6 @@
-//! Which proxy, if any, a URL is reached through, by the variables that curl reads. They are resolved once, into
-//! plain values that the API's client and storage share, so that both always take the same way.
-//!
-//! A value that cannot be used is an error: a request that was meant for a proxy must not go direct without a word.
+//! Chooses the proxy for a URL from the variables that curl reads. They are resolved once, into plain values that the
+//! API client and storage share, so that both take the same route.
+//! An invalid value is an error: a request meant for a proxy must not go directly without a word.
 
 mod no_proxy;
 
@@ -18,7 +17,7 @@ use self::no_proxy::NoProxy;
 use crate::error::Error;
 use crate::http;
 
-/// The variables that are read. A variable in lower case comes before its upper-case twin, as curl has it.
+/// The variables. A lower-case name takes precedence over its upper-case twin, as in curl.
 pub const VARIABLES: [&str; 9] = [
     "https_proxy",
     "HTTPS_PROXY",
@@ -31,13 +30,13 @@ pub const VARIABLES: [&str; 9] = [
     CGI,
 ];
 
-/// Set for a CGI program, whose `HTTP_PROXY` is not the administrator's but a header of the request (`Proxy:`):
+/// Set for CGI programs. Their `HTTP_PROXY` comes from a request header (`Proxy:`) and not from the administrator:
 /// <https://httpoxy.org>.
 const CGI: &str = "REQUEST_METHOD";
 
-/// The port of a SOCKS proxy that names none (IANA).
+/// The default port of a SOCKS proxy (IANA).
 const SOCKS_PORT: u16 = 1080;
-/// What SOCKS can carry of a user name and of a password, in bytes (RFC 1929).
+/// Limit on user name and password in SOCKS, in bytes (RFC 1929).
 const SOCKS_CREDENTIAL_MAX: usize = 255;
 
 /// The proxies of a run.
@@ -49,16 +48,15 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Resolves the variables that are set; what is passed over is told in `warnings`.
-    ///
+    /// Resolves the variables that are set. `warnings` receives what is ignored.
     /// # Errors
-    /// [`Error::Usage`] for a value that cannot be parsed, or that names a kind of proxy that is not supported.
+    /// [`Error::Usage`] for a value that cannot be parsed or has an unsupported scheme.
     pub fn resolve(
         variables: &[(&'static str, OsString)],
         warnings: &mut Vec<String>,
     ) -> Result<Self, Error> {
         let cgi = variables.iter().any(|(name, _)| *name == CGI);
-        // Windows does not tell upper from lower case in the names of variables.
+        // Names of variables are case-insensitive on Windows.
         let untrusted = |name: &str| cgi && (name == "HTTP_PROXY" || cfg!(windows) && name == "http_proxy");
         let mut find = |wanted: &str| -> Result<Option<(&'static str, &str)>, Error> {
             for (name, value) in variables.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
@@ -84,12 +82,12 @@ impl Proxies {
             find(wanted)?.map(|(name, text)| Proxy::parse(name, text).map(Arc::new)).transpose()
         };
         let (http, https) = (proxy("http_proxy")?, proxy("https_proxy")?);
-        // Looked at only if it counts: desktops that set all variables set this one to `socks://`.
+        // Checked only if it is used: desktops that set all variables set this one to `socks://`.
         let all = if http.is_some() && https.is_some() { None } else { proxy("all_proxy")? };
         Ok(Self { http: http.or_else(|| all.clone()), https: https.or(all), no_proxy })
     }
 
-    /// The proxy for this URL; `None`: it is reached directly.
+    /// The proxy for this URL; `None` for a direct connection.
     pub fn find(&self, uri: &Uri) -> Option<&Arc<Proxy>> {
         let proxy = match uri.scheme_str() {
             Some("https") => self.https.as_ref(),
@@ -100,24 +98,24 @@ impl Proxies {
     }
 }
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// HTTP over TCP.
     Http,
     /// HTTP over TLS.
     Https,
-    /// SOCKS 5; names are resolved here.
+    /// SOCKS 5; names are resolved locally.
     Socks5,
     /// SOCKS 5; the proxy resolves names.
     Socks5h,
 }
 
-/// One proxy. Its `Display` names it and the variable it is from, never its password.
+/// A proxy. `Display` shows its address and its variable, and never its password.
 pub struct Proxy {
     variable: &'static str,
     scheme: Scheme,
-    /// As reqwest takes it: with user and password.
+    /// For reqwest: includes user and password.
     url: Url,
     intercept: Intercept,
 }
@@ -158,7 +156,7 @@ impl Proxy {
         if socks && url.port().is_none() && url.set_port(Some(SOCKS_PORT)).is_err() {
             return Err(unparsable(&"it has no host"));
         }
-        // hyper-util's matcher takes user and password out, decodes them, and makes the header.
+        // hyper-util's matcher extracts user and password, decodes them, and builds the header.
         let intercept = Matcher::builder()
             .all(url.as_str())
             .build()
@@ -172,17 +170,17 @@ impl Proxy {
         Ok(Self { variable, scheme, url, intercept })
     }
 
-    /// How it is spoken to.
+    /// The protocol.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Where it is.
+    /// The address.
     pub fn uri(&self) -> &Uri {
         self.intercept.uri()
     }
 
-    /// The whole URL, user and password included, for reqwest alone.
+    /// The whole URL including user and password, for reqwest.
     pub fn expose(&self) -> &Url {
         &self.url
     }
@@ -197,7 +195,7 @@ impl Proxy {
         self.intercept.raw_auth()
     }
 
-    /// Whether a request to this URL is handed to the proxy as a whole, in place of a tunnel to the host.
+    /// Whether a request to this URL is sent to the proxy in absolute form, instead of through a tunnel.
     pub fn forwards(&self, target: &Uri) -> bool {
         matches!(self.scheme, Scheme::Http | Scheme::Https) && target.scheme_str() != Some("https")
     }
@@ -220,7 +218,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// A value that may be no URL at all, without what stands where user and password do.
+/// Masks user and password in a value that may not be a URL.
 fn mask_userinfo(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + 3);
     match text.rfind('@') {

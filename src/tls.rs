@@ -1,4 +1,4 @@
-//! Whom to trust: one TLS configuration for the API and for storage.
+//! The TLS configuration for the API and storage.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,14 @@ use rustls_platform_verifier::Verifier;
 use crate::error::Error;
 use crate::event::Reporter;
 
-/// A configuration that trusts the platform's certificates (which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace on
-/// Linux) and those in `cacert`. A Linux without any, as small containers are, has Mozilla's, which are built in.
-///
+/// Trusts the platform's certificates (on Linux, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them) and those in
+/// `cacert`. If Linux has none, as in small containers, Mozilla's are built in.
 /// # Errors
-/// [`Error::Usage`] when `cacert` or `SSL_CERT_FILE` cannot be read or holds no certificate, or when there is
-/// nothing to trust.
+/// [`Error::Usage`] if `cacert` or `SSL_CERT_FILE` cannot be read or has no certificate, or if nothing is trusted.
 pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
     let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();
     if let (Some(path), true) = (named_by("SSL_CERT_FILE"), cfg!(target_os = "linux")) {
-        // The platform's reader passes over what it cannot read, and trusts nobody or somebody else then.
+        // The platform's reader ignores files that it cannot read, and would then trust nothing or something else.
         let path = Path::new(&path);
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             let shown = path.display();
@@ -44,15 +42,15 @@ pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<Clie
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    // S3 speaks HTTP/1.1 only, and the API needs no more.
+    // S3 only speaks HTTP/1.1, and the API needs no more.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// Mozilla's whole bundle has some 200 KiB.
+/// Mozilla's whole bundle has about 200 KiB.
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
 
-/// What a variable names; one that is empty counts as not set.
+/// The path in a variable. An empty one counts as unset.
 fn named_by(variable: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(variable).filter(|path| !path.is_empty())
 }
@@ -63,7 +61,7 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
     reporter: &dyn Reporter,
 ) -> Result<Verifier, rustls::Error> {
-    // With extra ones an empty store would not be an error, and the public hosts be trusted by nobody.
+    // With extra certificates, an empty platform store would not be an error, and public hosts would not be trusted.
     let platform = Verifier::new(Arc::clone(provider));
     let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| named_by(name).is_some());
     match platform {
@@ -92,7 +90,7 @@ fn verifier(
     Verifier::new_with_extra_roots(extra, Arc::clone(provider))
 }
 
-/// The certificates of a PEM file that `named` named.
+/// Reads the certificates of a PEM file. `named` is the option or variable that names it.
 fn read_certificates(named: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let shown = path.display();
     let (pem, _) = crate::limited::read_file(path, MAX_BUNDLE)

@@ -1,4 +1,4 @@
-//! Has a proxy open the way to a host: `CONNECT` (RFC 9110, 9.3.6) and SOCKS 5 (RFC 1928).
+//! Tunnels through proxies: `CONNECT` (RFC 9110, 9.3.6) and SOCKS 5 (RFC 1928).
 
 use std::future::{Ready, ready};
 use std::io;
@@ -54,13 +54,14 @@ pub(super) async fn connect(
         }
     };
     match upgraded.downcast::<TokioIo<BoxedStream>>() {
-        // In a tunnel this side speaks first, TLS or HTTP: whatever came already is from the proxy itself.
+        // The client speaks first in a tunnel, with TLS or HTTP. Anything received already comes from the proxy itself.
         Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
         _ => Err(connect_failure("it sent more than an answer to CONNECT".to_owned())),
     }
 }
 
-/// What a proxy's answer to CONNECT means. Trouble of its own or on the way to the host may pass; a refusal does not.
+/// The failure for a response to CONNECT. A proxy's own error and an unreachable host may be transient; a refusal is
+/// not.
 fn refusal(status: StatusCode) -> Failure {
     let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504 | 520..);
     let kind = match status {
@@ -83,7 +84,7 @@ pub(super) async fn socks(proxy: &Proxy, target: &Uri, stream: BoxedStream) -> R
             None => host,
         };
     }
-    // The port is always named: hyper-util takes 443 where there is none.
+    // Always names the port: hyper-util assumes 443 otherwise.
     let uri: Uri = format!("socks://{host}:{port}")
         .parse()
         .map_err(|error: hyper::http::uri::InvalidUri| connect_failure(error.to_string()))?;
@@ -95,7 +96,7 @@ pub(super) async fn socks(proxy: &Proxy, target: &Uri, stream: BoxedStream) -> R
         Ok(stream) => Ok(stream.into_inner()),
         Err(error) => {
             let text = error.to_string();
-            // hyper-util does not export the type; a test of each keeps these words true.
+            // hyper-util does not export the error's type. A test for each keeps these texts true.
             let kind = if text.contains("user/pass") || text.contains("credentials") {
                 Transport::ProxyAuth
             } else if text.contains("not allowed") || text.contains("not supported") {
@@ -108,7 +109,7 @@ pub(super) async fn socks(proxy: &Proxy, target: &Uri, stream: BoxedStream) -> R
     }
 }
 
-/// A connector that gives the connection that is there.
+/// A connector that returns an existing connection.
 struct Opened(Option<TokioIo<BoxedStream>>);
 
 impl Service<Uri> for Opened {

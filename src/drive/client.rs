@@ -1,7 +1,6 @@
-//! The calls of the drive's API, each tried until it succeeds, is refused, or patience ends.
-//!
-//! The client never follows a redirect (the token would go along), never reads an answer without end, and
-//! keeps no server's message that was not cleaned of secrets.
+//! The API client. Each call is retried until it succeeds, is refused, or its retry budget is used up.
+//! The client follows no redirects (the token would be sent along), limits the size of responses, and redacts every
+//! message before it is stored.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,84 +26,80 @@ use crate::proxy::Scheme;
 use crate::retry::{RetryBudget, RetryPolicy};
 use crate::secret::{Redactor, SignedUrl, Token};
 
-/// A call has this long to answer.
+/// Timeout of a call.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// Completing a multipart upload "can take several minutes" (S3, CompleteMultipartUpload).
+/// Timeout of finalize. Completing a multipart upload "can take several minutes" (S3, CompleteMultipartUpload).
 const FINALIZE_WITHIN: Duration = Duration::from_secs(600);
-/// More of an answer than this is not read. 10,000 signed URLs have some 10 MB, at the worst twice that.
+/// Limit on the bytes read of a response. 10,000 signed URLs take about 10 MB, and at most twice that.
 const ANSWER_MOST: usize = 32 * 1024 * 1024;
-/// Connections that were idle for longer are not used again.
+/// Connections that were idle for longer are not reused.
 const IDLE_MOST: Duration = Duration::from_secs(15);
 
-/// What the client has to know.
+/// What the client needs.
 pub struct Options {
-    /// The base URL, without a slash at its end.
+    /// The base URL without a trailing slash.
     pub url: String,
-    /// As whom.
     pub token: Token,
-    /// How hosts are reached.
+    /// Opens connections.
     pub dialer: Arc<Connector>,
-    /// How long to keep trying.
     pub policy: RetryPolicy,
-    /// Calls at once.
+    /// Concurrent calls.
     pub calls: usize,
 }
 
-/// The drive's API.
+/// The API of one account.
 pub struct Drive {
     http: reqwest::Client,
     base: Url,
-    /// The base URL as the dialer takes it.
+    /// The base URL, for the connector.
     host: Uri,
     dialer: Arc<Connector>,
-    /// The proxy, if there is one, lets this client through.
+    /// The proxy, if any, has let this client through.
     let_through: AtomicBool,
     mask: Redactor,
     policy: RetryPolicy,
     gate: Gate,
-    /// Calls that were answered as hoped.
+    /// Count of successful calls.
     answered: AtomicU64,
-    /// Of each kind of call: one may be out of order while the others are answered.
+    /// One for each kind of call: one endpoint may be down while others work.
     breakers: [CircuitBreaker; Call::KINDS],
-    /// What will be refused the next time too, whatever is asked: the token (401), by a proxy, for TLS.
+    /// A failure that every call would meet: token refused (401), proxy refused, TLS.
     refused: OnceLock<Failure>,
     reporter: Arc<dyn Reporter>,
 }
 
-/// Who waits for a call, and is told when it is tried again.
+/// Observes the retries of a call.
 pub trait RetryObserver: Sync {
-    /// A call is tried again after `wait`, for the `retry`th time in a row.
+    /// A call is tried again after `wait`; `retry` counts attempts without progress.
     fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration);
 }
 
-/// A success.
+/// A successful response.
 struct Answer {
     body: Bytes,
-    /// The service's clock (`Date`), seconds since 1970; this machine's where it says nothing.
+    /// The service's clock (`Date`) in seconds since 1970, or this machine's if it does not tell.
     date: i64,
 }
 
-/// What `start` gives.
+/// The result of `start`.
 pub struct Started {
-    /// The upload.
     pub upload: Upload,
-    /// The service's clock at its answer, seconds since 1970.
+    /// The service's clock when it answered, in seconds since 1970.
     pub at: i64,
 }
 
-/// What `sign_urls` gives.
+/// The result of `sign_urls`.
 pub struct SignedParts {
-    /// The answer; read it with [`wire::parse_urls`].
+    /// The response, for [`wire::parse_urls`].
     pub body: Bytes,
-    /// The service's clock at its answer, seconds since 1970.
+    /// The service's clock when it answered, in seconds since 1970.
     pub at: i64,
 }
 
 impl Drive {
     /// A client for one account.
-    ///
     /// # Errors
-    /// [`Error::Usage`] for a URL or a token that cannot be used, [`Error::Internal`] when TLS cannot be set up.
+    /// [`Error::Usage`] for an invalid URL or token, [`Error::Internal`] if TLS cannot be set up.
     pub fn new(options: Options, reporter: Arc<dyn Reporter>) -> Result<Self, Error> {
         let base = Url::parse(&options.url)
             .map_err(|error| Error::usage(format!("the API URL `{}` is no URL: {error}", options.url)))?;
@@ -127,7 +122,7 @@ impl Drive {
             .parse()
             .map_err(|error| Error::usage(format!("the API URL `{base}` is no URL: {error}")))?;
         let proxy = options.dialer.proxy(&host);
-        // Redirects are not followed, so this is the only host there is.
+        // Redirects are not followed, so there is no other host.
         let client = match proxy {
             Some(proxy) => {
                 client.proxy(reqwest::Proxy::all(proxy.expose().clone()).map_err(|error| {
@@ -136,7 +131,7 @@ impl Drive {
             }
             None => client.no_proxy(),
         };
-        // Without `https` nothing has to be trusted, and loading the platform's store is spared.
+        // Without `https` there is nothing to verify, so the platform's certificates are not loaded.
         let https = options.url.starts_with("https:") || proxy.is_some_and(|p| p.scheme() == Scheme::Https);
         let tls = if https { (*options.dialer.tls()?).clone() } else { no_trust()? };
         let http = client
@@ -159,8 +154,7 @@ impl Drive {
         })
     }
 
-    /// Begins an upload.
-    ///
+    /// Starts a multipart upload.
     /// # Errors
     /// [`Error::Call`].
     pub async fn start(&self, caller: &dyn RetryObserver, start: &wire::Start<'_>) -> Result<Started, Error> {
@@ -174,8 +168,7 @@ impl Drive {
         Ok(Started { upload, at })
     }
 
-    /// Gets signed URLs for all parts of an upload, the first ones or fresh ones.
-    ///
+    /// Requests signed URLs for all parts of an upload.
     /// # Errors
     /// [`Error::Call`].
     pub async fn sign_urls(
@@ -190,12 +183,10 @@ impl Drive {
         Ok(SignedParts { body: answer.body, at: answer.date })
     }
 
-    /// Asks once for the item to be made. Whether to ask again is the caller's to decide: this call and
-    /// [`Drive::make_folder`] must not be repeated blindly. `last_check` comes right before the request is sent, after
-    /// all waiting for its turn.
-    ///
+    /// Finalizes an upload: a single attempt. The caller decides about another, because this call and
+    /// [`Drive::make_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
     /// # Errors
-    /// The last check's, and then nothing was sent. Else the [`Failure`] is what `Ok` holds.
+    /// Those of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
     pub async fn finalize<E>(
         &self,
         finalize: &wire::Finalize<'_>,
@@ -204,8 +195,7 @@ impl Drive {
         self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize, last_check).await
     }
 
-    /// Asks once for a folder to be made.
-    ///
+    /// Creates a folder: a single attempt.
     /// # Errors
     /// The [`Failure`].
     pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
@@ -246,8 +236,7 @@ impl Drive {
             .ok_or_else(|| Failure::Malformed { detail: "no drive item in the answer".to_owned() })
     }
 
-    /// The items directly in a folder, as many as one answer holds (500).
-    ///
+    /// Lists a folder, as far as one response goes (500 items).
     /// # Errors
     /// [`Error::Call`].
     pub async fn folder(
@@ -260,9 +249,8 @@ impl Drive {
         Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
     }
 
-    /// Whether the token reaches the drive: one listing of the root, as an upload asks for it. No call is about
-    /// the token alone, and those for the workspace or the search may take other scopes.
-    ///
+    /// Checks that the token gives access to the drive, by listing its root as an upload does. No call is about the
+    /// token alone, and those for the workspace or the search may need other scopes.
     /// # Errors
     /// [`Error::Call`].
     pub async fn check(&self, caller: &dyn RetryObserver) -> Result<(), Error> {
@@ -270,8 +258,7 @@ impl Drive {
         self.ask_json::<wire::Tree>(caller, Call::Check, request).await.map(drop)
     }
 
-    /// Items whose name or content matches `text`, 50 at the most.
-    ///
+    /// Searches items by name or content. Returns 50 at most.
     /// # Errors
     /// [`Error::Call`].
     pub async fn search(&self, caller: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
@@ -279,8 +266,7 @@ impl Drive {
         Ok(self.ask_json(caller, Call::Search, request).await?.0)
     }
 
-    /// One item by its id.
-    ///
+    /// Requests an item by its ID.
     /// # Errors
     /// [`Error::Call`].
     pub async fn item(&self, caller: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
@@ -294,8 +280,7 @@ impl Drive {
         })
     }
 
-    /// A signed URL from which a file's content can be had for a while.
-    ///
+    /// Requests a signed URL that a file's content can be downloaded from for a while.
     /// # Errors
     /// [`Error::Call`].
     pub async fn download_url(&self, caller: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
@@ -303,8 +288,7 @@ impl Drive {
         Ok(self.ask_json::<wire::Download>(caller, Call::Download, request).await?.0.url)
     }
 
-    /// The workspace's name in URLs.
-    ///
+    /// Requests the workspace's slug, its name in URLs.
     /// # Errors
     /// [`Error::Call`].
     pub async fn slug(&self, caller: &dyn RetryObserver) -> Result<String, Error> {
@@ -313,19 +297,19 @@ impl Drive {
         Ok(workspace.slug)
     }
 
-    /// Calls that were answered as hoped, so far: whether the service lets others through.
+    /// Successful calls so far. Tells whether the service lets others through.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Whether the service is believed to answer such calls.
+    /// The circuit breaker of this kind of call.
     pub fn breaker(&self, call: Call) -> &CircuitBreaker {
         &self.breakers[call as usize]
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {
         let mut url = self.base.clone();
-        // Segment by segment, so that an id from a server cannot climb out of its place.
+        // Appended as segments, so that an ID from a server cannot change the rest of the path.
         url.path_segments_mut()
             .map_err(|()| Error::usage("the API URL cannot have a path"))?
             .pop_if_empty()
@@ -364,7 +348,7 @@ impl Drive {
         Ok((value, answer.date))
     }
 
-    /// Asks until there is an answer, a refusal, or no patience.
+    /// Tries until there is a response, a refusal, or no retry budget left.
     async fn ask(
         &self,
         caller: &dyn RetryObserver,
@@ -388,7 +372,7 @@ impl Drive {
                 Err(failure) => failure,
             };
             if failure.status() == Some(429) && self.answered() > others {
-                // Others got through meanwhile: the service is there, and it is only not this call's turn.
+                // Other calls succeeded meanwhile: the service is up, and this call only has to wait.
                 patience.reset();
             }
             let tries = patience.attempts() + 1;
@@ -399,7 +383,7 @@ impl Drive {
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
             caller.retry(call, tries, &failure, wait);
             if failure.status() == Some(429) {
-                // Nobody calls meanwhile, and whoever was first stays first.
+                // No call is sent meanwhile, and the order of waiting calls is kept.
                 self.gate.pause_for(wait);
             } else {
                 place = None;
@@ -458,8 +442,8 @@ impl Drive {
         Err(failure)
     }
 
-    /// Has the proxy, if there is one, open the way to the API before reqwest does: reqwest does not tell with which
-    /// status a proxy refuses. Once, and again after connections failed.
+    /// Has the proxy, if any, open a connection to the API before reqwest does, because reqwest does not tell with
+    /// which status a proxy refuses. Once, and again after failed connections.
     async fn way(&self) -> Result<(), Failure> {
         if self.let_through.load(Ordering::Relaxed) {
             return Ok(());
@@ -477,8 +461,8 @@ impl Drive {
     async fn exchange(&self, request: reqwest::Request) -> Result<(u16, HeaderMap, Bytes), Failure> {
         let failed = |error: reqwest::Error| {
             let kind = match &error {
-                // Only of a connection that did not come about: later it may be a middlebox, and the request may
-                // have been served. One that takes too long is both; that it did not come about says more.
+                // Only if no connection was established: later failures may come from a middlebox, and the request may
+                // have been served. A timeout while connecting counts as a failed connection.
                 error if error.is_connect() => dial::kind_of(error),
                 error if error.is_timeout() => Transport::Timeout,
                 error if is_garbled(error) => Transport::Garbled,
@@ -509,14 +493,14 @@ impl Drive {
     }
 }
 
-/// Whether an answer came that cannot be read as HTTP.
+/// Whether the response cannot be parsed as HTTP.
 fn is_garbled(error: &reqwest::Error) -> bool {
     dial::causes(error)
         .find_map(|error| error.downcast_ref::<hyper::Error>())
         .is_some_and(hyper::Error::is_parse)
 }
 
-/// A TLS configuration that trusts nobody.
+/// A TLS configuration that trusts nothing.
 fn no_trust() -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)

@@ -1,4 +1,4 @@
-//! Who may call the API, and when: so many at once, and nobody while it asks for a pause.
+//! Limits on calls: how many at once, and none while the service asks for a pause.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::Call;
 
-/// What all calls go through.
+/// Every call passes through this.
 pub(super) struct Gate {
     /// First come, first served.
     places: Semaphore,
     kinds: [Semaphore; Call::KINDS],
-    /// A 429 is about the account, not about one call: all wait until then.
+    /// A 429 is about the account, not about one call: all calls wait.
     not_before: Mutex<Option<Instant>>,
 }
 
-/// A call's permit.
+/// The permit of one call.
 pub(super) struct Permit<'a> {
     _of_kind: Option<SemaphorePermit<'a>>,
     _of_all: Option<SemaphorePermit<'a>>,
 }
 
 impl Gate {
-    /// For so many calls at once. Of one kind only two thirds, so that the others go on where one endpoint does not
-    /// answer.
+    /// Allows so many calls at once, and two thirds of them of one kind, so that other calls can proceed when one
+    /// endpoint does not answer.
     pub(super) fn new(calls: usize) -> Self {
         let of_kind = (calls * 2 / 3).max(1);
         Self {
@@ -34,21 +34,22 @@ impl Gate {
         }
     }
 
-    /// Waits for a permit. Not to be kept while a failed call backs off: those that would succeed wait for it.
+    /// Waits for a permit. Release it while a failed call backs off, because other calls may succeed meanwhile.
     pub(super) async fn acquire(&self, call: Call) -> Permit<'_> {
-        // Never closed, so there always is one. What waits for its kind takes none from the others.
+        // The semaphores are never closed, so this never fails. A call that waits for its kind's permit holds none of
+        // the others.
         let of_kind = self.kinds[call as usize].acquire().await.ok();
         Permit { _of_kind: of_kind, _of_all: self.places.acquire().await.ok() }
     }
 
-    /// Nobody calls for so long.
+    /// Holds back all calls for this long.
     pub(super) fn pause_for(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         *not_before = Some(not_before.map_or(until, |at| at.max(until)));
     }
 
-    /// Waits while the service wants nobody to call.
+    /// Waits until the service accepts calls again.
     pub(super) async fn wait(&self) {
         loop {
             let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,8 @@
-//! The drive's API: its calls, and the shapes on its wire.
+//! The drive's API: calls and wire formats.
 
 mod client;
 mod gate;
-pub mod wire;
+pub(crate) mod wire;
 
-pub use client::{Drive, Options, RetryObserver, SignedParts};
+pub(crate) use self::client::{Drive, Options, RetryObserver, SignedParts};
+pub use self::wire::parse_urls;

@@ -1,5 +1,4 @@
-//! The JSON that goes over the API's wire, in every shape that it is known to have. Nothing here trusts the
-//! other side: any bytes give a value or an error.
+//! The JSON of the API, in every known form. Nothing here trusts the other side: any bytes yield a value or an error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,16 +13,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A tree's answer holds at most this many items.
+/// Limit on the items of a tree response.
 const TREE_ITEMS: usize = 500;
 
-/// `GET /drive/tree`. The items as text: whoever wants to know more of one asks [`Node::read`] or [`Item::new`].
+/// `GET /drive/tree`. Items are kept as text; parse them with [`Node::read`] or [`Item::new`](crate::item::Item::new).
 #[derive(Debug)]
 pub struct Tree {
     /// The folder's items.
     pub root: Vec<Box<RawValue>>,
-    /// Not finding an item here proves nothing: the service says that there are more, leaves open whether there are,
-    /// or lists one whose id, name or type cannot be read.
+    /// The absence of an item here proves nothing: the service has more items, does not tell whether it has, or lists
+    /// one whose ID, name or type cannot be read.
     pub truncated: bool,
 }
 
@@ -43,10 +42,9 @@ impl<'de> Deserialize<'de> for Tree {
 /// `GET /drive/search`.
 #[derive(Debug)]
 pub struct Hits {
-    /// What was found.
     pub hits: Vec<Box<RawValue>>,
-    /// Whether not finding an item here proves that there is none: the service has no more hits, and each of these
-    /// can be read.
+    /// The absence of an item here proves that there is none: the service has no more hits, and all of these can be
+    /// read.
     pub complete: bool,
 }
 
@@ -64,7 +62,7 @@ impl<'de> Deserialize<'de> for Hits {
     }
 }
 
-/// Whether all entries of a listing can be read; one that is not even an object makes the answer malformed.
+/// Whether all entries of a listing can be read. An entry that is not even an object makes the response malformed.
 fn are_readable<E: serde::de::Error>(entries: &[Box<RawValue>]) -> Result<bool, E> {
     if entries.iter().any(|entry| !entry.get().starts_with('{')) {
         return Err(E::custom("an entry that is no drive item"));
@@ -81,17 +79,16 @@ pub struct Download {
 }
 
 fn signed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedUrl, D::Error> {
-    // serde's own message would quote what is there instead of a string.
+    // serde's own message would quote the value.
     let url = text_or_none(deserializer)?.filter(|url| !url.is_empty());
     url.map(SignedUrl::new).ok_or_else(|| serde::de::Error::custom("`url` is no URL"))
 }
 
-/// Reads the JSON object of a success.
-///
+/// Parses the JSON object of a successful response.
 /// # Errors
-/// What is wrong with it, and what the service says for itself: some answer 200 with an error.
+/// What is wrong with it, and the service's own message: some answer 200 with an error.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
-    // serde would read a list as the fields in their order.
+    // serde would read an array as the fields in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err("no JSON object".to_owned());
     }
@@ -105,9 +102,8 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewFolder<'a> {
-    /// Its name.
     pub name: &'a str,
-    /// The folder that it is made in; left out for the drive's root.
+    /// The parent; omitted for the drive's root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<&'a str>,
 }
@@ -125,20 +121,19 @@ pub struct Workspace {
 pub struct Start<'a> {
     /// The name in the drive.
     pub file_name: &'a str,
-    /// Bytes.
+    /// Size in bytes.
     pub file_size: u64,
-    /// The type.
     pub mime_type: &'a str,
-    /// The folder; left out for the drive's root, since `null` is refused.
+    /// The parent; omitted for the drive's root, because the service rejects `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<&'a str>,
 }
 
-/// Names an upload under way: the start call's answer, and part of every later request.
+/// Names a multipart upload: the response of start, and part of all later requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Upload {
-    /// S3's name for it.
+    /// S3's upload ID.
     pub upload_id: String,
     /// The object's key.
     pub file_key: String,
@@ -147,20 +142,18 @@ pub struct Upload {
 /// `POST …/multipart/presigned-urls`.
 #[derive(Debug, Serialize)]
 pub struct SignUrls<'a> {
-    /// Which upload.
     #[serde(flatten)]
     pub upload: &'a Upload,
-    /// How many: a count.
+    /// Their number.
     pub parts: u32,
 }
 
 /// `POST …/multipart/finalize`.
 #[derive(Debug, Serialize)]
 pub struct Finalize<'a> {
-    /// Which upload.
     #[serde(flatten)]
     pub upload: &'a Upload,
-    /// All parts, ascending.
+    /// All parts, in ascending order.
     pub parts: Vec<FinishedPart<'a>>,
 }
 
@@ -174,7 +167,7 @@ pub struct FinishedPart<'a> {
     pub e_tag: &'a Etag,
 }
 
-/// One signed URL in an answer: a string, or an object under either set of field names.
+/// One signed URL in a response: a string, or an object with either set of field names.
 struct Signed<'a> {
     number: Option<u64>,
     url: Cow<'a, str>,
@@ -219,7 +212,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Signed<'a> {
                     }
                 }
                 let url = url.ok_or_else(|| serde::de::Error::missing_field("signedUrl"))?;
-                // In an object the number is what counts; position would be a guess.
+                // An object without a number is an error: its position would be a guess.
                 let number = number.ok_or_else(|| serde::de::Error::missing_field("PartNumber"))?;
                 Ok(Signed { number: Some(number), url })
             }
@@ -228,15 +221,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Signed<'a> {
     }
 }
 
-/// A string that is borrowed where it can be (a plain `Cow` never is).
+/// A string, borrowed if possible (a plain `Cow` never is).
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads the signed URLs of parts 1 to `count`, in any of the known shapes and any order; the result is in
-/// the parts' order.
-///
+/// Parses the signed URLs of parts 1 to `count`, in any known form and any order. Returns them in the order of the
+/// parts.
 /// # Errors
-/// What is wrong: no JSON of a known shape, or a part that is missing, doubled or surplus. Never a URL's text.
+/// The form is unknown, or a part is missing, duplicate or unexpected. Never contains a URL.
 pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> {
     #[derive(Deserialize)]
     struct Answer<'a> {
@@ -245,11 +237,11 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         #[serde(borrow)]
         urls: Option<Vec<Signed<'a>>>,
     }
-    // serde would read a list as the fields in their order.
+    // serde would read an array as the fields in order.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err("not one of the known shapes (a list)".to_owned());
     }
-    // serde's message may quote a value, and a value here is a secret: its class and place are enough.
+    // serde's message may quote a value, which is a secret here. Its category and position are enough.
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
         format!(
             "not one of the known shapes ({:?} error at line {}, column {})",
@@ -277,19 +269,19 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         .collect()
 }
 
-/// What an API error's body says.
+/// The body of an API error.
 #[derive(Debug, Default, PartialEq)]
 pub struct ApiError {
-    /// A word for programs, where there is one.
+    /// A code for programs.
     pub code: Option<String>,
-    /// A sentence for people.
+    /// A message for people.
     pub message: Option<String>,
-    /// When to come back (`retryAfter`, seconds).
+    /// `retryAfter`, in seconds.
     pub retry_after: Option<Duration>,
 }
 
-/// Reads any error body: `{"statusCode","error","message"}` (guide; a list of messages too), the older
-/// `{"code","error"}` and `{"message"}` (cli). HTML or nothing gives nothing: the status must be enough.
+/// Parses any error body: `{"statusCode","error","message"}` (guide; also with a list of messages), the older
+/// `{"code","error"}`, and `{"message"}` (official CLI). HTML or nothing yields nothing; the status has to suffice.
 pub fn parse_error(body: &[u8]) -> ApiError {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return ApiError::default() };
     let text = |name: &str| match fields.get(name)? {

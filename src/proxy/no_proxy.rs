@@ -1,4 +1,4 @@
-//! `NO_PROXY`: the hosts that are reached directly.
+//! `NO_PROXY`: hosts that are reached directly.
 
 use std::net::IpAddr;
 
@@ -20,21 +20,20 @@ struct Entry {
 enum Host {
     Any,
     Network(IpNet),
-    /// The domain and all below it.
+    /// The domain and everything below it.
     Domain(String),
-    /// What is below the domain, and not itself (`*.domain`).
+    /// Everything below the domain, but not the domain itself (`*.domain`).
     Below(String),
 }
 
 impl NoProxy {
-    /// Reads a list with commas or white space between its entries, as curl takes it. An entry that makes no sense
-    /// exempts nothing.
+    /// Parses a list separated by commas or white space, as curl does. An invalid entry exempts nothing.
     pub fn parse(list: &str) -> Self {
         let entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
         Self(entries.filter_map(Entry::parse).collect())
     }
 
-    /// Whether a host (of a URL: an IPv6 address in brackets) is reached directly on this port.
+    /// Whether to reach a host directly on this port. IPv6 addresses are in brackets, as in URLs.
     pub fn covers(&self, host: &str, port: u16) -> bool {
         if self.0.is_empty() {
             return false;
@@ -60,7 +59,7 @@ fn is_below(host: &str, domain: &str) -> bool {
 
 impl Entry {
     fn parse(text: &str) -> Option<Self> {
-        // An IPv6 address without brackets is full of colons: those of no port.
+        // An IPv6 address without brackets: its colons do not separate a port.
         if let Some(network) = network(text) {
             return Some(Self { host: Host::Network(network), port: None });
         }
@@ -81,8 +80,7 @@ impl Entry {
     }
 }
 
-/// An address or a network. In brackets or not, and, as macOS writes its own list, without the zeros at its end
-/// (`169.254/16`).
+/// An address or a network, in brackets or not. macOS writes its own list without trailing zeros (`169.254/16`).
 fn network(text: &str) -> Option<IpNet> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length.trim_end_matches(']'))),
@@ -99,14 +97,14 @@ fn network(text: &str) -> Option<IpNet> {
     }
     let address: IpAddr = address.parse().ok()?;
     let network = match length {
-        // A mapped IPv4 address counts as what it is; a network has its own form.
+        // A mapped IPv4 address counts as IPv4; networks have a form of their own.
         None => IpNet::from(address.to_canonical()),
         Some(length) => IpNet::new(address, length.parse().ok()?).ok()?,
     };
     Some(network.trunc())
 }
 
-/// A name as URLs have it: lower case, its characters outside ASCII encoded.
+/// A name as in URLs: lower case, with other than ASCII characters encoded.
 fn domain_of(name: &str) -> Option<String> {
     let url = Url::parse(&format!("http://{name}")).ok()?;
     (url.path() == "/" && url.port().is_none() && url.username().is_empty())

@@ -1,4 +1,4 @@
-//! The body of one PUT: exactly a part's bytes, read from the file as the connection asks for them.
+//! The body of one PUT: exactly a part's bytes, read from the file when the connection asks for them.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,26 +16,26 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::source::Source;
 
-/// Chunks that a body gives before the other bodies get their turn. Their MD5 is cheap only side by side, and a
-/// socket with room would else take one part's bytes by the megabyte.
+/// Chunks that a body yields before it lets the other bodies run. MD5 is cheap only if several parts advance together,
+/// and a socket with room would otherwise take one part's bytes by the megabyte.
 const CHUNKS_A_TURN: u32 = 2;
 
-/// What the system is asked to fetch from a slow disk beyond the chunk that is waited for, in bytes. Its own
-/// guess is one position a file, and a file's parts are read at many.
+/// Bytes to prefetch from a slow disk beyond the chunk that is waited for. The kernel tracks one position per file, but
+/// a file's parts are read at many.
 const READ_AHEAD: u64 = 1024 * 1024;
 
-/// What a body and whoever watches its PUT share.
+/// Shared by a body and whoever watches its PUT.
 #[derive(Default)]
 pub struct BodyState {
     handed: AtomicU64,
-    /// The connection could take more, and the disk or the limiter has it wait.
+    /// The connection could accept more, but the disk or the limiter holds the body back.
     ours: AtomicBool,
     trouble: Mutex<Option<Error>>,
     sums: Mutex<Option<checksum::Stream>>,
 }
 
 impl BodyState {
-    /// A flow whose bytes are summed up if there is a stream for it.
+    /// Hashes the bytes if there is a stream for it.
     pub fn new(sums: Option<checksum::Stream>) -> Self {
         Self { sums: Mutex::new(sums), ..Self::default() }
     }
@@ -45,27 +45,27 @@ impl BodyState {
         self.handed.load(Ordering::Relaxed)
     }
 
-    /// Whether the disk or the limiter is waited for, and not the network.
+    /// Whether the body waits for the disk or the limiter, and not for the network.
     pub fn waits_for_us(&self) -> bool {
         self.ours.load(Ordering::Relaxed)
     }
 
-    /// What went wrong with the file, if the body ended for that.
+    /// The error of the file, if it ended the body.
     pub fn take_trouble(&self) -> Option<Error> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The MD5 of the bytes handed over, if they were summed up.
+    /// The MD5 of the bytes handed over, if they were hashed.
     pub fn take_sum(&self) -> Option<String> {
         let stream = self.sums.lock().unwrap_or_else(PoisonError::into_inner).take();
         stream.map(checksum::Stream::finish)
     }
 }
 
-/// A chunk on its way from the disk.
+/// A chunk that is being read from disk.
 type Reading = dyn Future<Output = Result<(PooledBuffer, Result<usize, Error>), Error>> + Send;
 
-/// Reads `length` bytes from `offset`, a buffer at a time.
+/// Reads `length` bytes from `offset`, one buffer at a time.
 pub struct PartBody {
     source: Arc<Source>,
     offset: u64,
@@ -77,7 +77,7 @@ pub struct PartBody {
     reading: Option<Pin<Box<Reading>>>,
     pause: Option<Pin<Box<Sleep>>>,
     allowed: usize,
-    /// Chunks given since the last wait.
+    /// Chunks yielded since the last wait.
     given: u32,
 }
 
@@ -128,7 +128,7 @@ impl PartBody {
         std::io::Error::other(text)
     }
 
-    /// How many bytes may go now: the limiter's drip, or a whole buffer.
+    /// Bytes that may be sent now: as many as the limiter allows, or a full buffer.
     fn poll_allowed(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if self.allowed == 0 {
             let want = usize::try_from(self.left).unwrap_or(BUFFER).min(BUFFER);
@@ -181,7 +181,7 @@ impl PartBody {
         }
         let allowed = ready!(this.poll_allowed(cx));
         if this.reading.is_none() {
-            // Warm files are read here: handing every chunk to another thread costs more than the read.
+            // Cached files are read on this thread: passing every chunk to another thread costs more than the read.
             let mut loan = this.buffers.take();
             let most = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));
             if let Some(read) = this.source.read_at_if_cached(loan.room(most), this.offset) {

@@ -1,21 +1,20 @@
-//! Small buffers that are used again and again, so that memory is a matter of parts in flight and never of
-//! their size.
+//! A pool of small buffers. Memory depends on the number of parts in flight, and never on their size.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Bytes a buffer. 64 KiB is where a system call's cost stops to matter (measured floor: 64–256 KiB alike),
-/// and 64 parts with two of them each are 8 MiB.
+/// Size of a buffer in bytes. From 64 KiB on, system calls no longer matter (64 to 256 KiB measured the same); 64 parts
+/// with two buffers each take 8 MiB.
 pub const BUFFER: usize = 64 * 1024;
-/// Buffers kept for use again; more than that only ever exist when very many parts are in flight.
+/// Buffers to keep. There are only more when very many parts are in flight.
 const KEPT: usize = 64;
 
-/// A store of buffers. Cheap to clone.
+/// A pool of buffers. Clones share it.
 #[derive(Clone, Default)]
 pub struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
-/// A buffer on loan: it goes back to its store when the last of its bytes is dropped.
+/// A buffer from the pool. It returns when the last of its bytes is dropped.
 pub struct PooledBuffer {
     bytes: Box<[u8]>,
     used: usize,
@@ -35,13 +34,13 @@ impl Buffers {
 }
 
 impl PooledBuffer {
-    /// The first `most` bytes of room.
+    /// The first `most` bytes, to be filled.
     pub fn room(&mut self, most: usize) -> &mut [u8] {
         let most = most.min(self.bytes.len());
         &mut self.bytes[..most]
     }
 
-    /// The first `used` bytes, shared out without copying.
+    /// The first `used` bytes, without copying.
     pub fn share(mut self, used: usize) -> Bytes {
         self.used = used.min(self.bytes.len());
         Bytes::from_owner(self)

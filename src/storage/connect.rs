@@ -1,8 +1,7 @@
-//! Connections to storage: opened, prepared, and asked how much the other side has really taken.
-//!
-//! S3 speaks HTTP/1.1 only, so a connection carries one part at a time and parallel parts are parallel
-//! connections. Each part owns its connection while it travels; that is why no general client is used here:
-//! those hide the socket, and the socket alone knows what the network has taken.
+//! Connections to storage, and what their sockets say about the bytes that the peer has received.
+//! S3 only speaks HTTP/1.1: a connection carries one part at a time, so parallel parts need parallel connections. A
+//! general HTTP client does not do here, because it hides the socket, and only the socket knows what the network has
+//! accepted.
 
 use std::io;
 use std::pin::Pin;
@@ -29,18 +28,18 @@ use crate::platform::{self, TcpInfo};
 /// A part for a PUT, nothing for a GET.
 pub type RequestBody = Either<PartBody, Empty<Bytes>>;
 
-/// One connection, held by one part at a time. Dropped, it is closed at once, whatever it was doing.
+/// A connection, held by one part at a time. Dropping it closes it at once.
 pub struct Connection {
-    /// For the request.
+    /// Sends requests.
     pub sender: SendRequest<RequestBody>,
-    /// For asking the socket.
+    /// Queries the socket.
     pub probe: Probe,
-    /// Whether it has waited for this part, so that the other side may have closed it meanwhile.
+    /// It was idle before, so the peer may have closed it meanwhile.
     pub reused: bool,
-    /// Set when requests go to a proxy in their absolute form (plain HTTP through a proxy), with the
-    /// proxy's credentials if it has any.
+    /// Set if requests go to a proxy in absolute form (plain HTTP through a proxy), with the proxy's credentials, if
+    /// any.
     pub through: Option<Option<HeaderValue>>,
-    /// See [`origin`].
+    /// The origin that it belongs to, see [`origin`].
     pub origin: String,
     driver: tokio::task::AbortHandle,
 }
@@ -51,10 +50,9 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to the URL's host.
-///
+/// Opens a connection to the URL's host.
 /// # Errors
-/// A [`Failure`] of the transport, or [`Error`](crate::error::Error) when trust cannot be set up.
+/// A [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
 pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
     let (written, mut probe) = (Arc::new(AtomicU64::new(0)), None);
     let stream = dialer.open(uri, |stream| {
@@ -74,7 +72,7 @@ pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferE
     Ok(Connection { sender, probe, reused: false, through, origin: origin(uri), driver })
 }
 
-/// Host and port, by scheme: what a connection can be used for again.
+/// Scheme, host and port: connections to the same origin can be reused.
 pub fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or_default(), http::host_and_port(uri))
 }
@@ -83,38 +81,38 @@ async fn handshake(
     stream: BoxedStream,
 ) -> Result<(SendRequest<RequestBody>, tokio::task::AbortHandle), TransferError> {
     let (sender, connection) = http1::Builder::new()
-        // One full buffer and the next wait in here at the most, so that memory is bounded (64 parts in flight,
-        // 2 MiB less than with two) and a bad line is noticed early.
+        // Holds one full buffer and the next at most. This bounds memory (64 parts in flight: 2 MiB less than with
+        // two), and a bad network shows early.
         .max_buf_size(BUFFER)
         .max_headers(http::MAX_HEADERS)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::transport(Transport::Connect, chain(&error)))?;
-    // Its end is seen by whoever waits for the answer.
+    // Its end is noticed by whoever waits for the response.
     let driver = tokio::spawn(async move {
         let _ = connection.await;
     });
     Ok((sender, driver.abort_handle()))
 }
 
-/// Asks a connection's socket how much the other side has taken, as long as it is open.
+/// Asks a connection's socket how many bytes the peer has received, while it is open.
 #[derive(Debug, Clone)]
 pub struct Probe {
     stream: Weak<TcpStream>,
     written: Arc<AtomicU64>,
 }
 
-/// A socket's account of its bytes since it was opened, TLS and headers included.
+/// What a socket has counted since it was opened, including TLS and headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wire {
-    /// Taken: acknowledged by the peer where the system says, else handed to the kernel.
+    /// Acknowledged by the peer if the system tells; otherwise handed to the kernel.
     pub taken: u64,
-    /// Handed to the kernel and not taken.
+    /// Handed to the kernel, but not acknowledged.
     pub waiting: u64,
 }
 
 impl Probe {
-    /// The account now.
+    /// The current counts.
     pub fn wire(&self) -> Wire {
         let written = self.written.load(Ordering::Relaxed);
         let waiting = self.stream.upgrade().and_then(|stream| platform::unacked_bytes(&stream));
@@ -122,13 +120,13 @@ impl Probe {
         Wire { taken: written - waiting, waiting }
     }
 
-    /// What the connection's TCP has measured, where the system says.
+    /// What TCP has measured for the connection, if the system tells.
     pub fn measured(&self) -> Option<TcpInfo> {
         platform::tcp_info(&*self.stream.upgrade()?)
     }
 }
 
-/// A TCP stream that counts what it hands to the kernel, and that a [`Probe`] can look at.
+/// A TCP stream that counts the bytes handed to the kernel and can be looked at by a [`Probe`].
 struct Socket {
     stream: Arc<TcpStream>,
     written: Arc<AtomicU64>,

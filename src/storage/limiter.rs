@@ -1,22 +1,20 @@
-//! `--limit-rate`: a drip over all parts in flight.
-//!
-//! S3 drops a socket on which it sees no byte for about 20 s, so a limited upload must go on in small sips on
-//! every connection instead of pausing one for long.
+//! `--limit-rate`, over all parts in flight.
+//! S3 closes a socket on which it sees no byte for about 20 s. A limited upload must send a little on every connection
+//! all the time, instead of pausing some.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::buffers::BUFFER;
 
-/// A sip is this part of a second's bytes: with 64 connections a sip every 3.2 s on each.
+/// Bytes are granted in quanta of this fraction of a second's bytes. With 64 connections, each gets one every 3.2 s.
 const QUANTA_PER_SECOND: u64 = 20;
-/// No sip is smaller: a packet's worth.
+/// The smallest quantum: about one packet.
 const MIN_QUANTUM: usize = 512;
-/// Bytes not used are kept for this long, so that a short pause of the network is made up for, but no burst
-/// goes noticeably over the rate.
+/// Unused bytes may be used this much later. This makes up for a short pause of the network without a noticeable burst.
 const KEPT: Duration = Duration::from_millis(100);
 
-/// Shares a number of bytes a second out. Cheap to clone; without a rate it lets everything pass.
+/// Grants bytes at a rate. Clones share the rate. Without a rate, everything is granted at once.
 #[derive(Clone, Default)]
 pub struct Limiter(Option<Arc<Limit>>);
 
@@ -26,12 +24,12 @@ struct Limit {
 }
 
 impl Limiter {
-    /// A limiter of `rate` bytes a second, or none.
+    /// A limiter of `rate` bytes per second, or none.
     pub fn new(rate: Option<u64>) -> Self {
         Self(rate.filter(|rate| *rate > 0).map(|rate| Arc::new(Limit { rate, free_at: Mutex::new(None) })))
     }
 
-    /// Reserves up to `want` bytes: how many, and when they may go (`None`: now).
+    /// Reserves up to `want` bytes. Returns how many, and when they may be sent (`None`: now).
     pub fn reserve(&self, want: usize) -> (usize, Option<Instant>) {
         match &self.0 {
             None => (want, None),

@@ -1,7 +1,6 @@
-//! What storage says of a finished object: one byte asked for with its download URL.
-//!
-//! A signed GET takes an unsigned `Range` header and nothing else. One byte is the least that can be asked for: HEAD
-//! would need a URL that was signed for it.
+//! Asks storage about an object: a GET of one byte with its download URL.
+//! A signed GET accepts an unsigned `Range` header, but no other. HEAD would need a URL signed for it, so one byte is
+//! the minimum.
 
 use std::time::Instant;
 
@@ -19,22 +18,21 @@ use crate::format::human_duration;
 use crate::http::header;
 use crate::secret::SignedUrl;
 
-/// See the module.
+/// What storage says about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The ETag without its quotes. `None`: storage sent none, as with an empty object.
+    /// The ETag without quotes. `None` if there is none, as for an empty object.
     pub etag: Option<String>,
-    /// Encrypted with KMS or customer keys: the ETag says nothing of the content.
+    /// Encrypted with KMS or customer keys, so that the ETag says nothing about the content.
     pub encrypted: bool,
 }
 
 impl Storage {
-    /// Asks for an object's first byte. Checking where the URL leads is the caller's part.
-    ///
+    /// Requests an object's first byte. The caller has to check the URL.
     /// # Errors
-    /// [`TransferError::Failure`] for the network's and storage's part in it, [`TransferError::Error`] for a URL that is none.
+    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
         let uri: Uri = url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| Error::Urls {
             what: format!("`{}` is no URL ({error})", url.redacted()),
@@ -43,7 +41,7 @@ impl Storage {
         let connection = self.connections.get(&uri, false).await?;
         let reused = connection.reused;
         let mut result = self.ask_for_a_byte(&uri, connection).await;
-        // The other side may have closed an idle connection in the moment in which it was taken.
+        // The peer may have closed an idle connection at the moment it was taken.
         if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Disconnected, .. })) {
             result = self.ask_for_a_byte(&uri, self.connections.get(&uri, true).await?).await;
         }
@@ -70,7 +68,7 @@ impl Storage {
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
         if status == 200 {
-            // The range was not looked at, and the whole object follows: its head is enough.
+            // The range was ignored, and the whole object follows. Its headers suffice.
             return info(status, &head.headers);
         }
         let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect()).await;
@@ -81,7 +79,7 @@ impl Storage {
         match status {
             206 | 416 => info(status, &head.headers),
             _ => {
-                // Of an error document, what could be read is better than nothing.
+                // A truncated error document is better than none.
                 let text = body.map(Collected::to_bytes).unwrap_or_default();
                 Err(refusal(&self.mask, status, &head.headers, &text))
             }
@@ -96,7 +94,7 @@ fn info(status: u16, headers: &HeaderMap) -> Result<ObjectInfo, Failure> {
             .and_then(|range| range.trim().strip_prefix("bytes")?.rsplit_once('/'))
             .and_then(|(_, size)| number(size)),
         200 => header(headers, CONTENT_LENGTH.as_str()).and_then(number),
-        // The first byte is beyond the end only where there is none (RFC 9110, 14.1.2).
+        // The first byte is out of range only if the object is empty (RFC 9110, 14.1.2).
         _ => Some(0),
     };
     let size = size.ok_or_else(|| Failure::Malformed {

@@ -1,4 +1,4 @@
-//! What is needed to send one part.
+//! What is needed to send a part.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,22 +7,20 @@ use crate::event::{Attempt, PartProgress};
 use crate::secret::SignedUrl;
 use crate::source::Source;
 
-/// One part to send.
+/// One attempt at a part.
 pub struct Put<'a> {
-    /// Where to.
     pub url: &'a SignedUrl,
-    /// From which file.
     pub source: &'a Arc<Source>,
     /// Offset and length in bytes.
     pub range: (u64, u64),
-    /// Told how far it is.
+    /// Receives the bytes acknowledged.
     pub meter: &'a PartProgress,
-    /// As which of the part's connections.
+    /// Which of the part's connections this is.
     pub attempt: Attempt,
-    /// Told what goes over the wire, repeats included.
+    /// Counts bytes sent, including those sent again.
     pub sent: &'a AtomicU64,
-    /// On a new connection, with the host's name looked up again.
+    /// Use a new connection, and resolve the host again.
     pub fresh: bool,
-    /// The answer may take so many times the stall time-out.
+    /// The response may take this many times the stall timeout.
     pub answer_patience: u32,
 }

@@ -1,4 +1,4 @@
-//! Connections that wait for a part: kept from the one before, or opened ahead while something else is waited for.
+//! Open connections without a request: kept from an earlier part, or opened in advance.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,45 +10,44 @@ use tokio::sync::oneshot;
 use super::connect::{Connection, open, origin};
 use crate::dial::{Connector, TransferError};
 
-/// S3 closes a connection that is idle for about 5 s; one that is nearly that old is not worth the race.
+/// S3 closes a connection that is idle for about 5 s. An older one is not worth the risk.
 const IDLE_MOST: Duration = Duration::from_secs(4);
 
-/// A kept connection is ready for its next part within this, or never.
+/// A kept connection that is not ready within this time never will be.
 const READY_WITHIN: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// A pool of connections, by origin.
 pub struct ConnectionPool {
     dialer: Arc<Connector>,
     waiting: Mutex<HashMap<String, Waiting>>,
 }
 
-/// What came of a connection that was opened ahead, and when.
+/// The result of opening a connection in advance, and when it arrived.
 type Opened = (Result<Connection, TransferError>, Instant);
 
-/// To one host.
+/// The connections to one origin.
 #[derive(Default)]
 struct Waiting {
-    /// Since when they are idle.
+    /// With the time since when each is idle.
     idle: Vec<(Connection, Instant)>,
-    /// Opened ahead: there or on their way.
+    /// Opened in advance: ready or being opened.
     ahead: Vec<(oneshot::Receiver<Opened>, Instant)>,
 }
 
 impl ConnectionPool {
-    /// None open yet.
+    /// An empty pool.
     pub fn new(dialer: Arc<Connector>) -> Self {
         Self { dialer, waiting: Mutex::default() }
     }
 
-    /// A connection to the URL's host: one that waits and still lives, or a new one (always, if `fresh`).
-    ///
+    /// A connection to the URL's host: an idle one that is still alive, or a new one (always, if `fresh`).
     /// # Errors
     /// Those of [`open`].
     pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, TransferError> {
         let (origin, asked) = (origin(uri), Instant::now());
         if !fresh {
             while let Some(mut connection) = self.take_idle(&origin) {
-                // Ready in no time, or the one before left something behind.
+                // It is ready immediately, unless the last request left something behind.
                 let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
                     connection.reused = true;
@@ -63,7 +62,7 @@ impl ConnectionPool {
                         connection.reused = true;
                         return Ok(connection);
                     }
-                    // What failed before it was asked for says what was, perhaps minutes ago, and not what is.
+                    // An earlier failure does not count, it may be minutes old.
                     Ok((Err(trouble), at)) if at >= asked => return Err(trouble),
                     _ => {}
                 }
@@ -72,7 +71,7 @@ impl ConnectionPool {
         open(&self.dialer, uri).await
     }
 
-    /// Opens so many connections to the URL's host, if not as many are waiting or on their way already.
+    /// Opens connections to the URL's host until `wanted` are idle or being opened.
     pub fn preconnect(&self, uri: &Uri, wanted: usize) {
         let mut waiting = self.waiting();
         let waiting = waiting.entry(origin(uri)).or_default();
@@ -85,14 +84,14 @@ impl ConnectionPool {
             let (dialer, uri) = (Arc::clone(&self.dialer), uri.clone());
             tokio::spawn(async move {
                 let opened = open(&dialer, &uri).await;
-                // Nobody waits for it any more: then it closes.
+                // If nobody waits any more, this closes it.
                 let _ = tell.send((opened, Instant::now()));
             });
             waiting.ahead.push((coming, Instant::now()));
         }
     }
 
-    /// Keeps a connection whose request is answered in full.
+    /// Keeps a connection after a complete response.
     pub fn keep(&self, connection: Connection) {
         if !connection.sender.is_closed() {
             let mut waiting = self.waiting();
@@ -102,13 +101,13 @@ impl ConnectionPool {
         }
     }
 
-    /// The youngest idle connection, if it is young enough.
+    /// The most recently used idle connection, if it is recent enough.
     fn take_idle(&self, origin: &str) -> Option<Connection> {
         let (connection, since) = self.waiting().get_mut(origin)?.idle.pop()?;
         (since.elapsed() < IDLE_MOST).then_some(connection)
     }
 
-    /// The one that was begun first.
+    /// The connection that was opened first.
     fn take_ahead(&self, origin: &str) -> Option<oneshot::Receiver<Opened>> {
         let mut waiting = self.waiting();
         let ahead = &mut waiting.get_mut(origin)?.ahead;

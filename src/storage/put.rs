@@ -31,7 +31,7 @@ use crate::http::{self, header};
 use crate::options::TransferOptions;
 use crate::secret::Redactor;
 
-/// The way into storage, shared by all parts.
+/// Sends parts to storage. Shared by all files.
 pub struct Storage {
     pub(super) connections: ConnectionPool,
     buffers: Buffers,
@@ -45,7 +45,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Storage for these settings.
+    /// Storage with these options.
     pub fn new(
         transfer: &TransferOptions,
         dialer: Arc<Connector>,
@@ -65,25 +65,24 @@ impl Storage {
         }
     }
 
-    /// What the network has taken of all parts so far, and how the way is.
+    /// What the network has accepted of all parts so far, and what TCP has measured.
     pub fn traffic(&self) -> NetworkSample {
         self.traffic.sample()
     }
 
-    /// Reads of parts in flight that are stuck at a disk.
+    /// Reads for parts in flight that hang.
     pub fn stuck_reads(&self) -> Stuck {
         self.disk.stuck()
     }
 
-    /// Opens so many connections to this host, for parts to come.
+    /// Opens connections to this host in advance.
     pub fn preconnect(&self, host: &Uri, wanted: usize) {
         self.connections.preconnect(host, wanted);
     }
 
-    /// Sends a part once.
-    ///
+    /// Sends a part: one attempt.
     /// # Errors
-    /// [`TransferError::Failure`] for the network's and storage's part in it, [`TransferError::Error`] for the file's.
+    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for the file.
     pub async fn put(&self, put: Put<'_>) -> Result<CompletedPart, TransferError> {
         let uri: Uri = put.url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| {
             crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.redacted()) }
@@ -91,8 +90,8 @@ impl Storage {
         let begun = Instant::now();
         let mut connection = self.connections.get(&uri, put.fresh).await?;
         let mut result = self.attempt(&put, &uri, connection).await;
-        // An idle connection that the other side closed in the moment it was taken says nothing about the
-        // part or the line: once more, on a new one.
+        // An idle connection that the peer closed at the moment it was taken says nothing about the part or the
+        // network. Try once more on a new connection.
         if let Err((TransferError::Failure(Failure::Transport { kind: Transport::Disconnected, .. }), true)) =
             &result
         {
@@ -109,7 +108,7 @@ impl Storage {
         result.map_err(|(trouble, _)| trouble)
     }
 
-    /// The `bool` of an error: the connection was an old one and took nothing.
+    /// The `bool` of an error: the connection had been idle and accepted nothing.
     async fn attempt(
         &self,
         put: &Put<'_>,
@@ -157,7 +156,7 @@ impl Storage {
         }
     }
 
-    /// A request that got no answer, or none that is HTTP.
+    /// The failure for a request without a valid response.
     pub(super) fn no_answer(&self, error: &hyper::Error) -> Failure {
         let kind = if error.is_parse() { Transport::Garbled } else { Transport::Disconnected };
         Failure::transport(kind, self.mask.redact(&chain(error)))
@@ -170,7 +169,7 @@ impl Storage {
     ) -> Result<(u16, HeaderMap, Vec<u8>), Failure> {
         let (head, body) = response.into_parts();
         let body = watch.over(Limited::new(body, MAX_RESPONSE).collect()).await?;
-        // A success is complete with its head; of an error, what could be read is better than nothing.
+        // The headers suffice for a success. A truncated error document is better than none.
         let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
         Ok((head.status.as_u16(), head.headers, body))
     }
@@ -187,7 +186,7 @@ impl Storage {
         if header(&headers, ETAG.as_str()).is_none() && http::is_web_page(&headers, &body) {
             return Err(Failure::WebPage);
         }
-        // A 200 before the whole part was sent is about something else than this part.
+        // A success before the whole part was sent cannot mean this part.
         if flow.handed() != size {
             return Err(Failure::transport(
                 Transport::Disconnected,
@@ -211,7 +210,7 @@ pub(super) fn invalid(error: hyper::http::Error) -> Failure {
     Failure::Malformed { detail: error.to_string() }
 }
 
-/// The request as signed, with no header that changes what S3 does.
+/// Builds the signed request without any header that would change what S3 does.
 pub(super) fn request(
     method: Method,
     uri: &Uri,

@@ -7,29 +7,28 @@ use crate::error::Failure;
 use crate::http::{self, header};
 use crate::secret::Redactor;
 
-/// Bytes to read of a response at most. S3's error documents have a few hundred.
+/// Limit on the bytes read of a response. S3's error documents have a few hundred.
 pub(super) const MAX_RESPONSE: usize = 64 * 1024;
 
-/// The ETag without its quotes, if there is one.
+/// The ETag without quotes, if there is one.
 pub(super) fn etag_of(headers: &HeaderMap) -> Option<String> {
     header(headers, ETAG.as_str())
         .map(|etag| etag.trim().trim_start_matches("W/").trim_matches('"').to_owned())
         .filter(|etag| !etag.is_empty())
 }
 
-/// Whether the headers say that an ETag has nothing to do with MD5: under KMS or customer keys.
+/// Whether the headers say that the ETag is unrelated to MD5 (KMS or customer keys).
 pub(super) fn is_encrypted(headers: &HeaderMap) -> bool {
     let kms = header(headers, "x-amz-server-side-encryption").is_some_and(|kind| kind.starts_with("aws:kms"));
     kms || headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
 }
 
-/// Whether an ETag is the MD5 of the part: not under KMS or customer keys, and not when it does not even look like
-/// one.
+/// Whether an ETag is the MD5 of the part: not with KMS or customer keys, and only if it looks like one.
 pub(super) fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
     !is_encrypted(headers) && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The failure for a response that is not a success.
+/// The failure for a response other than success.
 pub(super) fn refusal(redactor: &Redactor, status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
     let error = parse_error(body);
     Failure::Status {
@@ -50,7 +49,7 @@ struct StorageError {
     error: Option<Box<StorageError>>,
 }
 
-/// Parses an error document. Anything else gives nothing.
+/// Parses an error document. Anything else yields nothing.
 fn parse_error(body: &[u8]) -> StorageError {
     let parsed: StorageError = quick_xml::de::from_str(&String::from_utf8_lossy(body)).unwrap_or_default();
     match parsed.error {

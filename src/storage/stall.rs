@@ -12,14 +12,14 @@ use crate::format::human_duration;
 /// How often to look at a part in flight.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Looks at a part in flight: moves its meter, and ends it when it stands still.
+/// Watches one attempt: updates its progress, and ends it when it stalls.
 pub(super) struct StallDetector<'a> {
     put: &'a Put<'a>,
     flow: &'a BodyState,
     probe: Probe,
     before: Wire,
     pub(super) taken: u64,
-    /// The wire's count at its highest.
+    /// The highest count seen on the socket.
     seen: u64,
     moved: Instant,
     patience: Duration,
@@ -31,7 +31,7 @@ impl<'a> StallDetector<'a> {
         Self { put, flow, probe, before, taken: 0, seen: before.taken, moved: Instant::now(), patience }
     }
 
-    /// Waits for `work` and looks meanwhile.
+    /// Waits for `work`, and watches meanwhile.
     pub(super) async fn over<F: Future>(&mut self, work: F) -> Result<F::Output, Failure> {
         let mut work = std::pin::pin!(work);
         let mut looks = tokio::time::interval(POLL_INTERVAL);
@@ -63,11 +63,10 @@ impl<'a> StallDetector<'a> {
     fn look(&mut self) {
         let wire = self.probe.wire();
         let handed = self.flow.handed();
-        // Headers and TLS records count on the wire (under 1 %); never more than was handed over.
+        // Headers and TLS records are included (under 1 %), so never count more than was handed over.
         let taken = wire.taken.saturating_sub(self.before.taken).min(handed);
-        // With nothing waiting in the kernel and the body waiting for the disk or the limiter, it is not the
-        // network that stands still. Movement is judged by the wire's own count: the capped one stops short of
-        // a large part's last bytes.
+        // If nothing waits in the kernel and the body waits for the disk or the limiter, the network has not stalled.
+        // Movement is judged by the socket's own count: the capped one stops short of the last bytes of a large part.
         let ours = wire.waiting == 0 && self.flow.waits_for_us();
         if wire.taken > self.seen || ours {
             self.seen = self.seen.max(wire.taken);

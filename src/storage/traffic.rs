@@ -1,5 +1,5 @@
-//! What the network has taken of all parts together, and how the way is: asked of the sockets in
-//! flight whenever somebody wants to know.
+//! What the network has accepted of all parts together, and what TCP measures. The sockets in flight are asked on
+//! demand.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::connect::Probe;
 use crate::platform::TcpInfo;
 
-/// The parts in flight. Cheap to clone.
+/// The parts in flight. Clones share them.
 #[derive(Clone, Default)]
 pub struct TransferStats(Arc<Mutex<State>>);
 
@@ -15,7 +15,7 @@ pub struct TransferStats(Arc<Mutex<State>>);
 struct State {
     next: u64,
     flying: Vec<InFlight>,
-    /// Of attempts that have ended: bytes taken, packets resent.
+    /// Totals of attempts that have ended: bytes accepted, packets resent.
     ended: (u64, u64),
 }
 
@@ -23,7 +23,7 @@ struct State {
 struct InFlight {
     id: u64,
     probe: Probe,
-    /// Its socket's account when the attempt began: bytes taken, packets resent.
+    /// Its socket's counts at the start of the attempt: bytes accepted, packets resent.
     before: (u64, u64),
 }
 
@@ -38,24 +38,24 @@ impl InFlight {
     }
 }
 
-/// An attempt's entry, which ends when it is dropped.
+/// Registers an attempt until it is dropped.
 pub struct Entry {
     id: u64,
     traffic: TransferStats,
 }
 
-/// What the sockets say.
+/// A sample of all sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkSample {
-    /// Bytes taken by the network so far, repeats included.
+    /// Bytes accepted by the network so far, including those sent again.
     pub taken: u64,
-    /// The mean of the round trips of late, the shortest of all, and the packets resent so far; `None` where the
-    /// system does not say.
+    /// The mean of the recent round trips, the shortest of all, and packets resent so far; `None` if the system does
+    /// not tell.
     pub measured: Option<TcpInfo>,
 }
 
 impl TransferStats {
-    /// An attempt begins on this connection.
+    /// Registers an attempt on this connection.
     pub fn begin(&self, probe: Probe) -> Entry {
         let before = InFlight::account(&probe);
         let mut state = self.state();
@@ -65,7 +65,7 @@ impl TransferStats {
         Entry { id, traffic: self.clone() }
     }
 
-    /// Asks all sockets.
+    /// Samples all sockets.
     pub fn sample(&self) -> NetworkSample {
         let state = self.state();
         let (mut taken, mut resent) = state.ended;
