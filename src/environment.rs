@@ -1,20 +1,18 @@
-//! What the process was given besides its arguments, gathered once, so that nothing else asks for it and
-//! tests need no process of their own.
+//! The environment of the process, read once. Nothing else reads these variables and directories, so tests can set them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::secret::Token;
 
-/// The API's variables and the places where configuration lives.
+/// Environment variables of this program, and directories.
 ///
-/// No `Debug`: it holds tokens.
+/// No `Debug`, because it holds tokens.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// `COPERA_TOKEN`
     pub token: Option<OsString>,
-    /// `COPERA_CLI_AUTH_TOKEN`, the official CLI's.
+    /// `COPERA_CLI_AUTH_TOKEN`, of the official CLI.
     pub cli_token: Option<OsString>,
     /// `COPERA_PARENT_ID`
     pub parent: Option<OsString>,
@@ -26,13 +24,13 @@ pub struct Environment {
     pub api_url: Option<OsString>,
     /// `COPERA_SANDBOX`
     pub sandbox: Option<OsString>,
-    /// The variables about proxies ([`VARIABLES`](crate::proxy::VARIABLES)) that are set.
+    /// Those of [`proxy::VARIABLES`](crate::proxy::VARIABLES) that are set.
     pub proxies: Vec<(&'static str, OsString)>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
-    /// The platform's directory for the user's configuration, the program's own name not yet in it.
+    /// The user's configuration directory on this platform.
     pub config_dir: Option<PathBuf>,
-    /// The platform's directory for state, the program's own name not yet in it.
+    /// The user's state directory on this platform.
     pub state_dir: Option<PathBuf>,
     /// The working directory.
     pub cwd: Option<PathBuf>,
@@ -57,29 +55,27 @@ impl Environment {
                 .collect(),
             home: directories.as_ref().map(|d| d.home_dir().to_owned()),
             config_dir: directories.as_ref().map(|d| d.config_dir().to_owned()),
-            // macOS and Windows know no state directory: what belongs to this machine alone is the nearest.
+            // macOS and Windows have no state directory. The one for data of this machine is closest.
             state_dir: directories.as_ref().map(|d| d.state_dir().unwrap_or(d.data_local_dir()).to_owned()),
-            // It can be gone or out of reach; then it has no configuration, and relative paths will say so.
+            // It may be deleted or inaccessible. Then relative paths fail later, with a message.
             cwd: std::env::current_dir().ok(),
         }
     }
 }
 
-/// A variable that counts: set, and not empty.
+/// The value of a variable that is set and not empty.
 pub fn set(value: &Option<OsString>) -> Option<&OsStr> {
     value.as_deref().filter(|value| !value.is_empty())
 }
 
-/// The text of a variable that counts, without the white space around it (a line's end in a CI's settings): a blank
-/// one counts as not set.
+/// The text of a variable without surrounding white space, such as a newline from a CI setting. A blank variable counts
+/// as unset.
+///
+/// # Errors
+/// [`Error::Usage`] if it is not valid Unicode.
 pub fn text<'a>(value: &'a Option<OsString>, name: &str) -> Result<Option<&'a str>, Error> {
     let text = set(value)
         .map(|value| value.to_str().ok_or_else(|| Error::usage(format!("{name} is not valid Unicode"))))
         .transpose()?;
     Ok(text.map(str::trim).filter(|text| !text.is_empty()))
-}
-
-/// The token in a variable, if there is one.
-pub fn token(value: &Option<OsString>, name: &str) -> Result<Option<Token>, Error> {
-    Ok(text(value, name)?.map(Token::new))
 }

@@ -1,4 +1,4 @@
-//! What the system lets this process have: open files and threads. With less than usual, less is done at once.
+//! Limits of the system on open files and threads. If they are low, less runs at the same time.
 
 use std::sync::Mutex;
 use std::thread;
@@ -10,80 +10,81 @@ use crate::disk;
 use crate::error::Error;
 use crate::platform;
 
-/// Open files that the most that is ever done at once can use, and then some. It stays below what `select` can watch
-/// (1024, FD_SETSIZE), for libraries that still do.
+/// Enough for all that ever runs at the same time. Below what `select` supports (1024, FD_SETSIZE), for libraries that
+/// use it.
 const OPEN_FILES: u64 = 1024;
-/// Descriptors beside files, parts and calls: the runtime's (5 on Linux), the walk through a directory
-/// ([`crate::plan`]), look-ups of names, files that are open for a moment.
-const OTHERS: usize = 12;
+/// Descriptors for anything but files, parts and calls: the runtime (5 on Linux), walking directories ([`crate::plan`]),
+/// name lookups, files that are open for a moment.
+const RESERVED: usize = 12;
 /// The fewest with which one file can be uploaded.
-const LEAST: usize = OTHERS + 8;
+const MIN_FREE: usize = RESERVED + 8;
 
-/// How much is done at once.
+/// Limits on what runs at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files under way. Small ones spend most of their time waiting for answers of the API.
+    /// Files. Small ones spend most of their time waiting for the API.
     pub files: usize,
-    /// Parts in flight.
+    /// Parts.
     pub parts: usize,
-    /// Calls of the API. With 24 a thousand small files, three calls each at 40 ms, take some 5 s; more would only
-    /// find the rate limit sooner, which is not published (429 for the drive's neighbours comes at 30 to 50 a minute).
+    /// API calls. With 24 of them, a thousand small files of three calls each take about 5 s at a latency of 40 ms. More
+    /// would only reach the rate limit sooner, which is not published (related endpoints answer 429 at 30 to 50 calls a
+    /// minute).
     pub calls: usize,
 }
 
 impl Limits {
-    /// What no system with usual limits falls short of. 64 parts are the most that `-j` takes.
-    pub const USUAL: Self = Self { files: 48, parts: 64, calls: 24 };
+    /// The limits on a system that has none of its own. `-j` takes at most 64 parts.
+    pub const MAX: Self = Self { files: 48, parts: 64, calls: 24 };
 
-    /// What can be done with the open files that the system allows, after asking it for as many as are of use.
+    /// Raises the system's limit on open files as far as that is of use, and returns what fits.
     ///
     /// # Errors
-    /// [`Error::Resources`] when they are too few for anything.
-    pub fn of_process() -> Result<Self, Error> {
-        let Some(allowed) = platform::allow_open_files(OPEN_FILES) else { return Ok(Self::USUAL) };
+    /// [`Error::Resources`] if not even one file can be uploaded.
+    pub fn from_system() -> Result<Self, Error> {
+        let Some(allowed) = platform::allow_open_files(OPEN_FILES) else { return Ok(Self::MAX) };
         let open = platform::open_files();
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-        Self::with_free(allowed.saturating_sub(open)).ok_or_else(|| Error::Resources {
+        let free = allowed.saturating_sub(open);
+        Self::with_free(free).ok_or_else(|| Error::Resources {
             what: format!(
                 "too few files may be open at once: {allowed}, of which {open} are open already; at least {} more are needed",
-                LEAST.saturating_sub(allowed.saturating_sub(open))
+                MIN_FREE.saturating_sub(free)
             ),
             hint: "raise the limit of open files: ulimit -n 1024",
         })
     }
 
-    /// What can be done while so many more files may be open; `None`: nothing.
+    /// What fits into this many free descriptors, if anything does.
     fn with_free(free: usize) -> Option<Self> {
-        let free = free.checked_sub(OTHERS).filter(|free| *free >= LEAST - OTHERS)?;
-        // A file takes up to four (itself, its record, two locks), a part up to two (its connection and, when it is
-        // hedged, a second one, or one that waits for the next part), a call one. An eighth stays free.
+        let free = free.checked_sub(RESERVED).filter(|free| *free >= MIN_FREE - RESERVED)?;
+        // A file takes up to four (itself, its record, two locks), a part up to two (its connection, and a second one for
+        // a hedge or the next part), a call one. An eighth stays free.
         Some(Self {
-            files: (free / 8).clamp(1, Self::USUAL.files),
-            parts: (free * 3 / 16).clamp(1, Self::USUAL.parts),
-            calls: (free / 8).clamp(1, Self::USUAL.calls),
+            files: (free / 8).clamp(1, Self::MAX.files),
+            parts: (free * 3 / 16).clamp(1, Self::MAX.parts),
+            calls: (free / 8).clamp(1, Self::MAX.calls),
         })
     }
 }
 
-/// Threads that wait are kept for the run: once the system refuses to start more of them, those that are there still
-/// get everything done.
-const KEPT: Duration = Duration::from_secs(365 * 86_400);
+/// Blocking threads live as long as the run. If the system later refuses to start more, the existing ones suffice.
+const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
 
-/// The runtime that uploads run on.
+/// The runtime for uploads.
 ///
-/// tokio panics when it cannot start its threads, so it is asked for no more than can be had: of few, none are
-/// workers, and where there is not even one to wait for the disk, this is an error.
+/// tokio panics if it cannot start its threads, so it gets no more than the system allows. If few are allowed, none of
+/// them are workers.
 ///
 /// # Errors
-/// [`Error::Resources`].
+/// [`Error::Resources`] if not even one thread can be started.
 pub fn runtime() -> Result<Runtime, Error> {
     let refused = |why: String| Error::Resources {
         what: format!("the system does not let the program start its threads: {why}"),
         hint: "raise the limits of processes and of memory (ulimit -u, ulimit -v), or of the container",
     };
     let workers = workers();
-    // Twice as many: a thread that has ended may count for a moment longer.
-    let (mut builder, waiting) = match startable_threads(2 * (workers + 1)) {
+    // Twice as many, because the system may count threads that have just ended.
+    let (mut builder, blocking) = match startable_threads(2 * (workers + 1)) {
         Ok(()) => {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(workers);
@@ -93,28 +94,28 @@ pub fn runtime() -> Result<Runtime, Error> {
         Err((threads, _)) => (Builder::new_current_thread(), threads.min(disk::THREADS)),
     };
     let runtime = builder
-        .max_blocking_threads(waiting)
-        .thread_keep_alive(KEPT)
+        .max_blocking_threads(blocking)
+        .thread_keep_alive(KEEP_ALIVE)
         .enable_all()
         .build()
         .map_err(|error| refused(error.to_string()))?;
-    // From here on there is one that waits: what it is asked to do is done in time, whatever the system says later.
+    // Starts the first blocking thread. With it, all blocking work gets done, whatever the system refuses later.
     runtime
         .block_on(async { tokio::task::spawn_blocking(|| {}).await })
         .map_err(|error| refused(error.to_string()))?;
     Ok(runtime)
 }
 
-/// Threads for the work: half of the cores. One alone feeds 8 Gbit/s with TLS (measured), and where it is alone,
-/// parts in flight keep step, which is what makes their MD5 cheap: rounds of 7 lanes and not of 5.
+/// Worker threads: half as many as cores. One sends 8 Gbit/s with TLS (measured). With only one, parts advance together,
+/// which makes their MD5 cheaper: rounds of 7 lanes instead of 5.
 fn workers() -> usize {
     thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
 }
 
-/// Starts so many threads at once and ends them again.
+/// Checks that this many threads can run at the same time.
 ///
 /// # Errors
-/// How many could be started when they are fewer, and why.
+/// How many can, if they are fewer, and why.
 fn startable_threads(wanted: usize) -> Result<(), (usize, std::io::Error)> {
     let gate = Mutex::new(());
     let closed = gate.lock();
@@ -133,7 +134,7 @@ fn startable_threads(wanted: usize) -> Result<(), (usize, std::io::Error)> {
         outcome
     });
     if outcome.is_err() {
-        // The system may count threads for a moment that have ended.
+        // The system may count threads that have just ended.
         thread::sleep(Duration::from_millis(20));
     }
     outcome
@@ -144,21 +145,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_at_once_fits_into_what_may_be_open() {
+    fn the_limits_fit_into_the_free_descriptors() {
         for free in 0..2000 {
             let Some(limits) = Limits::with_free(free) else {
-                assert!(free < LEAST);
+                assert!(free < MIN_FREE);
                 continue;
             };
-            let used = OTHERS + limits.files * 4 + limits.parts * 2 + limits.calls;
+            let used = RESERVED + limits.files * 4 + limits.parts * 2 + limits.calls;
             assert!(used <= free, "{limits:?} use {used} of {free}");
         }
         assert_eq!(Limits::with_free(28), Some(Limits { files: 2, parts: 3, calls: 2 }));
-        assert_eq!(Limits::with_free(OPEN_FILES as usize - 3), Some(Limits::USUAL));
+        assert_eq!(Limits::with_free(OPEN_FILES as usize - 3), Some(Limits::MAX));
     }
 
     #[test]
-    fn threads_are_started_and_end_again() {
+    fn a_few_threads_can_be_started() {
         assert!(startable_threads(3).is_ok());
     }
 }

@@ -30,6 +30,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 pub fn run(cli: Cli, env: &Environment) -> u8 {
     let reporter = progress::choose(&cli.display);
     let code = execute(cli, env, &reporter).unwrap_or_else(|error| {
+        let error = Error::from(error);
         reporter.event(&Event::Error { path: None, error: &error });
         error.exit_code()
     });
@@ -37,13 +38,14 @@ pub fn run(cli: Cli, env: &Environment) -> u8 {
     code
 }
 
-fn execute(cli: Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+fn execute(cli: Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> anyhow::Result<u8> {
     if cli.login {
-        return login::run(&cli, env, reporter);
+        login::run(&cli, env, reporter)?;
+        return Ok(0);
     }
     let mut warnings = Vec::new();
     let settings = settings::resolve(cli, env, &mut warnings);
-    for message in settings.as_ref().map_or(&warnings, |settings| &settings.warnings) {
+    for message in &warnings {
         reporter.event(&Event::Warning { path: None, message });
     }
     let settings = settings?;
@@ -51,10 +53,10 @@ fn execute(cli: Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<
         reporter.event(&Event::Verbose { message });
     }
     let output = Output::stdout(settings.output);
-    match settings.dry_run {
-        true => dry_run(&settings, &output, &**reporter),
-        false => upload(&settings, &output, reporter),
-    }
+    Ok(match settings.dry_run {
+        true => dry_run(&settings, &output, &**reporter)?,
+        false => upload(&settings, &output, reporter)?,
+    })
 }
 
 /// Prints the plan, one line for each file. Nothing is sent.
@@ -111,8 +113,8 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
 }
 
 fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
-    let limits = Limits::of_process()?;
-    if limits != Limits::USUAL {
+    let limits = Limits::from_system()?;
+    if limits != Limits::MAX {
         let Limits { files, parts, calls } = limits;
         let message = &format!(
             "the system allows few open files: {files} files, {parts} parts and {calls} calls at the same time"

@@ -1,37 +1,107 @@
-//! The API's base URL: its form, when plain HTTP will do, and the rule that a project's URL never meets a
-//! token from elsewhere.
+//! The base URL of the API: which one is used, and which tokens may be sent to it.
 
 use reqwest::Url;
 
-use super::profile::Location;
+use super::Config;
+use super::location::Location;
+use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::http::{check_host, is_loopback};
 
 /// The service.
 pub const DEFAULT: &str = "https://api.copera.ai/public/v1";
-/// The dev API, by `COPERA_SANDBOX=1`.
+/// The dev API, used if `COPERA_SANDBOX` is 1.
 pub const SANDBOX: &str = "https://api-dev.copera.ai/public/v1";
 
-/// Where the API is on a host that was given without a path.
+/// The path of a URL without one.
 const PATH: &str = "/public/v1";
-/// Copera's own hosts: whoever names one of them names nothing foreign.
+/// Hosts of Copera itself. Any file may name them.
 const OWN_HOSTS: [&str; 3] = ["api.copera.ai", "api-dev.copera.ai", "api.copera.app"];
 
-/// The base URL out of what was given `from` somewhere: with a path, without a slash at its end. The errors do
-/// not show the URL: it may have a password in it.
+/// The base URL and where it comes from.
+#[derive(Debug)]
+pub struct ApiUrl {
+    /// Normalized.
+    pub url: String,
+    /// `None` for the default.
+    pub from: Option<String>,
+    /// Its location, if it is set in a file.
+    pub location: Option<Location>,
+}
+
+impl ApiUrl {
+    /// The first one of: `--api-url`, `COPERA_API_URL`, the profile, `[api] base_url`, the service. `COPERA_SANDBOX=1`
+    /// replaces the service and nothing else, as in the official CLI.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an invalid URL, and for plain HTTP to another machine without `allow_http`.
+    pub fn resolve(
+        option: Option<&str>,
+        allow_http: bool,
+        env: &Environment,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let variable = environment::text(&env.api_url, "COPERA_API_URL")?;
+        let outer = option.map(|url| (url, "--api-url")).or(variable.map(|url| (url, "COPERA_API_URL")));
+        if let Some((url, from)) = outer {
+            let url = normalize(url, from, allow_http)?;
+            return Ok(Self { url, from: Some(from.to_owned()), location: None });
+        }
+        let found = match config.profile.api_url().or(config.base_url.clone()) {
+            Some(set) => {
+                let from = set.location.to_string();
+                let url = normalize(&set.value, &from, allow_http)?;
+                Self { url, from: Some(from), location: Some(set.location) }
+            }
+            None => Self { url: DEFAULT.to_owned(), from: None, location: None },
+        };
+        if found.url == DEFAULT && environment::text(&env.sandbox, "COPERA_SANDBOX")? == Some("1") {
+            let from = Some("COPERA_SANDBOX".to_owned());
+            return Ok(Self { url: SANDBOX.to_owned(), from, location: None });
+        }
+        Ok(found)
+    }
+
+    /// Checks that a token may be sent to this URL. `token` is its location, if it is in a file.
+    ///
+    /// Anybody may have written a project file. With a URL there, a token from elsewhere would go to a server of its
+    /// author.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn check_token_origin(&self, token: Option<&Location>) -> Result<(), Error> {
+        let Some(location) = &self.location else { return Ok(()) };
+        if !location.file.project || is_own(&self.url) || token.is_some_and(|token| token.same_file(location))
+        {
+            return Ok(());
+        }
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        Err(Error::usage_hint(
+            format!(
+                "{location} sets an API URL on {host}, but the token is not from that file: anybody may have written a \
+                 file in the working directory, so other tokens are not sent there"
+            ),
+            "if you trust that server, give its URL with --api-url or COPERA_API_URL",
+        ))
+    }
+}
+
+/// Checks a URL, adds the default path and removes trailing slashes. Errors do not show the URL, because it may have a
+/// password in it.
 pub fn normalize(text: &str, from: &str, allow_http: bool) -> Result<String, Error> {
     let wrong = |what: &str| Error::usage(format!("the API URL from {from} {what}"));
     let mut url = Url::parse(text.trim()).map_err(|error| {
         Error::usage_hint(
             format!("the API URL from {from} is not a URL: {error}"),
-            format!("it has the form {DEFAULT}"),
+            format!("for example {DEFAULT}"),
         )
     })?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err(wrong("must begin with https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("must not have a user name or password in it; the token is all that is sent"));
+        return Err(wrong("must not contain a user name or password; only the token is sent"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("must not have a query or fragment"));
@@ -41,7 +111,7 @@ pub fn normalize(text: &str, from: &str, allow_http: bool) -> Result<String, Err
     if url.scheme() == "http" && !allow_http && !is_loopback(host) {
         return Err(Error::usage_hint(
             format!(
-                "the API URL from {from} is plain http:// to {host}: token and files could be read on the way"
+                "the API URL from {from} is plain http:// to {host}, so others could read the token and the files"
             ),
             "use https://, or --allow-http for a test server on a private network",
         ));
@@ -51,7 +121,7 @@ pub fn normalize(text: &str, from: &str, allow_http: bool) -> Result<String, Err
     Ok(url.into())
 }
 
-/// Whether it is one of Copera's own, and safe from being listened to.
+/// Whether the URL is an HTTPS URL of Copera itself.
 fn is_own(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| {
         url.scheme() == "https"
@@ -60,29 +130,12 @@ fn is_own(url: &str) -> bool {
     })
 }
 
-/// Whether a normalized URL that stands in a file may be used with a token that stands in another place, or
-/// (`None`) in no file. A project's file may come from anybody: with its URL alone it would have the user's
-/// token sent to a server of its author's.
-pub fn check_token_origin(url: &str, place: &Location, token: Option<&Location>) -> Result<(), Error> {
-    if !place.file.project || is_own(url) || token.is_some_and(|token| token.same_file(place)) {
-        return Ok(());
-    }
-    let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-    Err(Error::usage_hint(
-        format!(
-            "{place} sets an API URL on {host}, and the token is not from that file: a file in the working \
-             directory may be anybody's, so no other token is sent where it says"
-        ),
-        "if you trust that server, give its URL with --api-url or COPERA_API_URL",
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn urls_get_a_path_and_lose_the_last_slash() {
+    fn urls_are_normalized() {
         for (given, url) in [
             ("https://api.copera.ai", DEFAULT),
             ("https://api.copera.ai/", DEFAULT),
@@ -99,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_base_url_is_refused_without_being_shown() {
+    fn invalid_urls_are_refused_and_not_shown() {
         for url in [
             "",
             "secret",
@@ -116,16 +169,16 @@ mod tests {
             "localhost:3000",
         ] {
             let error = normalize(url, "--api-url", true).unwrap_err();
-            let told = format!("{error} {}", error.hint().unwrap_or_default());
+            let message = format!("{error} {}", error.hint().unwrap_or_default());
             assert!(
-                error.exit_code() == 2 && told.contains("--api-url") && !told.contains("secret"),
-                "{told}"
+                error.exit_code() == 2 && message.contains("--api-url") && !message.contains("secret"),
+                "{message}"
             );
         }
     }
 
     #[test]
-    fn plain_http_is_for_this_machine_or_by_leave() {
+    fn plain_http_to_another_machine_needs_allow_http() {
         for url in [
             "http://10.0.0.1",
             "http://localhost.evil.example",
@@ -140,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn coperas_own_hosts_are_those_and_no_others() {
+    fn only_three_hosts_are_coperas_own() {
         for own in [DEFAULT, SANDBOX, "https://api.copera.app/public/v1", "https://api.copera.ai:443/x"] {
             assert!(is_own(&normalize(own, "", false).unwrap()), "{own}");
         }

@@ -1,5 +1,4 @@
-//! The configuration files: which there are, whose they are, how one is read, and how they are laid over each
-//! other.
+//! Finds, reads and merges the configuration files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,9 +6,12 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::{self, Layer};
-use super::profile::{ConfigFile, Profile, Sourced};
-use crate::environment::Environment;
+use anyhow::Context as _;
+
+use super::location::{ConfigFile, Sourced};
+use super::parse::{Layer, parse};
+use super::profile::Profile;
+use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::limited;
 use crate::platform;
@@ -18,10 +20,10 @@ use crate::platform;
 const SHARED: &str = ".copera.toml";
 const SHARED_LOCAL: &str = ".copera.local.toml";
 
-/// More than any configuration has: one in the working directory may come with anybody's repository.
+/// Larger than any configuration. A file in the working directory may come with a repository of anybody's.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// What all files say together, before a profile is chosen.
+/// The merged files, before a profile is chosen.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     /// `default_profile`
@@ -30,83 +32,45 @@ pub(super) struct Files {
     pub base_url: Option<Sourced<String>>,
     /// `[profiles.NAME]`
     pub profiles: BTreeMap<String, Profile>,
-    /// What to warn of.
     pub warnings: Vec<String>,
 }
 
 impl Files {
-    /// Reads these, lowest first.
-    pub(super) fn read(places: Vec<FilePlace>) -> Result<Self, Error> {
-        let mut files = Self::default();
-        for place in places {
-            let Some(mut layer) = read(&place, &mut files.warnings)? else { continue };
-            files.warnings.append(&mut layer.warnings);
-            files.default_profile = layer.default_profile.or(files.default_profile);
-            files.base_url = layer.base_url.or(files.base_url);
-            for (name, higher) in layer.profiles {
-                let lower = files.profiles.insert(name.clone(), higher);
-                if let (Some(lower), Some(profile)) = (lower, files.profiles.get_mut(&name)) {
+    /// Reads files, given from the lowest precedence to the highest.
+    pub(super) fn read(files: impl IntoIterator<Item = Arc<ConfigFile>>) -> Result<Self, Error> {
+        let mut merged = Self::default();
+        for file in files {
+            let Some(mut layer) = read(&file, &mut merged.warnings)? else { continue };
+            merged.warnings.append(&mut layer.warnings);
+            merged.default_profile = layer.default_profile.or(merged.default_profile);
+            merged.base_url = layer.base_url.or(merged.base_url);
+            for (name, mut profile) in layer.profiles {
+                if let Some(lower) = merged.profiles.remove(&name) {
                     profile.merge(lower);
                 }
+                merged.profiles.insert(name, profile);
             }
         }
-        Ok(files)
+        Ok(merged)
     }
 }
 
-/// A file that may be there, and the rules it goes by.
-#[derive(Debug)]
-pub struct FilePlace {
-    /// Where it is.
-    pub path: PathBuf,
-    /// As messages name it.
-    pub shown: String,
-    /// In the working directory and not asked for as the user's own.
-    pub project: bool,
-    /// Named by the user: then it must be there.
-    pub(super) named: bool,
-}
-
-impl FilePlace {
-    /// Shared files may hold keys that are the official CLI's; by name, as `--config` goes too.
-    pub(super) fn strict(&self) -> bool {
-        let name = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        !(name.starts_with(".copera") && name.ends_with(".toml"))
-    }
-
-    /// Whether it is the user's own and ours alone.
-    pub(super) fn is_own_config(&self) -> bool {
-        !self.project && self.strict()
-    }
-
-    /// As what its values are from.
-    pub(super) fn source(&self) -> Arc<ConfigFile> {
-        Arc::new(ConfigFile { shown: self.shown.clone(), project: self.project })
-    }
-}
-
-/// The files to read, lowest first.
-pub(super) fn places(only: Option<&Path>, env: &Environment) -> Vec<FilePlace> {
+/// The files to read, from the lowest precedence to the highest. `named` is the one of `--config`.
+pub(super) fn list(named: Option<&Path>, env: &Environment) -> Vec<ConfigFile> {
     let cwd = env.cwd.as_deref();
-    // At home, the working directory's files are the user's own.
+    // In the home directory, the files of the working directory are the user's own.
     let at_home = matches!((&env.home, cwd), (Some(home), Some(cwd)) if same_directory(home, cwd));
-    if let Some(path) = only {
-        let path_in_cwd = cwd.map_or_else(|| path.to_owned(), |cwd| cwd.join(path));
-        let shared = [SHARED, SHARED_LOCAL].iter().any(|name| path_in_cwd.file_name() == Some(name.as_ref()));
-        // Being named does not make a repository's file the user's own: the command may be copied from there.
-        let in_cwd =
-            matches!((path_in_cwd.parent(), cwd), (Some(dir), Some(cwd)) if same_directory(dir, cwd));
-        let shown = path.display().to_string();
-        return vec![FilePlace {
-            path: path_in_cwd,
-            shown,
-            project: shared && in_cwd && !at_home,
-            named: true,
-        }];
+    if let Some(named) = named.or_else(|| environment::set(&env.config).map(Path::new)) {
+        let path = cwd.map_or_else(|| named.to_owned(), |cwd| cwd.join(named));
+        let shared = [SHARED, SHARED_LOCAL].iter().any(|name| path.file_name() == Some(name.as_ref()));
+        // Naming a repository's file does not make it trusted: the command may come from the repository too.
+        let in_cwd = matches!((path.parent(), cwd), (Some(dir), Some(cwd)) if same_directory(dir, cwd));
+        let (shown, project) = (named.display().to_string(), shared && in_cwd && !at_home);
+        return vec![ConfigFile { path, shown, project, must_exist: true }];
     }
-    let mut places = Vec::new();
+    let mut files = Vec::new();
     let mut add = |path: PathBuf, shown: String, project| {
-        places.push(FilePlace { path, shown, project, named: false });
+        files.push(ConfigFile { path, shown, project, must_exist: false });
     };
     if let Some(home) = &env.home {
         add(home.join(SHARED), format!("~/{SHARED}"), false);
@@ -122,7 +86,7 @@ pub(super) fn places(only: Option<&Path>, env: &Environment) -> Vec<FilePlace> {
         }
         add(cwd.join(SHARED_LOCAL), SHARED_LOCAL.to_owned(), !at_home);
     }
-    places
+    files
 }
 
 fn same_directory(a: &Path, b: &Path) -> bool {
@@ -132,54 +96,53 @@ fn same_directory(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Reads one file; `None` when there is none.
+/// Reads a file, or returns `None` if there is none.
 ///
-/// One that is there and cannot be read is an error, though it was not named: going on without it could put
-/// files into another folder, or send them to another server, than it says. One of which it cannot even be
-/// known whether it is there (a service that was given no access to the home directory of its user) gets a
-/// warning.
-fn read(place: &FilePlace, warnings: &mut Vec<String>) -> Result<Option<Layer>, Error> {
-    let cannot = |error: &dyn std::fmt::Display| {
-        format!("cannot read the configuration file {}: {error}", place.shown)
-    };
-    if !place.named {
-        match fs::metadata(&place.path) {
+/// An existing file that cannot be read is an error even if it was not named: without it, files could go to another
+/// folder or server. If even its existence is unknown (a service without access to its user's home directory), that
+/// is a warning.
+fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Layer>, Error> {
+    let cannot = || format!("cannot read the configuration file {}", file.shown);
+    if !file.must_exist {
+        match fs::metadata(&file.path) {
             Ok(metadata) if metadata.is_file() => {}
-            // The usual way to switch a configuration off.
+            // A link to /dev/null is the usual way to disable a configuration file.
             Ok(metadata) if platform::is_null_device(&metadata) => return Ok(None),
-            Ok(_) => return Err(Error::usage(cannot(&"it is no regular file"))),
+            Ok(_) => return Err(Error::usage(format!("{}: it is not a regular file", cannot()))),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(error) => {
-                warnings.push(cannot(&error));
+                warnings.push(format!("{}: {error}", cannot()));
                 return Ok(None);
             }
         }
     }
-    let (text, mode) = read_text(&place.path).map_err(|error| match error.kind() {
-        _ if place.named => Error::usage(cannot(&error)),
-        ErrorKind::PermissionDenied => {
-            Error::usage_hint(cannot(&error), "make it readable, or name another with --config")
+    let read = read_text(&file.path);
+    let hint = match &read {
+        _ if file.must_exist => None,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Some("make it readable, or name another with --config")
         }
-        _ => Error::usage_hint(cannot(&error), "--config names another file"),
-    })?;
-    let layer = file::parse(&text, place.source(), place.strict())?;
+        _ => Some("--config names another file"),
+    };
+    let (text, mode) = read.with_context(cannot).map_err(|error| Error::config(error, hint))?;
+    let layer = parse(&text, file)?;
     if let Some(mode) = mode.filter(|mode| layer.holds_token() && mode & 0o077 != 0) {
         warnings.push(format!(
-            "{} holds a token and is open to others (mode {:03o}); chmod 600 closes it",
-            place.shown,
+            "{} holds a token and is accessible to other users (mode {:03o}); run chmod 600 on it",
+            file.shown,
             mode & 0o777
         ));
     }
     Ok(Some(layer))
 }
 
-/// A file's text, a byte order mark included, and its mode where files have one.
+/// The text of a file, including a byte order mark, and its mode on Unix.
 pub(super) fn read_text(path: &Path) -> io::Result<(String, Option<u32>)> {
     let (bytes, file) = limited::read_file(path, MAX_SIZE)?;
     let invalid = |what: &str| io::Error::new(ErrorKind::InvalidData, what.to_owned());
-    // Notepad and PowerShell 5 may write UTF-16. Without its mark it shows by the zeros in it.
+    // Notepad and PowerShell 5 may write UTF-16. Without a byte order mark, zero bytes show it.
     if matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || bytes.contains(&0) {
         return Err(invalid("it is UTF-16; save it as UTF-8"));
     }

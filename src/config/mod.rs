@@ -1,104 +1,115 @@
-//! The configuration: the files together, and the profile chosen among them. Which files there are is `files`'s,
-//! what is in one is `file`'s; what a project's file may not do is `api_url`'s and `token`'s; `save` puts a token
-//! into one.
+//! The configuration: the merged files and the chosen profile.
 
 pub mod api_url;
-mod file;
 mod files;
-pub(crate) mod profile;
+pub mod location;
+mod parse;
+pub mod profile;
 pub mod save;
 pub mod token;
+mod token_command;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::environment::{self, Environment};
 use crate::error::Error;
-pub use files::FilePlace;
 use files::Files;
-pub use profile::{Location, Profile, Sourced};
+use location::{ConfigFile, Sourced};
+use profile::Profile;
 
-/// All files together, with the profile chosen.
+/// The profile that is used if none is chosen.
+pub const DEFAULT_PROFILE: &str = "default";
+
+/// The merged files, with a profile chosen.
 #[derive(Debug)]
 pub struct Config {
-    /// The chosen profile's name.
     pub profile_name: String,
-    /// What chose it; `None`: nothing did.
+    /// What chose the profile, or `None` for the default.
     pub profile_from: Option<String>,
-    /// What it sets; nothing, when no file has it.
+    /// Empty if no file has the profile.
     pub profile: Profile,
-    /// `[api] base_url`, of no profile.
+    /// `[api] base_url`
     pub base_url: Option<Sourced<String>>,
-    /// What to warn of.
     pub warnings: Vec<String>,
 }
 
-/// Reads the files that count (`only` one, or the default ones) and chooses the profile: `asked` for by the
-/// command line, by `COPERA_PROFILE`, by a file's `default_profile`, else `default`.
+/// Reads the configuration files, or only the one of `--config` or `COPERA_CONFIG`. `--profile`, `COPERA_PROFILE` or
+/// `default_profile` chooses the profile.
 ///
 /// # Errors
-/// [`Error::Usage`] for a file that cannot be read or used, and for a profile that no file has.
-pub fn load(only: Option<&Path>, asked: Option<&str>, env: &Environment) -> Result<Config, Error> {
-    let files = Files::read(files::places(only, env))?;
-    let (name, from) = profile_name(&files, asked, env)?;
+/// [`Error::Usage`] for a file that cannot be read or is invalid, and for a profile that no file has.
+pub fn load(file: Option<&Path>, profile: Option<&str>, env: &Environment) -> Result<Config, Error> {
+    let files = Files::read(files::list(file, env).into_iter().map(Arc::new))?;
+    let (name, from) = choose_profile(&files, profile, env)?;
     if name != DEFAULT_PROFILE && !files.profiles.contains_key(&name) {
         return Err(no_such_profile(&name, from.as_deref(), &files.profiles));
     }
-    Ok(choose(files, name, from))
+    Ok(Config::new(files, name, from))
 }
 
-/// What `--login` has to know.
+/// The configuration that `--login` changes.
 #[derive(Debug)]
-pub struct ForLogin {
-    /// What counts now. The profile need not be there yet, nor a file that was named.
+pub struct LoginConfig {
+    /// What is in effect now. The profile may not exist yet.
     pub config: Config,
-    /// The same profile as the user's own files have it: what holds in every directory.
-    pub own: Config,
-    /// The profile of a later run that names none, in a directory without files of its own.
-    pub usual: String,
-    /// No file has a profile, or names one as the default.
-    pub is_first: bool,
-    /// The file to save into: the one that was named, else the user's own.
-    pub file: FilePlace,
+    /// The same profile without the files in the working directory: what is in effect elsewhere.
+    pub user_config: Config,
+    /// The profile that is used elsewhere if none is chosen.
+    pub usual_profile: String,
+    /// Whether the files have no profile and no `default_profile`.
+    pub is_first_profile: bool,
+    /// Where to save: the named file, otherwise the user's `config.toml`.
+    pub file: Arc<ConfigFile>,
 }
 
-/// As [`load`], for a token that is to be saved.
+/// As [`load`], but neither the profile nor a named file has to exist.
 ///
 /// # Errors
-/// As [`load`]'s; and when the system names no place for configuration.
+/// As those of [`load`], and if the system has no directory for configuration files.
 pub fn load_for_login(
-    only: Option<&Path>,
-    asked: Option<&str>,
+    file: Option<&Path>,
+    profile: Option<&str>,
     env: &Environment,
-) -> Result<ForLogin, Error> {
-    let places = || {
-        let mut places = files::places(only, env);
-        places.iter_mut().for_each(|place| place.named = false);
-        places
-    };
-    let own_file = |place: &FilePlace| only.is_some() || place.is_own_config();
-    let file = places().into_iter().find(own_file).ok_or_else(|| {
-        Error::usage_hint("this system names no place for configuration files", "name one with --config")
+) -> Result<LoginConfig, Error> {
+    let mut list = files::list(file, env);
+    let target = list.iter().position(|file| file.must_exist || !file.project && file.is_strict());
+    let target = target.ok_or_else(|| {
+        Error::usage_hint("this system has no directory for configuration files", "name a file with --config")
     })?;
-    let files = Files::read(places())?;
-    let is_first = files.profiles.is_empty() && files.default_profile.is_none();
-    let (name, from) = profile_name(&files, asked, env)?;
-    let own = Files::read(places().into_iter().filter(|place| !place.project).collect())?;
-    let usual = own.default_profile.as_ref().map_or(DEFAULT_PROFILE, |set| &set.value).to_owned();
-    let own = choose(own, name.clone(), None);
-    Ok(ForLogin { config: choose(files, name, from), own, usual, is_first, file })
+    list.iter_mut().for_each(|file| file.must_exist = false);
+    let mut list: Vec<_> = list.into_iter().map(Arc::new).collect();
+    let files = Files::read(list.iter().cloned())?;
+    let is_first_profile = files.profiles.is_empty() && files.default_profile.is_none();
+    let (name, from) = choose_profile(&files, profile, env)?;
+    let user_files = Files::read(list.iter().filter(|file| !file.project).cloned())?;
+    let usual = user_files.default_profile.as_ref().map_or(DEFAULT_PROFILE, |default| &default.value);
+    Ok(LoginConfig {
+        usual_profile: usual.to_owned(),
+        user_config: Config::new(user_files, name.clone(), None),
+        config: Config::new(files, name, from),
+        is_first_profile,
+        file: list.swap_remove(target),
+    })
 }
 
-/// The profile of those who name none.
-pub const DEFAULT_PROFILE: &str = "default";
+impl Config {
+    fn new(mut files: Files, profile_name: String, profile_from: Option<String>) -> Self {
+        let profile = files.profiles.remove(&profile_name).unwrap_or_default();
+        Self { profile_name, profile_from, profile, base_url: files.base_url, warnings: files.warnings }
+    }
+}
 
-/// The profile's name, and what chose it.
-fn profile_name(
+/// The name of the profile, and what chose it.
+fn choose_profile(
     files: &Files,
-    asked: Option<&str>,
+    option: Option<&str>,
     env: &Environment,
 ) -> Result<(String, Option<String>), Error> {
-    Ok(if let Some(name) = asked {
+    Ok(if option == Some("") {
+        return Err(Error::usage("--profile must not be empty"));
+    } else if let Some(name) = option {
         (name.to_owned(), Some("--profile".to_owned()))
     } else if let Some(name) = environment::text(&env.profile, "COPERA_PROFILE")? {
         (name.to_owned(), Some("COPERA_PROFILE".to_owned()))
@@ -109,19 +120,13 @@ fn profile_name(
     })
 }
 
-fn choose(mut files: Files, profile_name: String, profile_from: Option<String>) -> Config {
-    let profile = files.profiles.remove(&profile_name).unwrap_or_default();
-    Config { profile_name, profile_from, profile, base_url: files.base_url, warnings: files.warnings }
-}
-
-fn no_such_profile(name: &str, from: Option<&str>, there: &BTreeMap<String, Profile>) -> Error {
-    let from = from.map(|from| format!(", asked for by {from}")).unwrap_or_default();
-    let names: Vec<_> = there.keys().map(String::as_str).collect();
+fn no_such_profile(name: &str, from: Option<&str>, profiles: &BTreeMap<String, Profile>) -> Error {
+    let from = from.map(|from| format!(" (from {from})")).unwrap_or_default();
+    let names: Vec<_> = profiles.keys().map(String::as_str).collect();
     let hint = match names.as_slice() {
-        [] => {
-            "no configuration file has a profile; `copera-upload --login --profile NAME` makes one".to_owned()
-        }
-        names => format!("there are: {}", names.join(", ")),
+        [] => "no configuration file has a profile; `copera-upload --login --profile NAME` creates one"
+            .to_owned(),
+        names => format!("profiles: {}", names.join(", ")),
     };
     Error::usage_hint(format!("there is no profile `{name}`{from}"), hint)
 }

@@ -1,54 +1,15 @@
-//! Profiles: what they may set, and where each value comes from. Errors and `-v` name the place, and the rules for
-//! untrusted files depend on it.
+//! Profiles: what they may set, and where each value is set.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
 use conflate::Merge as _;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::location::{Location, Sourced};
 use crate::options::TransferOptions;
 use crate::secret::Token;
 use crate::units::toml;
-
-/// One configuration file.
-#[derive(Debug)]
-pub struct ConfigFile {
-    /// Its name in messages.
-    pub shown: String,
-    /// It is in the working directory, so anybody may have written it.
-    pub project: bool,
-}
-
-/// Where a value is set.
-#[derive(Debug, Clone)]
-pub struct Location {
-    pub file: Arc<ConfigFile>,
-    /// From 1.
-    pub line: usize,
-}
-
-impl Location {
-    /// Whether both are in the same file.
-    pub fn same_file(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.file, &other.file)
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.shown, self.line)
-    }
-}
-
-/// A value and where it is set.
-#[derive(Debug, Clone)]
-pub struct Sourced<T> {
-    pub value: T,
-    pub location: Location,
-}
 
 /// What a profile sets about the account.
 #[derive(Debug, Clone, Default, Deserialize, conflate::Merge)]

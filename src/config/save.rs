@@ -1,108 +1,104 @@
-//! A token into a configuration file: what else is in it, comments and order included, stays as it is, and
-//! whatever interrupts the writing leaves either the old file or the new one.
+//! Saves a token in a configuration file. Everything else in the file stays as it is, comments and order included. An
+//! interruption leaves either the old file or the new one.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use anyhow::{Context as _, ensure};
 use toml_edit::{DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
 
-use super::FilePlace;
-use super::file;
 use super::files::read_text;
-use crate::error::{Error, chain};
+use super::location::ConfigFile;
+use super::parse::parse;
+use crate::error::Error;
 use crate::platform;
 use crate::secret::Token;
 
-/// The mark that some editors begin a file with.
-const BOM: char = '\u{feff}';
+/// Some editors put it at the beginning of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What is to stand in the file.
+/// What to save.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// The profile's name.
     pub profile: &'a str,
-    /// Its token.
     pub token: &'a Token,
-    /// Its API, if it must be named.
+    /// The API of the profile, if it has to be set.
     pub api_url: Option<&'a str>,
-    /// It is to be the `default_profile`.
+    /// Whether to make the profile the `default_profile`.
     pub is_default: bool,
 }
 
-/// A file that can be written, found out before anybody is asked for a token.
+/// A file that can be written. Checked before the user is asked for a token.
 #[derive(Debug)]
 pub struct Target {
-    place: FilePlace,
-    /// Where the file itself is, behind all links.
+    file: Arc<ConfigFile>,
+    /// With all links resolved.
     path: PathBuf,
 }
 
 impl Target {
-    /// Looks where the file is, or will be.
+    /// Resolves links. The file does not have to exist.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a link to nothing, and for what is no regular file.
-    pub fn new(place: FilePlace) -> Result<Self, Error> {
-        let cannot = |why: &str| Error::usage(format!("cannot save a token in {}: {why}", place.shown));
-        let path = match fs::canonicalize(&place.path) {
-            Ok(path) => path,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if fs::symlink_metadata(&place.path).is_ok() {
-                    return Err(cannot("it is a link to a file that is not there"));
-                }
-                place.path.clone()
-            }
-            Err(error) => return Err(cannot(&error.to_string())),
-        };
-        // Renaming over a device would replace it.
-        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(cannot("it is no regular file"));
-        }
-        Ok(Self { place, path })
+    /// For a link to nothing, and for what is not a regular file.
+    pub fn new(file: Arc<ConfigFile>) -> anyhow::Result<Self> {
+        let path =
+            resolve_links(&file.path).with_context(|| format!("cannot save a token in {}", file.shown))?;
+        Ok(Self { file, path })
     }
 
-    /// As messages name it.
+    /// The name of the file in messages.
     pub fn shown(&self) -> &str {
-        &self.place.shown
+        &self.file.shown
     }
 
-    /// Saves the entry and says whether it replaced another token.
+    /// Saves the entry. Returns whether it replaced another token.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the file cannot be read, understood or written; then it is as it was.
-    pub fn save(&self, entry: &Entry<'_>) -> Result<bool, Error> {
-        let shown = &self.place.shown;
-        // Two logins at once: the second reads what the first has written.
+    /// If the file cannot be read, parsed or written. It is unchanged then.
+    pub fn save(&self, entry: &Entry<'_>) -> anyhow::Result<bool> {
+        let cannot = || format!("cannot save the token in {}", self.file.shown);
+        // Of two logins at the same time, the second one reads what the first one wrote.
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let _lock = platform::create_private_dir(folder).ok().and_then(|()| platform::lock_dir(folder));
         let (text, metadata) = match read_text(&self.path) {
             Ok((text, _)) => (text, fs::metadata(&self.path).ok()),
             Err(error) if error.kind() == ErrorKind::NotFound => (String::new(), None),
-            Err(error) => {
-                return Err(Error::usage(format!("cannot read the configuration file {shown}: {error}")));
-            }
+            Err(error) => return Err(error).with_context(cannot),
         };
-        // It may have changed since it was looked at; by our own reader, whose errors show no line of it.
-        file::parse(&text, self.place.source(), self.place.strict())?;
-        let (new, replaced) = edited(&text, entry)
-            .ok_or_else(|| Error::usage(format!("cannot save a token in {shown}: it is no TOML")))?;
-        let text = as_before(&text, new);
-        write(&self.path, &text, metadata.as_ref()).map_err(|error| {
-            Error::usage_hint(
-                format!("cannot save the token in {shown}: {}", chain(&error)),
-                "its directory must be writable and its disk not full; --config names another file",
-            )
+        // The file may have changed. The errors of this parser do not quote it.
+        parse(&text, &self.file)?;
+        let (new, replaced) = edit(&text, entry).context("it is not TOML").with_context(cannot)?;
+        let new = with_format_of(&text, new);
+        write(&self.path, &new, metadata.as_ref()).with_context(cannot).map_err(|error| {
+            let hint =
+                "check that its directory is writable and the disk not full; --config names another file";
+            Error::config(error, Some(hint))
         })?;
         Ok(replaced)
     }
 }
 
-/// The text with the entry in it, and whether it had another token; `None`: it is no TOML.
-fn edited(text: &str, entry: &Entry<'_>) -> Option<(String, bool)> {
+fn resolve_links(path: &Path) -> anyhow::Result<PathBuf> {
+    let resolved = match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            ensure!(fs::symlink_metadata(path).is_err(), "it is a link to a file that does not exist");
+            path.to_owned()
+        }
+        resolved => resolved?,
+    };
+    // Saving would replace a device.
+    ensure!(!fs::metadata(&resolved).is_ok_and(|metadata| !metadata.is_file()), "it is not a regular file");
+    Ok(resolved)
+}
+
+/// The text with the entry in it, and whether the entry replaced another token. `None` if the text is not TOML.
+fn edit(text: &str, entry: &Entry<'_>) -> Option<(String, bool)> {
     let mut document: DocumentMut = text.parse().ok()?;
     let trailing = document.trailing().as_str().unwrap_or_default().to_owned();
-    // A blank line before the new table, if anything is.
+    // Separate the new table from what is before it by a blank line.
     let before = if text.is_empty() && !entry.is_default { trailing } else { trailing + "\n" };
     let root = document.as_table_mut();
     if entry.is_default {
@@ -117,7 +113,8 @@ fn edited(text: &str, entry: &Entry<'_>) -> Option<(String, bool)> {
     let profiles = profiles.as_table_like_mut()?;
     let is_new = !profiles.contains_key(entry.profile);
     if is_new {
-        let item = if inline { Item::Value(InlineTable::new().into()) } else { Item::Table(at_end(before)) };
+        let item =
+            if inline { Item::Value(InlineTable::new().into()) } else { Item::Table(last_table(before)) };
         profiles.insert(entry.profile, item);
     }
     let profile = profiles.get_mut(entry.profile)?.as_table_like_mut()?;
@@ -126,30 +123,30 @@ fn edited(text: &str, entry: &Entry<'_>) -> Option<(String, bool)> {
         put(profile, "api_url", url);
     }
     if is_new && !inline {
-        // What stood at the end stands before the new table now.
+        // The trailing comments are in front of the new table now.
         document.set_trailing(RawString::default());
     }
     Some((document.to_string(), replaced))
 }
 
-/// The new text with the old one's byte order mark and line ends, which TOML's reader drops.
-fn as_before(old: &str, new: String) -> String {
+/// The new text with the byte order mark and line ends of the old one, which the TOML parser drops.
+fn with_format_of(old: &str, new: String) -> String {
     let new = if old.contains("\r\n") { new.replace("\r\n", "\n").replace('\n', "\r\n") } else { new };
-    match old.strip_prefix(BOM) {
-        Some(_) if !new.starts_with(BOM) => format!("{BOM}{new}"),
-        _ => new,
+    match old.starts_with(BYTE_ORDER_MARK) && !new.starts_with(BYTE_ORDER_MARK) {
+        true => format!("{BYTE_ORDER_MARK}{new}"),
+        false => new,
     }
 }
 
-/// A table behind all others. The comments at the file's end are left with what they follow.
-fn at_end(before: String) -> Table {
+/// A table after all others, with this text in front of it.
+fn last_table(before: String) -> Table {
     let mut table = Table::new();
     table.set_position(Some(isize::MAX));
     table.decor_mut().set_prefix(before);
     table
 }
 
-/// Sets a key, in its place and with its comment where it is there; says whether it had another value.
+/// Sets a key. An existing one keeps its place and comment. Returns whether it had another value.
 fn put(table: &mut dyn TableLike, key: &str, text: &str) -> bool {
     let mut value = Value::from(text);
     let old = table.get(key).and_then(Item::as_value);
@@ -164,11 +161,11 @@ fn put(table: &mut dyn TableLike, key: &str, text: &str) -> bool {
     other
 }
 
-/// Writes the file whole or not at all: beside the old one, to the disk, then in its place.
+/// Replaces the file atomically: writes a temporary file beside it, syncs it and renames it.
 fn write(path: &Path, text: &str, old: Option<&Metadata>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     platform::create_private_dir(folder)?;
-    // Made with mode 0600.
+    // tempfile creates it with mode 0600.
     let mut file = tempfile::Builder::new().prefix(".copera-upload-").tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
     if let Some(old) = old {
@@ -180,13 +177,13 @@ fn write(path: &Path, text: &str, old: Option<&Metadata>) -> io::Result<()> {
     Ok(())
 }
 
-/// The new file belongs to whom the old one did (root may be at work on somebody's file), and is no more open.
+/// Gives the new file the owner of the old one, for root may edit another user's file, and a mode that is not wider.
 #[cfg(unix)]
 fn keep_owner_and_mode(file: &fs::File, old: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
     let new = file.metadata()?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        // Nobody but root may give a file away; then it is ours, and as private.
+        // Only root may do this. Otherwise the file is ours, and just as private.
         let _ = fchown(file, Some(old.uid()), Some(old.gid()));
     }
     file.set_permissions(fs::Permissions::from_mode(old.permissions().mode() & 0o600))

@@ -1,4 +1,4 @@
-//! Tokens into texts of all shapes; files and links are the integration tests'.
+//! Editing texts of all forms. The integration tests cover files and links.
 
 use super::*;
 
@@ -6,10 +6,10 @@ const EXAMPLE: &str = include_str!("../config.example.toml");
 
 fn save(text: &str, profile: &str, api_url: Option<&str>) -> (String, bool) {
     let token = Token::new("new");
-    edited(text, &Entry { profile, token: &token, api_url, is_default: false }).unwrap()
+    edit(text, &Entry { profile, token: &token, api_url, is_default: false }).unwrap()
 }
 
-/// The text as our reader has it, each value of each profile on a line.
+/// The parsed text, with one line for each value of each profile.
 fn values(text: &str) -> Vec<String> {
     let table: toml::Table = text.parse().unwrap();
     let mut lines = Vec::new();
@@ -20,7 +20,7 @@ fn values(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn into_nothing_goes_a_profile() {
+fn an_empty_text_gets_a_profile() {
     assert_eq!(save("", "default", None).0, "[profiles.default]\ntoken = \"new\"\n");
     assert_eq!(
         save("", "a b", Some("https://x")).0,
@@ -29,13 +29,13 @@ fn into_nothing_goes_a_profile() {
     let token = Token::new("new");
     let entry = Entry { profile: "work", token: &token, api_url: None, is_default: true };
     assert_eq!(
-        edited("# mine\n", &entry).unwrap().0,
+        edit("# mine\n", &entry).unwrap().0,
         "default_profile = \"work\"\n# mine\n\n[profiles.work]\ntoken = \"new\"\n"
     );
 }
 
 #[test]
-fn a_token_is_replaced_in_its_place_and_keeps_its_comment() {
+fn a_replaced_token_keeps_its_place_and_comment() {
     let text = "# top\n[profiles.a]   # mine\nparent = 'p' # folder\n\ntoken   =  'old'  # from June\nretry_for=9\n# end\n";
     let (made, replaced) = save(text, "a", None);
     assert_eq!(made, text.replace("'old'", "\"new\""));
@@ -46,7 +46,7 @@ fn a_token_is_replaced_in_its_place_and_keeps_its_comment() {
 }
 
 #[test]
-fn every_shape_of_a_profile_takes_a_token_and_loses_nothing() {
+fn every_form_of_profile_gets_the_token_and_loses_nothing() {
     for text in [
         "[profiles.a]\nparent = 'p'\n\n[profiles.b]\nparent = 'q'\n",
         "[profiles.a]\nparent = 'p'",
@@ -77,7 +77,7 @@ fn every_shape_of_a_profile_takes_a_token_and_loses_nothing() {
 }
 
 #[test]
-fn comments_stay_with_the_profile_that_they_are_about() {
+fn comments_stay_with_their_profile() {
     let (made, _) = save(EXAMPLE, "new", None);
     assert_eq!(made, format!("{EXAMPLE}\n[profiles.new]\ntoken = \"new\"\n"));
     let (made, _) = save(EXAMPLE, "default", None);

@@ -1,13 +1,12 @@
-//! The example configuration, which must not go stale. How files meet each other is tested with `settings`.
+//! The example configuration and the keys. Merging is tested with `settings`.
 
-use std::sync::Arc;
-
-use super::profile::{ConfigFile, keys};
+use super::parse::{Layer, parse};
+use super::profile::keys;
 use super::*;
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
 
-/// The example with every commented setting made real: a comment that is one begins with `#` and no space.
+/// The example with all its settings. A setting that is commented out begins with `#` and no space.
 fn uncommented() -> String {
     EXAMPLE
         .lines()
@@ -19,17 +18,21 @@ fn uncommented() -> String {
         })
 }
 
+fn parse_strictly(text: &str) -> Layer {
+    let file = ConfigFile { path: "f".into(), shown: "f".into(), project: false, must_exist: false };
+    parse(text, &Arc::new(file)).unwrap()
+}
+
 #[test]
-fn the_example_parses_as_it_is_and_with_every_line_uncommented() {
-    let source = || Arc::new(ConfigFile { shown: "example".into(), project: false });
-    file::parse(EXAMPLE, source(), true).unwrap();
-    let layer = file::parse(&uncommented(), source(), true).unwrap();
+fn the_example_is_valid_with_and_without_its_commented_settings() {
+    parse_strictly(EXAMPLE);
+    let layer = parse_strictly(&uncommented());
     assert!(layer.default_profile.is_some() && layer.base_url.is_some());
     assert!(layer.warnings.is_empty());
 }
 
 #[test]
-fn the_example_names_every_key() {
+fn the_example_has_every_key() {
     let text = uncommented();
     for key in keys().chain(["default_profile", "base_url"].map(str::to_owned)) {
         assert!(text.lines().any(|line| line.split('=').next().is_some_and(|k| k.trim() == key)), "{key}");
@@ -38,10 +41,7 @@ fn the_example_names_every_key() {
 
 #[test]
 fn every_key_is_known_and_merged() {
-    let profile = |text: &str| {
-        let source = Arc::new(ConfigFile { shown: text.into(), project: false });
-        file::parse(text, source, true).unwrap().profiles.remove("p").unwrap_or_default()
-    };
+    let profile = |text: &str| parse_strictly(text).profiles.remove("p").unwrap_or_default();
     for key in keys() {
         let value = match key.as_str() {
             "no_resume" | "no_checksum" => "true",

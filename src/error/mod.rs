@@ -46,7 +46,7 @@ pub enum Error {
     #[error("the token_command of profile `{profile}` {what}")]
     TokenCommand {
         profile: String,
-        /// "exited with status 1", "timed out after 60s", …
+        /// "failed with exit code 1", "timed out after 60s", …
         what: String,
     },
     /// The text given to `--login` is not a token, or not one for drives.
@@ -184,6 +184,13 @@ pub enum Error {
     Internal(String),
 }
 
+/// Typed errors keep their type. All others come from configuration files and prompts.
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        Self::config(error, None)
+    }
+}
+
 fn after(tries: u32) -> String {
     if tries > 1 { format!(" (after {tries} tries)") } else { String::new() }
 }
@@ -197,6 +204,14 @@ impl Error {
     /// A usage error with a hint.
     pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// A usage error that keeps the context of a failure, which may already be a typed error.
+    pub fn config(error: anyhow::Error, hint: Option<&str>) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::Usage {
+            message: chain(error.as_ref()),
+            hint: hint.map(str::to_owned),
+        })
     }
 
     /// A failed operation on the input file.

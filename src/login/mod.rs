@@ -1,208 +1,210 @@
-//! `--login`: ask for a token, check it against the service, save it in the configuration. Nothing is saved
-//! before the service has taken the token, and nothing is asked for before it is known where it would be sent
-//! and saved.
+//! `--login`: asks for a token, checks it with the service and saves it in the configuration. Before it asks, it knows
+//! where the token would be sent and saved. It saves only what the service accepts.
 
-mod ask;
+mod prompt;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::Cli;
+use crate::config::api_url::{self, ApiUrl};
 use crate::config::save::{Entry, Target};
 use crate::config::token::{self, Origin};
-use crate::config::{self, Config, DEFAULT_PROFILE, ForLogin, api_url};
+use crate::config::{self, Config, DEFAULT_PROFILE, LoginConfig};
 use crate::dial::{Connector, Trust};
 use crate::drive::{self, Drive};
 use crate::engine::Stopper;
-use crate::environment::{self, Environment};
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
 use crate::proxy::Proxies;
 use crate::secret::Token;
-use crate::settings::{self, api_url_of};
-use crate::{signals, tls};
+use crate::{limits, signals, tls};
 
-/// How long a service that cannot be reached is tried, unless `--retry-for` says so: somebody waits.
+/// How long to retry without `--retry-for`. The user is waiting.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 
-/// What is going to be done, before anybody is asked.
-struct Plan<'a> {
+/// Asks for a token, checks it and saves it.
+///
+/// # Errors
+/// Whatever kept the token from being saved. Exit code 2 if it is not an [`Error`].
+pub fn run(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> anyhow::Result<()> {
+    let login = Login::new(cli, env, reporter)?;
+    let runtime = limits::runtime()?;
+    let token = runtime.block_on(login.ask_and_check());
+    // Does not wait for name lookups that nobody answers. They cannot be stopped.
+    runtime.shutdown_background();
+    login.save(&token?)
+}
+
+/// What will happen, decided before the user is asked.
+struct Login<'a> {
     cli: &'a Cli,
     env: &'a Environment,
-    /// The one configuration file that counts, if one was named.
-    only: Option<&'a Path>,
+    reporter: &'a Arc<dyn Reporter>,
     config: Config,
-    /// The file that is written.
+    /// Where to save.
     target: Target,
     /// The API that checks the token.
     api_url: String,
-    /// Without it in the profile, the token would be sent to another API.
+    /// Whether the profile has to set `api_url`, because it would otherwise use another API.
     saves_url: bool,
-    /// The profile of a run that names none.
-    usual: String,
-    /// The profile becomes the default one.
+    /// The profile that is used if none is chosen.
+    usual_profile: String,
+    /// Whether the profile becomes the default.
     becomes_default: bool,
 }
 
-impl<'a> Plan<'a> {
-    fn new(cli: &'a Cli, env: &'a Environment, reporter: &dyn Reporter) -> Result<Self, Error> {
-        let asked = settings::not_empty(cli.profile.clone(), "--profile")?;
-        let only = cli.config.as_deref().or_else(|| environment::set(&env.config).map(Path::new));
-        let ForLogin { config, own, usual, is_first, file } =
-            config::load_for_login(only, asked.as_deref(), env)?;
+impl<'a> Login<'a> {
+    fn new(cli: &'a Cli, env: &'a Environment, reporter: &'a Arc<dyn Reporter>) -> anyhow::Result<Self> {
+        let LoginConfig { config, user_config, usual_profile, is_first_profile, file } =
+            config::load_for_login(cli.config.as_deref(), cli.profile.as_deref(), env)?;
         let target = Target::new(file)?;
-        let mut sources = settings::Sources::default();
-        let (api_url, place) =
-            api_url_of(cli.api_url.as_deref(), cli.allow_http, env, &config, &mut sources)?;
-        if let Some(place) = place {
-            // Whoever types a token does not see which file says where it goes.
-            api_url::check_token_origin(&api_url, &place, None)?;
+        let api_url = ApiUrl::resolve(cli.api_url.as_deref(), cli.allow_http, env, &config)?;
+        // The user does not see which file decides where the token goes.
+        api_url.check_token_origin(None)?;
+        if let Some(from) = &api_url.from {
+            reporter.event(&Event::Verbose { message: &format!("api_url from {from}") });
         }
-        sources.0.iter().for_each(|message| reporter.event(&Event::Verbose { message }));
-        // What the user's files say by themselves, in every directory and without any variable.
-        let later = match own.profile.api_url().or(own.base_url.clone()) {
+        // In other directories, without variables.
+        let later_url = match user_config.profile.api_url().or(user_config.base_url) {
             Some(set) => api_url::normalize(&set.value, &set.location.to_string(), true)?,
             None => api_url::DEFAULT.to_owned(),
         };
-        let becomes_default = is_first && config.profile_name != DEFAULT_PROFILE;
-        let saves_url = later != api_url;
-        Ok(Self { cli, env, only, config, target, api_url, saves_url, usual, becomes_default })
+        Ok(Self {
+            becomes_default: is_first_profile && config.profile_name != DEFAULT_PROFILE,
+            saves_url: later_url != api_url.url,
+            api_url: api_url.url,
+            cli,
+            env,
+            reporter,
+            config,
+            target,
+            usual_profile,
+        })
     }
 
-    fn profile(&self) -> &str {
-        &self.config.profile_name
+    /// Returns a token that the service accepts.
+    async fn ask_and_check(&self) -> Result<Token, Error> {
+        let stopper = Stopper::default();
+        signals::listen(stopper.clone(), Arc::clone(self.reporter), || {});
+        let not_saved = |error| Error::LoginFailed(Box::new(error));
+        let token = tokio::select! {
+            biased;
+            error = stopper.stopped() => return Err(not_saved(error)),
+            token = prompt::ask(&**self.reporter) => token?,
+        };
+        self.say(&format!("checking the token with {}", self.api_url));
+        let drive = self.drive(&token)?;
+        let observer = GlobalObserver(&**self.reporter);
+        tokio::select! {
+            biased;
+            error = stopper.stopped() => Err(not_saved(error)),
+            checked = drive.check(&observer) => match checked {
+                Ok(()) => Ok(token),
+                Err(error) => Err(not_saved(rejected(error))),
+            },
+        }
     }
 
-    fn drive(&self, token: &Token, reporter: &Arc<dyn Reporter>) -> Result<Drive, Error> {
-        let cli = self.cli;
+    fn drive(&self, token: &Token) -> Result<Drive, Error> {
         let mut warnings = Vec::new();
         let proxies = Proxies::resolve(&self.env.proxies, &mut warnings);
-        for message in &warnings {
-            reporter.event(&Event::Warning { path: None, message });
-        }
-        let mut transfer = cli.transfer.clone();
+        self.warn(&warnings);
+        let mut transfer = self.cli.transfer.clone();
         transfer.connect_timeout = transfer.connect_timeout.or(self.config.profile.transfer.connect_timeout);
         transfer.retry_for.get_or_insert(RETRY_FOR);
-        let (cacert, told) = (cli.cacert.clone(), Arc::clone(reporter));
-        let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*told));
-        let dialer = Arc::new(Connector::new(proxies?, transfer.connect_timeout(), trust));
-        if cli.cacert.is_some() {
-            dialer.tls()?;
+        let (cacert, reporter) = (self.cli.cacert.clone(), Arc::clone(self.reporter));
+        let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*reporter));
+        let connector = Arc::new(Connector::new(proxies?, transfer.connect_timeout(), trust));
+        if self.cli.cacert.is_some() {
+            // An unreadable file is an error, even if no connection needs it.
+            connector.tls()?;
         }
         let options = drive::Options {
             url: self.api_url.clone(),
             token: token.clone(),
-            dialer,
+            dialer: connector,
             policy: transfer.retry_policy(),
             calls: 1,
         };
-        Drive::new(options, Arc::clone(reporter))
+        Drive::new(options, Arc::clone(self.reporter))
     }
 
-    /// Saves the token, and says where, and whatever may keep it from being used.
-    fn save(&self, token: &Token, reporter: &dyn Reporter) -> Result<(), Error> {
-        let profile = self.profile();
+    /// Saves the token. Says where, and warns about whatever takes precedence over it.
+    fn save(&self, token: &Token) -> anyhow::Result<()> {
+        let profile = self.config.profile_name.as_str();
         let api_url = self.saves_url.then_some(self.api_url.as_str());
         let replaced =
             self.target.save(&Entry { profile, token, api_url, is_default: self.becomes_default })?;
 
-        let say = |message: String| reporter.event(&Event::Login { message: &message, asks: false });
-        let chosen = self.config.profile_from.as_deref().filter(|from| *from != "--profile");
-        say(format!(
-            "token saved in {} as that of profile `{profile}`{}{}",
+        let chosen_by = self.config.profile_from.as_deref().filter(|from| *from != "--profile");
+        self.say(&format!(
+            "token saved in {} for profile `{profile}`{}{}",
             self.target.shown(),
-            chosen.map(|from| format!(" ({from})")).unwrap_or_default(),
-            if replaced { ", in place of the one that was there" } else { "" },
+            chosen_by.map(|from| format!(" ({from})")).unwrap_or_default(),
+            if replaced { ", in place of another one" } else { "" },
         ));
         if let Some(url) = api_url {
-            say(format!("its api_url is {url} from now on, where the token was checked"));
+            self.say(&format!("saved {url}, which checked the token, as the api_url of the profile"));
         }
         if self.becomes_default {
-            say(format!("`{profile}` is the default profile now"));
-        } else if self.usual != profile {
-            say(format!("use it with --profile {profile}"));
+            self.say(&format!("`{profile}` is the default profile now"));
+        } else if self.usual_profile != profile {
+            self.say(&format!("use it with --profile {profile}"));
         }
-        let config = config::load(self.only, Some(profile), self.env)?;
-        let stronger = shadowed_by(token, &config, self.target.shown(), self.env);
-        for message in config.warnings.iter().chain(&stronger) {
-            reporter.event(&Event::Warning { path: None, message });
-        }
+        let config = config::load(self.cli.config.as_deref(), Some(profile), self.env)?;
+        self.warn(&config.warnings);
+        self.warn(&shadowed_by(token, &config, self.target.shown(), self.env));
         Ok(())
+    }
+
+    fn say(&self, message: &str) {
+        self.reporter.event(&Event::Login { message, asks: false });
+    }
+
+    fn warn(&self, messages: &[String]) {
+        for message in messages {
+            self.reporter.event(&Event::Warning { path: None, message });
+        }
     }
 }
 
-/// What comes before a token that was saved in the file `shown`, or was used until now.
+/// Warnings about what takes precedence over a token that was saved in the file `shown`, and about an unused command.
 fn shadowed_by(token: &Token, config: &Config, shown: &str, env: &Environment) -> Vec<String> {
     let mut warnings = Vec::new();
     match token::find(env, config) {
         Ok(Some(Origin::Variable(name, other))) if other != *token => {
             warnings.push(format!(
-                "{name} is set to another token and comes first; unset it to use the saved one"
+                "{name} is set to another token and takes precedence; unset it to use the saved one"
             ));
         }
         Ok(Some(Origin::File(set))) if set.value != *token && set.location.file.shown != shown => {
-            warnings
-                .push(format!("{} sets another token, which comes first in this directory", set.location));
+            warnings.push(format!(
+                "{} sets another token, which takes precedence in this directory",
+                set.location
+            ));
         }
-        Err(error) => warnings.push(format!("{error}: before it is set right, nothing can be uploaded")),
+        Err(error) => warnings.push(format!("{error}: nothing can be uploaded until this is fixed")),
         _ => {}
     }
     if let Some(command) = config.profile.token_command() {
         warnings.push(format!(
-            "{} sets a token_command for this profile; it is not run while there is a saved token",
+            "{} sets a token_command for this profile; it is not used while a token is saved",
             command.location
         ));
     }
     warnings
 }
 
-/// Asks for a token, checks it and saves it. Returns the exit code.
-///
-/// # Errors
-/// Whatever kept the token from being saved.
-pub fn run(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
-    let plan = Plan::new(cli, env, &**reporter)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Internal(format!("the runtime did not start: {error}")))?;
-    let token = runtime.block_on(checked(&plan, reporter));
-    // A look-up of a name that nobody answers cannot be stopped: it is not waited for.
-    runtime.shutdown_background();
-    plan.save(&token?, &**reporter)?;
-    Ok(0)
-}
-
-/// A token that the service does not know is news of its own, and not a check that could not be made.
-fn refused(error: Error) -> Error {
+/// Tells an unknown token from a check that failed for other reasons.
+fn rejected(error: Error) -> Error {
     match error {
         Error::Call { failure, .. } if failure.status() == Some(401) => Error::InvalidToken {
             what: format!("the service refuses this token: {failure}"),
             hint: "it is mistyped, incomplete or expired: copy it again, or make a new one",
         },
         error => error,
-    }
-}
-
-/// A token that the service takes.
-async fn checked(plan: &Plan<'_>, reporter: &Arc<dyn Reporter>) -> Result<Token, Error> {
-    let stopper = Stopper::default();
-    signals::listen(stopper.clone(), Arc::clone(reporter), || {});
-    let not_saved = |error| Error::LoginFailed(Box::new(error));
-    let token = tokio::select! {
-        biased;
-        error = stopper.stopped() => return Err(not_saved(error)),
-        token = ask::token(&**reporter) => token?,
-    };
-    let message = &format!("checking the token with {}", plan.api_url);
-    reporter.event(&Event::Login { message, asks: false });
-    let drive = plan.drive(&token, reporter)?;
-    let nobody = GlobalObserver(&**reporter);
-    tokio::select! {
-        biased;
-        error = stopper.stopped() => Err(not_saved(error)),
-        checked = drive.check(&nobody) => checked.map(|()| token).map_err(refused).map_err(not_saved),
     }
 }

@@ -1,36 +1,36 @@
-//! `--parent`: a folder's id, or its address in the browser.
+//! `--parent`: the ID of a folder, or its address in the browser.
 
 use reqwest::Url;
 
 use crate::error::Error;
 
-/// Where folders and files have their pages.
+/// The host of the pages of folders and files.
 const APP_HOST: &str = "app.copera.ai";
 
-const HINT: &str = "--parent takes a folder's id, or its address in the browser: \
+const HINT: &str = "--parent takes the ID of a folder or its address in the browser: \
                     https://app.copera.ai/<workspace>/drive/f/<id>";
 
-/// The folder's id in `text`, which stands in `place` ("--parent", "COPERA_PARENT_ID", a line of a file). What is
-/// no address is passed on: the service judges it.
+/// The ID of a folder from its ID or address. `from` names the option, variable or location in errors. The service
+/// checks whether the folder exists.
 ///
 /// # Errors
-/// [`Error::Usage`] for a blank text, and for an address that is no folder's.
-pub(crate) fn parse(text: &str, place: &str) -> Result<String, Error> {
+/// [`Error::Usage`] for a blank text, and for an address that is not one of a folder.
+pub(super) fn parse(text: &str, from: &str) -> Result<String, Error> {
     let text = text.trim();
-    let wrong = |why: &str| Error::usage_hint(format!("{place}: {why}"), HINT);
+    let wrong = |why: &str| Error::usage_hint(format!("{from}: {why}"), HINT);
     if text.is_empty() {
         return Err(wrong("it is empty"));
     }
     if text.contains("://") {
-        let url = Url::parse(text).map_err(|error| wrong(&format!("the address is no URL ({error})")))?;
+        let url = Url::parse(text).map_err(|error| wrong(&format!("it is not a valid URL ({error})")))?;
         return folder_of(&url).map_err(|why| wrong(&why));
     }
     Ok(text.to_owned())
 }
 
 fn folder_of(url: &Url) -> Result<String, String> {
-    let plain = url.port().is_none() && url.username().is_empty() && url.password().is_none();
-    if url.scheme() != "https" || url.host_str() != Some(APP_HOST) || !plain {
+    let is_plain = url.port().is_none() && url.username().is_empty() && url.password().is_none();
+    if url.scheme() != "https" || url.host_str() != Some(APP_HOST) || !is_plain {
         return Err(format!("the address is not one of https://{APP_HOST}"));
     }
     let path: Vec<&str> = url.path().split('/').filter(|segment| !segment.is_empty()).collect();
@@ -48,7 +48,7 @@ mod tests {
     const ID: &str = "665f1c2ab3d4e5f60718293a";
 
     #[test]
-    fn an_id_or_a_folders_address_names_the_folder() {
+    fn ids_and_addresses_of_folders_are_accepted() {
         for text in [
             ID.to_owned(),
             format!("  {ID}\r\n"),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_folder_is_refused_with_the_reason() {
+    fn other_addresses_are_refused_with_the_reason() {
         for (text, why) in [
             ("", "empty"),
             (" \t", "empty"),
@@ -78,7 +78,7 @@ mod tests {
             ("http://app.copera.ai/acme/drive/f/665f1c2ab3d4e5f60718293a", "not one of https"),
             ("https://example.com/acme/drive/f/665f1c2ab3d4e5f60718293a", "not one of https"),
             ("https://app.copera.ai.example.com/a/drive/f/1", "not one of https"),
-            ("https://", "no URL"),
+            ("https://", "not a valid URL"),
         ] {
             let Err(Error::Usage { message, .. }) = parse(text, "COPERA_PARENT_ID") else {
                 panic!("{text:?}")

@@ -343,7 +343,7 @@ fn links_and_stricter_modes_are_kept_and_open_files_closed() {
     symlink(&real, config(&world)).unwrap();
     for (before, after) in [(0o644, 0o600), (0o400, 0o400), (0o700, 0o600)] {
         std::fs::set_permissions(&real, std::fs::Permissions::from_mode(before)).unwrap();
-        log_in(&world, &[], world.drive.token()).ok().says_nothing_of("open to others");
+        log_in(&world, &[], world.drive.token()).ok().says_nothing_of("accessible to other users");
         assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, after);
     }
     assert!(std::fs::symlink_metadata(config(&world)).unwrap().is_symlink());
@@ -353,7 +353,7 @@ fn links_and_stricter_modes_are_kept_and_open_files_closed() {
     assert_eq!(std::fs::read_dir(world.home()).unwrap().count(), 1);
 
     std::fs::remove_file(&real).unwrap();
-    log_in(&world, &[], world.drive.token()).fails(2).says("link to a file that is not there");
+    log_in(&world, &[], world.drive.token()).fails(2).says("link to a file that does not exist");
 }
 
 #[test]
@@ -366,8 +366,8 @@ fn a_file_that_cannot_be_used_is_told_before_anything_is_asked_and_left_alone() 
     }
     std::fs::remove_file(config(&world)).unwrap();
     std::fs::create_dir(config(&world)).unwrap();
-    log_in(&world, &[], world.drive.token()).fails(2).says("no regular file");
-    log_in(&world, &["--config", "."], world.drive.token()).fails(2).says("no regular file");
+    log_in(&world, &[], world.drive.token()).fails(2).says("not a regular file");
+    log_in(&world, &["--config", "."], world.drive.token()).fails(2).says("not a regular file");
     assert_eq!(world.drive.record().count(Op::Any), 0);
     // Below a file there is no room for a folder.
     log_in(&world, &["--config", "f/c.toml"], world.drive.token()).fails(2).says("f/c.toml");

@@ -43,7 +43,7 @@ fn an_address_that_is_no_folders_is_refused_with_the_reason() {
         ("https://app.copera.ai/acme/drive".to_owned(), "not the address of a folder"),
         (format!("https://example.com/acme/drive/f/{id}"), "app.copera.ai"),
         (format!("http://app.copera.ai/acme/drive/f/{id}"), "https://app.copera.ai"),
-        ("https://[".to_owned(), "no URL"),
+        ("https://[".to_owned(), "not a valid URL"),
         ("file:///tmp/x".to_owned(), "app.copera.ai"),
     ] {
         in_each_place(&mut world, &parent, |ran, place| {

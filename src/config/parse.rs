@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::profile::{AccountOptions, ConfigFile, Location, Profile, Sourced, keys};
+use super::location::{ConfigFile, Location, Sourced};
+use super::profile::{AccountOptions, Profile, keys};
 use crate::error::Error;
 use crate::options::TransferOptions;
 use crate::units::toml as value;
@@ -48,10 +49,10 @@ struct Api {
     base_url: Option<String>,
 }
 
-/// Parses one file. An unknown key is an error if `strict`. Otherwise it may be the official CLI's and is ignored.
-pub(super) fn parse(text: &str, source: Arc<ConfigFile>, strict: bool) -> Result<Layer, Error> {
+/// Parses the text of a file.
+pub(super) fn parse(text: &str, file: &Arc<ConfigFile>) -> Result<Layer, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parser = Parser { text, source, strict };
+    let parser = Parser { text, file };
     let table = DeTable::parse(text).map_err(|error| {
         let location = parser.location(&error.span().unwrap_or_default());
         Error::usage(format!("{location}: {}", error.message()))
@@ -61,7 +62,7 @@ pub(super) fn parse(text: &str, source: Arc<ConfigFile>, strict: bool) -> Result
     for path in ignored.iter().filter(|path| *path != "profiles") {
         let known = match path.starts_with("api.") {
             true => "[api] may set base_url",
-            false => "at the top there are default_profile, [api] and [profiles.NAME]",
+            false => "the top level may set default_profile, [api] and [profiles.NAME]",
         };
         parser.unknown(&table, "", path, known)?;
     }
@@ -84,16 +85,15 @@ pub(super) fn parse(text: &str, source: Arc<ConfigFile>, strict: bool) -> Result
     Ok(layer)
 }
 
-struct Parser<'t> {
-    text: &'t str,
-    source: Arc<ConfigFile>,
-    strict: bool,
+struct Parser<'a> {
+    text: &'a str,
+    file: &'a Arc<ConfigFile>,
 }
 
 type Table<'a> = Spanned<DeTable<'a>>;
 
 impl Parser<'_> {
-    /// Deserializes a table, which has this path in the file. Returns the paths of the keys that `T` does not have.
+    /// Deserializes the table at `path`. Also returns the paths of its keys that `T` does not have.
     fn read<T: DeserializeOwned>(
         &self,
         table: &Table<'_>,
@@ -129,13 +129,13 @@ impl Parser<'_> {
             .keys()
             .map(|key| (key.get_ref().to_string(), self.location(&key.span())))
             .collect();
-        // A repository could run any command on the machine of whoever uploads from it.
-        if self.source.project
+        // Otherwise a repository could run any command on the machine of a user who uploads from it.
+        if self.file.project
             && account.token_command.take().is_some()
             && let Some(location) = locations.remove("token_command")
         {
             warnings.push(format!(
-                "{location}: {path}.token_command is not read from a file in the working directory, which may be anybody's"
+                "{location}: {path}.token_command is ignored, because anybody may have written a file in the working directory"
             ));
         }
         Ok(Profile { account, transfer, locations })
@@ -151,8 +151,9 @@ impl Parser<'_> {
         table.ok_or_else(|| Error::usage(format!("{}: {path}: must be a table", self.location(key))))
     }
 
+    /// The error for an unknown key, unless the file may have some.
     fn unknown(&self, table: &Table<'_>, prefix: &str, key: &str, known: &str) -> Result<(), Error> {
-        if !self.strict {
+        if !self.file.is_strict() {
             return Ok(());
         }
         let location = self.location(&key_span(table.get_ref(), key));
@@ -162,11 +163,11 @@ impl Parser<'_> {
     fn location(&self, span: &Range<usize>) -> Location {
         let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Location { file: Arc::clone(&self.source), line }
+        Location { file: Arc::clone(self.file), line }
     }
 }
 
-/// Where a key is, by its path.
+/// The span of the key at `path`.
 fn key_span(table: &DeTable<'_>, path: &str) -> Range<usize> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let entry = table.iter().find(|(key, _)| key.get_ref() == first);
@@ -179,7 +180,7 @@ fn key_span(table: &DeTable<'_>, path: &str) -> Range<usize> {
     }
 }
 
-/// The name and the place of the key whose value is at this offset.
+/// The path and the span of the key whose value is at this offset.
 fn entry_at(table: &DeTable<'_>, path: &str, offset: usize) -> Option<(String, Range<usize>)> {
     table.iter().find_map(|(key, value)| {
         let name =
@@ -196,11 +197,12 @@ mod tests {
     use super::*;
 
     fn read(text: &str, strict: bool, project: bool) -> Result<Layer, Error> {
-        parse(text, Arc::new(ConfigFile { shown: "f.toml".into(), project }), strict)
+        let path = if strict { "f.toml" } else { ".copera.toml" }.into();
+        parse(text, &Arc::new(ConfigFile { path, shown: "f.toml".into(), project, must_exist: false }))
     }
 
     #[test]
-    fn all_that_is_ours_is_read_with_its_line() {
+    fn known_keys_are_read_with_their_lines() {
         let text = "\u{feff}default_profile = 'work'\n[api]\nbase_url = 'https://x'\n[profiles.work]\ntoken = ' t\\n'\n\
                     part_size = \"16MiB\"\nconcurrency = 0x8\nretry_for = 90\nlimit_rate = 1_000\nno_resume = true\n";
         let text = text.replace("' t\\n'", "\" t\\n\"");
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_keys_are_passed_over_in_shared_files_and_errors_in_ours() {
+    fn unknown_keys_are_ignored_in_shared_files_and_errors_elsewhere() {
         for (text, named) in [
             ("x = 1", "f.toml:1: unknown key `x`"),
             ("\n[output]\nformat = 'auto'", "f.toml:2: unknown key `output`"),
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_files_are_told_by_line_and_never_shown() {
+    fn errors_name_the_line_of_invalid_toml_and_never_quote_it() {
         for text in [
             "[profiles.a]\ntoken = \"cp_pat_secret",
             "[profiles.a]\ntoken = cp_pat_secret",
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_twice_is_an_error() {
+    fn duplicate_keys_are_errors() {
         for text in ["[profiles.a]\nparent = 'x'\nparent = 'y'", "[profiles.a]\n\n[profiles.a]"] {
             let error = read(text, false, false).unwrap_err();
             assert_eq!((error.to_string().as_str(), error.exit_code()), ("f.toml:3: duplicate key", 2));
@@ -285,16 +287,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_and_shared_counts_as_not_set() {
+    fn empty_strings_count_as_unset() {
         let layer = read("default_profile=''\napi.base_url=''\nprofiles.a.token=''", true, false).unwrap();
         assert!(layer.default_profile.is_none() && layer.base_url.is_none() && !layer.holds_token());
     }
 
     #[test]
-    fn a_projects_token_command_is_not_read() {
+    fn the_token_command_of_a_project_file_is_ignored() {
         let layer = read("[profiles.a]\ntoken_command = 'rm -r ~'", false, true).unwrap();
         assert!(layer.profiles["a"].account.token_command.is_none());
-        assert!(layer.warnings[0].starts_with("f.toml:2: profiles.a.token_command is not read"));
+        assert!(layer.warnings[0].starts_with("f.toml:2: profiles.a.token_command is ignored"));
         assert!(
             read("profiles.a.token_command = 'pass'", false, false).unwrap().profiles["a"]
                 .account
@@ -305,7 +307,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic(text in "[\\[\\]a-z.='\"\n0-9\u{e9}]{0,60}") {
+        fn no_text_makes_the_parser_panic(text in "[\\[\\]a-z.='\"\n0-9\u{e9}]{0,60}") {
             let _ = read(&text, true, false);
         }
     }
