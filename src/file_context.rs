@@ -11,7 +11,7 @@ use crate::event::{Event, FileId, Phase, Reporter};
 /// See the module.
 pub struct FileContext {
     /// Names the file in events.
-    pub file: FileId,
+    pub id: FileId,
     /// The path as shown.
     pub path: String,
     /// The file's bytes, once they are known.
@@ -30,7 +30,7 @@ impl FileContext {
     /// A fresh account.
     pub fn new(file: FileId, path: String, size: u64, reporter: Arc<dyn Reporter>) -> Self {
         Self {
-            file,
+            id: file,
             path,
             size: AtomicU64::new(size),
             sent: AtomicU64::new(0),
@@ -53,7 +53,7 @@ impl FileContext {
 
     /// Tells that a phase begins.
     pub fn phase(&self, phase: Phase) {
-        self.tell(&Event::Phase { file: self.file, phase });
+        self.tell(&Event::Phase { file: self.id, phase });
     }
 
     /// Tells what was decided, for `-v`.
@@ -79,7 +79,7 @@ impl FileContext {
     fn told(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.tell(&Event::Retry {
-            file: Some(self.file),
+            file: Some(self.id),
             part,
             what,
             retry,

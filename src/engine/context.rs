@@ -66,7 +66,7 @@ pub struct Options {
 }
 
 /// What all files share.
-pub(super) struct Shared {
+pub(super) struct Context {
     pub(super) drive: Arc<Drive>,
     pub(super) storage: Storage,
     /// Whether storage is believed to be there.
@@ -102,7 +102,7 @@ pub(super) struct Shared {
     pub(super) reporter: Arc<dyn Reporter>,
 }
 
-impl Shared {
+impl Context {
     /// Opens connections for a file's parts while the API still answers, if it is known where to.
     pub(super) fn preconnect(&self, parts: usize, host: Option<hyper::Uri>) {
         if let Some(host) = host {

@@ -1,6 +1,6 @@
 //! `--if-exists`: what is in the folder already, before a file is sent there.
 
-use super::context::Shared;
+use super::context::Context;
 use super::directory::Directory;
 use super::peers::TargetLock;
 use super::reconcile::object_info;
@@ -13,7 +13,7 @@ use crate::plan::Job;
 /// Looks whether a file of the job's name is there: the item that takes its place, or nothing, when it is to be
 /// sent. `size` is `None` for standard input that was not read yet: then only `--if-exists fail` can be decided.
 pub(super) async fn look(
-    shared: &Shared,
+    shared: &Context,
     work: &FileContext,
     job: &Job,
     directory: &Directory,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::context::Shared;
+use super::context::Context;
 use super::directory::Directory;
 use super::journal::{Journal, OpenError, Recorded, UploadKey, path_texts};
 use super::lock_file::{LockFile, Mode};
@@ -51,7 +51,7 @@ enum Attempt {
 ///
 /// No lock is held while waiting, so two runs cannot wait for each other.
 pub(super) async fn lock(
-    shared: &Arc<Shared>,
+    shared: &Arc<Context>,
     work: &FileContext,
     job: &Job,
     directory: &Directory,
@@ -99,7 +99,7 @@ pub(super) async fn lock(
 
 /// Locks both or none; blocks for the disk.
 fn attempt(
-    shared: &Shared,
+    shared: &Context,
     input: Input,
     parent: Option<String>,
     name: String,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::content::ContentCheck;
-use super::context::Shared;
+use super::context::Context;
 use super::create_outcome::CreateOutcome;
 use super::journal::Journal;
 use super::journal_handle::JournalHandle;
@@ -26,7 +26,7 @@ use crate::retry::RetryBudget;
 
 /// An upload of which all parts are in storage.
 pub(super) struct Finalizer<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Arc<Context>,
     pub(super) work: &'a FileContext,
     /// The folder's id; `None`: the drive's root.
     pub(super) parent: Option<&'a str>,

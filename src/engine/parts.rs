@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use super::context::Shared;
+use super::context::Context;
 use super::journal_handle::JournalHandle;
 use super::permits::Permit;
 use super::urls::Urls;
@@ -62,7 +62,7 @@ const RECORDING_GRACE: Duration = Duration::from_secs(2);
 
 /// Everything that sending one file's parts takes.
 pub(super) struct PartSender {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Context>,
     pub(super) work: Arc<FileContext>,
     pub(super) source: Arc<Source>,
     pub(super) parts: Parts,
@@ -132,14 +132,14 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.work.tell(&Event::PartAborted { file: self.work.file, part: self.part });
+            self.work.tell(&Event::PartAborted { file: self.work.id, part: self.part });
         }
     }
 }
 
 impl PartSender {
     async fn part(self: Arc<Self>, part: u32, slot: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
-        let (file, size, meter) = (self.work.file, self.parts.len(part), Arc::new(PartProgress::default()));
+        let (file, size, meter) = (self.work.id, self.parts.len(part), Arc::new(PartProgress::default()));
         self.work.tell(&Event::PartStart { file, part, size, meter: Arc::clone(&meter) });
         let mut place = Place { work: &self.work, part, done: false };
         let begun = Instant::now();

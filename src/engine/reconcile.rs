@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::content::ContentCheck;
-use super::context::Shared;
+use super::context::Context;
 use super::create_outcome::LOOK_AGAIN;
 use super::journal::{JournalStore, Recorded};
 use super::ledger::{Made, Maker};
@@ -36,7 +36,7 @@ const EXPIRED_TRIES: u32 = 3;
 
 /// An upload whose item may exist.
 pub(super) struct Reconciler<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Arc<Context>,
     pub(super) work: &'a FileContext,
     /// The folder's id; `None`: the drive's root.
     pub(super) parent: Option<&'a str>,
@@ -230,7 +230,7 @@ fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> 
 ///
 /// # Errors
 /// Those of the call for its download URL; [`Error::Object`] for storage's.
-pub(super) async fn object_info(shared: &Shared, work: &FileContext, id: &str) -> Result<ObjectInfo, Error> {
+pub(super) async fn object_info(shared: &Context, work: &FileContext, id: &str) -> Result<ObjectInfo, Error> {
     let mut patience = RetryBudget::new(shared.policy);
     let mut expired = 0;
     loop {

@@ -92,6 +92,6 @@ pub(super) async fn resume_session(way: &FileUpload<'_>, recorded: Recorded) -> 
     let bytes = finished.keys().map(|number| parts.len(*number)).sum();
     work.resumed.store(bytes, Ordering::Relaxed);
     let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
-    work.tell(&Event::Resumed { file: work.file, parts: count, bytes });
+    work.tell(&Event::Resumed { file: work.id, parts: count, bytes });
     Ok(Resumed::Session(Session { upload, started, mime_type, parts, finished, finalizing }))
 }

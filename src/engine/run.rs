@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::context::{Options, Shared};
+use super::context::{Options, Context};
 use super::elastic::Elastic;
 use super::endpoint_hint::EndpointHint;
 use super::folders::Folders;
@@ -53,7 +53,7 @@ pub fn run(
     let folder =
         options.journals.as_ref().filter(|_| options.resume).map(|journals| journals.folder().to_owned());
     let host = EndpointHint::new(folder, &options.api, options.rules);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(Context {
         folders: Folders::new(
             Arc::clone(&drive),
             Arc::clone(&options.peers),
@@ -129,7 +129,7 @@ fn plan(
 }
 
 async fn do_all(
-    shared: Arc<Shared>,
+    shared: Arc<Context>,
     mut planned: mpsc::Receiver<(FileId, Step)>,
     at_once: usize,
     stopper: Stopper,
@@ -194,7 +194,7 @@ async fn do_all(
 }
 
 async fn settle(
-    shared: &Arc<Shared>,
+    shared: &Arc<Context>,
     file: FileId,
     step: Step,
     line: Option<Waiting>,
@@ -209,7 +209,7 @@ async fn settle(
 }
 
 async fn one(
-    shared: &Arc<Shared>,
+    shared: &Arc<Context>,
     file: FileId,
     planned: Planned,
     line: Option<Waiting>,
@@ -251,7 +251,7 @@ async fn one(
 }
 
 /// Sees to it that a folder is there; what is to be told of it if it is not.
-async fn make(shared: &Arc<Shared>, file: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
+async fn make(shared: &Arc<Context>, file: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
     let begun = Instant::now();
     let work = FileContext::new(file, folder.shown.clone(), 0, Arc::clone(&shared.reporter));
     let place = Parent::New(folder);
@@ -288,7 +288,7 @@ fn outcome(work: &FileContext, result: Result<Done, Error>, begun: Instant) -> O
 }
 
 /// Has others take the place of what is stuck at a disk that does not answer, for as long as it is.
-async fn lend(shared: Arc<Shared>) {
+async fn lend(shared: Arc<Context>) {
     let (mut reads, mut others) = (shared.storage.stuck_reads(), shared.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
     loop {
@@ -308,7 +308,7 @@ async fn lend(shared: Arc<Shared>) {
 }
 
 /// Keeps the number of places at what the line gives, looking only while parts are in flight.
-async fn run_controller(shared: Arc<Shared>) {
+async fn run_controller(shared: Arc<Context>) {
     let permits = &shared.permits;
     loop {
         if permits.in_flight() == 0 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::context::Shared;
+use super::context::Context;
 use super::directory::Directory;
 use super::journal_handle::JournalHandle;
 use crate::drive::wire::Upload;
@@ -15,7 +15,7 @@ use crate::source::Source;
 
 /// One file on its way.
 pub(super) struct FileUpload<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Arc<Context>,
     pub(super) work: &'a Arc<FileContext>,
     pub(super) job: &'a Job,
     pub(super) source: Arc<Source>,
@@ -38,7 +38,7 @@ pub(super) struct Session {
 impl FileUpload<'_> {
     pub(super) fn tell_start(&self, parts: Parts) {
         self.work.tell(&Event::FileStart {
-            file: self.work.file,
+            file: self.work.id,
             path: &self.work.path,
             name: &self.job.name,
             size: parts.size,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedMutexGuard, RwLock};
 
 use super::content::ContentCheck;
-use super::context::Shared;
+use super::context::Context;
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
 use super::finalize::Finalizer;
@@ -61,7 +61,7 @@ impl Ack {
 /// Uploads one file. `line`: its position among this run's files for the same place in the drive. They are uploaded one
 /// after the other, since each may have to look for its own item there.
 pub(super) async fn upload(
-    shared: &Arc<Shared>,
+    shared: &Arc<Context>,
     work: &Arc<FileContext>,
     job: &Job,
     line: Waiting,
@@ -116,7 +116,7 @@ pub(super) async fn upload(
     Ok((Done { item, skipped: false }, Ack { record: way.record, locks: Some(locks), _turn: turn }))
 }
 
-async fn open(shared: &Shared, work: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
+async fn open(shared: &Context, work: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
     let source = match job.input.clone() {
         Input::File(path) => shared.disk.run(move || Source::open(&path)).await??,
         Input::Stdin => {
@@ -125,7 +125,7 @@ async fn open(shared: &Shared, work: &Arc<FileContext>, job: &Job) -> Result<Sou
             // Of a pipe half read nothing is kept, whatever is on record.
             let unrecorded = work.unrecorded.swap(true, Ordering::Relaxed);
             let read = on_disk(move || {
-                spool::standard_input(|bytes| told.tell(&Event::Spooled { file: told.file, bytes }))
+                spool::standard_input(|bytes| told.tell(&Event::Spooled { file: told.id, bytes }))
             });
             let source = read.await??;
             work.unrecorded.store(unrecorded, Ordering::Relaxed);
@@ -167,7 +167,7 @@ impl FileUpload<'_> {
                     restarted = true;
                     let work = self.work;
                     work.warn(&format!("the upload is gone on the server ({error}): starting it again"));
-                    work.tell(&Event::Restarted { file: work.file });
+                    work.tell(&Event::Restarted { file: work.id });
                     work.resumed.store(0, Ordering::Relaxed);
                     self.record.write(work, Journal::clear).await;
                 }
