@@ -158,8 +158,8 @@ pub enum Event<'a> {
     Resumed { file: FileId, parts: u32, bytes: u64 },
     /// What counted of a file counts no more: its upload begins again.
     Restarted { file: FileId },
-    /// A part gets a place in flight. Its retries keep the place and the meter.
-    PartStart { file: FileId, part: u32, size: u64, meter: Arc<PartProgress> },
+    /// A part gets a place in flight. Its retries keep the place and the progress.
+    PartStart { file: FileId, part: u32, size: u64, progress: Arc<PartProgress> },
     /// A part is in storage, checked and on record.
     PartDone { file: FileId, part: u32, size: u64, elapsed: Duration },
     /// A part gave its place up without being done (its file failed or was interrupted).

@@ -53,7 +53,7 @@ impl ContentCheck {
     /// [`Error::Local`] when it cannot be read.
     pub(super) async fn run(
         &self,
-        work: &FileContext,
+        file: &FileContext,
         finished: &BTreeMap<u32, CompletedPart>,
     ) -> Result<(), Error> {
         for _ in 0..COMPARE_TRIES {
@@ -63,8 +63,8 @@ impl ContentCheck {
             }
             // A file system without ctime tells of no touch, and another try would tell no more.
             let untold = may_be_written || (now.ctime.is_none() && self.verified().ctime.is_none());
-            work.phase(Phase::Check);
-            work.note(if untold {
+            file.phase(Phase::Check);
+            file.note(if untold {
                 "nothing tells whether the file was touched while it was sent: comparing its parts"
             } else {
                 "the file was touched while it was sent: comparing its parts"
@@ -74,7 +74,7 @@ impl ContentCheck {
             // every file of such a file system would help nobody.
             let without_sums = finished.values().all(|receipt| receipt.md5.is_none());
             if untold && without_sums && differing.len() == finished.len() {
-                work.note("without checksums nothing proves that the file is unchanged");
+                file.note("without checksums nothing proves that the file is unchanged");
                 return Ok(());
             }
             if let Some(part) = differing.first() {

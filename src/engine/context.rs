@@ -70,8 +70,8 @@ pub(super) struct Context {
     pub(super) drive: Arc<Drive>,
     pub(super) storage: Storage,
     /// Whether storage is believed to be there.
-    pub(super) hope: CircuitBreaker,
-    pub(super) host: Arc<EndpointHint>,
+    pub(super) storage_breaker: CircuitBreaker,
+    pub(super) endpoint: Arc<EndpointHint>,
     pub(super) permits: Arc<Permits>,
     pub(super) hedging: Hedging,
     pub(super) journals: Option<JournalStore>,
@@ -104,9 +104,9 @@ pub(super) struct Context {
 
 impl Context {
     /// Opens connections for a file's parts while the API still answers, if it is known where to.
-    pub(super) fn preconnect(&self, parts: usize, host: Option<hyper::Uri>) {
-        if let Some(host) = host {
-            self.storage.preconnect(&host, self.permits.initial().min(parts));
+    pub(super) fn preconnect(&self, parts: usize, endpoint: Option<hyper::Uri>) {
+        if let Some(endpoint) = endpoint {
+            self.storage.preconnect(&endpoint, self.permits.initial().min(parts));
         }
     }
 

@@ -51,29 +51,29 @@ enum Attempt {
 ///
 /// No lock is held while waiting, so two runs cannot wait for each other.
 pub(super) async fn lock(
-    shared: &Arc<Context>,
-    work: &FileContext,
+    context: &Arc<Context>,
+    file: &FileContext,
     job: &Job,
     directory: &Directory,
 ) -> Result<LockedFile, Error> {
-    let target = shared.peers.target(Kind::File, directory.id.as_deref(), &job.name);
-    let waits = shared.if_exists != IfExists::Upload;
-    if !shared.resume || shared.journals.is_none() {
-        work.unrecorded.store(true, Ordering::Relaxed);
+    let target = context.peers.target(Kind::File, directory.id.as_deref(), &job.name);
+    let waits = context.if_exists != IfExists::Upload;
+    if !context.resume || context.journals.is_none() {
+        file.unrecorded.store(true, Ordering::Relaxed);
     }
     let (mut waited, mut busy) = (false, 0);
     loop {
-        let (shared, target, input) = (Arc::clone(shared), target.clone(), job.input.clone());
+        let (context, target, input) = (Arc::clone(context), target.clone(), job.input.clone());
         let (parent, name) = (directory.id.clone(), job.name.clone());
-        let attempted = on_disk(move || attempt(&shared, input, parent, name, &target, waited));
+        let attempted = on_disk(move || attempt(&context, input, parent, name, &target, waited));
         let taken = match attempted.await? {
             Attempt::Taken(taken, warning) => {
-                warning.iter().for_each(|warning| work.warn(warning));
+                warning.iter().for_each(|warning| file.warn(warning));
                 taken
             }
             Attempt::Unrecorded(taken, error) => {
-                work.unrecorded.store(true, Ordering::Relaxed);
-                work.warn(&format!(
+                file.unrecorded.store(true, Ordering::Relaxed);
+                file.warn(&format!(
                     "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
                 ));
                 taken
@@ -85,8 +85,8 @@ pub(super) async fn lock(
                 busy += 1;
                 // Not shown for a run that is about to exit.
                 if busy == SHORT_WAIT {
-                    work.phase(Phase::Wait);
-                    work.note("another copera-upload is uploading this file: waiting for it");
+                    file.phase(Phase::Wait);
+                    file.note("another copera-upload is uploading this file: waiting for it");
                 }
                 waited = true;
                 tokio::time::sleep(RETRY_LOCK).await;
@@ -99,7 +99,7 @@ pub(super) async fn lock(
 
 /// Locks both or none; blocks for the disk.
 fn attempt(
-    shared: &Context,
+    context: &Context,
     input: Input,
     parent: Option<String>,
     name: String,
@@ -108,19 +108,19 @@ fn attempt(
 ) -> Attempt {
     let (mut journal, mut recorded, mut lock) = (None, None, None);
     let (mut warning, mut unrecorded) = (None, None);
-    if let Some(journals) = &shared.journals {
+    if let Some(journals) = &context.journals {
         let (path, early) = match input {
             Input::File(path) => path_texts(&path),
             // No absolute path is this one.
             Input::Stdin => ("-".to_owned(), "-".to_owned()),
         };
-        let (api, account) = (shared.api.clone(), shared.account.clone());
+        let (api, account) = (context.api.clone(), context.account.clone());
         let binding = UploadKey { api, account, parent, name, path };
         // Of two runs that come at the same moment, one with a record and one without, at least one sees the other.
         let (record, path) = (journals.path_of(&binding), journals.path_of(&binding).with_extension("lock"));
         let is_locked =
             |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
-        if shared.resume {
+        if context.resume {
             match journals.open_any(binding, early) {
                 Ok((opened, known, useless)) => {
                     (journal, recorded, warning) = (Some(opened), known, useless);
@@ -142,8 +142,8 @@ fn attempt(
             }
         }
     }
-    let mode = if shared.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
-    let Some(place) = shared.peers.try_lock_target(target, mode, waited) else { return Attempt::PlaceBusy };
+    let mode = if context.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
+    let Some(place) = context.peers.try_lock_target(target, mode, waited) else { return Attempt::PlaceBusy };
     let taken = LockedFile { journal, recorded, locks: Locks { place, _record: lock } };
     match unrecorded {
         Some(error) => Attempt::Unrecorded(taken, error),

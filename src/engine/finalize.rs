@@ -4,81 +4,63 @@
 //! an answer that says nothing (time-out, reset, 5xx) the folder is looked into first, and finalize is sent
 //! again only when there is nothing new in it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::content::ContentCheck;
-use super::context::Context;
 use super::create_outcome::CreateOutcome;
 use super::journal::Journal;
-use super::journal_handle::JournalHandle;
 use super::parts::UploadAbort;
 use super::reconcile::Reconciler;
+use super::session::{FileUpload, Session};
 use crate::disk::on_disk;
 use crate::drive::RetryObserver as _;
-use crate::drive::wire::{Finalize, FinishedPart, Upload};
+use crate::drive::wire::{Finalize, FinishedPart};
 use crate::error::{Call, Error, Failure, RetryClass};
-use crate::etag::CompletedPart;
 use crate::event::Phase;
-use crate::file_context::FileContext;
 use crate::item::Item;
 use crate::retry::RetryBudget;
 
-/// An upload of which all parts are in storage.
+/// Finalizes an upload whose parts are all in storage.
 pub(super) struct Finalizer<'a> {
-    pub(super) shared: &'a Arc<Context>,
-    pub(super) work: &'a FileContext,
-    /// The folder's id; `None`: the drive's root.
-    pub(super) parent: Option<&'a str>,
-    /// The name in the drive.
-    pub(super) name: &'a str,
-    pub(super) upload: &'a Upload,
-    pub(super) size: u64,
-    /// The service's clock when the upload began, seconds since 1970.
-    pub(super) started: i64,
-    pub(super) record: &'a JournalHandle,
-    pub(super) sync: bool,
-    /// Comes before each finalize: after it nothing can be undone.
+    pub(super) upload: &'a FileUpload,
+    pub(super) session: &'a Session,
+    /// Runs before each attempt: nothing can be undone after it.
     pub(super) content: &'a ContentCheck,
 }
 
 impl Finalizer<'_> {
-    /// Has the item made, exactly once. `begun`: an earlier run may have done so, though [`Finalizer::settle`] found
-    /// nothing.
-    pub(super) async fn run(
-        &self,
-        receipts: &BTreeMap<u32, CompletedPart>,
-        begun: bool,
-    ) -> Result<Item, UploadAbort> {
+    /// Creates the item, exactly once. If an earlier run may have done so, [`Finalizer::settle`] comes first.
+    pub(super) async fn run(&self) -> Result<Item, UploadAbort> {
+        let (finished, may_exist) = (&self.session.finished, self.session.finalizing);
         let request = Finalize {
-            upload: self.upload,
-            parts: receipts
+            upload: &self.session.upload,
+            parts: finished
                 .iter()
                 .map(|(number, receipt)| FinishedPart { part_number: *number, e_tag: &receipt.etag })
                 .collect(),
         };
-        let mut unclear = begun;
-        let policy = self.shared.policy;
-        let turn = match self.shared.drive.breaker(Call::Finalize).acquire().await {
-            Ok(turn) => turn,
-            Err(failure) if begun => return Err(Error::Unsettled { what: failure.to_string() }.into()),
+        let mut unclear = may_exist;
+        let policy = self.upload.context.policy;
+        let permit = match self.upload.context.drive.breaker(Call::Finalize).acquire().await {
+            Ok(permit) => permit,
+            Err(failure) if may_exist => return Err(Error::Unsettled { what: failure.to_string() }.into()),
             Err(failure) => return Err(Error::CircuitOpen { failure }.into()),
         };
-        self.record.finalizing(self.work, self.sync).await;
-        let mut patience = RetryBudget::new(policy);
+        self.upload.record.finalizing(&self.upload.file, self.syncs()).await;
+        let mut budget = RetryBudget::new(policy);
         loop {
-            let others = self.shared.drive.answered();
+            let others = self.upload.context.drive.answered();
             let last_check = async {
-                self.content.run(self.work, receipts).await?;
-                self.work.phase(Phase::Finalize);
+                self.content.run(&self.upload.file, finished).await?;
+                self.upload.file.phase(Phase::Finalize);
                 Ok::<_, Error>(())
             };
-            let answer = match self.shared.drive.finalize(&request, last_check).await {
+            let answer = match self.upload.context.drive.finalize(&request, last_check).await {
                 Ok(answer) => answer,
                 Err(error) => {
-                    if !unclear && receipts.len() == 1 {
+                    if !unclear && finished.len() == 1 {
                         // Nothing of it can be kept.
-                        self.record.write(self.work, Journal::clear).await;
+                        self.upload.record.write(&self.upload.file, Journal::clear).await;
                     } else if !unclear {
                         self.not_finalized().await;
                     }
@@ -86,10 +68,10 @@ impl Finalizer<'_> {
                 }
             };
             let limited = matches!(&answer, Err(failure) if failure.status() == Some(429));
-            if patience.attempts() == 0 || limited && self.shared.drive.answered() > others {
+            if budget.attempts() == 0 || limited && self.upload.context.drive.answered() > others {
                 // The call itself may take longer than patience lasts; and while others get through, it is only
                 // not this one's turn.
-                patience.reset();
+                budget.reset();
             }
             let answered = CreateOutcome::of(Call::Finalize, answer);
             let (failure, sent) = match answered {
@@ -101,15 +83,15 @@ impl Finalizer<'_> {
                 CreateOutcome::Rejected(failure) if !unclear => {
                     if failure.blames_parts() {
                         // They would be no better the next time: then all are sent anew.
-                        self.record.write(self.work, Journal::clear).await;
+                        self.upload.record.write(&self.upload.file, Journal::clear).await;
                     } else {
                         self.not_finalized().await;
                     }
-                    return Err(refused(failure, patience.attempts() + 1));
+                    return Err(refused(failure, budget.attempts() + 1));
                 }
                 CreateOutcome::Rejected(failure) => {
                     // The one before may have been the one that counted.
-                    return match self.settle(receipts).await? {
+                    return match self.settle().await? {
                         Some(item) => Ok(item),
                         None => Err(Error::Unsettled {
                             what: format!(
@@ -123,15 +105,15 @@ impl Finalizer<'_> {
             };
             if sent {
                 unclear = true;
-                self.work.note(&format!(
+                self.upload.file.note(&format!(
                     "finalize got no clear answer ({failure}): looking whether the item is there"
                 ));
-                if let Some(item) = self.settle(receipts).await? {
+                if let Some(item) = self.settle().await? {
                     return Ok(item);
                 }
             }
-            let tries = patience.attempts() + 1;
-            let Some(wait) = turn.next_backoff(&mut patience, &failure) else {
+            let tries = budget.attempts() + 1;
+            let Some(wait) = permit.next_backoff(&mut budget, &failure) else {
                 if unclear {
                     let what = format!("finalize got no clear answer ({failure})");
                     return Err(Error::Unsettled { what }.into());
@@ -139,31 +121,35 @@ impl Finalizer<'_> {
                 self.not_finalized().await;
                 return Err(Error::Call { call: Call::Finalize, failure, tries }.into());
             };
-            self.work.retry(Call::Finalize, tries, &failure, wait);
+            self.upload.file.retry(Call::Finalize, tries, &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }
 
     /// So that the next run does not take this finalize for one that may have worked.
     async fn not_finalized(&self) {
-        let sync = self.sync;
-        self.record.write(self.work, move |journal| journal.not_finalized(sync)).await;
+        let sync = self.syncs();
+        self.upload.record.write(&self.upload.file, move |journal| journal.not_finalized(sync)).await;
     }
 
     /// Before the record goes, so that no other upload takes the item for its own.
     async fn note_made(&self, item: &Item) {
-        let (shared, id, upload) = (Arc::clone(self.shared), item.id().to_owned(), self.upload.clone());
+        let (context, id, upload) =
+            (Arc::clone(&self.upload.context), item.id().to_owned(), self.session.upload.clone());
         // Should the thread for it not come about, only a proof is missing that is seldom needed.
-        let _ = on_disk(move || shared.ledger.note(&id, &upload)).await;
+        let _ = on_disk(move || context.ledger.note(&id, &upload)).await;
     }
 
-    /// Looks for the item that an unclear finalize may have made of these parts.
-    pub(super) async fn settle(
-        &self,
-        receipts: &BTreeMap<u32, CompletedPart>,
-    ) -> Result<Option<Item>, Error> {
-        let Self { shared, work, parent, name, upload, size, started, content, .. } = *self;
-        Reconciler { shared, work, parent, name, size, started, upload, receipts, content }.run().await
+    /// Looks for the item that an earlier attempt may have created.
+    pub(super) async fn settle(&self) -> Result<Option<Item>, Error> {
+        let Self { upload, session, content } = *self;
+        Reconciler { upload, session, content }.run().await
+    }
+
+    /// A file of one part is on record only while it is finalized. Without a sync to disk the record of a small file
+    /// costs little, and still survives a kill.
+    fn syncs(&self) -> bool {
+        self.session.parts.count > 1
     }
 }
 

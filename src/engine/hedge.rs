@@ -209,21 +209,21 @@ impl Hedging {
     pub(super) async fn watch<T, E>(
         &self,
         first: impl Future<Output = Result<T, E>>,
-        meter: &PartProgress,
+        part: &PartProgress,
         size: u64,
-        slots: &Arc<Permits>,
+        permits: &Arc<Permits>,
     ) -> Result<Result<T, E>, Option<Permit>> {
-        let mut progress = Progress::new(Instant::now(), slots.share());
+        let mut progress = Progress::new(Instant::now(), permits.share());
         let begun = progress.begun;
         tokio::select! {
             done = first => {
                 if done.is_ok() {
-                    let share = slots.share() - begun.1;
+                    let share = permits.share() - begun.1;
                     self.finished(Completed { size, share, time: begun.0.elapsed() });
                 }
                 Ok(done)
             }
-            place = self.worth_it(&mut progress, meter, size, slots) => Err(place),
+            place = self.worth_it(&mut progress, part, size, permits) => Err(place),
         }
     }
 
@@ -231,22 +231,22 @@ impl Hedging {
     async fn worth_it(
         &self,
         progress: &mut Progress,
-        meter: &PartProgress,
+        part: &PartProgress,
         size: u64,
-        slots: &Arc<Permits>,
+        permits: &Arc<Permits>,
     ) -> Option<Permit> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let (now, taken, share) = (Instant::now(), meter.acked(), slots.share());
+            let (now, taken, share) = (Instant::now(), part.acked(), permits.share());
             progress.look(now, taken, share);
             let seen = AttemptStats {
                 size,
                 taken,
-                no_tcp_info: slots.has_no_tcp_info(),
-                alone: slots.in_flight() <= 1,
+                no_tcp_info: permits.has_no_tcp_info(),
+                alone: permits.in_flight() <= 1,
                 elapsed: now.duration_since(progress.begun.0),
                 still: now.duration_since(progress.moved.0),
-                line_still: slots.still_for(now),
+                line_still: permits.still_for(now),
                 share: share - progress.begun.1,
                 share_still: share - progress.moved.1,
                 lately: progress.lately(),
@@ -254,8 +254,8 @@ impl Hedging {
             let place = match seen.should_hedge(self.slowest(size)) {
                 None => continue,
                 Some(Hedge::Stuck) => return None,
-                Some(Hedge::Probe) => slots.acquire_probe(),
-                Some(Hedge::Slow) => slots.acquire_hedge(size),
+                Some(Hedge::Probe) => permits.acquire_probe(),
+                Some(Hedge::Slow) => permits.acquire_hedge(size),
             };
             if place.is_some() {
                 return place;

@@ -36,29 +36,29 @@ impl JournalHandle {
     }
 
     /// An upload was started.
-    pub(super) async fn begin(&self, work: &FileContext, begun: Begun, sync: bool) {
-        let written = self.write(work, move |journal| journal.begin(begun, sync)).await;
+    pub(super) async fn begin(&self, file: &FileContext, begun: Begun, sync: bool) {
+        let written = self.write(file, move |journal| journal.begin(begun, sync)).await;
         if written {
             self.state().full = false;
-            work.unrecorded.store(self.state().journal.is_none(), Ordering::Relaxed);
+            file.unrecorded.store(self.state().journal.is_none(), Ordering::Relaxed);
         }
     }
 
     /// A part is in storage. Not tried any more on a disk that is full.
-    pub(super) async fn part(&self, work: &FileContext, number: u32, receipt: &CompletedPart, sync: bool) {
+    pub(super) async fn part(&self, file: &FileContext, number: u32, receipt: &CompletedPart, sync: bool) {
         if !self.state().full {
             let receipt = receipt.clone();
-            self.write(work, move |journal| journal.part(number, &receipt, sync)).await;
+            self.write(file, move |journal| journal.part(number, &receipt, sync)).await;
         }
     }
 
     /// Finalize is about to be sent. This keeps the next run from making a second item.
-    pub(super) async fn finalizing(&self, work: &FileContext, sync: bool) {
-        self.write(work, move |journal| journal.finalizing(sync)).await;
+    pub(super) async fn finalizing(&self, file: &FileContext, sync: bool) {
+        self.write(file, move |journal| journal.finalizing(sync)).await;
     }
 
     /// Does something with the journal, if there is one. `false`: it failed, and the user was told.
-    pub(super) async fn write<F>(&self, work: &FileContext, act: F) -> bool
+    pub(super) async fn write<F>(&self, file: &FileContext, act: F) -> bool
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
     {
@@ -79,10 +79,10 @@ impl JournalHandle {
             let begun = state.journal.as_ref().is_some_and(Journal::is_begun);
             (std::mem::replace(&mut state.warned, true), begun)
         };
-        work.unrecorded.store(!begun, Ordering::Relaxed);
+        file.unrecorded.store(!begun, Ordering::Relaxed);
         if !warned {
             let lost = if begun { "what is sent from now on" } else { "the whole upload" };
-            work.warn(&format!(
+            file.warn(&format!(
                 "the record for resuming cannot be written ({error}); an interruption will cost {lost}"
             ));
         }

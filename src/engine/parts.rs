@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
-use super::context::Context;
 use super::journal_handle::JournalHandle;
 use super::permits::Permit;
+use super::session::FileUpload;
 use super::urls::Urls;
 use crate::dial::TransferError;
 use crate::error::{Call, Error, Failure, RetryClass, Transport};
@@ -19,7 +19,6 @@ use crate::event::{Attempt, Event, PartProgress, Phase};
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
-use crate::source::Source;
 use crate::storage::Put;
 
 /// What ends an upload before its item is there.
@@ -60,11 +59,9 @@ const LATE_DOUBLINGS: u32 = 5;
 /// How long a failed upload waits for finished parts to get on record: a disk may hang.
 const RECORDING_GRACE: Duration = Duration::from_secs(2);
 
-/// Everything that sending one file's parts takes.
+/// Sends the parts of one file.
 pub(super) struct PartSender {
-    pub(super) shared: Arc<Context>,
-    pub(super) work: Arc<FileContext>,
-    pub(super) source: Arc<Source>,
+    pub(super) upload: Arc<FileUpload>,
     pub(super) parts: Parts,
     pub(super) urls: Urls,
     pub(super) record: JournalHandle,
@@ -80,40 +77,40 @@ pub(super) async fn send(
     let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     // Asked for once before parts take places, so that nobody holds one while the service signs.
-    let (shared, count) = (&sender.shared, missing.len());
-    shared.preconnect(count, shared.host.get());
-    let signed = sender.urls.get(&sender.work, *first).await?;
-    shared.preconnect(count, shared.host.learn(&signed.url));
-    sender.work.phase(Phase::Send);
+    let (context, count) = (&sender.upload.context, missing.len());
+    context.preconnect(count, context.endpoint.get());
+    let signed = sender.urls.get(&sender.upload.file, *first).await?;
+    context.preconnect(count, context.endpoint.learn(&signed.url));
+    sender.upload.file.phase(Phase::Send);
     let mut missing = missing.into_iter().peekable();
     // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.
-    let mut flying = JoinSet::new();
+    let mut in_flight = JoinSet::new();
     let size = |number: Option<&u32>| number.map_or(0, |number| sender.parts.len(*number));
-    let mut place = Box::pin(sender.shared.permits.acquire(size(missing.peek())));
+    let mut next_permit = Box::pin(sender.upload.context.permits.acquire(size(missing.peek())));
     loop {
         tokio::select! {
-            slot = &mut place, if missing.peek().is_some() => {
+            permit = &mut next_permit, if missing.peek().is_some() => {
                 if let Some(number) = missing.next() {
-                    flying.spawn(Arc::clone(sender).part(number, slot));
+                    in_flight.spawn(Arc::clone(sender).part(number, permit));
                 }
                 if missing.peek().is_some() {
-                    place = Box::pin(sender.shared.permits.acquire(size(missing.peek())));
+                    next_permit = Box::pin(sender.upload.context.permits.acquire(size(missing.peek())));
                 }
             }
-            Some(done) = flying.join_next(), if !flying.is_empty() => {
+            Some(done) = in_flight.join_next(), if !in_flight.is_empty() => {
                 let done = done.map_err(|error| Error::Internal(format!("a part's task ended: {error}")).into());
                 match done.flatten() {
-                    Ok((number, receipt)) => {
-                        finished.insert(number, receipt);
+                    Ok((number, completed)) => {
+                        finished.insert(number, completed);
                     }
-                    Err(stop) => {
+                    Err(abort) => {
                         // What is in storage gets on record, so that the next run does not send it again, and so that
                         // no line of this upload is written once another is begun.
                         let recorded = tokio::time::timeout(RECORDING_GRACE, sender.recording.write()).await;
                         // Nothing of this upload goes on once it is given up, or begun again.
-                        flying.shutdown().await;
+                        in_flight.shutdown().await;
                         drop(recorded);
-                        return Err(stop);
+                        return Err(abort);
                     }
                 }
             }
@@ -122,71 +119,76 @@ pub(super) async fn send(
     }
 }
 
-/// Tells the reporter that a part gave its place up, unless it was done.
-struct Place<'a> {
-    work: &'a FileContext,
+/// Reports that a part was aborted, unless it is done.
+struct AbortReport<'a> {
+    file: &'a FileContext,
     part: u32,
     done: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for AbortReport<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.work.tell(&Event::PartAborted { file: self.work.id, part: self.part });
+            self.file.tell(&Event::PartAborted { file: self.file.id, part: self.part });
         }
     }
 }
 
 impl PartSender {
-    async fn part(self: Arc<Self>, part: u32, slot: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
-        let (file, size, meter) = (self.work.id, self.parts.len(part), Arc::new(PartProgress::default()));
-        self.work.tell(&Event::PartStart { file, part, size, meter: Arc::clone(&meter) });
-        let mut place = Place { work: &self.work, part, done: false };
+    async fn part(self: Arc<Self>, part: u32, permit: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
+        let (id, size, progress) =
+            (self.upload.file.id, self.parts.len(part), Arc::new(PartProgress::default()));
+        self.upload.file.tell(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
+        let mut report = AbortReport { file: &self.upload.file, part, done: false };
         let begun = Instant::now();
-        let receipt = self.until_stored(part, &meter).await?;
+        let completed = self.until_stored(part, &progress).await?;
         let recording = self.recording.read().await;
         // The place is for those who send; the record is written beside it.
-        drop(slot);
-        let source = Arc::clone(&self.source);
-        self.shared.disk.run(move || source.check_unchanged()).await??;
-        self.record.part(&self.work, part, &receipt, true).await;
+        drop(permit);
+        let source = Arc::clone(&self.upload.source);
+        self.upload.context.disk.run(move || source.check_unchanged()).await??;
+        self.record.part(&self.upload.file, part, &completed, true).await;
         drop(recording);
-        place.done = true;
-        self.work.tell(&Event::PartDone { file, part, size, elapsed: begun.elapsed() });
-        Ok((part, receipt))
+        report.done = true;
+        self.upload.file.tell(&Event::PartDone { file: id, part, size, elapsed: begun.elapsed() });
+        Ok((part, completed))
     }
 
     /// Tries until the part is in storage, or trying again is no use.
-    async fn until_stored(&self, part: u32, meter: &Arc<PartProgress>) -> Result<CompletedPart, UploadAbort> {
-        let (hope, policy) = (&self.shared.hope, self.shared.policy);
-        let mut turn = hope.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
-        let mut patience = RetryBudget::new(policy);
-        let (mut tries, mut damaged, mut expired, mut unanswered, mut fresh) = (0, 0, 0, 0, false);
+    async fn until_stored(
+        &self,
+        part: u32,
+        progress: &Arc<PartProgress>,
+    ) -> Result<CompletedPart, UploadAbort> {
+        let (breaker, policy) = (&self.upload.context.storage_breaker, self.upload.context.policy);
+        let mut permit = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut budget = RetryBudget::new(policy);
+        let (mut tries, mut damaged, mut expired, mut timeouts, mut fresh) = (0, 0, 0, 0, false);
         loop {
-            let signed = self.urls.get(&self.work, part).await?;
-            let (furthest, begun) = (meter.high_water(), Instant::now());
-            let answer_patience = 1 << unanswered;
-            let failure = match self.once(part, &signed.url, meter, fresh, answer_patience).await {
-                Ok(receipt) => {
+            let signed = self.urls.get(&self.upload.file, part).await?;
+            let (furthest, begun) = (progress.high_water(), Instant::now());
+            let answer_patience = 1 << timeouts;
+            let failure = match self.once(part, &signed.url, progress, fresh, answer_patience).await {
+                Ok(completed) => {
                     self.urls.worked();
-                    hope.record_success();
-                    return Ok(receipt);
+                    breaker.record_success();
+                    return Ok(completed);
                 }
                 Err(TransferError::Error(error)) => return Err(error.into()),
                 Err(TransferError::Failure(failure)) => failure,
             };
             tries += 1;
-            if meter.high_water() > furthest {
-                patience.reset();
+            if progress.high_water() > furthest {
+                budget.reset();
                 // An answer, or a part that was taken whole, says nothing of getting through.
-                if failure.status().is_none() && meter.high_water() < self.parts.len(part) {
-                    turn.record_progress();
+                if failure.status().is_none() && progress.high_water() < self.parts.len(part) {
+                    permit.record_progress();
                 }
             } else {
-                patience.credit(meter.moved().saturating_duration_since(begun));
+                budget.credit(progress.moved().saturating_duration_since(begun));
             }
             if matches!(failure, Failure::Transport { kind: Transport::ResponseTimeout, .. }) {
-                unanswered = (unanswered + 1).min(LATE_DOUBLINGS);
+                timeouts = (timeouts + 1).min(LATE_DOUBLINGS);
             }
             damaged += u32::from(matches!(failure, Failure::Checksum { .. }));
             // An answer says that the connection works; without one a new one may do better.
@@ -200,23 +202,23 @@ impl PartSender {
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }
                 RetryClass::Gone => return Err(UploadAbort::Gone(Error::Part { part, failure, tries })),
-                RetryClass::Transient if damaged == 0 => turn.next_backoff(&mut patience, &failure),
+                RetryClass::Transient if damaged == 0 => permit.next_backoff(&mut budget, &failure),
                 // Damage says that storage is there.
                 RetryClass::Transient if damaged < CHECKSUM_TRIES => {
-                    patience.next_backoff(failure.retry_after())
+                    budget.next_backoff(failure.retry_after())
                 }
                 RetryClass::Transient | RetryClass::Refused => None,
             };
             let Some(wait) = wait else {
                 if failure.holds_for_all() {
-                    hope.refuse(&failure);
+                    breaker.refuse(&failure);
                 }
                 return Err(Error::Part { part, failure, tries }.into());
             };
-            if let Some(news) = self.shared.permits.failed(&failure, Instant::now()) {
-                self.work.note(&news);
+            if let Some(news) = self.upload.context.permits.failed(&failure, Instant::now()) {
+                self.upload.file.note(&news);
             }
-            self.work.retry_part(part, patience.attempts().max(1), &failure, wait);
+            self.upload.file.retry_part(part, budget.attempts().max(1), &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }
@@ -227,31 +229,33 @@ impl PartSender {
         &self,
         part: u32,
         url: &crate::secret::SignedUrl,
-        meter: &PartProgress,
+        progress: &PartProgress,
         fresh: bool,
         answer_patience: u32,
     ) -> Result<CompletedPart, TransferError> {
         let range = self.parts.range(part);
-        meter.set(Attempt::Hedge, 0);
-        let put = |lane, fresh| {
-            self.shared.storage.put(Put {
+        progress.set(Attempt::Hedge, 0);
+        let put = |attempt, fresh| {
+            self.upload.context.storage.put(Put {
                 url,
-                source: &self.source,
+                source: &self.upload.source,
                 range: (range.start, range.end - range.start),
-                meter,
-                attempt: lane,
-                sent: &self.work.sent,
+                progress,
+                attempt,
+                sent: &self.upload.file.sent,
                 fresh,
                 answer_patience,
             })
         };
         let mut first = std::pin::pin!(put(Attempt::Primary, fresh));
-        let (size, shared) = (range.end - range.start, &self.shared);
-        let _place = match shared.hedging.watch(&mut first, meter, size, &shared.permits).await {
+        let (size, context) = (range.end - range.start, &self.upload.context);
+        let _place = match context.hedging.watch(&mut first, progress, size, &context.permits).await {
             Ok(done) => return done,
-            Err(place) => place,
+            Err(permit) => permit,
         };
-        self.work.note(&format!("part {part} is behind the others: trying it on a second connection too"));
+        self.upload
+            .file
+            .note(&format!("part {part} is behind the others: trying it on a second connection too"));
         let mut second = std::pin::pin!(put(Attempt::Hedge, true));
         tokio::select! {
             done = &mut first => match done {

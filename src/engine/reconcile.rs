@@ -10,7 +10,7 @@
 //! as done that never was, and to send finalize again while ours is there would make a second item. So an object whose
 //! ETag says nothing (KMS, customer keys, copied by the service) is never claimed and never passed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::content::ContentCheck;
@@ -18,10 +18,10 @@ use super::context::Context;
 use super::create_outcome::LOOK_AGAIN;
 use super::journal::{JournalStore, Recorded};
 use super::ledger::{Made, Maker};
+use super::session::{FileUpload, Session};
 use super::urls;
 use crate::dial::TransferError;
 use crate::disk::on_disk;
-use crate::drive::wire::Upload;
 use crate::error::{Error, RetryClass, chain};
 use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::Phase;
@@ -34,20 +34,10 @@ use crate::storage::ObjectInfo;
 /// Download URLs that had expired when they were handed out, before the service is believed to go on so.
 const EXPIRED_TRIES: u32 = 3;
 
-/// An upload whose item may exist.
+/// Looks for the item of an upload that may have been finalized.
 pub(super) struct Reconciler<'a> {
-    pub(super) shared: &'a Arc<Context>,
-    pub(super) work: &'a FileContext,
-    /// The folder's id; `None`: the drive's root.
-    pub(super) parent: Option<&'a str>,
-    /// The name in the drive.
-    pub(super) name: &'a str,
-    pub(super) size: u64,
-    /// The service's clock when the upload began, seconds since 1970.
-    pub(super) started: i64,
-    pub(super) upload: &'a Upload,
-    /// The finished parts that are known.
-    pub(super) receipts: &'a BTreeMap<u32, CompletedPart>,
+    pub(super) upload: &'a FileUpload,
+    pub(super) session: &'a Session,
     /// Knows the file and all of its parts.
     pub(super) content: &'a ContentCheck,
 }
@@ -76,7 +66,7 @@ impl Reconciler<'_> {
     /// # Errors
     /// [`Error::Unsettled`]: there may be one, or not.
     pub(super) async fn run(&self) -> Result<Option<Item>, Error> {
-        self.work.phase(Phase::Settle);
+        self.upload.file.phase(Phase::Settle);
         if let Some(item) = self.look().await? {
             return Ok(Some(item));
         }
@@ -96,7 +86,7 @@ impl Reconciler<'_> {
         for Candidate { id, created_ms, .. } in candidates {
             match (self.content_of(&id).await?, created_ms) {
                 (Content::Other, _) => {
-                    self.work.note(&format!("item {id} has this name and size, but another content"));
+                    self.upload.file.note(&format!("item {id} has this name and size, but another content"));
                 }
                 (Content::Ours, Some(at)) => {
                     newest = newest.max(at);
@@ -128,9 +118,16 @@ impl Reconciler<'_> {
     }
 
     async fn claim(&self, id: &str) -> Result<Item, Error> {
-        let item = self.shared.drive.item(self.work, id).await.map_err(|error| unsettled(&error))?;
-        let (shared, claimed, upload) = (Arc::clone(self.shared), id.to_owned(), self.upload.clone());
-        let claimed = on_disk(move || shared.ledger.claim(&claimed, &upload)).await;
+        let item = self
+            .upload
+            .context
+            .drive
+            .item(&*self.upload.file, id)
+            .await
+            .map_err(|error| unsettled(&error))?;
+        let (context, claimed, upload) =
+            (Arc::clone(&self.upload.context), id.to_owned(), self.session.upload.clone());
+        let claimed = on_disk(move || context.ledger.claim(&claimed, &upload)).await;
         if claimed.map_err(|error| unsettled(&error))? {
             return Ok(item);
         }
@@ -139,10 +136,13 @@ impl Reconciler<'_> {
 
     /// The oldest first.
     async fn candidates(&self) -> Result<BTreeSet<Candidate>, Error> {
-        let drive = &self.shared.drive;
-        let (shared, upload) = (Arc::clone(self.shared), self.upload.clone());
-        let made = on_disk(move || shared.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
-        let tree = drive.folder(self.work, self.parent).await.map_err(|error| unsettled(&error))?;
+        let drive = &self.upload.context.drive;
+        let (context, upload) = (Arc::clone(&self.upload.context), self.session.upload.clone());
+        let made = on_disk(move || context.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
+        let tree = drive
+            .folder(&*self.upload.file, self.upload.parent())
+            .await
+            .map_err(|error| unsettled(&error))?;
         let mut found = BTreeSet::new();
         for raw in &tree.root {
             found.extend(self.candidate(&Node::read(raw), &made)?);
@@ -150,8 +150,13 @@ impl Reconciler<'_> {
         if !tree.truncated {
             return Ok(found);
         }
-        let hits = drive.search(self.work, self.name).await.map_err(|error| unsettled(&error))?;
-        for node in hits.hits.iter().map(|raw| Node::read(raw)).filter(|node| node.parent() == self.parent) {
+        let hits = drive
+            .search(&*self.upload.file, &self.upload.job.name)
+            .await
+            .map_err(|error| unsettled(&error))?;
+        for node in
+            hits.hits.iter().map(|raw| Node::read(raw)).filter(|node| node.parent() == self.upload.parent())
+        {
             found.extend(self.candidate(&node, &made)?);
         }
         if found.is_empty() && !hits.complete {
@@ -164,14 +169,14 @@ impl Reconciler<'_> {
     /// `None`: what can be read of it says that it is not ours.
     fn candidate(&self, node: &Node, made: &Made) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
-        let since = self.started.saturating_mul(1000);
+        let since = self.session.started.saturating_mul(1000);
         let created_ms = node.created_ms();
         let other = node.is_folder()
-            || node.size().is_some_and(|size| size != self.size)
+            || node.size().is_some_and(|size| size != self.upload.source.size())
             // One without a name has the listing count as not complete; then the search decides.
-            || !node.is_called(self.name)
+            || !node.is_called(&self.upload.job.name)
             || created_ms.is_some_and(|at| at < since)
-            || node.id().is_some_and(|id| self.shared.is_made_here(id) || made.maker_of(id) == Maker::Other);
+            || node.id().is_some_and(|id| self.upload.context.is_made_here(id) || made.maker_of(id) == Maker::Other);
         if other {
             return Ok(None);
         }
@@ -183,12 +188,12 @@ impl Reconciler<'_> {
     }
 
     async fn content_of(&self, id: &str) -> Result<Content, Error> {
-        match object_info(self.shared, self.work, id).await {
-            Ok(info) if info.size == self.size && !info.encrypted => {
-                let ours = self.content.multipart_etag(self.receipts).await;
-                Ok(judge(&info, self.size, Some(&ours.map_err(|error| unsettled(&error))?)))
+        match object_info(&self.upload.context, &self.upload.file, id).await {
+            Ok(info) if info.size == self.upload.source.size() && !info.encrypted => {
+                let ours = self.content.multipart_etag(&self.session.finished).await;
+                Ok(judge(&info, self.upload.source.size(), Some(&ours.map_err(|error| unsettled(&error))?)))
             }
-            Ok(info) => Ok(judge(&info, self.size, None)),
+            Ok(info) => Ok(judge(&info, self.upload.source.size(), None)),
             // Deleted since it was listed.
             Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(Content::Other),
             Err(error) => Err(unsettled(&error)),
@@ -198,12 +203,14 @@ impl Reconciler<'_> {
     /// Other interrupted uploads from this machine that the candidates may belong to as well, the newest of which was
     /// created at `newest`.
     async fn rivals(&self, newest: i64) -> Result<usize, Error> {
-        let (api, name, size) = (self.shared.api.clone(), self.name.to_owned(), self.size);
-        let (parent, upload) = (self.parent.map(str::to_owned), self.upload.clone());
-        let shared = Arc::clone(self.shared);
-        let ours = self.content.multipart_etag(self.receipts).await.map_err(|error| unsettled(&error))?;
+        let (api, name, size) =
+            (self.upload.context.api.clone(), self.upload.job.name.clone(), self.upload.source.size());
+        let (parent, upload) = (self.upload.parent().map(str::to_owned), self.session.upload.clone());
+        let context = Arc::clone(&self.upload.context);
+        let ours =
+            self.content.multipart_etag(&self.session.finished).await.map_err(|error| unsettled(&error))?;
         on_disk(move || {
-            let uploads = shared.state.iter().flat_map(JournalStore::at_finalize);
+            let uploads = context.state.iter().flat_map(JournalStore::at_finalize);
             let rivals = uploads.filter(|(binding, recorded)| {
                 (&binding.api, &binding.parent, &binding.name) == (&api, &parent, &name)
                     && recorded.head.identity.size == size
@@ -230,28 +237,32 @@ fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> 
 ///
 /// # Errors
 /// Those of the call for its download URL; [`Error::Object`] for storage's.
-pub(super) async fn object_info(shared: &Context, work: &FileContext, id: &str) -> Result<ObjectInfo, Error> {
-    let mut patience = RetryBudget::new(shared.policy);
+pub(super) async fn object_info(
+    context: &Context,
+    file: &FileContext,
+    id: &str,
+) -> Result<ObjectInfo, Error> {
+    let mut budget = RetryBudget::new(context.policy);
     let mut expired = 0;
     loop {
-        let url = shared.drive.download_url(work, id).await?;
-        urls::check(url.expose(), shared.rules).map_err(|what| Error::Urls { what })?;
-        let failure = match shared.storage.object_info(&url).await {
+        let url = context.drive.download_url(file, id).await?;
+        urls::check(url.expose(), context.rules).map_err(|what| Error::Urls { what })?;
+        let failure = match context.storage.object_info(&url).await {
             Ok(info) => return Ok(info),
             Err(TransferError::Error(error)) => return Err(error),
             Err(TransferError::Failure(failure)) => failure,
         };
-        let tries = patience.attempts() + 1;
+        let tries = budget.attempts() + 1;
         let wait = match failure.class_of_part() {
             RetryClass::Expired if expired < EXPIRED_TRIES => {
                 expired += 1;
-                patience.next_backoff(None)
+                budget.next_backoff(None)
             }
-            RetryClass::Transient => patience.next_backoff(failure.retry_after()),
+            RetryClass::Transient => budget.next_backoff(failure.retry_after()),
             _ => None,
         };
         let Some(wait) = wait else { return Err(Error::Object { failure, tries }) };
-        work.retry_object(tries, &failure, wait);
+        file.retry_object(tries, &failure, wait);
         tokio::time::sleep(wait).await;
     }
 }

@@ -23,21 +23,21 @@ pub(super) enum Resumed {
 }
 
 /// Finds what can be resumed: all parts of an unchanged file, or those that still have the file's bytes.
-pub(super) async fn resume_session(way: &FileUpload<'_>, recorded: Recorded) -> Result<Resumed, Error> {
-    let FileUpload { shared, work, job, source, record, .. } = way;
+pub(super) async fn resume_session(way: &FileUpload, recorded: Recorded) -> Result<Resumed, Error> {
+    let FileUpload { context, file, job, source, record, .. } = way;
     let Recorded { head, parts: mut finished, finalizing } = recorded;
     let Header { identity, part_size, upload, started, mime_type, .. } = head;
     let size = source.size();
     if identity.size != size {
-        work.note(&format!(
+        file.note(&format!(
             "the file had {} bytes when an earlier upload began: starting over",
             identity.size
         ));
         return Ok(Resumed::StartOver);
     }
     // An upload that may be an item already is settled first, whatever its parts.
-    if !finalizing && shared.part_size.is_some_and(|asked| asked != part_size) {
-        work.note(&format!(
+    if !finalizing && context.part_size.is_some_and(|asked| asked != part_size) {
+        file.note(&format!(
             "an earlier upload has parts of {part_size} bytes: starting over with --part-size"
         ));
         return Ok(Resumed::StartOver);
@@ -45,22 +45,30 @@ pub(super) async fn resume_session(way: &FileUpload<'_>, recorded: Recorded) -> 
     if let Some(asked) = job.mime_type.as_ref().filter(|asked| mime_type.as_ref() != Some(asked)) {
         let earlier = mime_type.as_deref().unwrap_or("an unknown MIME type");
         if !finalizing {
-            work.note(&format!("an earlier upload has {earlier}: starting over with --mime-type {asked}"));
+            file.note(&format!("an earlier upload has {earlier}: starting over with --mime-type {asked}"));
             return Ok(Resumed::StartOver);
         }
         // Its item may be there already, and the type of an upload cannot be changed.
-        work.warn(&format!(
+        file.warn(&format!(
             "an earlier run was about to finish this upload with {earlier}: that counts, and not --mime-type {asked}"
         ));
     }
     let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(Resumed::StartOver) };
     finished.retain(|number, _| (1..=parts.count).contains(number));
     way.tell_start(parts);
+    let session = |finished| Session {
+        upload: upload.clone(),
+        started,
+        mime_type: mime_type.clone(),
+        parts,
+        finished,
+        finalizing,
+    };
     let asked = Arc::clone(source);
-    let may_be_written = shared.disk.run(move || asked.may_be_written()).await?;
+    let may_be_written = context.disk.run(move || asked.may_be_written()).await?;
     if may_be_written || !source.identity().proves_unchanged_since(&identity) {
-        work.phase(Phase::Check);
-        work.note("the file may have changed since an earlier upload began: comparing its parts");
+        file.phase(Phase::Check);
+        file.note("the file may have changed since an earlier upload began: comparing its parts");
         let before = finished.len();
         // Without a recorded MD5 an ETag decides, and one that differs need not mean other bytes (KMS).
         let mut proven_different = false;
@@ -69,14 +77,12 @@ pub(super) async fn resume_session(way: &FileUpload<'_>, recorded: Recorded) -> 
             proven_different |= recorded.is_some_and(|part| part.md5.is_some());
         }
         if finished.len() < before {
-            work.note(&format!("{} of {before} parts are proven to be the same", finished.len()));
+            file.note(&format!("{} of {before} parts are proven to be the same", finished.len()));
             if finalizing && !proven_different {
-                work.note("an earlier run was at finalize: looking whether the item is there");
-                let content = ContentCheck::new(Arc::clone(source), parts, shared.disk.clone());
-                let (parent, name) = (way.directory.id.as_deref(), job.name.as_str());
-                let (upload, receipts, content) = (&upload, &finished, &content);
-                let reconciler =
-                    Reconciler { shared, work, parent, name, size, started, upload, receipts, content };
+                file.note("an earlier run was at finalize: looking whether the item is there");
+                let content = ContentCheck::new(Arc::clone(source), parts, context.disk.clone());
+                let session = &session(finished.clone());
+                let reconciler = Reconciler { upload: way, session, content: &content };
                 if let Some(item) = reconciler.run().await? {
                     return Ok(Resumed::Done(item));
                 }
@@ -87,11 +93,11 @@ pub(super) async fn resume_session(way: &FileUpload<'_>, recorded: Recorded) -> 
             }
         }
         let identity = source.identity().clone();
-        record.write(work, |journal| journal.compared(identity)).await;
+        record.write(file, |journal| journal.compared(identity)).await;
     }
     let bytes = finished.keys().map(|number| parts.len(*number)).sum();
-    work.resumed.store(bytes, Ordering::Relaxed);
+    file.resumed.store(bytes, Ordering::Relaxed);
     let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
-    work.tell(&Event::Resumed { file: work.id, parts: count, bytes });
-    Ok(Resumed::Session(Session { upload, started, mime_type, parts, finished, finalizing }))
+    file.tell(&Event::Resumed { file: file.id, parts: count, bytes });
+    Ok(Resumed::Session(session(finished)))
 }

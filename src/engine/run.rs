@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::context::{Options, Context};
+use super::context::{Context, Options};
 use super::elastic::Elastic;
 use super::endpoint_hint::EndpointHint;
 use super::folders::Folders;
@@ -52,8 +52,8 @@ pub fn run(
     let with_files = options.if_exists != IfExists::Upload;
     let folder =
         options.journals.as_ref().filter(|_| options.resume).map(|journals| journals.folder().to_owned());
-    let host = EndpointHint::new(folder, &options.api, options.rules);
-    let shared = Arc::new(Context {
+    let endpoint = EndpointHint::new(folder, &options.api, options.rules);
+    let context = Arc::new(Context {
         folders: Folders::new(
             Arc::clone(&drive),
             Arc::clone(&options.peers),
@@ -63,8 +63,8 @@ pub fn run(
         ),
         drive,
         storage: options.storage,
-        hope: CircuitBreaker::default(),
-        host,
+        storage_breaker: CircuitBreaker::default(),
+        endpoint,
         permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
         hedging: Hedging::default(),
         journals: options.journals,
@@ -88,11 +88,11 @@ pub fn run(
         reporter: options.reporter,
     });
     let (results, receiver) = mpsc::channel(options.limits.files);
-    let planned = plan(steps, stopper.clone(), Arc::clone(&shared.reporter));
+    let planned = plan(steps, stopper.clone(), Arc::clone(&context.reporter));
     tokio::spawn(async move {
-        let steering = tokio::spawn(run_controller(Arc::clone(&shared)));
-        let lending = tokio::spawn(lend(Arc::clone(&shared)));
-        do_all(shared, planned, options.limits.files, stopper, results).await;
+        let steering = tokio::spawn(run_controller(Arc::clone(&context)));
+        let lending = tokio::spawn(lend(Arc::clone(&context)));
+        do_all(context, planned, options.limits.files, stopper, results).await;
         steering.abort();
         lending.abort();
     });
@@ -113,13 +113,13 @@ fn plan(
             if stopper.token.is_cancelled() {
                 return stopper.cut.store(true, Ordering::Relaxed);
             }
-            let Some((file, step)) = steps.next() else { break };
+            let Some((id, step)) = steps.next() else { break };
             if let Step::File(planned) = &step {
                 files += 1;
                 bytes += planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
                 reporter.event(&Event::Discovered { files, bytes, complete: false });
             }
-            if ahead.blocking_send((file, step)).is_err() {
+            if ahead.blocking_send((id, step)).is_err() {
                 return;
             }
         }
@@ -129,7 +129,7 @@ fn plan(
 }
 
 async fn do_all(
-    shared: Arc<Context>,
+    context: Arc<Context>,
     mut planned: mpsc::Receiver<(FileId, Step)>,
     at_once: usize,
     stopper: Stopper,
@@ -139,13 +139,13 @@ async fn do_all(
     // What to say of a task that panicked.
     let mut paths = HashMap::new();
     let (mut more, mut files) = (true, 0_u64);
-    let mut stuck = shared.stuck.subscribe();
+    let mut stuck = context.stuck.subscribe();
     loop {
         let room = under_way.len() < at_once + *stuck.borrow_and_update();
         let settled = tokio::select! {
             Ok(()) = stuck.changed(), if more && !room => continue,
             step = planned.recv(), if more && room => {
-                let Some((file, step)) = step else {
+                let Some((id, step)) = step else {
                     more = false;
                     continue;
                 };
@@ -153,24 +153,24 @@ async fn do_all(
                     Step::File(Planned { shown, .. }) => shown.clone(),
                     Step::Folder(folder) => folder.shown.clone(),
                     Step::Excluded { shown } => {
-                        shared.reporter.event(&Event::Excluded { path: shown });
+                        context.reporter.event(&Event::Excluded { path: shown });
                         continue;
                     }
                     Step::Warning { shown, message } => {
-                        shared.reporter.event(&Event::Warning { path: Some(shown), message });
+                        context.reporter.event(&Event::Warning { path: Some(shown), message });
                         continue;
                     }
                 };
                 files += u64::from(matches!(step, Step::File(_)));
-                shared.several.store(files > 1, Ordering::Relaxed);
-                let (shared, stopper) = (Arc::clone(&shared), stopper.clone());
+                context.several.store(files > 1, Ordering::Relaxed);
+                let (context, stopper) = (Arc::clone(&context), stopper.clone());
                 // Here, because tasks do not start in the order of the files.
                 let line = match &step {
-                    Step::File(Planned { job: Ok(job), .. }) => Some(shared.keyed_lock.enqueue(job.target())),
+                    Step::File(Planned { job: Ok(job), .. }) => Some(context.keyed_lock.enqueue(job.target())),
                     _ => None,
                 };
-                let task = under_way.spawn(async move { settle(&shared, file, step, line, &stopper).await });
-                paths.insert(task.id(), (file, path));
+                let task = under_way.spawn(async move { settle(&context, id, step, line, &stopper).await });
+                paths.insert(task.id(), (id, path));
                 continue;
             }
             Some(ended) = under_way.join_next_with_id() => match ended {
@@ -178,10 +178,10 @@ async fn do_all(
                     paths.remove(&id);
                     settled
                 }
-                Err(error) => paths.remove(&error.id()).map(|(file, path)| {
-                    let work = FileContext::new(file, path, 0, Arc::clone(&shared.reporter));
+                Err(error) => paths.remove(&error.id()).map(|(id, path)| {
+                    let file = FileContext::new(id, path, 0, Arc::clone(&context.reporter));
                     let failed = Err(Error::Internal(format!("its task ended: {error}")));
-                    (file, outcome(&work, failed, Instant::now()), Ack::default())
+                    (id, outcome(&file, failed, Instant::now()), Ack::default())
                 }),
             },
             else => return,
@@ -194,66 +194,66 @@ async fn do_all(
 }
 
 async fn settle(
-    shared: &Arc<Context>,
-    file: FileId,
+    context: &Arc<Context>,
+    id: FileId,
     step: Step,
     line: Option<Waiting>,
     stopper: &Stopper,
 ) -> Option<Settled> {
-    let (outcome, told) = match step {
-        Step::File(planned) => one(shared, file, planned, line, stopper).await,
-        Step::Folder(folder) => (make(shared, file, folder, stopper).await?, Ack::default()),
+    let (outcome, ack) = match step {
+        Step::File(planned) => one(context, id, planned, line, stopper).await,
+        Step::Folder(folder) => (make(context, id, folder, stopper).await?, Ack::default()),
         Step::Excluded { .. } | Step::Warning { .. } => return None,
     };
-    Some((file, outcome, told))
+    Some((id, outcome, ack))
 }
 
 async fn one(
-    shared: &Arc<Context>,
-    file: FileId,
+    context: &Arc<Context>,
+    id: FileId,
     planned: Planned,
     line: Option<Waiting>,
     stopper: &Stopper,
 ) -> (Outcome, Ack) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
-    let work = Arc::new(FileContext::new(file, planned.shown, size, Arc::clone(&shared.reporter)));
+    let file = Arc::new(FileContext::new(id, planned.shown, size, Arc::clone(&context.reporter)));
     let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
     let odd = given.as_deref().is_some_and(|id| !is_id(id));
     let result = match (planned.job, line) {
         (Ok(job), Some(line)) => {
-            job.warnings.iter().for_each(|warning| work.warn(warning));
-            if let Some(twin) = job.twin.as_ref().filter(|_| shared.if_exists != IfExists::Fail) {
-                work.warn(&twin.warning(shared.if_exists));
+            job.warnings.iter().for_each(|warning| file.warn(warning));
+            if let Some(twin) = job.twin.as_ref().filter(|_| context.if_exists != IfExists::Fail) {
+                file.warn(&twin.warning(context.if_exists));
             }
             tokio::select! {
                 biased;
                 error = stopper.stopped() => Err(error),
-                result = super::upload::upload(shared, &work, &job, line) => result,
+                result = super::upload::upload(context, &file, &job, line) => result,
             }
         }
         (Ok(_), None) => Err(Error::Internal("a file without a position in its queue".to_owned())),
         (Err(error), _) => Err(error),
     };
     match result {
-        Ok((done, told)) => (outcome(&work, Ok(done), begun), told),
+        Ok((done, ack)) => (outcome(&file, Ok(done), started), ack),
         Err(error) => {
-            let empty = work.size.load(Ordering::Relaxed) == 0;
+            let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
                 error if !error.is_refusal() => with_api_blamed(given.as_deref(), error),
                 error if odd => Error::SuspectParentId(Box::new(error)),
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
             };
-            (outcome(&work, Err(shared.with_advice(&work, error)), begun), Ack::default())
+            (outcome(&file, Err(context.with_advice(&file, error)), started), Ack::default())
         }
     }
 }
 
 /// Sees to it that a folder is there; what is to be told of it if it is not.
-async fn make(shared: &Arc<Context>, file: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
-    let begun = Instant::now();
-    let work = FileContext::new(file, folder.shown.clone(), 0, Arc::clone(&shared.reporter));
+async fn make(context: &Arc<Context>, id: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
+    let started = Instant::now();
+    let file = FileContext::new(id, folder.shown.clone(), 0, Arc::clone(&context.reporter));
     let place = Parent::New(folder);
     let error = tokio::select! {
         biased;
@@ -261,12 +261,15 @@ async fn make(shared: &Arc<Context>, file: FileId, folder: Arc<Folder>, stopper:
             stopper.cut.store(true, Ordering::Relaxed);
             return None;
         }
-        found = shared.folders.find(&place) => found.err()?,
+        found = context.folders.find(&place) => found.err()?,
     };
     // One above it that is not there has told already.
-    let own = matches!(&error, Error::Folder { path, .. } if *path == work.path);
+    let own = matches!(&error, Error::Folder { path, .. } if *path == file.path);
     let error = with_api_blamed(place.given(), error);
-    own.then(|| Outcome { is_folder: true, ..outcome(&work, Err(shared.with_advice(&work, error)), begun) })
+    own.then(|| Outcome {
+        is_folder: true,
+        ..outcome(&file, Err(context.with_advice(&file, error)), started)
+    })
 }
 
 /// Without a `--parent` a 404 is no folder's: the root is always there.
@@ -274,31 +277,31 @@ fn with_api_blamed(parent: Option<&str>, error: Error) -> Error {
     if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
 }
 
-fn outcome(work: &FileContext, result: Result<Done, Error>, begun: Instant) -> Outcome {
+fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) -> Outcome {
     Outcome {
-        path: work.path.clone(),
+        path: file.path.clone(),
         is_folder: false,
         result,
-        bytes: work.size.load(Ordering::Relaxed),
-        sent_bytes: work.sent.load(Ordering::Relaxed),
-        resumed_bytes: work.resumed.load(Ordering::Relaxed),
-        retries: work.retries(),
-        elapsed: begun.elapsed(),
+        bytes: file.size.load(Ordering::Relaxed),
+        sent_bytes: file.sent.load(Ordering::Relaxed),
+        resumed_bytes: file.resumed.load(Ordering::Relaxed),
+        retries: file.retries(),
+        elapsed: started.elapsed(),
     }
 }
 
 /// Has others take the place of what is stuck at a disk that does not answer, for as long as it is.
-async fn lend(shared: Arc<Context>) {
-    let (mut reads, mut others) = (shared.storage.stuck_reads(), shared.disk.stuck());
+async fn lend(context: Arc<Context>) {
+    let (mut reads, mut others) = (context.storage.stuck_reads(), context.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
     loop {
         let reads_now = reads.now();
         let now = reads_now + others.now();
-        shared.permits.lend(reads_now.saturating_sub(lent_for_reads));
-        shared.permits.take_back(lent_for_reads.saturating_sub(reads_now));
-        shared.bulk.add_permits(now.saturating_sub(lent));
-        shared.bulk.remove_permits(lent.saturating_sub(now));
-        shared.stuck.send_replace(now);
+        context.permits.lend(reads_now.saturating_sub(lent_for_reads));
+        context.permits.take_back(lent_for_reads.saturating_sub(reads_now));
+        context.bulk.add_permits(now.saturating_sub(lent));
+        context.bulk.remove_permits(lent.saturating_sub(now));
+        context.stuck.send_replace(now);
         (lent_for_reads, lent) = (reads_now, now);
         tokio::select! {
             () = reads.changed() => {}
@@ -308,13 +311,13 @@ async fn lend(shared: Arc<Context>) {
 }
 
 /// Keeps the number of places at what the line gives, looking only while parts are in flight.
-async fn run_controller(shared: Arc<Context>) {
-    let permits = &shared.permits;
+async fn run_controller(context: Arc<Context>) {
+    let permits = &context.permits;
     loop {
         if permits.in_flight() == 0 {
             permits.begun.notified().await;
             // What comes is measured from its first byte.
-            permits.sample(shared.storage.traffic(), Instant::now());
+            permits.sample(context.storage.traffic(), Instant::now());
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
         if permits.in_flight() == 0 {
@@ -322,8 +325,8 @@ async fn run_controller(shared: Arc<Context>) {
                 controller.on_idle();
                 None
             });
-        } else if let Some(message) = permits.sample(shared.storage.traffic(), Instant::now()) {
-            shared.reporter.event(&Event::Verbose { message: &message });
+        } else if let Some(message) = permits.sample(context.storage.traffic(), Instant::now()) {
+            context.reporter.event(&Event::Verbose { message: &message });
         }
     }
 }

@@ -13,33 +13,40 @@ use crate::file_context::FileContext;
 use crate::plan::{Job, Parts};
 use crate::source::Source;
 
-/// One file on its way.
-pub(super) struct FileUpload<'a> {
-    pub(super) shared: &'a Arc<Context>,
-    pub(super) work: &'a Arc<FileContext>,
-    pub(super) job: &'a Job,
+/// The upload of one file.
+pub(super) struct FileUpload {
+    pub(super) context: Arc<Context>,
+    pub(super) file: Arc<FileContext>,
+    pub(super) job: Job,
     pub(super) source: Arc<Source>,
+    /// The target folder.
     pub(super) directory: Arc<Directory>,
     pub(super) record: JournalHandle,
 }
 
-/// An upload under way: begun now, or by an earlier run.
+/// A multipart upload, started by this run or an earlier one.
 pub(super) struct Session {
     pub(super) upload: Upload,
-    /// The service's clock when it began, seconds since 1970.
+    /// The service's clock when it was started, in seconds since 1970.
     pub(super) started: i64,
-    /// What it was begun as, if that is known.
+    /// The type it was started with, if known.
     pub(super) mime_type: Option<String>,
     pub(super) parts: Parts,
     pub(super) finished: BTreeMap<u32, CompletedPart>,
+    /// An earlier run may have finalized it.
     pub(super) finalizing: bool,
 }
 
-impl FileUpload<'_> {
+impl FileUpload {
+    /// The ID of the target folder; `None` is the drive's root.
+    pub(super) fn parent(&self) -> Option<&str> {
+        self.directory.id.as_deref()
+    }
+
     pub(super) fn tell_start(&self, parts: Parts) {
-        self.work.tell(&Event::FileStart {
-            file: self.work.id,
-            path: &self.work.path,
+        self.file.tell(&Event::FileStart {
+            file: self.file.id,
+            path: &self.file.path,
             name: &self.job.name,
             size: parts.size,
             parts: parts.count,

@@ -61,76 +61,84 @@ impl Ack {
 /// Uploads one file. `line`: its position among this run's files for the same place in the drive. They are uploaded one
 /// after the other, since each may have to look for its own item there.
 pub(super) async fn upload(
-    shared: &Arc<Context>,
-    work: &Arc<FileContext>,
+    context: &Arc<Context>,
+    file: &Arc<FileContext>,
     job: &Job,
     line: Waiting,
 ) -> Result<(Done, Ack), Error> {
-    if shared.if_exists == IfExists::Fail
+    if context.if_exists == IfExists::Fail
         && let Some(twin) = &job.twin
     {
         return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
     }
     let turn = Some(line.turn().await);
-    let directory = shared.folders.find(&job.place).await?;
+    let directory = context.folders.find(&job.place).await?;
     directory.is_there()?;
-    let LockedFile { journal, recorded, mut locks } = file_lock::lock(shared, work, job, &directory).await?;
+    let LockedFile { journal, recorded, mut locks } = file_lock::lock(context, file, job, &directory).await?;
     let record = JournalHandle::new(journal);
     // What an earlier run may have made is looked for as its own.
     let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
     if job.input == Input::Stdin {
         // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
-        shared.folders.check(&**work, &directory).await?;
+        context.folders.check(&**file, &directory).await?;
         if !own {
-            existing::look(shared, work, job, &directory, &locks.place, None).await?;
+            existing::look(context, file, job, &directory, &locks.place, None).await?;
         }
     }
-    let source = Arc::new(open(shared, work, job).await?);
-    work.size.store(source.size(), Ordering::Relaxed);
+    let source = Arc::new(open(context, file, job).await?);
+    file.size.store(source.size(), Ordering::Relaxed);
     let number = match &job.input {
         Input::File(path) => Some(source_number(path, source.identity())),
         Input::Stdin => None,
     };
     if !own {
         // What another run has sent is in its hands until that run is over.
-        if shared.if_exists == IfExists::Upload && number.is_some_and(|number| locks.place.was_sent(number)) {
+        if context.if_exists == IfExists::Upload && number.is_some_and(|number| locks.place.was_sent(number))
+        {
             return Err(Error::SentByOther);
         }
         let size = Some(source.size());
-        if let Some(item) = existing::look(shared, work, job, &directory, &locks.place, size).await? {
+        if let Some(item) = existing::look(context, file, job, &directory, &locks.place, size).await? {
             // It stands for this file and no other.
-            shared.note_made(item.id());
+            context.note_made(item.id());
             return Ok((Done { item, skipped: true }, Ack { record, locks: Some(locks), _turn: turn }));
         }
     }
     // Parts of a few large files at a time, so that the first are done before the last are begun.
-    let _bulk = match Parts::plan(source.size(), shared.part_size)?.count {
+    let _bulk = match Parts::plan(source.size(), context.part_size)?.count {
         1 => None,
-        _ => Some(shared.bulk.acquire().await),
+        _ => Some(context.bulk.acquire().await),
     };
     locks.place.begin();
-    let way = FileUpload { shared, work, job, source, directory, record };
-    let item = way.go(recorded).await?;
-    shared.note_made(item.id());
+    let upload = Arc::new(FileUpload {
+        context: Arc::clone(context),
+        file: Arc::clone(file),
+        job: job.clone(),
+        source,
+        directory,
+        record: record.clone(),
+    });
+    let item = upload.run(recorded).await?;
+    context.note_made(item.id());
     locks.place.end(number);
-    Ok((Done { item, skipped: false }, Ack { record: way.record, locks: Some(locks), _turn: turn }))
+    Ok((Done { item, skipped: false }, Ack { record, locks: Some(locks), _turn: turn }))
 }
 
-async fn open(shared: &Context, work: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
+async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
     let source = match job.input.clone() {
-        Input::File(path) => shared.disk.run(move || Source::open(&path)).await??,
+        Input::File(path) => context.disk.run(move || Source::open(&path)).await??,
         Input::Stdin => {
-            work.phase(Phase::Spool);
-            let told = Arc::clone(work);
+            file.phase(Phase::Spool);
+            let observer = Arc::clone(file);
             // Of a pipe half read nothing is kept, whatever is on record.
-            let unrecorded = work.unrecorded.swap(true, Ordering::Relaxed);
+            let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
             let read = on_disk(move || {
-                spool::standard_input(|bytes| told.tell(&Event::Spooled { file: told.id, bytes }))
+                spool::standard_input(|bytes| observer.tell(&Event::Spooled { file: observer.id, bytes }))
             });
             let source = read.await??;
-            work.unrecorded.store(unrecorded, Ordering::Relaxed);
+            file.unrecorded.store(unrecorded, Ordering::Relaxed);
             if source.size() == 0 {
-                work.warn("standard input was empty: the file will be empty");
+                file.warn("standard input was empty: the file will be empty");
             }
             source
         }
@@ -139,9 +147,9 @@ async fn open(shared: &Context, work: &Arc<FileContext>, job: &Job) -> Result<So
     Ok(source)
 }
 
-impl FileUpload<'_> {
+impl FileUpload {
     /// From a record, or from the start, to the item.
-    async fn go(&self, recorded: Option<Recorded>) -> Result<Item, Error> {
+    async fn run(self: &Arc<Self>, recorded: Option<Recorded>) -> Result<Item, Error> {
         let mut earlier = match recorded {
             None => None,
             Some(recorded) => match resume_session(self, recorded).await? {
@@ -157,7 +165,7 @@ impl FileUpload<'_> {
                 None => self.begin().await?,
             };
             let content =
-                ContentCheck::new(Arc::clone(&self.source), session.parts, self.shared.disk.clone());
+                ContentCheck::new(Arc::clone(&self.source), session.parts, self.context.disk.clone());
             match self.finish(session, &content).await {
                 Ok(item) => return Ok(item),
                 Err(UploadAbort::Error(error)) if error.blames_bytes() => {
@@ -165,11 +173,11 @@ impl FileUpload<'_> {
                 }
                 Err(UploadAbort::Gone(error)) if !restarted => {
                     restarted = true;
-                    let work = self.work;
-                    work.warn(&format!("the upload is gone on the server ({error}): starting it again"));
-                    work.tell(&Event::Restarted { file: work.id });
-                    work.resumed.store(0, Ordering::Relaxed);
-                    self.record.write(work, Journal::clear).await;
+                    let file = &self.file;
+                    file.warn(&format!("the upload is gone on the server ({error}): starting it again"));
+                    file.tell(&Event::Restarted { file: file.id });
+                    file.resumed.store(0, Ordering::Relaxed);
+                    self.record.write(file, Journal::clear).await;
                 }
                 Err(UploadAbort::Gone(error) | UploadAbort::Error(error)) => return Err(error),
             }
@@ -178,29 +186,29 @@ impl FileUpload<'_> {
 
     async fn begin(&self) -> Result<Session, Error> {
         // What cannot be sent, or made an item of, need not be begun.
-        let hopes = [&self.shared.hope, self.shared.drive.breaker(Call::Finalize)];
-        if let Some(failure) = hopes.into_iter().find_map(CircuitBreaker::is_open) {
+        let breakers = [&self.context.storage_breaker, self.context.drive.breaker(Call::Finalize)];
+        if let Some(failure) = breakers.into_iter().find_map(CircuitBreaker::is_open) {
             return Err(Error::CircuitOpen { failure });
         }
         let size = self.source.size();
-        let parts = Parts::plan(size, self.shared.part_size)?;
+        let parts = Parts::plan(size, self.context.part_size)?;
         let mime_type = match &self.job.mime_type {
             Some(given) => given.clone(),
             None => {
                 let (source, name) = (Arc::clone(&self.source), self.job.name.clone());
-                self.shared.disk.run(move || source.mime_type(&name)).await??
+                self.context.disk.run(move || source.mime_type(&name)).await??
             }
         };
         self.tell_start(parts);
-        self.work.phase(Phase::Start);
+        self.file.phase(Phase::Start);
         let start = Start {
             file_name: &self.job.name,
             file_size: size,
             mime_type: &mime_type,
             parent_id: self.directory.id.as_deref(),
         };
-        self.shared.preconnect(parts.count as usize, self.shared.host.get());
-        let started = self.shared.drive.start(&**self.work, &start).await;
+        self.context.preconnect(parts.count as usize, self.context.endpoint.get());
+        let started = self.context.drive.start(&*self.file, &start).await;
         let started = started.inspect_err(|error| self.directory.note_missing(error))?;
         let session = Session {
             upload: started.upload,
@@ -224,41 +232,30 @@ impl FileUpload<'_> {
             started: session.started,
             mime_type: session.mime_type.clone(),
         };
-        self.record.begin(self.work, begun, sync).await;
+        self.record.begin(&self.file, begun, sync).await;
     }
 
     /// Sends what is missing and has the item made.
-    async fn finish(&self, mut session: Session, content: &ContentCheck) -> Result<Item, UploadAbort> {
-        let Self { shared, work, source, .. } = self;
+    async fn finish(
+        self: &Arc<Self>,
+        mut session: Session,
+        content: &ContentCheck,
+    ) -> Result<Item, UploadAbort> {
+        let Self { context, file, source, .. } = &**self;
         let (parts, finalizing) = (session.parts, session.finalizing);
         // A file of one part is only on record while it is finalized, so that a small file costs no disk's sync:
         // against a kill the record is as good without one.
         let single = parts.count == 1;
         let sender = Arc::new(PartSender {
-            shared: Arc::clone(shared),
-            work: Arc::clone(work),
-            source: Arc::clone(source),
+            upload: Arc::clone(self),
             parts,
-            urls: Urls::new(Arc::clone(&shared.drive), session.upload.clone(), parts.count, shared.rules),
+            urls: Urls::new(Arc::clone(&context.drive), session.upload.clone(), parts.count, context.rules),
             record: if single { JournalHandle::default() } else { self.record.clone() },
             recording: RwLock::default(),
         });
-        let upload = session.upload.clone();
-        let ending = Finalizer {
-            shared,
-            work,
-            parent: self.directory.id.as_deref(),
-            name: &self.job.name,
-            upload: &upload,
-            size: source.size(),
-            started: session.started,
-            record: &self.record,
-            sync: !single,
-            content,
-        };
         if finalizing {
-            work.note("an earlier run was at finalize: looking whether the item is there");
-            if let Some(item) = ending.settle(&session.finished).await? {
+            file.note("an earlier run was at finalize: looking whether the item is there");
+            if let Some(item) = (Finalizer { upload: self, session: &session, content }).settle().await? {
                 return Ok(item);
             }
         }
@@ -285,9 +282,9 @@ impl FileUpload<'_> {
         if self.record.is_to_begin() {
             self.begin_record(&session, !single).await;
             if let (true, Some((number, receipt))) = (single, finished.iter().next()) {
-                self.record.part(work, *number, receipt, false).await;
+                self.record.part(file, *number, receipt, false).await;
             }
         }
-        ending.run(finished, finalizing).await
+        Finalizer { upload: self, session: &session, content }.run().await
     }
 }

@@ -78,7 +78,7 @@ impl Urls {
     ///
     /// # Errors
     /// Those of the call; [`Error::Urls`] when the answer makes no whole, or when fresh URLs are dead each time.
-    pub async fn get(&self, work: &FileContext, part: u32) -> Result<Signed, Error> {
+    pub async fn get(&self, file: &FileContext, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
         let lapses = |set: &Set| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());
         let stale = state.set.as_ref().is_none_or(lapses);
@@ -92,15 +92,15 @@ impl Urls {
                 });
             }
             if state.set.is_some() {
-                work.note("the signed URLs lapse: getting fresh ones");
+                file.note("the signed URLs lapse: getting fresh ones");
             } else {
-                work.phase(Phase::Sign);
+                file.phase(Phase::Sign);
             }
             if dead > 1 {
                 // A clock that is off by a little may need a moment.
                 tokio::time::sleep(Duration::from_millis(250) * (1 << dead)).await;
             }
-            let answer = self.drive.sign_urls(work, &self.upload, self.count).await?;
+            let answer = self.drive.sign_urls(file, &self.upload, self.count).await?;
             state.set = Some(self.read(answer)?);
             state.generation += 1;
         }

@@ -41,11 +41,11 @@ struct Part {
     file: FileId,
     number: u32,
     size: u64,
-    meter: Arc<PartProgress>,
+    progress: Arc<PartProgress>,
     begun: Instant,
-    /// What of `meter.high()` has been counted into the rate.
+    /// What of `progress.high()` has been counted into the rate.
     counted: u64,
-    /// `meter.taken()` when it last changed, and when that was.
+    /// `progress.taken()` when it last changed, and when that was.
     taken: u64,
     moved: Instant,
     trouble: Option<Trouble>,
@@ -53,7 +53,7 @@ struct Part {
 
 impl Part {
     fn high(&self) -> u64 {
-        self.meter.high_water().min(self.size)
+        self.progress.high_water().min(self.size)
     }
 }
 
@@ -101,13 +101,14 @@ impl Flight {
         file: FileId,
         number: u32,
         size: u64,
-        meter: Arc<PartProgress>,
+        progress: Arc<PartProgress>,
         now: Instant,
     ) {
         self.stop(file, number);
-        let counted = meter.high_water().min(size);
-        let taken = meter.acked();
-        let part = Part { file, number, size, meter, begun: now, counted, taken, moved: now, trouble: None };
+        let counted = progress.high_water().min(size);
+        let taken = progress.acked();
+        let part =
+            Part { file, number, size, progress, begun: now, counted, taken, moved: now, trouble: None };
         match self.slots.iter_mut().find(|slot| slot.part.is_none()) {
             Some(slot) => slot.part = Some(part),
             None => self.slots.push(Slot { part: Some(part), ghost: None }),
@@ -143,7 +144,7 @@ impl Flight {
     /// A part will be tried again.
     pub(super) fn trouble(&mut self, file: FileId, number: u32, trouble: Trouble) {
         if let Some(part) = self.slot_of(file, number).and_then(|slot| slot.part.as_mut()) {
-            part.taken = part.meter.acked();
+            part.taken = part.progress.acked();
             part.moved = trouble.until;
             part.trouble = Some(trouble);
         }
@@ -156,7 +157,7 @@ impl Flight {
             let high = part.high();
             fresh += high.saturating_sub(part.counted);
             part.counted = part.counted.max(high);
-            let taken = part.meter.acked();
+            let taken = part.progress.acked();
             if taken != part.taken {
                 part.taken = taken;
                 part.moved = now;
@@ -205,7 +206,7 @@ impl Flight {
                     file: part.file,
                     number: part.number,
                     size: part.size,
-                    taken: part.meter.acked().min(part.size),
+                    taken: part.progress.acked().min(part.size),
                     done: false,
                     note: note(part, now),
                 });
@@ -273,24 +274,24 @@ mod tests {
     fn a_retry_is_told_as_long_as_it_lasts_and_bytes_count_once() {
         let start = Instant::now();
         let mut flight = Flight::default();
-        let meter = Arc::new(PartProgress::default());
-        flight.start(0, 7, 100, Arc::clone(&meter), start);
-        meter.set(Attempt::Primary, 60);
+        let progress = Arc::new(PartProgress::default());
+        flight.start(0, 7, 100, Arc::clone(&progress), start);
+        progress.set(Attempt::Primary, 60);
         assert_eq!(flight.sample(start + 200 * MS), 60);
         let trouble = Trouble { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
         flight.trouble(0, 7, trouble);
         let shown = |flight: &Flight, at| flight.rows(at)[0].note.clone();
         assert_eq!(shown(&flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
         assert_eq!(flight.waiting(start + 300 * MS), 1);
-        meter.set(Attempt::Primary, 0);
+        progress.set(Attempt::Primary, 0);
         assert_eq!(flight.sample(start + 4300 * MS), 0);
         assert_eq!(shown(&flight, start + 4300 * MS).unwrap(), "retry 2: 503 SlowDown");
-        meter.set(Attempt::Primary, 30);
+        progress.set(Attempt::Primary, 30);
         assert_eq!(flight.sample(start + 4400 * MS), 0);
         assert_eq!(shown(&flight, start + 4400 * MS), None);
         assert_eq!((flight.bytes(), flight.rows(start + 4400 * MS)[0].taken), (60, 30));
         assert_eq!(shown(&flight, start + 12_400 * MS).unwrap(), "no byte taken for 8s");
-        meter.set(Attempt::Primary, 500);
+        progress.set(Attempt::Primary, 500);
         assert_eq!((flight.sample(start + 12_500 * MS), flight.bytes()), (40, 100));
         assert_eq!(shown(&flight, start + 20_500 * MS).unwrap(), "waiting for storage for 8s");
         assert_eq!(flight.done(0, 7, 100, start + 20_600 * MS), 0);

@@ -17,14 +17,14 @@ fn all_lines(face: &mut Json) -> Vec<String> {
     tally.add(&bad);
     let url = "https://h/k";
     let (cause, wait) = ("503", secs(1.5));
-    let meter = std::sync::Arc::<PartProgress>::default();
+    let progress = std::sync::Arc::<PartProgress>::default();
     let events = [
         Event::Discovered { files: 2, bytes: MIB, complete: true },
         Event::FileStart { file: 0, path: "a", name: "ä", size: MIB, parts: 2, part_size: MIB },
         Event::Phase { file: 0, phase: Phase::Settle },
         Event::Resumed { file: 0, parts: 1, bytes: 5 },
         Event::Restarted { file: 0 },
-        Event::PartStart { file: 0, part: 1, size: 5, meter },
+        Event::PartStart { file: 0, part: 1, size: 5, progress },
         Event::PartDone { file: 0, part: 1, size: 5, elapsed: secs(0.25) },
         Event::PartAborted { file: 0, part: 2 },
         Event::Retry { file: Some(0), part: Some(2), what: "part 2", retry: 1, cause, wait },

@@ -25,14 +25,14 @@ fn one_file(name: &str) -> Play {
     play.known(1, 1229 * MIB, true);
     play.start(0, name, 1229 * MIB, 154);
     play.event(Event::Resumed { file: 0, parts: 60, bytes: 480 * MIB });
-    let meters: Vec<_> = (61..=64).map(|part| play.part(0, part, 8 * MIB)).collect();
+    let progress: Vec<_> = (61..=64).map(|part| play.part(0, part, 8 * MIB)).collect();
     for step in 1..=8 {
         play.pass(0.5);
-        meters[0].set(Attempt::Primary, step * MIB / 2);
-        meters[1].set(Attempt::Primary, step * MIB);
+        progress[0].set(Attempt::Primary, step * MIB / 2);
+        progress[1].set(Attempt::Primary, step * MIB);
     }
     play.pass(8.0);
-    meters[2].set(Attempt::Primary, 3 * MIB);
+    progress[2].set(Attempt::Primary, 3 * MIB);
     play.pass(0.5);
     play.retry(Some(64), 2, 4);
     play

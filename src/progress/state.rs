@@ -141,8 +141,8 @@ impl State {
             // Of a file that is over: told late by a task that was dropped.
             Event::PartStart { file, .. } | Event::PartDone { file, .. }
                 if !self.files.contains_key(&file) => {}
-            Event::PartStart { file, part, size, ref meter } => {
-                self.flight.start(file, part, size, meter.clone(), now);
+            Event::PartStart { file, part, size, ref progress } => {
+                self.flight.start(file, part, size, progress.clone(), now);
                 self.rate.push(now, self.moved);
                 self.calm(file);
             }

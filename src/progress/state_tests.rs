@@ -55,10 +55,10 @@ fn resumed_bytes_count_as_done_but_not_into_the_rate() {
     play.start(0, "a", 100 * MIB, 10);
     play.event(Event::Resumed { file: 0, parts: 6, bytes: 60 * MIB });
     assert_eq!((play.state.percent(), play.state.rate(), play.state.time_left()), (60, None, None));
-    let meter = play.part(0, 7, 10 * MIB);
+    let progress = play.part(0, 7, 10 * MIB);
     for step in 1..=5 {
         play.pass(1.0);
-        meter.set(Attempt::Primary, step * MIB);
+        progress.set(Attempt::Primary, step * MIB);
     }
     play.pass(0.5);
     let rate = play.state.rate().unwrap() / MIB as f64;
@@ -72,18 +72,18 @@ fn bytes_sent_again_count_once() {
     let mut play = Play::new();
     play.known(1, 10 * MIB, true);
     play.start(0, "a", 10 * MIB, 1);
-    let meter = play.part(0, 1, 10 * MIB);
-    meter.set(Attempt::Primary, 6 * MIB);
+    let progress = play.part(0, 1, 10 * MIB);
+    progress.set(Attempt::Primary, 6 * MIB);
     play.pass(1.0);
     let cause = "503 SlowDown";
     let wait = Duration::from_secs(2);
     play.event(Event::Retry { file: Some(0), part: Some(1), what: "part 1", retry: 1, cause, wait });
-    meter.set(Attempt::Primary, 0);
+    progress.set(Attempt::Primary, 0);
     play.pass(3.0);
-    meter.set(Attempt::Primary, 4 * MIB);
+    progress.set(Attempt::Primary, 4 * MIB);
     play.pass(1.0);
     assert_eq!((play.state.done(), play.state.moved), (6 * MIB, 6 * MIB));
-    meter.set(Attempt::Primary, 7 * MIB);
+    progress.set(Attempt::Primary, 7 * MIB);
     play.pass(1.0);
     assert_eq!((play.state.done(), play.state.moved), (7 * MIB, 7 * MIB));
     play.done(0, 1, 10 * MIB);

@@ -50,9 +50,9 @@ impl Play {
     }
 
     pub(super) fn part(&mut self, file: FileId, part: u32, size: u64) -> Arc<PartProgress> {
-        let meter = Arc::new(PartProgress::default());
-        self.event(Event::PartStart { file, part, size, meter: Arc::clone(&meter) });
-        meter
+        let progress = Arc::new(PartProgress::default());
+        self.event(Event::PartStart { file, part, size, progress: Arc::clone(&progress) });
+        progress
     }
 
     pub(super) fn done(&mut self, file: FileId, part: u32, size: u64) {

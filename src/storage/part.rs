@@ -14,7 +14,7 @@ pub struct Put<'a> {
     /// Offset and length in bytes.
     pub range: (u64, u64),
     /// Receives the bytes acknowledged.
-    pub meter: &'a PartProgress,
+    pub progress: &'a PartProgress,
     /// Which of the part's connections this is.
     pub attempt: Attempt,
     /// Counts bytes sent, including those sent again.

@@ -131,7 +131,7 @@ impl Storage {
             .map_err(|failure| (failure.into(), false))?;
         let _counted = self.traffic.begin(connection.probe.clone());
         let mut watch = StallDetector::new(put, &flow, connection.probe.clone(), self.stall_timeout);
-        put.meter.set(put.attempt, 0);
+        put.progress.set(put.attempt, 0);
 
         let sending = connection.sender.send_request(request);
         let answer = watch.over(sending).await;

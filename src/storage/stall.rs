@@ -79,7 +79,7 @@ impl<'a> StallDetector<'a> {
         if taken > self.taken {
             self.put.sent.fetch_add(taken - self.taken, Ordering::Relaxed);
             self.taken = taken;
-            self.put.meter.set(self.put.attempt, taken);
+            self.put.progress.set(self.put.attempt, taken);
         }
     }
 
