@@ -1,4 +1,4 @@
-//! One file's account while it is under way: its voice to the reporter, and what it has cost so far.
+//! The context of a file during its upload: reports its events and counts its costs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -8,26 +8,26 @@ use crate::drive::RetryObserver;
 use crate::error::{Call, Failure};
 use crate::event::{Event, FileId, Phase, Reporter};
 
-/// See the module.
+/// Shared by everything that works on the file.
 pub struct FileContext {
-    /// Names the file in events.
+    /// Identifies the file in events.
     pub id: FileId,
-    /// The path as shown.
+    /// The path in messages.
     pub path: String,
-    /// The file's bytes, once they are known.
+    /// Size in bytes, once known.
     pub size: AtomicU64,
-    /// Bytes put on the wire in this run, repeats included.
+    /// Bytes sent in this run, including those sent again.
     pub sent: AtomicU64,
     /// Bytes kept from an earlier run.
     pub resumed: AtomicU64,
-    /// No record of the upload is kept: the same command would start over.
+    /// No record is kept: the same command would start over.
     pub unrecorded: AtomicBool,
     retries: AtomicU32,
     reporter: Arc<dyn Reporter>,
 }
 
 impl FileContext {
-    /// A fresh account.
+    /// A file that nothing has been sent of.
     pub fn new(file: FileId, path: String, size: u64, reporter: Arc<dyn Reporter>) -> Self {
         Self {
             id: file,
@@ -46,32 +46,32 @@ impl FileContext {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Tells what happened.
+    /// Reports an event.
     pub fn tell(&self, event: &Event<'_>) {
         self.reporter.event(event);
     }
 
-    /// Tells that a phase begins.
+    /// Reports a new phase.
     pub fn phase(&self, phase: Phase) {
         self.tell(&Event::Phase { file: self.id, phase });
     }
 
-    /// Tells what was decided, for `-v`.
+    /// Reports a decision, for `-v`.
     pub fn note(&self, message: &str) {
         self.tell(&Event::Verbose { message: &format!("{}: {message}", self.path) });
     }
 
-    /// Warns of something about this file.
+    /// Reports a warning about this file.
     pub fn warn(&self, message: &str) {
         self.tell(&Event::Warning { path: Some(&self.path), message });
     }
 
-    /// Counts and tells that this part is tried again after `wait`.
+    /// Counts and reports another attempt at a part, after `wait`.
     pub fn retry_part(&self, part: u32, retry: u32, failure: &Failure, wait: Duration) {
         self.told(&format!("part {part}"), Some(part), retry, failure, wait);
     }
 
-    /// Counts and tells that an object is asked about again after `wait`.
+    /// Counts and reports another request about an object, after `wait`.
     pub fn retry_object(&self, retry: u32, failure: &Failure, wait: Duration) {
         self.told("ask storage about the item", None, retry, failure, wait);
     }

@@ -1,9 +1,8 @@
-//! What runs on this machine have made in one account's drive while at least one of them was at work: a file that
-//! each of them appends to.
-//!
-//! It answers two questions without asking the service. Has another run made an item of this name in this folder since
-//! the folder was listed? Then the folder is listed again. And has another run that was at work at the same time as
-//! this one already sent this very file there? The first run to come empties the file, the last to go removes it.
+//! A log of what runs on this machine have created in one account's drive, while at least one of them is active. All of
+//! them append to the same file.
+//! It answers two questions without a request. Has another run created an item of this name in this folder since the
+//! folder was listed? Then it is listed again. And has another run, active at the same time, already sent this file to
+//! this folder? The first run empties the file, the last one removes it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,13 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lock_file::{LockFile, Mode};
 use crate::platform;
 
-/// Read at once.
+/// Bytes per read.
 const BLOCK: usize = 64 * 1024;
 
-/// See the module.
+/// The log, opened by one run.
 #[derive(Debug)]
 pub(super) struct ActivityLog {
-    /// This run's name in it.
+    /// Marks this run's entries.
     run: String,
     path: PathBuf,
     state: Mutex<State>,
@@ -33,21 +32,22 @@ struct State {
     file: File,
     /// Bytes read so far.
     read: u64,
-    /// Of other runs: where the last entry about a target stands.
+    /// The position of the last entry about each target, by other runs.
     targets: HashMap<u64, u64>,
-    /// Of other runs that were at work at the same time as this one: the files they sent, and where to.
+    /// Target and file of what other active runs have sent.
     sent: HashSet<(u64, u64)>,
-    /// Files to remove with the log.
+    /// Files to remove together with the log.
     left: Vec<PathBuf>,
-    /// Entries of this run's name about files. Before it writes its own they are of an earlier run of the command.
+    /// Entries about files under this run's name. Until it writes its own, they are those of an earlier run of the same
+    /// command.
     own: u64,
 }
 
-/// A place in the log: what follows it happened later.
+/// A position in the log. Later entries follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Position(u64);
 
-/// A line of the log: by which run, what it made, and out of which file.
+/// A line of the log: the run, what it created, and from which file.
 struct Entry<'a> {
     run: &'a str,
     target: u64,
@@ -55,15 +55,14 @@ struct Entry<'a> {
 }
 
 impl ActivityLog {
-    /// Opens the log at `path` for a run; `is_alive` tells whether a run that has written to it is still at work.
-    /// `None`: another run begins or ends at this moment.
-    ///
+    /// Opens the log at `path` for a run. `is_alive` tells whether a run with entries is still active. `None` if
+    /// another run is just joining or leaving.
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(path: &Path, run: &str, is_alive: impl Fn(&str) -> bool) -> io::Result<Option<Self>> {
         let lock = path.with_extension("runs");
         if let Some(alone) = LockFile::try_acquire(&lock, Mode::Exclusive)? {
-            // What is in it is about runs that are over.
+            // Left by runs that have ended.
             let _ = std::fs::remove_file(path);
             drop(alone);
         }
@@ -86,33 +85,31 @@ impl ActivityLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what other runs have added, and gives the place behind it.
-    ///
+    /// Reads what other runs have added, and returns the position after it.
     /// # Errors
     /// Those of the file system.
     pub(super) fn read_on(&self) -> io::Result<Position> {
-        // A run that writes now is at work now.
+        // A run that writes now is active now.
         self.state().read_on(&self.run, |_| true).map(Position)
     }
 
-    /// Notes that this run has made `target`, and out of which file.
-    ///
+    /// Records that this run has created `target`, and from which file.
     /// # Errors
     /// Those of the file system.
     pub(super) fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
         let source = source.map_or_else(|| "-".to_owned(), |source| format!("{source:016x}"));
-        // One write, which appends as a whole. The newline before it ends a line that a full disk cut off.
+        // One write, so that the line is appended as a whole. The leading newline ends a line that a full disk has cut
+        // off.
         let entry = format!("\n{} {target:016x} {source}\n", self.run);
         self.state().file.write_all(entry.as_bytes())
     }
 
-    /// Has a file removed with the log: it says what could not be noted.
+    /// Removes a file together with the log: it stands for an entry that could not be written.
     pub(super) fn remove_at_end(&self, path: PathBuf) {
         self.state().left.push(path);
     }
 
-    /// Whether an item was made under this run's name since the log was opened.
-    ///
+    /// Whether an item was created under this run's name since the log was opened.
     /// # Errors
     /// Those of the file system.
     pub(super) fn has_own(&self) -> io::Result<bool> {
@@ -120,12 +117,12 @@ impl ActivityLog {
         Ok(self.state().own > 0)
     }
 
-    /// Whether another run has made `target` since, as far as the log was read.
+    /// Whether another run has created `target` since that position, as far as the log has been read.
     pub(super) fn has_changed(&self, target: u64, since: Position) -> bool {
         self.state().targets.get(&target).is_some_and(|at| *at >= since.0)
     }
 
-    /// Whether another run, at work at the same time as this one, has sent this file there, as far as the log was read.
+    /// Whether another active run has sent this file to this target, as far as the log has been read.
     pub(super) fn has_sent(&self, target: u64, source: u64) -> bool {
         self.state().sent.contains(&(target, source))
     }
@@ -137,7 +134,7 @@ impl State {
         while self.file.metadata()?.len() > self.read {
             block.resize(BLOCK, 0);
             let read = platform::read_at(&self.file, &mut block, self.read)?;
-            // The rest of a line comes with the next block, or when it is written.
+            // The rest of the line is in the next block, or has not been written yet.
             let Some(end) = block[..read].iter().rposition(|byte| *byte == b'\n') else { break };
             for line in block[..end].split(|byte| *byte == b'\n') {
                 let Some(entry) = Entry::read(line) else { continue };
@@ -159,7 +156,7 @@ impl State {
 }
 
 impl<'a> Entry<'a> {
-    /// `None`: a line that was cut off.
+    /// `None` if the line was cut off.
     fn read(line: &'a [u8]) -> Option<Self> {
         let mut fields = std::str::from_utf8(line).ok()?.split(' ');
         let (run, target, source) = (fields.next()?, fields.next()?, fields.next()?);

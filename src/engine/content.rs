@@ -1,4 +1,4 @@
-//! Whether the parts in storage are the file, when its size and times alone do not prove it.
+//! Compares the parts in storage with the file, if its size and times do not prove that they are equal.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,40 +17,37 @@ use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::source::Source;
 
-/// Parts that are compared at once: as many as MD5 has lanes.
+/// Parts compared at once: the number of MD5 lanes.
 const COMPARED_AT_ONCE: usize = 8;
-/// Bytes read at once when comparing.
+/// Bytes per read.
 const COMPARE_BUFFER: usize = 256 * 1024;
-/// How often a file is read again whose `ctime` moves meanwhile.
+/// How often to compare a file whose `ctime` changes meanwhile.
 const COMPARE_TRIES: u32 = 3;
 
-/// The check that comes before every finalize.
-///
-/// A write moves a file's `ctime`, also when the modification time is put back (`touch -r`, `cp -p`, VeraCrypt), but
-/// so do `chmod`, `chown` and a new hard link. So when it has moved, the parts are compared with the file again.
+/// The check before every finalize.
+/// A write changes a file's `ctime` even if the modification time is restored (`touch -r`, `cp -p`, VeraCrypt), but so
+/// do `chmod`, `chown` and a new hard link. If it has changed, the parts are compared with the file again.
 pub(super) struct ContentCheck {
     source: Arc<Source>,
     parts: Parts,
     disk: Disk,
-    /// The last state of the file of which it is known that the parts hold its bytes.
+    /// The last state of the file for which the parts are known to have its bytes.
     verified: Mutex<Identity>,
 }
 
 impl ContentCheck {
-    /// For parts that are all read, or compared, after the file was opened.
+    /// For parts that were all read or compared after the file was opened.
     pub(super) fn new(source: Arc<Source>, parts: Parts, disk: Disk) -> Self {
         let verified = Mutex::new(source.identity().clone());
         Self { source, parts, disk, verified }
     }
 
-    /// Proves that the file is what its finished parts hold.
-    ///
-    /// A file that is touched all the time passes too: every part was equal to it after the last one had been sent,
-    /// so the parts are the file as it was at that moment.
-    ///
+    /// Proves that the finished parts are the file.
+    /// A file that is touched all the time passes too: every part was equal to it after the last one had been sent, so
+    /// the parts are the file as it was at that moment.
     /// # Errors
-    /// [`Error::Changed`] when it is not, or when it may not be and nothing can prove it; [`Error::WrongSize`];
-    /// [`Error::Local`] when it cannot be read.
+    /// [`Error::Changed`] if they differ, or may differ and nothing can prove otherwise; [`Error::WrongSize`];
+    /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn run(
         &self,
         file: &FileContext,
@@ -61,7 +58,7 @@ impl ContentCheck {
             if !may_be_written && now.has_same_ctime(&self.verified()) {
                 return Ok(());
             }
-            // A file system without ctime tells of no touch, and another try would tell no more.
+            // A file system without ctime does not show whether the file was touched, however often it is compared.
             let untold = may_be_written || (now.ctime.is_none() && self.verified().ctime.is_none());
             file.phase(Phase::Check);
             file.note(if untold {
@@ -70,8 +67,8 @@ impl ContentCheck {
                 "the file was touched while it was sent: comparing its parts"
             });
             let differing = compare(&self.source, self.parts, finished).await?;
-            // With --no-checksum there are only ETags to compare with, and not all of them are MD5s (KMS). To refuse
-            // every file of such a file system would help nobody.
+            // With --no-checksum there are only ETags, which need not be MD5s (KMS). Refusing every file on such a file
+            // system would help nobody.
             let without_sums = finished.values().all(|receipt| receipt.md5.is_none());
             if untold && without_sums && differing.len() == finished.len() {
                 file.note("without checksums nothing proves that the file is unchanged");
@@ -96,11 +93,10 @@ impl ContentCheck {
         self.look().await.map(drop)
     }
 
-    /// The ETag that S3 gives an object of the file's parts. A part whose checksum is not known is read for it: a full
-    /// disk may have kept it off the record.
-    ///
+    /// The ETag that S3 gives an object of the file's parts. A part without a known checksum is read again: a full disk
+    /// may have kept it off the record.
     /// # Errors
-    /// [`Error::Local`] when the file cannot be read.
+    /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn multipart_etag(
         &self,
         finished: &BTreeMap<u32, CompletedPart>,
@@ -120,7 +116,7 @@ impl ContentCheck {
         Ok(multipart_etag(md5s.into_iter()))
     }
 
-    /// Why storage has other bytes than were recorded: the file, if it changed while it was read, else `error`.
+    /// Explains why storage has other bytes than recorded: the file changed while it was read, or else `error`.
     pub(super) async fn blame(&self, error: Error) -> Error {
         match self.look().await {
             Ok((now, _)) if now.ctime != self.source.identity().ctime => {
@@ -131,7 +127,7 @@ impl ContentCheck {
         }
     }
 
-    /// The file's state, and whether that may not tell of all writes.
+    /// The file's state, and whether it may hide a write.
     async fn look(&self) -> Result<(Identity, bool), Error> {
         let source = Arc::clone(&self.source);
         let look = self.disk.run(move || {
@@ -147,7 +143,7 @@ impl ContentCheck {
     }
 }
 
-/// The MD5 of some bytes of a file. Waits for the disk.
+/// The MD5 of a range of a file. Blocks on the disk.
 fn md5_of(source: &Source, sums: &Checksums, range: Range<u64>) -> Result<String, Error> {
     let stream = sums.stream();
     let mut at = range.start;
@@ -162,7 +158,7 @@ fn md5_of(source: &Source, sums: &Checksums, range: Range<u64>) -> Result<String
     Ok(stream.finish())
 }
 
-/// Gives the finished parts that do not have the file's bytes, or of which nothing proves it, in ascending order.
+/// Returns the finished parts that differ from the file, or that nothing proves to be equal, in ascending order.
 pub(super) async fn compare(
     source: &Arc<Source>,
     parts: Parts,

@@ -29,47 +29,41 @@ use crate::options::IfExists;
 use crate::retry::RetryPolicy;
 use crate::storage::Storage;
 
-/// What the engine works with.
+/// What the engine needs.
 pub struct Options {
-    /// The API.
     pub drive: Drive,
-    /// Storage.
     pub storage: Storage,
-    /// Where records and their locks are; `None`: nowhere.
+    /// Where records and their locks are kept, if anywhere.
     pub journals: Option<JournalStore>,
-    /// The folder for what is remembered between runs whether or not they keep records; `None`: there is none.
+    /// Where other state is kept between runs, with or without records.
     pub state_dir: Option<PathBuf>,
-    /// Records are read and kept, and not only locked.
+    /// Read and write records. Otherwise they are only locked.
     pub resume: bool,
     /// Other runs on this machine.
     pub peers: Arc<Peers>,
-    /// The API's URL, to bind records to.
+    /// The API's URL, part of a record's key.
     pub api: String,
-    /// The account's hash, to bind records to.
+    /// The hash of the account, part of a record's key.
     pub account: String,
-    /// How long to keep trying.
     pub policy: RetryPolicy,
-    /// Bytes a part, if the user said so.
+    /// Given by the user.
     pub part_size: Option<u64>,
-    /// Parts in flight, if the user said so.
+    /// Given by the user.
     pub concurrency: Option<usize>,
-    /// What the system has room for.
+    /// Imposed by the system.
     pub limits: Limits,
-    /// Bytes a second that storage is sent, if the user said so.
+    /// Bytes per second, given by the user.
     pub limit_rate: Option<u64>,
-    /// What to do about a file that is there already.
     pub if_exists: IfExists,
-    /// What signed URLs may look like.
     pub rules: Rules,
-    /// Told what happens.
     pub reporter: Arc<dyn Reporter>,
 }
 
-/// What all files share.
+/// Shared by all files.
 pub(super) struct Context {
     pub(super) drive: Arc<Drive>,
     pub(super) storage: Storage,
-    /// Whether storage is believed to be there.
+    /// The circuit breaker for storage.
     pub(super) storage_breaker: CircuitBreaker,
     pub(super) endpoint: Arc<EndpointHint>,
     pub(super) permits: Arc<Permits>,
@@ -87,30 +81,30 @@ pub(super) struct Context {
     pub(super) rules: Rules,
     pub(super) folders: Folders,
     pub(super) bulk: Elastic,
-    /// For what is asked of input files besides their parts.
+    /// For operations on input files other than reading parts.
     pub(super) disk: Disk,
-    /// Operations that are stuck at a disk: so many more files may be under way.
+    /// Operations that hang. As many more files may be in progress.
     pub(super) stuck: watch::Sender<usize>,
-    /// There is more than one file.
+    /// The run has more than one file.
     pub(super) several: AtomicBool,
     /// One upload at a time for each name in each folder.
     pub(super) keyed_lock: KeyedMutex<u64>,
-    /// Items that this run has made, or found for one of its files: none of them stands for another file. Hashes of their
-    /// ids, some ten bytes a file.
+    /// Items that this run created, or used for one of its files: they do not stand for another file. Hashes of their
+    /// IDs, at about ten bytes per file.
     pub(super) taken: Mutex<HashSet<u64>>,
     pub(super) hasher: RandomState,
     pub(super) reporter: Arc<dyn Reporter>,
 }
 
 impl Context {
-    /// Opens connections for a file's parts while the API still answers, if it is known where to.
+    /// If the storage host is known, opens connections to it while waiting for the API.
     pub(super) fn preconnect(&self, parts: usize, endpoint: Option<hyper::Uri>) {
         if let Some(endpoint) = endpoint {
             self.storage.preconnect(&endpoint, self.permits.initial().min(parts));
         }
     }
 
-    /// An error of this file's, so that its advice is true.
+    /// Wraps a file's error so that its hint is right.
     pub(super) fn with_advice(&self, work: &FileContext, error: Error) -> Error {
         if work.unrecorded.load(Ordering::Relaxed) {
             Error::Unrecorded(Box::new(error))

@@ -1,29 +1,28 @@
-//! Calls that make something, and so must not be repeated blindly: what an answer, or none, says about
-//! whether it was made.
+//! Outcomes of calls that create something and must not be repeated blindly.
 
 use std::time::Duration;
 
 use crate::error::{Call, Failure, RetryClass, Transport};
 use crate::item::Item;
 
-/// A call that timed out may still be at work: what it makes is looked for once more after this long, before
-/// the call is sent again.
+/// A call that timed out may still be running. What it creates is looked for again after this time, before the call is
+/// repeated.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// What one such call came to.
+/// The outcome of such a call.
 pub(super) enum CreateOutcome {
-    /// What it made.
+    /// It was created.
     Created(Item),
-    /// It never reached the service, or the service did not look at it: nothing has happened.
+    /// The request did not reach the service, or was not processed: nothing was created.
     NotSent(Failure),
-    /// The service said no.
+    /// The service refused.
     Rejected(Failure),
-    /// It may have happened.
+    /// It may have been created.
     Unknown(Failure),
 }
 
 impl CreateOutcome {
-    /// Reads an answer to `call`.
+    /// The outcome of `call`, from its answer.
     pub(super) fn of(call: Call, answer: Result<Item, Failure>) -> Self {
         match answer {
             Ok(item) => Self::Created(item),
@@ -32,7 +31,7 @@ impl CreateOutcome {
                     Self::NotSent(failure)
                 }
                 Failure::Transport { kind, .. } if kind.is_final() => Self::Rejected(failure),
-                // A success without an item in it may be one all the same.
+                // A success without a valid item may still have created one.
                 Failure::Malformed { .. } | Failure::WebPage => Self::Unknown(failure),
                 _ => match failure.class_of_call(call) {
                     RetryClass::Refused | RetryClass::Gone | RetryClass::Expired => Self::Rejected(failure),

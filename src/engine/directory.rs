@@ -1,4 +1,4 @@
-//! One folder of the drive while this run has to do with it: what is known to be in it.
+//! A folder of the drive and what is known about its contents.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -14,55 +14,55 @@ use crate::drive::{Drive, RetryObserver};
 use crate::error::{Call, Error, Failure};
 use crate::item::{Item, Node};
 
-/// A folder that is there. Names in it are in NFC.
+/// An existing folder. Names in it are in NFC.
 pub(super) struct Directory {
-    /// Its id; `None`: the drive's root.
+    /// Its ID; `None` is the drive's root.
     pub(super) id: Option<String>,
-    /// Kept as long as something below it is, so that what is known of it is not asked for again.
+    /// Kept alive by its children, so that its listing need not be requested again.
     _above: Option<Arc<Directory>>,
-    /// Whether it matters which files are in it.
+    /// Whether the files in it matter.
     with_files: bool,
     contents: Mutex<Option<Result<Contents, Arc<Error>>>>,
-    /// The service knows no such folder.
+    /// The service does not know this folder.
     missing: OnceLock<Failure>,
 }
 
-/// What is in it.
+/// Its contents.
 #[derive(Default)]
 pub(super) struct Contents {
     folders: HashMap<String, Child>,
     files: HashMap<String, Vec<Found>>,
-    /// There is more than the service tells of.
+    /// The service has more items than it lists.
     pub(super) truncated: bool,
-    /// What other runs had made when it was listed.
+    /// What other runs had created when it was listed.
     pub(super) seen: Snapshot,
 }
 
 /// A folder in it.
 enum Child {
-    /// It is there; and while somebody works in it, all know it as the same.
+    /// It exists. All who use it share one `Directory`.
     There { id: String, live: Weak<Directory> },
-    /// It could not be found or made. That is not tried again for each file that should go into it.
+    /// It could not be found or created. This is not tried again for every file in it.
     Failed(Arc<Error>),
 }
 
 /// A file in it.
 pub(super) struct Found {
-    /// Bytes.
+    /// Size in bytes.
     pub(super) size: Option<u64>,
-    /// As the service tells of it.
+    /// As listed.
     pub(super) item: Item,
 }
 
 impl Directory {
-    /// A folder of which nothing is known yet.
+    /// A folder about which nothing is known yet.
     pub(super) fn new(id: Option<String>, above: Option<Arc<Self>>, with_files: bool) -> Arc<Self> {
         let (contents, missing) = (Mutex::default(), OnceLock::new());
         Arc::new(Self { id, _above: above, with_files, contents, missing })
     }
 
-    /// An upload into it could not be started: perhaps because it is not there. Ten thousand files need not ask ten
-    /// thousand times.
+    /// Remembers that an upload into it could not be started, perhaps because it does not exist. Ten thousand files
+    /// need not ask ten thousand times.
     pub(super) fn note_missing(&self, error: &Error) {
         if let Error::Call { call: Call::Start, failure, .. } = error
             && failure.status() == Some(404)
@@ -71,13 +71,13 @@ impl Directory {
         }
     }
 
-    /// Whether it is there, as far as is known.
+    /// Whether it exists, as far as is known.
     pub(super) fn is_there(&self) -> Result<(), Error> {
         let missing = self.missing.get().cloned();
         missing.map_or(Ok(()), |failure| Err(Error::Call { call: Call::Start, failure, tries: 1 }))
     }
 
-    /// Does something with its contents, which are listed if nobody has yet, or if the listing `is_stale`.
+    /// Passes its contents to a function. Lists them first if necessary, or if the listing `is_stale`.
     pub(super) async fn contents<T>(
         &self,
         drive: &Drive,
@@ -108,7 +108,7 @@ impl Directory {
         }
     }
 
-    /// A folder in it, if that much is known.
+    /// A folder in it, if known.
     pub(super) async fn child(self: &Arc<Self>, name: &str) -> Option<Result<Arc<Self>, Arc<Error>>> {
         let mut known = self.contents.lock().await;
         match known.as_mut()?.as_mut().ok()?.folders.get_mut(name)? {
@@ -121,8 +121,8 @@ impl Directory {
         }
     }
 
-    /// Notes a folder in it that was found or just made, or why there is none. `made`: what other runs had made
-    /// before, when there was nothing in it.
+    /// Remembers a folder that was found or created, or why there is none. `made` is what other runs had created
+    /// before, when it did not exist.
     pub(super) async fn note_child(
         self: &Arc<Self>,
         name: &str,
@@ -163,7 +163,7 @@ impl Contents {
             match node.id() {
                 Some(id) if node.is_folder() => {
                     let child = Child::There { id: id.to_owned(), live: Weak::new() };
-                    // Of two with one name the first: the same in every run.
+                    // Of two with the same name, the first: the same one in every run.
                     contents.folders.entry(name).or_insert(child);
                 }
                 Some(_) if with_files => {
@@ -175,7 +175,7 @@ impl Contents {
         contents
     }
 
-    /// Takes a later listing over. Folders stay what they are to those who work in them.
+    /// Takes over a newer listing. Known folders stay the same objects.
     fn renew(&mut self, later: Self) {
         let known = std::mem::replace(self, later).folders;
         self.folders.extend(known);
@@ -188,7 +188,7 @@ impl Contents {
 }
 
 impl Found {
-    /// Reads a file of a listing; `None`: it is no item.
+    /// Reads a file from a listing. `None` if it is not an item.
     pub(super) fn read(raw: &RawValue, node: &Node) -> Option<Self> {
         Some(Self { size: node.size(), item: Item::new(raw.to_owned())? })
     }

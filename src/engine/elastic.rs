@@ -1,29 +1,29 @@
-//! A semaphore that lends permits for a while and takes them back when they are free again.
+//! A semaphore that can lend additional permits and take them back when they are released.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// See the module.
+/// An elastic semaphore.
 pub(super) struct Elastic {
     semaphore: Semaphore,
-    /// Permits to take out of use as soon as they are given back.
+    /// Permits to remove as soon as they are released.
     owed: Mutex<usize>,
 }
 
 impl Elastic {
-    /// With so many permits of its own.
+    /// With this many permits of its own.
     pub(super) fn new(permits: usize) -> Self {
         Self { semaphore: Semaphore::new(permits), owed: Mutex::new(0) }
     }
 
-    /// Waits for a permit, first come, first served; it is given back when dropped.
+    /// Waits for a permit, first come, first served. Dropping it releases it.
     pub(super) async fn acquire(&self) -> Permit<'_> {
-        // Never closed, so there always is one.
+        // The semaphore is never closed, so this never fails.
         Permit { permit: self.semaphore.acquire().await.ok(), of: self }
     }
 
-    /// So many more than there are.
+    /// Lends this many additional permits.
     pub(super) fn add_permits(&self, permits: usize) {
         let mut owed = self.owed();
         let kept = permits.min(*owed);
@@ -31,7 +31,7 @@ impl Elastic {
         self.semaphore.add_permits(permits - kept);
     }
 
-    /// So many of those that were lent are no more, at the latest when they are given back.
+    /// Takes back this many lent permits, at the latest when they are released.
     pub(super) fn remove_permits(&self, permits: usize) {
         let mut owed = self.owed();
         *owed += permits;
@@ -43,7 +43,7 @@ impl Elastic {
     }
 }
 
-/// One of the permits.
+/// A permit.
 pub(super) struct Permit<'a> {
     permit: Option<SemaphorePermit<'a>>,
     of: &'a Elastic,

@@ -1,7 +1,6 @@
-//! Where storage is: known from the first signed URL on, and from earlier runs, so that connections to it open
-//! while the API still answers.
-//!
-//! A guess, and no more: nothing is sent until a signed URL says where to, and one to elsewhere opens its own
+//! The host of storage, known from the first signed URL or from earlier runs. Connections to it can be opened while
+//! waiting for the API.
+//! It is only a hint: nothing is sent until a signed URL names the host, and a URL to another host opens its own
 //! connection.
 
 use std::io::Write as _;
@@ -18,18 +17,18 @@ use crate::limited::read_file;
 use crate::platform;
 use crate::secret::SignedUrl;
 
-/// A host's name has 253 characters at most (RFC 1035); this is what is read of the file.
+/// Limit on the size of the file. A host name has at most 253 characters (RFC 1035).
 const LONGEST: u64 = 300;
 
-/// See the module.
+/// The last known host.
 pub(super) struct EndpointHint {
-    /// Where it is kept for later runs; `None`: nowhere.
+    /// Where it is kept for later runs, if anywhere.
     file: Option<PathBuf>,
     known: Mutex<Option<Uri>>,
 }
 
 impl EndpointHint {
-    /// The host of this API's storage, kept in `folder`. What an earlier run knew is known a moment later.
+    /// The storage host of this API, kept in `folder`. The host from an earlier run is read in the background.
     pub(super) fn new(folder: Option<PathBuf>, api: &str, rules: Rules) -> Arc<Self> {
         let name = format!("{}.storage", &hex(&Sha256::digest(api))[..40]);
         let file = folder.map(|folder| folder.join(name));
@@ -51,21 +50,21 @@ impl EndpointHint {
         self.known().get_or_insert(host);
     }
 
-    /// The host, as a URL without a path, if it is known.
+    /// The host as a URL without a path, if known.
     pub(super) fn get(&self) -> Option<Uri> {
         self.known().clone()
     }
 
-    /// A signed URL says that it is this. Kept for later runs if that is news.
+    /// Learns the host from a signed URL, and keeps it for later runs if it is new.
     pub(super) fn learn(self: &Arc<Self>, url: &SignedUrl) -> Option<Uri> {
         let uri: Uri = url.expose().parse().ok()?;
         let host: Uri = format!("{}://{}", uri.scheme_str()?, http::host_and_port(&uri)).parse().ok()?;
         let news = self.known().replace(host.clone()).is_none_or(|before| before != host);
         if news && let Some(file) = self.file.clone() {
             let text = format!("{host}\n");
-            // A disk that does not take it costs the next run a moment.
+            // If it cannot be written, the next run starts slightly later.
             tokio::task::spawn_blocking(move || {
-                // Beside its place first: another run reads the whole name or the one before.
+                // Written to a temporary file first: other runs read either the old name or the new one.
                 let new = file.with_extension(format!("{}.new", std::process::id()));
                 let written = platform::open_private(&new).and_then(|mut new| new.write_all(text.as_bytes()));
                 if written.and_then(|()| std::fs::rename(&new, &file)).is_err() {

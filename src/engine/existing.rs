@@ -1,4 +1,4 @@
-//! `--if-exists`: what is in the folder already, before a file is sent there.
+//! `--if-exists`: looks for an existing file before uploading.
 
 use super::context::Context;
 use super::directory::Directory;
@@ -10,8 +10,8 @@ use crate::item::Item;
 use crate::options::IfExists;
 use crate::plan::Job;
 
-/// Looks whether a file of the job's name is there: the item that takes its place, or nothing, when it is to be
-/// sent. `size` is `None` for standard input that was not read yet: then only `--if-exists fail` can be decided.
+/// Looks for a file with the job's name. Returns the item to use instead of uploading, if any. Without `size` (standard
+/// input that has not been read), only `--if-exists fail` can be decided.
 pub(super) async fn look(
     context: &Context,
     file: &FileContext,
@@ -23,15 +23,15 @@ pub(super) async fn look(
     if context.if_exists == IfExists::Upload {
         return Ok(None);
     }
-    // What this run made, or found for another of its files, is not there already. For a file that is given twice it
-    // is, and may be newer than the listing.
+    // An item that this run created or used for another file does not count. For a file that is given twice it does,
+    // and may be newer than the listing.
     let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
     let is_stale = |seen| same_file || taken.is_stale(seen);
     let is_candidate = |item: &Item| same_file || !context.is_made_here(item.id());
     let wanted = (job.name.as_str(), size.unwrap_or(0));
     let (found, certain) = context.folders.file(file, directory, wanted, is_stale, is_candidate).await?;
     let Some(found) = found else {
-        // To send it all the same could make a second one, which is what was asked to be avoided.
+        // Uploading might create a second item, which the user wanted to avoid.
         return if certain {
             Ok(None)
         } else {
@@ -46,7 +46,7 @@ pub(super) async fn look(
     }
     let there = match found.size {
         Some(there) => there,
-        // The listing need not say. To send it without knowing could make a second item.
+        // The listing does not tell. Uploading without knowing could create a second item.
         None => object_info(context, file, found.item.id()).await?.size,
     };
     if size == Some(there) {

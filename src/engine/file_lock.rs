@@ -1,5 +1,4 @@
-//! The beginning of one file's upload: its record and its place in the drive are locked, so that no other run on this
-//! machine uploads the same.
+//! Locks a file's record and its target before the upload, so that no other run on this machine uploads the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,39 +16,39 @@ use crate::file_context::FileContext;
 use crate::options::IfExists;
 use crate::plan::{Input, Job};
 
-/// A file that no other run on this machine can upload at the same time.
+/// A locked file.
 pub(super) struct LockedFile {
-    /// Its record; `None`: none is kept.
+    /// Its record, if one is kept.
     pub(super) journal: Option<Journal>,
-    /// What an earlier run has recorded.
+    /// The content of an earlier run's record.
     pub(super) recorded: Option<Recorded>,
-    /// What keeps other runs away.
+    /// Keep other runs away.
     pub(super) locks: Locks,
 }
 
 /// The locks of a file.
 pub(super) struct Locks {
-    /// The place in the drive. Without `--if-exists` several runs share it: other files of that name may go there.
+    /// Locks the target in the drive. Without `--if-exists` it is shared: other runs may upload other files of that
+    /// name.
     pub(super) place: TargetLock,
-    /// What stands for the record where none is kept (`--no-resume`).
+    /// Stands in for the record if none is kept (`--no-resume`).
     _record: Option<LockFile>,
 }
 
 enum Attempt {
     Taken(LockedFile, Option<String>),
-    /// Another run uploads this file to this place.
+    /// Another run uploads this file to this target.
     RecordBusy(PathBuf),
-    /// Another run has this place locked.
+    /// Another run has locked this target.
     PlaceBusy,
-    /// It is locked, but no record can be kept.
+    /// Locked, but no record can be kept.
     Unrecorded(LockedFile, std::io::Error),
 }
 
-/// Locks a file's record and its place in the drive. With `--if-exists skip` or `fail`, waits while another run uploads
-/// to this place: the result of that run decides. Otherwise the second of two uploads of one file to one place is a
-/// conflict, and other files may be uploaded there at the same time.
-///
-/// No lock is held while waiting, so two runs cannot wait for each other.
+/// Locks a file's record and its target. With `--if-exists skip` or `fail`, waits while another run uploads to this
+/// target, because its result decides. Otherwise a second upload of the same file to the same target is a conflict, and
+/// other files may be uploaded there meanwhile.
+/// No lock is held while waiting, so two runs cannot deadlock.
 pub(super) async fn lock(
     context: &Arc<Context>,
     file: &FileContext,
@@ -83,7 +82,7 @@ pub(super) async fn lock(
             }
             Attempt::RecordBusy(_) | Attempt::PlaceBusy => {
                 busy += 1;
-                // Not shown for a run that is about to exit.
+                // A run that is about to exit is not worth a message.
                 if busy == SHORT_WAIT {
                     file.phase(Phase::Wait);
                     file.note("another copera-upload is uploading this file: waiting for it");
@@ -97,7 +96,7 @@ pub(super) async fn lock(
     }
 }
 
-/// Locks both or none; blocks for the disk.
+/// Locks both or neither. Blocks on the disk.
 fn attempt(
     context: &Context,
     input: Input,
@@ -111,12 +110,12 @@ fn attempt(
     if let Some(journals) = &context.journals {
         let (path, early) = match input {
             Input::File(path) => path_texts(&path),
-            // No absolute path is this one.
+            // No absolute path is `-`.
             Input::Stdin => ("-".to_owned(), "-".to_owned()),
         };
         let (api, account) = (context.api.clone(), context.account.clone());
         let binding = UploadKey { api, account, parent, name, path };
-        // Of two runs that come at the same moment, one with a record and one without, at least one sees the other.
+        // If two runs start at the same moment, one with a record and one without, at least one of them sees the other.
         let (record, path) = (journals.path_of(&binding), journals.path_of(&binding).with_extension("lock"));
         let is_locked =
             |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
@@ -134,7 +133,7 @@ fn attempt(
         } else {
             match LockFile::try_acquire(&path, Mode::Exclusive) {
                 Ok(None) => return Attempt::RecordBusy(path),
-                // Where there are no locks runs do not see each other.
+                // Without locks, runs do not see each other.
                 taken => lock = taken.ok().flatten(),
             }
             if is_locked(&record) {

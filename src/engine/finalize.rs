@@ -1,8 +1,6 @@
-//! The last call, which makes the item: asked once, and looked into when its answer is lost.
-//!
-//! Whether the drive's finalize can be repeated is not known, and a second item is as wrong as none. So after
-//! an answer that says nothing (time-out, reset, 5xx) the folder is looked into first, and finalize is sent
-//! again only when there is nothing new in it.
+//! Finalizing: creates the item, exactly once.
+//! It is not known whether the service's finalize can be repeated, and a second item is as wrong as none. After an
+//! unclear answer (timeout, reset, 5xx) the item is looked for first. Only if there is none is finalize sent again.
 
 use std::sync::Arc;
 
@@ -69,8 +67,7 @@ impl Finalizer<'_> {
             };
             let limited = matches!(&answer, Err(failure) if failure.status() == Some(429));
             if budget.attempts() == 0 || limited && self.upload.context.drive.answered() > others {
-                // The call itself may take longer than patience lasts; and while others get through, it is only
-                // not this one's turn.
+                // The call itself may take longer than the budget. And while others succeed, this one only has to wait.
                 budget.reset();
             }
             let answered = CreateOutcome::of(Call::Finalize, answer);
@@ -82,7 +79,7 @@ impl Finalizer<'_> {
                 CreateOutcome::NotSent(failure) => (failure, false),
                 CreateOutcome::Rejected(failure) if !unclear => {
                     if failure.blames_parts() {
-                        // They would be no better the next time: then all are sent anew.
+                        // The parts would be refused again, so the next run sends them anew.
                         self.upload.record.write(&self.upload.file, Journal::clear).await;
                     } else {
                         self.not_finalized().await;
@@ -90,7 +87,7 @@ impl Finalizer<'_> {
                     return Err(refused(failure, budget.attempts() + 1));
                 }
                 CreateOutcome::Rejected(failure) => {
-                    // The one before may have been the one that counted.
+                    // An earlier attempt may have succeeded.
                     return match self.settle().await? {
                         Some(item) => Ok(item),
                         None => Err(Error::Unsettled {
@@ -126,17 +123,17 @@ impl Finalizer<'_> {
         }
     }
 
-    /// So that the next run does not take this finalize for one that may have worked.
+    /// Records that this finalize did not succeed, so that the next run does not look for an item.
     async fn not_finalized(&self) {
         let sync = self.syncs();
         self.upload.record.write(&self.upload.file, move |journal| journal.not_finalized(sync)).await;
     }
 
-    /// Before the record goes, so that no other upload takes the item for its own.
+    /// Comes before the record is removed, so that no other upload claims the item.
     async fn note_made(&self, item: &Item) {
         let (context, id, upload) =
             (Arc::clone(&self.upload.context), item.id().to_owned(), self.session.upload.clone());
-        // Should the thread for it not come about, only a proof is missing that is seldom needed.
+        // If no thread can be started, only a rarely needed proof is missing.
         let _ = on_disk(move || context.ledger.note(&id, &upload)).await;
     }
 

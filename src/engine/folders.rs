@@ -1,5 +1,5 @@
-//! The way to a file's folder: each is found, or made, once, whoever asks for it first; folders that do not
-//! depend on each other side by side.
+//! Finds or creates the folders of files: each once, by whoever asks first. Independent folders are handled in
+//! parallel.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::item::{Item, Node};
 use crate::plan::{Folder, Parent};
 use crate::retry::{RetryBudget, RetryPolicy};
 
-/// Folders remembered though nobody works in them at the moment. A full one takes some 200 KiB.
+/// Unused folders to remember. A full one takes about 200 KiB.
 const RECENT: usize = 32;
 
 /// All folders of a run.
@@ -29,19 +29,18 @@ pub(super) struct Folders {
     peers: Arc<Peers>,
     policy: RetryPolicy,
     reporter: Arc<dyn Reporter>,
-    /// Whether it matters which files are in them.
+    /// Whether the files in them matter.
     with_files: bool,
-    /// The targets: one, when a command line is behind it.
+    /// The target folders given by the user.
     given: Mutex<HashMap<Option<String>, Arc<Directory>>>,
-    /// The last ones that were come to: the walk goes on into them, and what is known of them is not asked for
-    /// again.
+    /// The most recently used folders. The walk continues in them, and their listings need not be requested again.
     recent: Mutex<VecDeque<Arc<Directory>>>,
     /// One at a time for each name in each folder.
     turns: KeyedMutex<(Option<String>, String)>,
 }
 
 impl Folders {
-    /// None known yet.
+    /// No folder is known yet.
     pub(super) fn new(
         drive: Arc<Drive>,
         peers: Arc<Peers>,
@@ -61,10 +60,9 @@ impl Folders {
         }
     }
 
-    /// The folder at a place.
-    ///
+    /// Returns the folder, creating it if necessary.
     /// # Errors
-    /// [`Error::Folder`]: it, or one above it, is not there and could not be made.
+    /// [`Error::Folder`] if it, or one above it, does not exist and cannot be created.
     pub(super) async fn find(&self, place: &Parent) -> Result<Arc<Directory>, Error> {
         let (mut way, mut at) = (Vec::new(), place);
         let given = loop {
@@ -114,7 +112,7 @@ impl Folders {
         if let Some(warning) = &folder.warning {
             self.reporter.event(&Event::Warning { path: Some(&folder.shown), message: warning });
         }
-        // Other runs on this machine may be about to make it too.
+        // Other runs on this machine may be about to create it too.
         let parent = directory.id.as_deref();
         let target = self.peers.target(Kind::Folder, parent, &folder.name);
         let mut taken = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
@@ -132,7 +130,7 @@ impl Folders {
             }
             Err(error) => Err(error),
         };
-        // What other runs are told is written to the disk.
+        // Tells other runs, on disk.
         on_disk(move || drop(taken)).await?;
         let child = directory.note_child(&folder.name, result).await?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,17 +141,15 @@ impl Folders {
         Ok(child)
     }
 
-    /// Whether a folder can be looked into at all.
-    ///
+    /// Checks that a folder can be listed.
     /// # Errors
     /// Those of the call.
     pub(super) async fn check(&self, caller: &dyn RetryObserver, directory: &Directory) -> Result<(), Error> {
         directory.contents(&self.drive, &self.peers, caller, |_| false, |_| ()).await.map_err(Error::Shared)
     }
 
-    /// A file of this name in a folder, preferably of this size, out of those that come into question. `Ok(None)` is
-    /// certain only if the `bool` is. A listing that `is_stale` is not relied on.
-    ///
+    /// Returns a file of this name, preferably with this size, among those that `is_candidate` accepts. `Ok(None)` is
+    /// certain only if the `bool` is true. A listing that `is_stale` is requested again.
     /// # Errors
     /// Those of the calls.
     pub(super) async fn file(
@@ -191,7 +187,7 @@ impl Folders {
     }
 }
 
-/// Where one folder is to be.
+/// The name and parent of a folder to create.
 struct Spot<'a> {
     folders: &'a Folders,
     voice: GlobalObserver<'a>,
@@ -200,7 +196,7 @@ struct Spot<'a> {
 }
 
 impl Spot<'_> {
-    /// Has the folder made; `true` if it was this call that made it.
+    /// Creates the folder. `true` if this call created it.
     async fn make(&self) -> Result<(String, bool), Error> {
         let drive = &self.folders.drive;
         let request = NewFolder { name: self.name, parent_id: self.parent };
@@ -212,14 +208,14 @@ impl Spot<'_> {
             let others = drive.answered();
             let answer = drive.make_folder(&request).await;
             if matches!(&answer, Err(failure) if failure.status() == Some(429)) && drive.answered() > others {
-                // Others got through meanwhile: it is only not this call's turn.
+                // Others succeeded meanwhile: this call only has to wait.
                 patience.reset();
             }
             let failure = match CreateOutcome::of(Call::Folder, answer) {
                 CreateOutcome::Created(item) => return Ok((item.id().to_owned(), true)),
                 CreateOutcome::NotSent(failure) => failure,
                 CreateOutcome::Rejected(failure) => {
-                    // Somebody else may have been quicker.
+                    // Another client may have created it.
                     let there = if failure.status() == Some(409) { self.settle().await? } else { None };
                     let tries = patience.attempts() + 1;
                     return there.map(|id| (id, false)).ok_or(Error::Call {
@@ -242,7 +238,7 @@ impl Spot<'_> {
         }
     }
 
-    /// Looks for what a call without an answer may have made.
+    /// Looks for a folder that an unanswered call may have created.
     async fn settle(&self) -> Result<Option<String>, Error> {
         match self.look().await? {
             None => {
@@ -259,13 +255,13 @@ impl Spot<'_> {
         if found.is_none() && truncated { self.search().await } else { Ok(found) }
     }
 
-    /// Looks for it in a folder that is longer than the service lists.
+    /// Searches for it, if the folder is longer than the service lists.
     async fn search(&self) -> Result<Option<String>, Error> {
         let hits = self.folders.drive.search(&self.voice, self.name).await?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
         let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.is_it(&node));
         if found.is_none() && !hits.complete {
-            // It may be among those that were not told of, and must not be made twice.
+            // It may be one of those not listed, and must not be created twice.
             return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
         }
         Ok(found)

@@ -1,12 +1,9 @@
-//! The record of one upload, on disk: what makes the same command resume after Ctrl-C, a kill or a reboot.
-//!
-//! A text file with one entry a line: what the upload is, whether finalize was begun, and then, appended, each
-//! finished part and each change of the file that was looked into. Every line carries its own checksum. A line that is
-//! torn or damaged counts as never written: its part is sent again. A damaged first line makes the record useless,
-//! never wrong.
-//!
-//! Whether finalize was begun stands in the second line, which is overwritten in place: a full disk, which takes no
-//! more parts, still takes this, and without it the next run could make a second item.
+//! The record of one upload on disk. It lets the same command resume after Ctrl-C, a kill or a reboot.
+//! A text file with one entry per line: what the upload is, whether finalize was started, and then, appended, each
+//! finished part and each time that a changed file was compared. Every line has a checksum. A torn or damaged line
+//! counts as not written, and its part is sent again. A damaged first line makes the record useless, but never wrong.
+//! Whether finalize was started is in the second line, which is overwritten in place. A full disk, which accepts no
+//! more parts, still accepts this. Without it, the next run could create a second item.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -22,81 +19,79 @@ use crate::drive::wire::Upload;
 use crate::etag::{CompletedPart, Etag};
 use crate::platform::{self, Identity};
 
-/// The format's number. A record with another one cannot be used.
+/// Version of the format. A record of another version cannot be used.
 const FORMAT: u32 = 1;
 /// Hexadecimal digits of a line's checksum.
 const SUM: usize = 16;
-/// Characters of a status, the longest of which is `"not_finalized"`; shorter ones are padded with blanks.
+/// Length of the status. The longest is `"not_finalized"`; shorter ones are padded with spaces.
 const STATUS: usize = 15;
-/// Bytes of the status line: checksum, blank, status, newline.
+/// Length of the status line in bytes: checksum, space, status, newline.
 const STATUS_LINE: usize = SUM + 1 + STATUS + 1;
-/// S3 cleans unfinished uploads up after days (a bucket's lifecycle rule, commonly 7); a record that nothing
-/// was added to for this long belongs to none that still is.
+/// Records that have not changed for this long are removed. S3 deletes unfinished uploads after some days (a lifecycle
+/// rule of the bucket, commonly 7).
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
-/// A record of 10,000 parts has about 2 MB; what is larger than this is none of ours.
+/// Limit on the size of a record. One with 10,000 parts has about 2 MB.
 const SIZE_MOST: u64 = 64 * 1024 * 1024;
 
-/// What an upload is bound to: a record counts only for exactly this.
+/// Identifies an upload. A record is only valid for exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadKey {
     /// The API's URL.
     pub api: String,
     /// A hash of the token.
     pub account: String,
-    /// The folder; `None` is the root.
+    /// The folder's ID; `None` is the root.
     pub parent: Option<String>,
     /// The name in the drive.
     pub name: String,
-    /// The file, absolute.
+    /// The absolute path of the file.
     pub path: String,
 }
 
 impl UploadKey {
-    /// The record's file name: equal for equal bindings, and telling nothing about them.
+    /// The name of the record: equal for equal keys, without revealing them.
     fn file_name(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
         format!("{}.upload", &hex(&Sha256::digest(text))[..40])
     }
 }
 
-/// A hash of a token, to know an account again by without keeping its secret.
+/// A hash of a token. Recognizes an account without storing its secret.
 pub fn account(token: &crate::secret::Token) -> String {
     hex(&Sha256::digest(format!("copera-upload account\n{}", token.expose())))[..32].to_owned()
 }
 
-/// A record's first line.
+/// The first line of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     format: u32,
     binding: UploadKey,
-    /// The file when the upload began, or when its parts were last compared with it.
+    /// The file when the upload was started, or when its parts were last compared with it.
     pub identity: Identity,
-    /// Bytes a part.
+    /// Size of a part in bytes.
     pub part_size: u64,
-    /// The service's name for the upload.
+    /// The multipart upload.
     pub upload: Upload,
-    /// The service's clock when the upload began, seconds since 1970.
+    /// The service's clock when the upload was started, in seconds since 1970.
     pub started: i64,
-    /// The MIME type that it was begun with. Unknown in records of early versions.
+    /// Unknown in records of early versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
-    /// The next line is the status. Not so in records of early versions, which append it.
+    /// The next line is the status. Early versions appended it.
     #[serde(default)]
     status_line: bool,
 }
 
-/// What an upload is when it begins.
+/// An upload that has just been started.
 #[derive(Debug)]
 pub struct Begun {
-    /// The file.
     pub identity: Identity,
-    /// Bytes a part.
+    /// Size of a part in bytes.
     pub part_size: u64,
-    /// The service's name for the upload.
     pub upload: Upload,
-    /// The service's clock, seconds since 1970.
+    /// The service's clock, in seconds since 1970.
     pub started: i64,
-    /// The MIME type that the service was told, if it is known.
+    /// As sent to the service, if known.
     pub mime_type: Option<String>,
 }
 
@@ -111,51 +106,48 @@ enum Entry {
     NotFinalized,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// The upload.
     pub head: Header,
-    /// Its finished parts.
     pub parts: BTreeMap<u32, CompletedPart>,
-    /// Whether finalize was begun and not clearly refused: then the item may exist.
+    /// Finalize was started and not clearly refused, so the item may exist.
     pub finalizing: bool,
 }
 
-/// Where records are kept.
+/// A folder of records.
 #[derive(Debug, Clone)]
 pub struct JournalStore(PathBuf);
 
-/// A locked record. What it says is known; what happens is added.
+/// A locked record. Its content has been read; entries are appended.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
     path: PathBuf,
     binding: UploadKey,
-    /// It says which upload it is about.
+    /// It has a valid first line.
     begun: bool,
-    /// Where its status line is; `None`: statuses are appended.
+    /// The offset of the status line; `None` if statuses are appended.
     status_at: Option<u64>,
-    /// The last line may not be whole: the next entry begins a new one.
+    /// The last line may be incomplete, so the next entry starts a new one.
     torn: bool,
 }
 
-/// A record, what it says of an earlier upload, and a warning about one that could not be used.
+/// A record, its content from an earlier run, and a warning if that could not be used.
 pub type Opened = (Journal, Option<Recorded>, Option<String>);
 
 /// Why a record could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process holds it.
+    /// Locked by another process.
     Busy(PathBuf),
     /// The disk says no.
     Io(io::Error),
 }
 
 impl JournalStore {
-    /// Opens the record of a file as [`JournalStore::open`] does. `early`: the path by which early versions kept it; a
-    /// record that is still there counts.
-    ///
+    /// Opens a file's record like [`JournalStore::open`]. Early versions kept it under the path `early`; one that is
+    /// still there is used.
     /// # Errors
     /// [`OpenError`].
     pub fn open_any(&self, binding: UploadKey, early: String) -> Result<Opened, OpenError> {
@@ -171,7 +163,7 @@ impl JournalStore {
         Ok(opened)
     }
 
-    /// Records in this folder, which is made when it is needed.
+    /// Records in this folder, which is created when needed.
     pub fn new(folder: PathBuf) -> Self {
         Self(folder)
     }
@@ -181,14 +173,13 @@ impl JournalStore {
         &self.0
     }
 
-    /// Where the record for a binding is, or would be.
+    /// The path of the record for a key, whether it exists or not.
     pub fn path_of(&self, binding: &UploadKey) -> PathBuf {
         self.0.join(binding.file_name())
     }
 
-    /// Opens the record for a binding, locked for this process, and reads what it says. The `String` is a
-    /// warning about a record that could not be used.
-    ///
+    /// Opens the record for a key, locks it for this process, and reads it. The `String` is a warning about a record
+    /// that could not be used.
     /// # Errors
     /// [`OpenError`].
     pub fn open(&self, binding: UploadKey) -> Result<Opened, OpenError> {
@@ -199,11 +190,11 @@ impl JournalStore {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(OpenError::Busy(path)),
-                // A file system without locks (some network homes): go on without.
+                // A file system without locks (some network file systems): continue without.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
             }
-            // Whoever had the lock may have removed the record just before it let go.
+            // The previous holder may have removed the record just before it released the lock.
             if platform::is_replaced(&file, &path).is_ok_and(|replaced| !replaced) {
                 break file;
             }
@@ -226,7 +217,7 @@ impl JournalStore {
         }
     }
 
-    /// The uploads whose items may exist though nobody was told, of this folder of records. Waits for the disk.
+    /// Uploads in this folder whose items may exist without having been reported. Blocks on the disk.
     pub fn at_finalize(&self) -> impl Iterator<Item = (UploadKey, Recorded)> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
         let records = entries.filter(|path| path.extension().is_some_and(|end| end == "upload"));
@@ -242,7 +233,7 @@ impl JournalStore {
         })
     }
 
-    /// Removes records that nothing was added to for a month, if nobody holds them.
+    /// Removes records that have not changed for a month and are not locked.
     pub fn clean(&self, now: SystemTime) {
         let Ok(entries) = std::fs::read_dir(&self.0) else { return };
         for entry in entries.flatten() {
@@ -254,8 +245,8 @@ impl JournalStore {
                     .ok()
                     .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
             };
-            // The name of the storage's host too (`host.rs`): it is known again after the next upload.
-            // Locks are left behind by runs that were killed (`lock_file.rs`).
+            // Includes the storage host (`endpoint_hint.rs`), which is learned again, and locks left by killed runs
+            // (`lock_file.rs`).
             let kinds = ["upload", "storage", "items", "new", "lock", "run"];
             if path.extension().is_some_and(|end| kinds.iter().any(|kind| end == *kind))
                 && old()
@@ -269,15 +260,14 @@ impl JournalStore {
 }
 
 impl Journal {
-    /// Whether it says which upload it is about: without that nothing in it counts.
+    /// Whether it has a valid first line. Nothing in it counts without one.
     pub fn is_begun(&self) -> bool {
         self.begun
     }
 
-    /// Begins the record anew for an upload just started. When it fails, nothing is on record.
-    ///
+    /// Starts the record anew for an upload that was just started. If this fails, the record is empty.
     /// # Errors
-    /// The disk's.
+    /// Those of the disk.
     pub fn begin(&mut self, begun: Begun, sync: bool) -> io::Result<()> {
         self.clear()?;
         let Begun { identity, part_size, upload, started, mime_type } = begun;
@@ -295,10 +285,9 @@ impl Journal {
         Ok(())
     }
 
-    /// A part is in storage. Without `sync` the line is safe against a kill, not against a power cut.
-    ///
+    /// Records a finished part. Without `sync`, the line survives a kill, but not a power failure.
     /// # Errors
-    /// The disk's.
+    /// Those of the disk.
     pub fn part(&mut self, number: u32, receipt: &CompletedPart, sync: bool) -> io::Result<()> {
         self.add(&Entry::Part { number, etag: receipt.etag.clone(), md5: receipt.md5.clone() }, sync)
     }
@@ -451,15 +440,15 @@ fn read_line(line: &[u8]) -> Option<Entry> {
     (sum(text).as_bytes() == head).then(|| serde_json::from_slice(text).ok())?
 }
 
-/// The paths that a file's record may be kept under: the file's own, whichever way led to it, and the given one, made
-/// absolute, by which early versions kept it. Waits for the disk.
+/// The paths that a file's record may be kept under: its canonical path, and the given path made absolute, as early
+/// versions did. Blocks on the disk.
 pub fn path_texts(path: &Path) -> (String, String) {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let canonical = platform::canonical(path).unwrap_or_else(|_| absolute.clone());
     (text_of(&canonical), text_of(&absolute))
 }
 
-/// A path as text that tells different paths apart, also when it is no Unicode.
+/// A path as text that is unique even if it is not valid Unicode.
 fn text_of(path: &Path) -> String {
     match path.to_str() {
         Some(text) => text.to_owned(),

@@ -1,5 +1,5 @@
-//! The journal as the engine uses it: shared by a file's parts, written off the runtime's threads, and never
-//! a reason to fail. A disk that does not take the record costs one warning.
+//! The journal as shared by a file's parts. It is written on blocking threads and never fails an upload: if the disk
+//! rejects it, there is one warning.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ pub(super) struct JournalHandle(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     journal: Option<Journal>,
-    /// The disk did not take an entry: no more parts are added. What is there stays true.
+    /// The disk rejected an entry. No more parts are added; what is there stays valid.
     full: bool,
-    /// The user knows.
+    /// The user has been warned.
     warned: bool,
 }
 
@@ -30,12 +30,12 @@ impl JournalHandle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is a journal that does not say yet which upload it is about.
+    /// Whether the journal has no upload yet.
     pub(super) fn is_to_begin(&self) -> bool {
         self.state().journal.as_ref().is_some_and(|journal| !journal.is_begun())
     }
 
-    /// An upload was started.
+    /// Records a new upload.
     pub(super) async fn begin(&self, file: &FileContext, begun: Begun, sync: bool) {
         let written = self.write(file, move |journal| journal.begin(begun, sync)).await;
         if written {
@@ -44,7 +44,7 @@ impl JournalHandle {
         }
     }
 
-    /// A part is in storage. Not tried any more on a disk that is full.
+    /// Records a finished part, unless the disk is full.
     pub(super) async fn part(&self, file: &FileContext, number: u32, receipt: &CompletedPart, sync: bool) {
         if !self.state().full {
             let receipt = receipt.clone();
@@ -52,12 +52,12 @@ impl JournalHandle {
         }
     }
 
-    /// Finalize is about to be sent. This keeps the next run from making a second item.
+    /// Records that finalize is about to be sent, so that the next run does not create a second item.
     pub(super) async fn finalizing(&self, file: &FileContext, sync: bool) {
         self.write(file, move |journal| journal.finalizing(sync)).await;
     }
 
-    /// Does something with the journal, if there is one. `false`: it failed, and the user was told.
+    /// Applies a function to the journal, if there is one. `false` if it failed; the user has been warned then.
     pub(super) async fn write<F>(&self, file: &FileContext, act: F) -> bool
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
@@ -89,7 +89,7 @@ impl JournalHandle {
         false
     }
 
-    /// The upload is over, or can never go on.
+    /// Removes the record.
     pub(super) fn remove(&self) {
         if let Some(journal) = self.state().journal.take() {
             journal.remove();

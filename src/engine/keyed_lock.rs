@@ -1,4 +1,4 @@
-//! Turns at a place: who asks for the same key waits until the one before is done.
+//! A mutex for each key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::OwnedMutexGuard;
 
-/// One turn at a time for each key.
+/// One holder at a time for each key.
 pub(super) struct KeyedMutex<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
 impl<K> Default for KeyedMutex<K> {
@@ -18,15 +18,15 @@ impl<K> Default for KeyedMutex<K> {
 }
 
 impl<K: Eq + Hash> KeyedMutex<K> {
-    /// Waits for the turn; it is over when the guard is dropped.
+    /// Acquires the lock of a key. Dropping the guard releases it.
     pub(super) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
         self.turn(key).lock_owned().await
     }
 
-    /// Queues for the turn. Turns come in the order of these calls, no matter who waits first.
+    /// Enqueues for the lock of a key. It is granted in the order of these calls, whoever awaits first.
     pub(super) fn enqueue(&self, key: K) -> Waiting {
-        // Tokio's mutex is fair, and the first poll queues. Unconstrained, because a task that has used up its budget
-        // is told to come back before it is queued.
+        // Tokio's mutex is fair, and the first poll enqueues. Unconstrained, because a task that has used up its budget
+        // would have to poll again before it is enqueued.
         let mut waiting = Box::pin(tokio::task::unconstrained(self.turn(key).lock_owned()));
         match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => Waiting::Ready(turn),
@@ -36,22 +36,22 @@ impl<K: Eq + Hash> KeyedMutex<K> {
 
     fn turn(&self, key: K) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Keys that nobody holds or waits for are forgotten, so that memory does not grow with the files.
+        // Forgets unused keys, so that memory does not grow with the number of files.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(key).or_default())
     }
 }
 
-/// A position in the queue for a turn.
+/// A position in the queue.
 pub(super) enum Waiting {
-    /// Nobody was before it.
+    /// The queue was empty.
     Ready(OwnedMutexGuard<()>),
-    /// Somebody was.
+    /// Others were before it.
     Queued(Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>),
 }
 
 impl Waiting {
-    /// Waits for the turn; it is over when the guard is dropped.
+    /// Waits for the lock. Dropping the guard releases it.
     pub(super) async fn turn(self) -> OwnedMutexGuard<()> {
         match self {
             Self::Ready(turn) => turn,

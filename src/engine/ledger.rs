@@ -1,11 +1,8 @@
-//! The items that uploads from this machine have made, so that none is taken for the result of another upload.
-//!
-//! An upload whose finalize was lost looks for its item by name, size and content. An item that another run made of
-//! the same content passes all of these. This ledger tells whose it is.
-//!
-//! One file for each API and month, of which cleaning up removes those that are a month old. A line holds hashes of an
-//! item's and of an upload's id. It is written once for an upload, without a sync, and read only when an upload has to
-//! look for its item.
+//! The items that uploads from this machine have created, so that none is claimed by another upload.
+//! After a lost finalize, an upload looks for its item by name, size and content. An item with the same content from
+//! another run would match too. The ledger tells whose it is.
+//! There is one file for each API and month; old ones are removed. A line has hashes of an item's ID and of an upload's
+//! ID. It is written once per upload, without a sync, and only read when an upload looks for its item.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,25 +16,26 @@ use crate::checksum::hex;
 use crate::drive::wire::Upload;
 use crate::platform;
 
-/// Hexadecimal digits of an id's hash.
+/// Hexadecimal digits of an ID's hash.
 const HASH: usize = 32;
 
-/// See the module.
+/// The ledger of one API.
 pub(super) struct Ledger {
     folder: Option<PathBuf>,
-    /// What the names of this API's files begin with.
+    /// The prefix of this API's file names.
     prefix: String,
     file: OnceLock<Option<(File, PathBuf)>>,
 }
 
 impl Ledger {
-    /// The ledger of an API in this folder; `None`: nothing is kept.
+    /// The ledger of an API in this folder; without a folder nothing is kept.
     pub(super) fn new(folder: Option<&Path>, api: &str) -> Self {
         let prefix = format!("{}-", hash(api));
         Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new() }
     }
 
-    /// An upload made this item. A disk that does not take it costs nothing but this proof. Waits for the disk.
+    /// Records that an upload created this item. If the disk rejects it, only this proof is missing. Blocks on the
+    /// disk.
     pub(super) fn note(&self, item: &str, upload: &Upload) {
         if let Some((file, path)) = self.file.get_or_init(|| self.open())
             && write(file, item, upload).is_err()
@@ -47,12 +45,11 @@ impl Ledger {
         }
     }
 
-    /// Claims an item for an upload that found it. `false`: it belongs to another already. Waits for the disk.
-    ///
-    /// Two runs may find the same item at once, so looking and claiming are one step under a lock.
+    /// Claims an item for an upload that found it. `false` if it belongs to another already. Blocks on the disk.
+    /// Two runs may find the same item at the same time, so looking and claiming happen under a lock.
     pub(super) fn claim(&self, item: &str, upload: &Upload) -> bool {
-        // A file by itself, since Windows lets nobody read one that is locked; it is empty and goes with the others.
-        // Without locks in this file system the race is unlikely enough.
+        // A separate file, because a locked file cannot be read on Windows. It is empty, and removed like the others.
+        // Without locks in this file system, the race is unlikely enough.
         let lock = self.folder.as_ref().and_then(|folder| self.create(folder, "claim"));
         let _locked = lock.as_ref().map(|(file, _)| file.lock());
         let free = self.read(upload).maker_of(item) != Maker::Other;
@@ -62,7 +59,7 @@ impl Ledger {
         free
     }
 
-    /// The items that uploads have made, of the last month at least. Waits for the disk.
+    /// The items of at least the last month. Blocks on the disk.
     pub(super) fn read(&self, upload: &Upload) -> Made {
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let files = entries.into_iter().flatten().flatten().filter(|entry| {
@@ -95,18 +92,18 @@ impl Ledger {
     }
 }
 
-/// Which upload made an item.
+/// The upload that created an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maker {
     /// The one that asks.
     Us,
     /// Another one from this machine.
     Other,
-    /// None that is known.
+    /// Not known.
     Unknown,
 }
 
-/// Items by the hashes of their ids.
+/// Makers by the hashes of item IDs.
 pub(super) struct Made(HashMap<String, Maker>);
 
 impl Made {
@@ -115,7 +112,7 @@ impl Made {
     }
 }
 
-/// One write. The newline before it separates it from a line that was torn by a full disk.
+/// A single write. The leading newline separates it from a line that a full disk has cut off.
 fn write(mut file: &File, item: &str, upload: &Upload) -> std::io::Result<()> {
     file.write_all(format!("\n{} {}\n", hash(item), hash(&upload.upload_id)).as_bytes())
 }

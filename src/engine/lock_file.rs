@@ -1,7 +1,6 @@
-//! A lock that runs on this machine share: a file that exists while somebody holds it.
-//!
-//! The system releases the lock when the process ends, however it ends. A file that is left behind says that its last
-//! holder did not end in order.
+//! A lock between runs on this machine: a file that exists while the lock is held.
+//! The system releases the lock when the process ends for whatever reason. A file left behind shows that its last
+//! holder did not exit in order.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -9,17 +8,16 @@ use std::path::{Path, PathBuf};
 
 use crate::platform;
 
-/// How many may hold a lock at once.
+/// How many may hold a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Any number, as long as nobody holds it alone.
+    /// Any number, while nobody holds it exclusively.
     Shared,
     /// One.
     Exclusive,
 }
 
-/// A lock that is held until it is dropped. Nothing is written to its file: Windows lets nobody but the holder read a
-/// locked file.
+/// A lock, held until it is dropped. Nothing is written to its file: on Windows only the holder can read a locked file.
 #[derive(Debug)]
 pub(super) struct LockFile {
     file: File,
@@ -30,10 +28,9 @@ pub(super) struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock; `None`: it is held in a way that excludes this.
-    ///
+    /// Acquires the lock. `None` if another holder prevents it.
     /// # Errors
-    /// Those of the file system, [`io::ErrorKind::Unsupported`] among them: some have no locks.
+    /// Those of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
     pub(super) fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
         loop {
             let (file, found) = match platform::open_or_create_private(path) {
@@ -52,7 +49,7 @@ impl LockFile {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // The holder before may have removed the file just before it let go.
+            // The previous holder may have removed the file just before it released the lock.
             match platform::is_replaced(&file, path) {
                 Ok(false) => {
                     let path = path.to_owned();
@@ -65,35 +62,35 @@ impl LockFile {
         }
     }
 
-    /// Whether the file was there before: somebody held the lock a moment ago, or did not end in order.
+    /// Whether the file existed: somebody held the lock a moment ago, or did not exit in order.
     pub(super) fn was_found(&self) -> bool {
         self.found
     }
 
-    /// Has the file stay when the lock is released, so that the next holder finds it; and says where it is.
+    /// Keeps the file when the lock is released, for the next holder to find. Returns its path.
     pub(super) fn leave_behind(&mut self) -> PathBuf {
         self.left_behind = true;
         self.path.clone()
     }
 
-    /// Makes a shared lock an exclusive one. If others hold it too, it is lost.
+    /// Turns a shared lock into an exclusive one. If there are other holders, the lock is lost.
     pub(super) fn try_upgrade(&mut self) -> bool {
         if self.mode == Mode::Shared {
-            // Windows lets nobody, not even the holder, lock what is locked. Whether the unlock worked shows in the next
-            // lock: Wine reports an error for an unlock that did work.
+            // On Windows nobody, not even the holder, can lock a locked file. Wine reports an error for an unlock that
+            // succeeded, so only the next lock shows the result.
             let _ = self.file.unlock();
             if self.file.try_lock().is_err() {
                 return false;
             }
             self.mode = Mode::Exclusive;
         }
-        // Another may have held the lock alone in between, and removed the file.
+        // Another process may have held the lock in between and removed the file.
         platform::is_replaced(&self.file, &self.path).is_ok_and(|replaced| !replaced)
     }
 }
 
 impl Drop for LockFile {
-    /// The last holder removes the file, while nobody else can have the lock. A file with content is a record, which
+    /// The last holder removes the file while nobody else can acquire the lock. A file with content is a record that
     /// was only locked.
     fn drop(&mut self) {
         if self.left_behind {

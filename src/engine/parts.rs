@@ -1,5 +1,4 @@
-//! The parts of one file on their way: a place in flight for each, tries until it is in storage, a second
-//! connection for one that is stuck.
+//! Sends the parts of one file: a permit for each, retries until it is in storage, and a hedge for one that is stuck.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,19 +20,19 @@ use crate::plan::Parts;
 use crate::retry::RetryBudget;
 use crate::storage::Put;
 
-/// What ends an upload before its item is there.
+/// Why an upload ended without an item.
 #[derive(Debug)]
 pub(super) enum UploadAbort {
-    /// The multipart upload is gone on the server; it can begin again.
+    /// The multipart upload no longer exists. It can be started again.
     Gone(Error),
-    /// This.
+    /// Any other error.
     Error(Error),
 }
 
 impl From<Error> for UploadAbort {
     fn from(error: Error) -> Self {
         match &error {
-            // The service knows nothing of the upload that it was to sign URLs for.
+            // The service does not know the upload that it was asked to sign URLs for.
             Error::Call { call: Call::SignUrls, failure, .. }
                 if failure.class_of_call(Call::SignUrls) == RetryClass::Gone =>
             {
@@ -44,19 +43,19 @@ impl From<Error> for UploadAbort {
     }
 }
 
-/// Bytes that arrive damaged every time are not mended by sending them for minutes.
+/// Attempts at a part whose bytes arrive damaged. Sending them for minutes would not help.
 const CHECKSUM_TRIES: u32 = 3;
-/// One part's URLs that storage called expired, after which fresh ones are no hope.
+/// Attempts at a part whose URL storage calls expired, although each was new.
 const EXPIRED_TRIES: u32 = 8;
-/// The first fresh URL is used at once; those after it come at a slower and slower pace.
+/// Pause before another attempt with a new URL. The first is used at once; the pause grows from there.
 const EXPIRED_PAUSE: Duration = Duration::from_millis(500);
 
-/// Each time that a part's answer is late, its next try gets twice the time for it, so often: a proxy that takes
-/// megabytes at once and passes them on at a trickle is slow, and does not stand still. With the default stall
-/// time-out the longest wait is 16 minutes.
+/// After a late response, the next attempt waits twice as long for one, up to this many times. A proxy that accepts
+/// megabytes at once and passes them on slowly has not stalled. With the default stall timeout, the longest wait is 16
+/// minutes.
 const LATE_DOUBLINGS: u32 = 5;
 
-/// How long a failed upload waits for finished parts to get on record: a disk may hang.
+/// How long a failed upload waits until finished parts are on record. A disk may hang.
 const RECORDING_GRACE: Duration = Duration::from_secs(2);
 
 /// Sends the parts of one file.
@@ -65,25 +64,25 @@ pub(super) struct PartSender {
     pub(super) parts: Parts,
     pub(super) urls: Urls,
     pub(super) record: JournalHandle,
-    /// Held, shared, by each part while it gets on record.
+    /// Held for reading by each part while it is recorded.
     pub(super) recording: RwLock<()>,
 }
 
-/// Sends the parts that are not in `finished` and adds them to it.
+/// Sends the parts that are not in `finished`, and adds them to it.
 pub(super) async fn send(
     sender: &Arc<PartSender>,
     finished: &mut BTreeMap<u32, CompletedPart>,
 ) -> Result<(), UploadAbort> {
     let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
     let Some(first) = missing.first() else { return Ok(()) };
-    // Asked for once before parts take places, so that nobody holds one while the service signs.
+    // Before parts acquire permits, so that none is held while the service signs.
     let (context, count) = (&sender.upload.context, missing.len());
     context.preconnect(count, context.endpoint.get());
     let signed = sender.urls.get(&sender.upload.file, *first).await?;
     context.preconnect(count, context.endpoint.learn(&signed.url));
     sender.upload.file.phase(Phase::Send);
     let mut missing = missing.into_iter().peekable();
-    // Tasks, so that parts use all of the machine's cores. Dropped, the set ends all of them at once.
+    // Tasks, so that parts use all cores. Dropping the set aborts all of them.
     let mut in_flight = JoinSet::new();
     let size = |number: Option<&u32>| number.map_or(0, |number| sender.parts.len(*number));
     let mut next_permit = Box::pin(sender.upload.context.permits.acquire(size(missing.peek())));
@@ -104,10 +103,10 @@ pub(super) async fn send(
                         finished.insert(number, completed);
                     }
                     Err(abort) => {
-                        // What is in storage gets on record, so that the next run does not send it again, and so that
-                        // no line of this upload is written once another is begun.
+                        // Wait until parts in storage are on record. The next run does not send them again, and no line
+                        // of this upload is written once another has started.
                         let recorded = tokio::time::timeout(RECORDING_GRACE, sender.recording.write()).await;
-                        // Nothing of this upload goes on once it is given up, or begun again.
+                        // No part may continue once the upload has failed or starts again.
                         in_flight.shutdown().await;
                         drop(recorded);
                         return Err(abort);
@@ -143,7 +142,7 @@ impl PartSender {
         let begun = Instant::now();
         let completed = self.until_stored(part, &progress).await?;
         let recording = self.recording.read().await;
-        // The place is for those who send; the record is written beside it.
+        // Writing the record needs no permit.
         drop(permit);
         let source = Arc::clone(&self.upload.source);
         self.upload.context.disk.run(move || source.check_unchanged()).await??;
@@ -154,7 +153,7 @@ impl PartSender {
         Ok((part, completed))
     }
 
-    /// Tries until the part is in storage, or trying again is no use.
+    /// Retries until the part is in storage, or until another attempt cannot help.
     async fn until_stored(
         &self,
         part: u32,
@@ -180,7 +179,7 @@ impl PartSender {
             tries += 1;
             if progress.high_water() > furthest {
                 budget.reset();
-                // An answer, or a part that was taken whole, says nothing of getting through.
+                // A response, or a part that was accepted whole, is no progress of the network.
                 if failure.status().is_none() && progress.high_water() < self.parts.len(part) {
                     permit.record_progress();
                 }
@@ -191,10 +190,10 @@ impl PartSender {
                 timeouts = (timeouts + 1).min(LATE_DOUBLINGS);
             }
             damaged += u32::from(matches!(failure, Failure::Checksum { .. }));
-            // An answer says that the connection works; without one a new one may do better.
+            // A response shows that the connection works. Without one, a new connection may do better.
             fresh = failure.status().is_none();
             let wait = match failure.class_of_part() {
-                // Other parts' success says nothing about a URL that is dead each time.
+                // The success of other parts does not help: this part's URL has expired each time.
                 RetryClass::Expired if expired >= EXPIRED_TRIES => None,
                 RetryClass::Expired => {
                     self.urls.expired(signed.generation).await;
@@ -203,7 +202,7 @@ impl PartSender {
                 }
                 RetryClass::Gone => return Err(UploadAbort::Gone(Error::Part { part, failure, tries })),
                 RetryClass::Transient if damaged == 0 => permit.next_backoff(&mut budget, &failure),
-                // Damage says that storage is there.
+                // Damaged bytes show that storage is reachable.
                 RetryClass::Transient if damaged < CHECKSUM_TRIES => {
                     budget.next_backoff(failure.retry_after())
                 }
@@ -223,8 +222,8 @@ impl PartSender {
         }
     }
 
-    /// One try: on one connection, or on two when the first falls behind. Whichever finishes first counts; a
-    /// part sent twice overwrites itself (S3, UploadPart).
+    /// One attempt: on one connection, or on two if the first falls behind. The first success counts; a part that is
+    /// sent twice overwrites itself (S3, UploadPart).
     async fn once(
         &self,
         part: u32,

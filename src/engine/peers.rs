@@ -24,11 +24,11 @@ use crate::error::{Error, Kind};
 use crate::event::{Event, Reporter};
 use crate::options::IfExists;
 
-/// How often a lock that others hold is tried. No system tells of a lock that is free without a thread that waits.
+/// How often to try a lock held by others. No system signals a released lock without a blocked thread.
 pub(super) const RETRY_LOCK: Duration = Duration::from_millis(100);
-/// A command whose lock is held is tried for a second: the run before may just be on its way out.
+/// Attempts to lock a command: one second, because the previous run may be about to exit.
 pub(super) const SHORT_WAIT: u32 = 10;
-/// A folder that another run takes longer than this to make is worth a warning.
+/// A wait for a folder from another run that is worth a warning.
 const LONG_WAIT: Duration = Duration::from_secs(3);
 
 /// What makes two commands the same. All other options may differ.
@@ -38,25 +38,24 @@ pub struct RunKey {
     pub api: String,
     /// A hash of the token.
     pub account: String,
-    /// The folder that is uploaded into; `None` is the root.
+    /// The target folder; `None` is the root.
     pub parent: Option<String>,
     /// `--name`.
     pub name: Option<String>,
-    /// The paths, absolute, in their order; `-` is standard input.
+    /// Absolute, in their order; `-` is standard input.
     pub paths: Vec<String>,
     /// `-r`.
     pub recursive: bool,
     /// `-L`.
     pub follow_symlinks: bool,
-    /// The globs of `--include` and `--exclude` in their order, and whether each includes.
+    /// The globs of `--include` and `--exclude` in their order, each with whether it is an include.
     pub filters: Vec<(String, bool)>,
     /// `--if-exists`.
     pub if_exists: IfExists,
 }
 
 impl RunKey {
-    /// A path as the key has it: absolute, and as digits, so that any name can be told from any other. A `/` at its
-    /// end counts.
+    /// A path for the key: absolute, and in hexadecimal, so that different names stay different. A trailing `/` counts.
     pub fn path(path: &OsString) -> String {
         if path == "-" {
             return "-".to_owned();
@@ -65,14 +64,14 @@ impl RunKey {
         hex(absolute.as_os_str().as_encoded_bytes())
     }
 
-    /// A name for runs of this command, which tells nothing about them.
+    /// A name for runs of this command, which reveals nothing about it.
     fn id(&self) -> String {
         digest(self)[..32].to_owned()
     }
 }
 
 fn digest(value: &impl Serialize) -> String {
-    // Strings and the like: there is nothing that could not be serialized.
+    // These types can always be serialized.
     hex(&Sha256::digest(serde_json::to_vec(value).unwrap_or_default()))
 }
 
@@ -91,14 +90,14 @@ struct Joined {
     warned: AtomicBool,
 }
 
-/// A place in a folder of the drive. Equal for all runs on this machine.
+/// A name in a folder of the drive. Equal for all runs on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     digest: String,
     number: u64,
 }
 
-/// The lock of a target, held until it is dropped. Other runs are told then if an item may have been created.
+/// The lock of a target, held until it is dropped. Other runs learn then whether an item may have been created.
 #[derive(Debug)]
 pub(super) struct TargetLock {
     peers: Arc<Peers>,
@@ -111,17 +110,17 @@ pub(super) struct TargetLock {
     result: Made,
 }
 
-/// What became of a locked target.
+/// The state of a locked target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Made {
     Nothing,
-    /// It is not known, or not yet.
+    /// Unknown, or not known yet.
     Perhaps,
-    /// An item, out of this file.
+    /// An item was created from this file.
     Item(u64),
 }
 
-/// How much of what others made was known at some moment.
+/// What was known about other runs' items at some moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Snapshot {
     position: Position,
@@ -129,11 +128,10 @@ pub(super) struct Snapshot {
 }
 
 impl Peers {
-    /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. It
-    /// is a lock and no record, so `--no-resume` does not matter, and neither does what is on standard input.
-    ///
+    /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. It is
+    /// a lock and not a record, so `--no-resume` and standard input do not matter.
     /// # Errors
-    /// [`Error::SameCommand`], and [`Error::Interrupted`] by the stopper.
+    /// [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
     pub async fn join(
         folder: Option<PathBuf>,
         key: RunKey,
@@ -167,7 +165,7 @@ impl Peers {
         }
     }
 
-    /// Names a place in the drive.
+    /// The target for a name in a folder.
     pub(super) fn target(&self, kind: Kind, parent: Option<&str>, name: &str) -> Target {
         let (api, account) = self.0.as_ref().map_or(("", ""), |joined| (&joined.api, &joined.account));
         let digest = digest(&(kind.to_string(), api, account, parent, name));
@@ -175,7 +173,7 @@ impl Peers {
         Target { digest, number }
     }
 
-    /// Locks a target, unless another run has it locked; blocks on the disk. `waited`: another run had it before.
+    /// Locks a target, unless another run has locked it. Blocks on the disk. `waited`: another run held it before.
     pub(super) fn try_lock_target(
         self: &Arc<Self>,
         target: &Target,
@@ -187,7 +185,7 @@ impl Peers {
                 let path = joined.folder.join(format!("{}.lock", &target.digest[..40]));
                 match LockFile::try_acquire(&path, mode) {
                     Ok(lock) => Some(lock?),
-                    // A disk that takes no more files is no reason to fail.
+                    // A disk that accepts no more files is no reason to fail.
                     Err(_) => None,
                 }
             }
@@ -227,7 +225,7 @@ impl Peers {
         }
     }
 
-    /// What other runs have made so far; blocks for the disk.
+    /// What other runs have created so far. Blocks on the disk.
     pub(super) fn look(&self) -> Snapshot {
         let position = self.0.as_ref().and_then(|joined| joined.log.read_on().ok()).unwrap_or_default();
         Snapshot { position, at: Some(Instant::now()) }
@@ -239,24 +237,24 @@ impl Peers {
 }
 
 impl TargetLock {
-    /// Whether what was seen then may have changed before the target was locked. While it is locked, only this run
+    /// Whether a snapshot may have become outdated before the target was locked. While it is locked, only this run
     /// changes it.
     pub(super) fn is_stale(&self, seen: Snapshot) -> bool {
         self.contended && seen.at < self.seen.at || self.peers.has_changed(&self.target, seen)
     }
 
-    /// Whether a run that is at work at the same time as this one has sent this file there.
+    /// Whether another active run has sent this file to this target.
     pub(super) fn was_sent(&self, source: u64) -> bool {
         let joined = self.peers.0.as_ref();
         joined.is_some_and(|joined| joined.log.has_sent(self.target.number, source))
     }
 
-    /// An item may be made from here on.
+    /// An item may be created from now on.
     pub(super) fn begin(&mut self) {
         self.result = Made::Perhaps;
     }
 
-    /// An item was made, and out of which file (0: none).
+    /// An item was created, from this file if there is one.
     pub(super) fn end(&mut self, source: Option<u64>) {
         self.result = Made::Item(source.unwrap_or(0));
     }
@@ -269,8 +267,8 @@ impl Drop for TargetLock {
             Made::Perhaps => None,
             Made::Item(source) => Some(source),
         };
-        // Before the lock is released. On a full disk others may not see it; the lock's file then says that something
-        // was not told.
+        // Before the lock is released. On a full disk others may not see it; the lock's file left behind tells that
+        // something is missing.
         let Some(joined) = &self.peers.0 else { return };
         if joined.log.note(self.target.number, source).is_err()
             && let Some(lock) = &mut self.lock
@@ -280,7 +278,7 @@ impl Drop for TargetLock {
     }
 }
 
-/// Names the state of a file: another path, or a change, gives another number.
+/// A number for the state of a file. Another path or a change gives another number.
 pub(super) fn source_number(path: &Path, identity: &crate::platform::Identity) -> u64 {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let digest = digest(&(hex(absolute.as_os_str().as_encoded_bytes()), identity));
@@ -293,7 +291,7 @@ struct Joining {
     key: RunKey,
     log: Option<ActivityLog>,
     run: Option<LockFile>,
-    /// An earlier run of this command was at work when this one came.
+    /// An earlier run of this command was active when this one started.
     waited: bool,
 }
 
@@ -302,16 +300,16 @@ impl Joining {
         Self { folder, key, log: None, run: None, waited: false }
     }
 
-    /// Takes the locks that it can get; `false`: not all yet.
+    /// Acquires the locks that it can get. `false` if some are missing.
     fn attempt(&mut self) -> io::Result<bool> {
         let id = self.key.id();
         let lock_of = |id: &str| self.folder.join(format!("{id}.run"));
-        // First the log: it tells what the run before makes meanwhile.
+        // The log first: it shows what the previous run creates meanwhile.
         let log = match &self.log {
             Some(log) => log,
             None => {
-                // Nobody can hold the lock of a run that is over. To look takes the lock for a moment, which a run
-                // that begins in that moment waits for.
+                // Nobody can hold the lock of a run that has ended. Testing it takes the lock for a moment; a run that
+                // starts at that moment waits for it.
                 let is_alive = |id: &str| {
                     let lock = lock_of(id);
                     lock.exists() && matches!(LockFile::try_acquire(&lock, Mode::Shared), Ok(None))
@@ -323,13 +321,13 @@ impl Joining {
                 }
             }
         };
-        // A run that finishes what it is at is not on its way out: to do the same after it would do it twice.
+        // A run that still finishes files is not about to exit. Doing the same after it would do it twice.
         if self.waited && log.has_own()? {
             return Ok(false);
         }
         self.run = LockFile::try_acquire(&lock_of(&id), Mode::Exclusive)?;
         let has_lock = self.run.is_some();
-        // What it made just before it let go.
+        // What it created just before it released the lock.
         let is_free = has_lock && !(self.waited && log.has_own()?);
         self.waited |= !has_lock;
         if !is_free {
@@ -345,7 +343,7 @@ impl Joining {
 }
 
 impl Joined {
-    /// Whether a wait is to be told: the first one is.
+    /// Whether to report a wait: the first one.
     fn warns(&self) -> bool {
         !self.warned.swap(true, Ordering::Relaxed)
     }

@@ -1,14 +1,12 @@
-//! Finding the item that an unclear finalize may have made, and proving that it is ours.
-//!
-//! A candidate has the name and size, is in the folder, and was created since the upload began by the service's clock.
-//! That is not enough: another file of that name and size may have been uploaded meanwhile. So storage is asked for
-//! one byte of the candidate's object, which tells its size and its multipart ETag. And an item that another upload
-//! from this machine made, or may have made, is not ours. One that an earlier run of this upload has seen made is,
-//! whatever its object says.
-//!
-//! What is not certain is an error, [`Error::Unsettled`], on both sides: to claim another's item would report an upload
-//! as done that never was, and to send finalize again while ours is there would make a second item. So an object whose
-//! ETag says nothing (KMS, customer keys, copied by the service) is never claimed and never passed over.
+//! Finds the item that an unclear finalize may have created, and proves that it is ours.
+//! A candidate is in the folder, has the name and the size, and was created since the upload was started, by the
+//! service's clock. That does not suffice: another file of that name and size may have been uploaded meanwhile. So
+//! storage is asked for one byte of the candidate's object, which tells its size and multipart ETag. An item that
+//! another upload from this machine created, or may have created, is not ours. An item that an earlier run of this
+//! upload saw created is, whatever its object says.
+//! Everything uncertain is [`Error::Unsettled`]. To claim another's item would report an upload that never happened; to
+//! send finalize again while ours exists would create a second item. So an object whose ETag proves nothing (KMS,
+//! customer keys, copied by the service) is neither claimed nor ignored.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +29,7 @@ use crate::plan::Parts;
 use crate::retry::RetryBudget;
 use crate::storage::ObjectInfo;
 
-/// Download URLs that had expired when they were handed out, before the service is believed to go on so.
+/// Attempts with download URLs that had expired when they were issued.
 const EXPIRED_TRIES: u32 = 3;
 
 /// Looks for the item of an upload that may have been finalized.
@@ -42,29 +40,28 @@ pub(super) struct Reconciler<'a> {
     pub(super) content: &'a ContentCheck,
 }
 
-/// An item that may be ours as far as a listing tells.
+/// An item that may be ours, according to a listing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     created_ms: Option<i64>,
     id: String,
-    /// An earlier run of this upload has seen it made.
+    /// An earlier run of this upload saw it created.
     known: bool,
 }
 
-/// What an object's size and ETag say of its content.
+/// What an object's size and ETag say about its content.
 #[derive(Debug, PartialEq, Eq)]
 enum Content {
     Ours,
     Other,
-    /// Why it cannot be told.
+    /// The reason why they say nothing.
     Unknown(&'static str),
 }
 
 impl Reconciler<'_> {
-    /// Looks for the item twice: a call that timed out may still be at work.
-    ///
+    /// Looks for the item twice, because a call that timed out may still be running.
     /// # Errors
-    /// [`Error::Unsettled`]: there may be one, or not.
+    /// [`Error::Unsettled`] if there may be one or not.
     pub(super) async fn run(&self) -> Result<Option<Item>, Error> {
         self.upload.file.phase(Phase::Settle);
         if let Some(item) = self.look().await? {
@@ -134,7 +131,7 @@ impl Reconciler<'_> {
         Err(Error::Unsettled { what: format!("another run has just taken item {id} for its own") })
     }
 
-    /// The oldest first.
+    /// In order of creation.
     async fn candidates(&self) -> Result<BTreeSet<Candidate>, Error> {
         let drive = &self.upload.context.drive;
         let (context, upload) = (Arc::clone(&self.upload.context), self.session.upload.clone());
@@ -166,14 +163,14 @@ impl Reconciler<'_> {
         Ok(found)
     }
 
-    /// `None`: what can be read of it says that it is not ours.
+    /// `None` if it is certainly not ours.
     fn candidate(&self, node: &Node, made: &Made) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
         let since = self.session.started.saturating_mul(1000);
         let created_ms = node.created_ms();
         let other = node.is_folder()
             || node.size().is_some_and(|size| size != self.upload.source.size())
-            // One without a name has the listing count as not complete; then the search decides.
+            // An item without a name makes the listing incomplete, and the search decides.
             || !node.is_called(&self.upload.job.name)
             || created_ms.is_some_and(|at| at < since)
             || node.id().is_some_and(|id| self.upload.context.is_made_here(id) || made.maker_of(id) == Maker::Other);
@@ -200,7 +197,7 @@ impl Reconciler<'_> {
         }
     }
 
-    /// Other interrupted uploads from this machine that the candidates may belong to as well, the newest of which was
+    /// Counts other interrupted uploads from this machine that may own one of the candidates. The newest candidate was
     /// created at `newest`.
     async fn rivals(&self, newest: i64) -> Result<usize, Error> {
         let (api, name, size) =
@@ -225,7 +222,7 @@ impl Reconciler<'_> {
     }
 }
 
-/// The ETag of an object made of a record's parts, if the checksums of all are on it.
+/// The ETag of an object made of a record's parts, if all their checksums are on record.
 fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> {
     let parts = Parts::plan(head.identity.size, Some(head.part_size)).ok()?;
     let md5 = |number| finished.get(&number).and_then(CompletedPart::md5_of_content);
@@ -233,10 +230,9 @@ fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> 
     Some(multipart_etag(md5s.into_iter()))
 }
 
-/// Asks storage about an item's object until there is an answer, a refusal, or no patience.
-///
+/// Asks storage about an item's object until there is an answer, a refusal, or no retry budget left.
 /// # Errors
-/// Those of the call for its download URL; [`Error::Object`] for storage's.
+/// Those of the call for the download URL, and [`Error::Object`].
 pub(super) async fn object_info(
     context: &Context,
     file: &FileContext,
@@ -271,7 +267,7 @@ fn unsettled(error: &Error) -> Error {
     Error::Unsettled { what: chain(error) }
 }
 
-/// Compares an object with a file of `size` bytes whose parts would give it the ETag `expected`, if that is known.
+/// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give, if known.
 fn judge(info: &ObjectInfo, size: u64, expected: Option<&str>) -> Content {
     if info.size != size {
         return Content::Other;
@@ -289,7 +285,7 @@ fn judge(info: &ObjectInfo, size: u64, expected: Option<&str>) -> Content {
     if etag == expected {
         return Content::Ours;
     }
-    // Of as many parts: then it is the same kind of checksum. Otherwise it may be a copy that the service made.
+    // With the same number of parts it is the same kind of checksum. Otherwise the service may have made a copy.
     let kind = |etag: &str| etag.split_once('-').map(|(md5, count)| (md5.len(), count.to_owned()));
     let is_md5 = etag.bytes().take_while(u8::is_ascii_hexdigit).count() == 32;
     if is_md5 && kind(&etag) == kind(expected) {

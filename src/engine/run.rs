@@ -1,4 +1,4 @@
-//! Runs files side by side and returns their outcomes.
+//! Runs files in parallel and returns their outcomes.
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -31,18 +31,18 @@ use crate::options::IfExists;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Parent, Planned, Step};
 
-/// Files of more than one part under way at once: enough to fill the line while some of them are begun or
-/// finalized, few enough that after an interruption most files are whole or not begun.
+/// Files of more than one part that are uploaded at once: enough to keep the network busy while some are started or
+/// finalized, and few enough that after an interruption most files are finished or not started.
 const LARGE_AT_ONCE: usize = 8;
-/// Steps planned ahead, so that a person sees how much there is; some 300 bytes each.
+/// Steps planned in advance, so that the user sees the total early. About 300 bytes each.
 const PLANNED_AHEAD: usize = 4096;
 
-/// A file's outcome, by its number among the steps; whoever has told of it says so ([`Ack::commit`]).
+/// A file's outcome, by its number among the steps. To be acknowledged with [`Ack::commit`] once it has been printed.
 pub type Settled = (FileId, Outcome, Ack);
 
-/// Does the steps, several side by side, and sends the outcome of each file as soon as it is known (of a folder
-/// only a failure); the channel ends when all are. After a stop, files not yet begun are interrupted before they
-/// begin, and no further steps are asked for.
+/// Runs the steps, several in parallel, and sends the outcome of each file as soon as it is known (of a folder, only a
+/// failure). The channel closes after the last one. After a stop, files that have not started are interrupted, and no
+/// further steps are requested.
 pub fn run(
     options: Options,
     steps: impl Iterator<Item = Step> + Send + 'static,
@@ -99,7 +99,7 @@ pub fn run(
     receiver
 }
 
-/// Has the steps looked up ahead, on a thread that may wait for the disk.
+/// Looks up steps in advance, on a blocking thread.
 fn plan(
     steps: impl Iterator<Item = Step> + Send + 'static,
     stopper: Stopper,
@@ -136,7 +136,7 @@ async fn do_all(
     results: mpsc::Sender<Settled>,
 ) {
     let mut under_way = JoinSet::new();
-    // What to say of a task that panicked.
+    // For the outcome of a task that panicked.
     let mut paths = HashMap::new();
     let (mut more, mut files) = (true, 0_u64);
     let mut stuck = context.stuck.subscribe();
@@ -164,7 +164,7 @@ async fn do_all(
                 files += u64::from(matches!(step, Step::File(_)));
                 context.several.store(files > 1, Ordering::Relaxed);
                 let (context, stopper) = (Arc::clone(&context), stopper.clone());
-                // Here, because tasks do not start in the order of the files.
+                // Enqueued here, because tasks do not start in the order of the files.
                 let line = match &step {
                     Step::File(Planned { job: Ok(job), .. }) => Some(context.keyed_lock.enqueue(job.target())),
                     _ => None,
@@ -187,7 +187,7 @@ async fn do_all(
             else => return,
         };
         if let Some(settled) = settled {
-            // Whoever listened may be gone; the upload was worth it all the same.
+            // The receiver may be gone. The uploads continue nevertheless.
             let _ = results.send(settled).await;
         }
     }
@@ -250,7 +250,7 @@ async fn one(
     }
 }
 
-/// Sees to it that a folder is there; what is to be told of it if it is not.
+/// Makes sure that a folder exists. Returns an outcome only if it does not.
 async fn make(context: &Arc<Context>, id: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
     let started = Instant::now();
     let file = FileContext::new(id, folder.shown.clone(), 0, Arc::clone(&context.reporter));
@@ -263,7 +263,7 @@ async fn make(context: &Arc<Context>, id: FileId, folder: Arc<Folder>, stopper: 
         }
         found = context.folders.find(&place) => found.err()?,
     };
-    // One above it that is not there has told already.
+    // A missing folder above has been reported already.
     let own = matches!(&error, Error::Folder { path, .. } if *path == file.path);
     let error = with_api_blamed(place.given(), error);
     own.then(|| Outcome {
@@ -272,7 +272,7 @@ async fn make(context: &Arc<Context>, id: FileId, folder: Arc<Folder>, stopper: 
     })
 }
 
-/// Without a `--parent` a 404 is no folder's: the root is always there.
+/// Without `--parent`, a 404 is not about a folder: the root always exists.
 fn with_api_blamed(parent: Option<&str>, error: Error) -> Error {
     if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
 }
@@ -290,7 +290,7 @@ fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) ->
     }
 }
 
-/// Has others take the place of what is stuck at a disk that does not answer, for as long as it is.
+/// While file operations hang, lets as many others run in their place.
 async fn lend(context: Arc<Context>) {
     let (mut reads, mut others) = (context.storage.stuck_reads(), context.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
@@ -310,13 +310,13 @@ async fn lend(context: Arc<Context>) {
     }
 }
 
-/// Keeps the number of places at what the line gives, looking only while parts are in flight.
+/// Samples the network while parts are in flight, and adjusts the number of permits.
 async fn run_controller(context: Arc<Context>) {
     let permits = &context.permits;
     loop {
         if permits.in_flight() == 0 {
             permits.begun.notified().await;
-            // What comes is measured from its first byte.
+            // The measurement starts with the first byte.
             permits.sample(context.storage.traffic(), Instant::now());
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;

@@ -1,5 +1,4 @@
-//! One file's way through the stages: find its folder, open it, go on from a record or start, send the parts,
-//! finalize.
+//! The stages of one file's upload: find the folder, lock, open, resume or start, send the parts, finalize.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::journal_handle::JournalHandle;
 use super::keyed_lock::Waiting;
 use super::parts::{PartSender, UploadAbort, send};
 use super::peers::source_number;
-use super::resume::{Resumed, resume_session};
+use super::resume::Resumed;
 use super::session::{FileUpload, Session};
 use super::urls::Urls;
 use crate::circuit_breaker::CircuitBreaker;
@@ -33,10 +32,9 @@ use crate::plan::{Input, Job, Parts};
 use crate::source::Source;
 use crate::spool;
 
-/// What an upload that ended well leaves to do once its result is told.
-///
-/// Until then its record stays: after a kill in between, the next run of the same command tells of the item
-/// that is there, instead of making a second one.
+/// What is left to do after the result has been printed.
+/// Until then the record stays. After a kill in between, the next run of the same command reports the existing item and
+/// does not create a second one.
 #[derive(Default)]
 pub struct Ack {
     locks: Option<Locks>,
@@ -45,12 +43,12 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// The result is told: the record goes, and the next upload to the same place may begin.
+    /// The result has been printed: removes the record and releases the locks.
     pub async fn commit(self) {
         let Self { record, locks, .. } = self;
-        // Should the thread for it not come about, the record stays, and does no harm.
+        // If no thread can be started, the record stays, which is harmless.
         let _ = on_disk(move || {
-            // First: other runs are told of the item while the record still keeps them away.
+            // First: other runs learn of the item while the record still keeps them away.
             drop(locks);
             record.remove();
         })
@@ -58,8 +56,8 @@ impl Ack {
     }
 }
 
-/// Uploads one file. `line`: its position among this run's files for the same place in the drive. They are uploaded one
-/// after the other, since each may have to look for its own item there.
+/// Uploads one file. `line` is its position among this run's files with the same target. They are uploaded one after
+/// the other, because each may have to look for its own item there.
 pub(super) async fn upload(
     context: &Arc<Context>,
     file: &Arc<FileContext>,
@@ -76,10 +74,10 @@ pub(super) async fn upload(
     directory.is_there()?;
     let LockedFile { journal, recorded, mut locks } = file_lock::lock(context, file, job, &directory).await?;
     let record = JournalHandle::new(journal);
-    // What an earlier run may have made is looked for as its own.
+    // An item that an earlier run may have created is looked for as our own.
     let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
     if job.input == Input::Stdin {
-        // A wrong token or folder, or a name that is taken, is told before a pipe of hours is read.
+        // Report a wrong token, a missing folder or a taken name before reading a pipe for hours.
         context.folders.check(&**file, &directory).await?;
         if !own {
             existing::look(context, file, job, &directory, &locks.place, None).await?;
@@ -92,19 +90,19 @@ pub(super) async fn upload(
         Input::Stdin => None,
     };
     if !own {
-        // What another run has sent is in its hands until that run is over.
+        // A file sent by another run belongs to that run until it ends.
         if context.if_exists == IfExists::Upload && number.is_some_and(|number| locks.place.was_sent(number))
         {
             return Err(Error::SentByOther);
         }
         let size = Some(source.size());
         if let Some(item) = existing::look(context, file, job, &directory, &locks.place, size).await? {
-            // It stands for this file and no other.
+            // The item stands for this file and no other.
             context.note_made(item.id());
             return Ok((Done { item, skipped: true }, Ack { record, locks: Some(locks), _turn: turn }));
         }
     }
-    // Parts of a few large files at a time, so that the first are done before the last are begun.
+    // Only a few large files at a time, so that the first are finished before the last are started.
     let _bulk = match Parts::plan(source.size(), context.part_size)?.count {
         1 => None,
         _ => Some(context.bulk.acquire().await),
@@ -130,7 +128,7 @@ async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<S
         Input::Stdin => {
             file.phase(Phase::Spool);
             let observer = Arc::clone(file);
-            // Of a pipe half read nothing is kept, whatever is on record.
+            // A partly read pipe cannot be resumed, whatever is on record.
             let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
             let read = on_disk(move || {
                 spool::standard_input(|bytes| observer.tell(&Event::Spooled { file: observer.id, bytes }))
@@ -148,11 +146,11 @@ async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<S
 }
 
 impl FileUpload {
-    /// From a record, or from the start, to the item.
+    /// Resumes or starts the upload, and returns the item.
     async fn run(self: &Arc<Self>, recorded: Option<Recorded>) -> Result<Item, Error> {
         let mut earlier = match recorded {
             None => None,
-            Some(recorded) => match resume_session(self, recorded).await? {
+            Some(recorded) => match self.resume(recorded).await? {
                 Resumed::StartOver => None,
                 Resumed::Session(session) => Some(session),
                 Resumed::Done(item) => return Ok(item),
@@ -185,7 +183,7 @@ impl FileUpload {
     }
 
     async fn begin(&self) -> Result<Session, Error> {
-        // What cannot be sent, or made an item of, need not be begun.
+        // Do not start an upload that cannot be sent or finalized.
         let breakers = [&self.context.storage_breaker, self.context.drive.breaker(Call::Finalize)];
         if let Some(failure) = breakers.into_iter().find_map(CircuitBreaker::is_open) {
             return Err(Error::CircuitOpen { failure });
@@ -235,7 +233,7 @@ impl FileUpload {
         self.record.begin(&self.file, begun, sync).await;
     }
 
-    /// Sends what is missing and has the item made.
+    /// Sends the missing parts and finalizes.
     async fn finish(
         self: &Arc<Self>,
         mut session: Session,
@@ -243,8 +241,8 @@ impl FileUpload {
     ) -> Result<Item, UploadAbort> {
         let Self { context, file, source, .. } = &**self;
         let (parts, finalizing) = (session.parts, session.finalizing);
-        // A file of one part is only on record while it is finalized, so that a small file costs no disk's sync:
-        // against a kill the record is as good without one.
+        // A file of one part is on record only while it is finalized, without a sync to disk. That is fast, and
+        // survives a kill just as well.
         let single = parts.count == 1;
         let sender = Arc::new(PartSender {
             upload: Arc::clone(self),
@@ -260,14 +258,14 @@ impl FileUpload {
             }
         }
         match send(&sender, &mut session.finished).await {
-            // Gone may mean done: to begin again could make a second item.
+            // It may be gone because it was finalized. Starting again could create a second item.
             Err(UploadAbort::Gone(error)) if finalizing => {
                 return Err(Error::Unsettled { what: crate::error::chain(&error) }.into());
             }
             sent => sent?,
         }
 
-        // S3 builds a shorter object without a word when parts are missing.
+        // S3 builds a shorter object without an error if parts are missing.
         let finished = &session.finished;
         if let Some(missing) = parts.numbers().find(|number| !finished.contains_key(number)) {
             return Err(

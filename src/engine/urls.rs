@@ -1,4 +1,4 @@
-//! The signed URLs of one upload: kept small, checked, and renewed before they lapse.
+//! The signed URLs of one upload: compact in memory, checked, renewed before they expire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,30 +11,30 @@ use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::secret::SignedUrl;
 
-/// URLs are renewed when this share of their life is left, but not more than [`AHEAD_MOST`] ahead: the
-/// lifetime is checked when a request starts, so connecting has to fit in.
+/// URLs are renewed when this fraction of their lifetime is left, but at most [`AHEAD_MOST`] in advance. S3 checks the
+/// lifetime when a request starts, so there has to be time to connect.
 const AHEAD_SHARE: u32 = 3;
 /// See [`AHEAD_SHARE`].
 const AHEAD_MOST: Duration = Duration::from_secs(60);
-/// Renewals in a row after which a service that hands out dead URLs is believed to go on doing so.
+/// Renewals in a row after which the service is expected to go on issuing expired URLs.
 const DEAD_MOST: u32 = 4;
 
-/// What the signed URLs may look like.
+/// What signed URLs may look like.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Plain HTTP to hosts other than this machine.
+    /// Allow plain HTTP to other machines.
     pub allow_http: bool,
 }
 
-/// The URLs of all parts of one upload. Parts that need a renewal wait for the same one.
+/// The URLs of all parts of an upload. Parts that need a renewal wait for the same one.
 pub struct Urls {
     drive: Arc<Drive>,
     upload: Upload,
     count: u32,
     rules: Rules,
     state: tokio::sync::Mutex<State>,
-    /// Answers in a row whose URLs storage called expired before any part got through. Beside the lock, which
-    /// is held for as long as a renewal takes: a part that is stored waits for no other part's URL.
+    /// Consecutive responses whose URLs storage called expired before any part succeeded. Outside of the lock, which is
+    /// held during a renewal, so that a finished part does not wait.
     dead: AtomicU32,
 }
 
@@ -44,40 +44,38 @@ struct State {
     generation: u64,
 }
 
-/// One answer's URLs.
+/// The URLs of one response.
 struct Set {
     urls: Packed,
     renew_at: Option<Instant>,
-    /// Storage called them expired: it says so of each part in flight.
+    /// Storage called them expired. It says so for each part in flight.
     expired: bool,
 }
 
 impl State {
-    /// Whether this is the first that is heard of it.
+    /// Whether this is the first report about this response.
     fn expired(&mut self, generation: u64) -> bool {
         let current = self.set.as_mut().filter(|set| self.generation == generation && !set.expired);
         current.map(|set| set.expired = true).is_some()
     }
 }
 
-/// A part's URL, and which answer it is from.
+/// A part's URL, and the response that it is from.
 pub struct Signed {
-    /// The URL.
     pub url: SignedUrl,
     /// For [`Urls::expired`].
     pub generation: u64,
 }
 
 impl Urls {
-    /// For an upload of `count` parts. Nothing is asked for yet.
+    /// For an upload of `count` parts. Requests nothing yet.
     pub fn new(drive: Arc<Drive>, upload: Upload, count: u32, rules: Rules) -> Self {
         Self { drive, upload, count, rules, state: tokio::sync::Mutex::default(), dead: AtomicU32::new(0) }
     }
 
-    /// A part's URL with some life left in it.
-    ///
+    /// A part's URL with some lifetime left.
     /// # Errors
-    /// Those of the call; [`Error::Urls`] when the answer makes no whole, or when fresh URLs are dead each time.
+    /// Those of the call; [`Error::Urls`] if the response is incomplete, or if new URLs have expired every time.
     pub async fn get(&self, file: &FileContext, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
         let lapses = |set: &Set| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());
@@ -97,7 +95,7 @@ impl Urls {
                 file.phase(Phase::Sign);
             }
             if dead > 1 {
-                // A clock that is off by a little may need a moment.
+                // A clock that is slightly off may need a moment.
                 tokio::time::sleep(Duration::from_millis(250) * (1 << dead)).await;
             }
             let answer = self.drive.sign_urls(file, &self.upload, self.count).await?;
@@ -108,14 +106,14 @@ impl Urls {
         Ok(Signed { url: set.urls.get(part), generation: state.generation })
     }
 
-    /// Storage says that URLs of this answer have expired. The first to say so has them renewed.
+    /// Storage calls URLs of this response expired. The first report causes a renewal.
     pub async fn expired(&self, generation: u64) {
         if self.state.lock().await.expired(generation) {
             self.dead.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A part got through: the URLs are good.
+    /// A part succeeded: the URLs are valid.
     pub fn worked(&self) {
         self.dead.store(0, Ordering::Relaxed);
     }
@@ -125,8 +123,8 @@ impl Urls {
         for url in &urls {
             check(url, self.rules).map_err(|what| Error::Urls { what })?;
         }
-        // The earliest end counts, should they differ.
-        // One that is over by the service's own clock says that the clocks disagree: storage is the judge then.
+        // The earliest expiry counts if they differ. If it has passed by the service's own clock, the clocks disagree,
+        // and storage decides.
         let life = urls.iter().filter_map(|url| life_left(url, at)).min().filter(|life| !life.is_zero());
         Ok(Set {
             renew_at: life
@@ -137,7 +135,7 @@ impl Urls {
     }
 }
 
-/// Whether a part may be sent there. The URL itself is a secret: the complaint names its host at most.
+/// Checks that a part may be sent there. The URL is a secret: an error names its host at most.
 pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
     let host = uri.host().unwrap_or_default();
@@ -152,8 +150,8 @@ pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
     }
 }
 
-/// How much longer a URL lives at least: `X-Amz-Date` and `X-Amz-Expires` against the service's clock, which
-/// told whole seconds and may be nearly one further. `None` when the URL does not say.
+/// The remaining lifetime of a URL: `X-Amz-Date` plus `X-Amz-Expires`, relative to the service's clock. That has whole
+/// seconds, so almost one may have passed already. `None` if the URL does not tell.
 fn life_left(url: &str, now: i64) -> Option<Duration> {
     let value = |name: &str| {
         let query = url.split_once('?')?.1;
@@ -164,13 +162,13 @@ fn life_left(url: &str, now: i64) -> Option<Duration> {
     let signed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", value("X-Amz-Date")?.1).ok()?;
     let signed = jiff::tz::Offset::UTC.to_timestamp(signed).ok()?.as_second();
     let lives: i64 = value("X-Amz-Expires")?.1.parse().ok()?;
-    // The longest that S3 allows is a week; more than that is nonsense and not worth an overflow.
+    // S3 allows a week at most. Anything longer is invalid and could overflow.
     let left = signed.saturating_add(lives).saturating_sub(now).saturating_sub(1).clamp(0, 7 * 86_400);
     u64::try_from(left).ok().map(Duration::from_secs)
 }
 
-/// Many URLs that are alike but for a few characters: what they begin with and end with is kept once. 10,000
-/// of them take one megabyte instead of five to fifteen.
+/// Many URLs that differ in a few characters. Their common prefix and suffix are stored once: 10,000 URLs take 1 MB
+/// instead of 5 to 15.
 struct Packed {
     head: String,
     tail: String,
@@ -186,7 +184,7 @@ impl Packed {
             head = common(first.bytes(), url.bytes(), head);
             tail = common(first.bytes().rev(), url.bytes().rev(), tail);
         }
-        // Not inside a character, and not overlapping in the shortest.
+        // Not within a character, and without overlap in the shortest URL.
         while !first.is_char_boundary(head) {
             head -= 1;
         }
@@ -208,7 +206,7 @@ impl Packed {
         packed
     }
 
-    /// The URL of a part, counted from 1.
+    /// The URL of a part, by its number from 1.
     fn get(&self, part: u32) -> SignedUrl {
         let at = part as usize - 1;
         let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
