@@ -1,8 +1,8 @@
-//! Sizes, rates, durations and counts, as typed on the command line and in configuration files.
+//! Parsers for sizes, rates, durations and counts on the command line and in configuration files.
 //!
-//! Each parser returns the value, or a message to follow the option's name. The bytesize crate does not do for sizes:
-//! it saturates instead of failing beyond 64 bits, computes fractions as floats, and reads `10M` as ten million, where
-//! users of curl, rclone and coreutils mean 10 MiB.
+//! Errors are messages that follow the name of the option. The bytesize crate does not fit: it saturates beyond 64 bits
+//! instead of failing, computes fractions as floats, and reads `10M` as ten million, where users of curl, rclone and
+//! coreutils mean 10 MiB.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use jiff::fmt::friendly::SpanParser;
 pub const MIB: u64 = 1 << 20;
 /// 1 GiB.
 pub const GIB: u64 = 1 << 30;
-/// S3 takes no smaller part, but for the last one of an upload (Amazon S3, "Multipart upload limits").
+/// The smallest part that S3 accepts, except for the last one (Amazon S3, "Multipart upload limits").
 pub const PART_MIN: u64 = 5 * MIB;
-/// S3 takes no larger part.
+/// The largest part that S3 accepts.
 pub const PART_MAX: u64 = 5 * GIB;
-/// The most parts in flight that can be asked for: more has only been seen to hurt.
+/// The largest `--concurrency`. Higher values were slower in measurements.
 pub const CONCURRENCY_MAX: usize = 64;
 
-/// Longer than anybody waits, and short enough to be added to any clock without overflow.
+/// Short enough to be added to any clock without overflow.
 const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 const SIZE_FORM: &str = "a size is a number and a unit, such as 8MiB, 1.5 GiB, 10M (MiB) or 5MB (5,000,000)";
 const DURATION_FORM: &str = "a duration is such as 30s, 5m, 1h30m, 500ms, or a plain number of seconds";
 
-/// A size in bytes: `8MiB`, `10M` (a lone letter counts by 1024), `5MB` (by 1000), `1.5 GiB`, `1048576`.
+/// A size in bytes: `8MiB`, `10M` (a single letter is a power of 1024), `5MB` (of 1000), `1.5 GiB`, `1048576`.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -41,7 +41,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
     let too_large = || "that is more than 64 bits can count".to_owned();
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_large())? };
-    // More digits than these make no difference of a byte, even in exbibytes.
+    // Further digits are less than a byte, even of exbibytes.
     let fraction = &fraction[..fraction.len().min(19)];
     let numerator: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| too_large())? };
     let part = numerator * u128::from(factor) / 10u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
@@ -66,27 +66,27 @@ fn unit_factor(unit: &str) -> Option<u64> {
     }
 }
 
-/// A rate in bytes a second: a size, `/s` behind it or not. Nothing a second would never end.
+/// A rate in bytes per second: a size, optionally followed by `/s`. Must not be 0.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let size = text.strip_suffix("/s").or_else(|| text.strip_suffix("/S")).unwrap_or(text);
     match parse_size(size)? {
-        0 => Err("a rate of 0 would never end; leave it out for no limit".to_owned()),
+        0 => Err("a rate of 0 would never finish; leave the option out for no limit".to_owned()),
         rate => Ok(rate),
     }
 }
 
-/// `--part-size`: a size within what S3 takes.
+/// `--part-size`: a size that S3 accepts for parts.
 pub fn parse_part_size(text: &str) -> Result<u64, String> {
     check_part_size(parse_size(text)?)
 }
 
-/// Whether S3 takes parts of this size.
+/// Checks that S3 accepts parts of this size.
 pub fn check_part_size(size: u64) -> Result<u64, String> {
     if (PART_MIN..=PART_MAX).contains(&size) { Ok(size) } else { Err("a part is 5MiB to 5GiB".to_owned()) }
 }
 
-/// A duration: `30s`, `5m`, `1h30m`, `500ms`; a plain number is seconds; `0` is none at all.
+/// A duration: `30s`, `5m`, `1h30m`, `500ms`. A plain number is in seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let duration = if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -98,10 +98,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration > DURATION_MAX { Err("that is too long".to_owned()) } else { Ok(duration) }
 }
 
-/// A time-out: a duration above zero, since after no time at all everything would have failed.
+/// A timeout: a duration that is not 0.
 pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("a time-out of 0 would end everything at once".to_owned()),
+        Duration::ZERO => Err("a timeout of 0 would abort everything at once".to_owned()),
         timeout => Ok(timeout),
     }
 }
@@ -114,19 +114,19 @@ pub fn parse_concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `--max-retries`: a count, 0 included.
+/// `--max-retries`: a count, which may be 0.
 pub fn parse_retries(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("the number of retries is 0 to {}", u32::MAX))
 }
 
-/// The same values in a TOML file: strings as they are typed on the command line, or integers.
+/// The same values in TOML files: strings as on the command line, or integers. Errors say what is expected and never
+/// quote the value, because a message must not quote a token that is in the wrong place.
 pub mod toml {
     use serde::Deserialize;
     use serde::de::{Deserializer, Error};
 
     use super::*;
 
-    /// An error names what is expected, and never quotes the value, which may stand beside a token.
     fn value<'de, D: Deserializer<'de>, T>(
         deserializer: D,
         parse: fn(&str) -> Result<T, String>,
@@ -174,7 +174,7 @@ pub mod toml {
         }
     }
 
-    /// A string. An empty one counts as not set, as in the official CLI.
+    /// A string. An empty one counts as unset, as in the official CLI.
     pub fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
         let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("must be a string"))?;
         Ok(Some(text).filter(|text| !text.is_empty()))
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_exactly() {
+    fn sizes_are_parsed_exactly() {
         for (text, bytes) in [
             ("0", 0),
             ("1048576", MIB),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn invalid_sizes_are_refused() {
         for text in [
             "",
             " ",
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_part_sizes_and_counts_have_their_bounds() {
+    fn rates_part_sizes_and_counts_have_bounds() {
         assert_eq!(parse_rate("2MiB/s"), Ok(2 * MIB));
         assert_eq!(parse_rate("2MB"), Ok(2_000_000));
         assert!(parse_rate("0").is_err() && parse_rate("/s").is_err() && parse_rate("1m/h").is_err());
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_and_bare_numbers_are_seconds() {
+    fn plain_numbers_are_durations_in_seconds() {
         for (text, millis) in [
             ("0", 0),
             ("0s", 0),
@@ -296,14 +296,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_readers_panic(text in "\\PC{0,30}", number in "[0-9.]{0,50}[a-zA-Z ]{0,4}") {
+        fn no_text_makes_the_parsers_panic(text in "\\PC{0,30}", number in "[0-9.]{0,50}[a-zA-Z ]{0,4}") {
             for text in [text, number] {
                 let _ = (parse_rate(&text), parse_timeout(&text));
             }
         }
 
         #[test]
-        fn any_number_of_bytes_is_read_as_itself(bytes: u64) {
+        fn plain_numbers_are_bytes(bytes: u64) {
             proptest::prop_assert_eq!(parse_size(&bytes.to_string()), Ok(bytes));
         }
     }

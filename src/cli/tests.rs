@@ -9,7 +9,7 @@ fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
 }
 
 #[test]
-fn the_definition_is_sound() {
+fn the_definition_is_valid() {
     Cli::command().debug_assert();
 }
 
@@ -69,7 +69,7 @@ fn everything_can_be_given_at_once() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_with_exit_code_2() {
+fn invalid_command_lines_are_exit_code_2() {
     use ErrorKind::{
         ArgumentConflict, InvalidValue, MissingRequiredArgument, UnknownArgument, ValueValidation,
     };
@@ -89,7 +89,7 @@ fn what_is_wrong_is_refused_with_exit_code_2() {
         (&["--login", "f"], ArgumentConflict),
         (&["--login", "--dry-run"], ArgumentConflict),
         (&["--login", "--generate", "man"], ArgumentConflict),
-        // Not there, on purpose.
+        // Does not exist on purpose.
         (&["--token", "t", "f"], UnknownArgument),
     ] {
         let error = parse(args).unwrap_err();
@@ -100,7 +100,7 @@ fn what_is_wrong_is_refused_with_exit_code_2() {
 }
 
 #[test]
-fn the_last_one_given_counts_and_paths_add_up() {
+fn the_last_value_wins_and_paths_accumulate() {
     let cli =
         parse(&["-j", "2", "a", "-o", "id", "-j4", "--no-resume", "--no-resume", "b", "-v", "-v"]).unwrap();
     assert_eq!((cli.transfer.concurrency, cli.display.verbose), (Some(4), 2));
@@ -110,7 +110,7 @@ fn the_last_one_given_counts_and_paths_add_up() {
 }
 
 #[test]
-fn filters_stand_in_the_order_in_which_they_were_given() {
+fn filters_keep_their_order() {
     let cli = parse(&["--exclude", "a", "--include=b", "d", "--exclude", "c", "--include", "b"]).unwrap();
     let (include, exclude) = (|g| Filter::include(g).unwrap(), |g| Filter::exclude(g).unwrap());
     assert_eq!(cli.filters, [exclude("a"), include("b"), exclude("c"), include("b")]);
@@ -132,7 +132,7 @@ fn paths_and_names_need_not_be_unicode() {
 }
 
 #[test]
-fn help_has_the_headings_and_the_long_one_has_more() {
+fn help_has_all_headings_and_long_help_has_more() {
     let short = Cli::command().render_help().to_string();
     let long = Cli::command().render_long_help().to_string();
     let mut at = 0;
@@ -149,7 +149,7 @@ fn help_has_the_headings_and_the_long_one_has_more() {
 }
 
 #[test]
-fn the_transfer_options_on_the_command_line_are_known_by_their_keys() {
+fn given_has_the_keys_of_the_transfer_options_that_were_given() {
     let cli = parse(&["--part-size", "8MiB", "--no-resume", "f"]).unwrap();
     assert_eq!(cli.given, ["part_size", "no_resume"]);
     assert_eq!((cli.transfer.no_resume, cli.transfer.no_checksum), (Some(true), None));

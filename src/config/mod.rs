@@ -132,4 +132,4 @@ fn no_such_profile(name: &str, from: Option<&str>, profiles: &BTreeMap<String, P
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

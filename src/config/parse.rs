@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, Deserializer};
 
 use super::location::{ConfigFile, Location, Sourced};
 use super::profile::{AccountOptions, Profile, keys};
@@ -39,11 +39,10 @@ impl Layer {
 struct Top {
     #[serde(deserialize_with = "value::optional_text")]
     default_profile: Option<String>,
-    api: Api,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, expecting = "a table")]
+#[serde(default)]
 struct Api {
     #[serde(deserialize_with = "value::optional_text")]
     base_url: Option<String>,
@@ -52,142 +51,121 @@ struct Api {
 /// Parses the text of a file.
 pub(super) fn parse(text: &str, file: &Arc<ConfigFile>) -> Result<Layer, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parser = Parser { text, file };
     let table = DeTable::parse(text).map_err(|error| {
-        let location = parser.location(&error.span().unwrap_or_default());
+        let location = locate(text, file, &error.span().unwrap_or_default());
         Error::usage(format!("{location}: {}", error.message()))
     })?;
-    let (top, ignored) = parser.read::<Top>(&table, "")?;
-    let profiles = table.get_ref().get("profiles");
-    for path in ignored.iter().filter(|path| *path != "profiles") {
-        let known = match path.starts_with("api.") {
-            true => "[api] may set base_url",
-            false => "the top level may set default_profile, [api] and [profiles.NAME]",
-        };
-        parser.unknown(&table, "", path, known)?;
+    let top = Section { text, file, table, prefix: String::new() };
+    let mut layer = Layer::default();
+
+    let (Top { default_profile }, mut unknown) = top.read()?;
+    unknown.retain(|key| !["api", "profiles"].contains(&key.as_str()));
+    top.reject(unknown, || "the top level may set default_profile, [api] and [profiles.NAME]".to_owned())?;
+    layer.default_profile = top.sourced("default_profile", default_profile);
+
+    if let Some(api) = top.section("api")? {
+        let (Api { base_url }, unknown) = api.read()?;
+        api.reject(unknown, || "[api] may set base_url".to_owned())?;
+        layer.base_url = api.sourced("base_url", base_url);
     }
-    let sourced = |value: Option<String>, path| {
-        value.map(|value| Sourced { value, location: parser.location(&key_span(table.get_ref(), path)) })
-    };
-    let mut layer = Layer {
-        default_profile: sourced(top.default_profile, "default_profile"),
-        base_url: sourced(top.api.base_url, "api.base_url"),
-        ..Layer::default()
-    };
-    let Some(profiles) = profiles else { return Ok(layer) };
-    let profiles = parser.table(profiles, &key_span(table.get_ref(), "profiles"), "profiles")?;
-    for (name, entry) in profiles.get_ref() {
-        let path = format!("profiles.{}", name.get_ref());
-        let entry = parser.table(entry, &name.span(), &path)?;
-        let profile = parser.profile(&entry, &path, &mut layer.warnings)?;
-        layer.profiles.insert(name.get_ref().to_string(), profile);
+    if let Some(profiles) = top.section("profiles")? {
+        for name in profiles.table.get_ref().keys() {
+            if let Some(section) = profiles.section(name.get_ref())? {
+                let profile = section.profile(&mut layer.warnings)?;
+                layer.profiles.insert(name.get_ref().to_string(), profile);
+            }
+        }
     }
     Ok(layer)
 }
 
-struct Parser<'a> {
+/// A table of the file.
+struct Section<'a> {
     text: &'a str,
     file: &'a Arc<ConfigFile>,
+    table: Spanned<DeTable<'a>>,
+    /// What precedes a key of the table in messages, such as `profiles.work.`.
+    prefix: String,
 }
 
-type Table<'a> = Spanned<DeTable<'a>>;
-
-impl Parser<'_> {
-    /// Deserializes the table at `path`. Also returns the paths of its keys that `T` does not have.
-    fn read<T: DeserializeOwned>(
-        &self,
-        table: &Table<'_>,
-        path: &str,
-    ) -> Result<(T, BTreeSet<String>), Error> {
-        let mut ignored = BTreeSet::new();
-        let read = serde_ignored::deserialize(Deserializer::from(table.clone()), |key| {
-            ignored.insert(key.to_string());
-        });
-        let value = read.map_err(|error| {
-            let span = error.span().unwrap_or_default();
-            let entry = entry_at(table.get_ref(), path, span.start);
-            let (name, span) = entry.unwrap_or_else(|| (path.to_owned(), span));
-            // serde's message of a wrong type quotes the value.
-            let message = match error.message().rsplit_once("expected ") {
-                Some((_, expected)) => format!("must be {expected}"),
-                None => error.message().to_owned(),
-            };
-            Error::usage(format!("{}: {name}: {message}", self.location(&span)))
-        })?;
-        Ok((value, ignored))
+impl Section<'_> {
+    /// The table at a key, if there is one.
+    fn section(&self, key: &str) -> Result<Option<Self>, Error> {
+        let Some(value) = self.table.get_ref().get(key) else { return Ok(None) };
+        let table = value.get_ref().as_table().map(|table| Spanned::new(value.span(), table.clone()));
+        let table = table.ok_or_else(|| self.error(key, "must be a table"))?;
+        let prefix = format!("{}{key}.", self.prefix);
+        Ok(Some(Self { text: self.text, file: self.file, table, prefix }))
     }
 
-    fn profile(&self, table: &Table<'_>, path: &str, warnings: &mut Vec<String>) -> Result<Profile, Error> {
-        let (mut account, not_account) = self.read::<AccountOptions>(table, path)?;
-        let (transfer, not_transfer) = self.read::<TransferOptions>(table, path)?;
-        for key in not_account.intersection(&not_transfer) {
-            let known = format!("a profile may set {}", keys().collect::<Vec<_>>().join(", "));
-            self.unknown(table, &format!("{path}."), key, &known)?;
+    /// Deserializes the table. Also returns its keys that `T` does not have.
+    fn read<T: DeserializeOwned>(&self) -> Result<(T, BTreeSet<String>), Error> {
+        let mut unknown = BTreeSet::new();
+        let values = serde_ignored::deserialize(Deserializer::from(self.table.clone()), |key| {
+            unknown.insert(key.to_string());
+        });
+        let values = values.map_err(|error: toml::de::Error| {
+            let at = error.span().unwrap_or_default().start;
+            let entry = self.table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
+            let key = entry.map_or("", |(key, _)| key.get_ref());
+            // serde's message of a wrong type quotes the value.
+            match error.message().rsplit_once("expected ") {
+                Some((_, expected)) => self.error(key, &format!("must be {expected}")),
+                None => self.error(key, error.message()),
+            }
+        })?;
+        Ok((values, unknown))
+    }
+
+    /// Fails for the first of the unknown keys, unless the file may have some. `known` is the hint.
+    fn reject(&self, unknown: BTreeSet<String>, known: impl FnOnce() -> String) -> Result<(), Error> {
+        match unknown.first().filter(|_| self.file.is_strict()) {
+            Some(key) => {
+                let message = format!("{}: unknown key `{}{key}`", self.location(key), self.prefix);
+                Err(Error::usage_hint(message, known()))
+            }
+            None => Ok(()),
         }
-        let mut locations: BTreeMap<String, Location> = table
-            .get_ref()
-            .keys()
-            .map(|key| (key.get_ref().to_string(), self.location(&key.span())))
-            .collect();
+    }
+
+    fn profile(&self, warnings: &mut Vec<String>) -> Result<Profile, Error> {
+        let (mut account, not_account) = self.read::<AccountOptions>()?;
+        let (transfer, not_transfer) = self.read::<TransferOptions>()?;
+        let unknown = &not_account & &not_transfer;
+        self.reject(unknown, || format!("a profile may set {}", keys().collect::<Vec<_>>().join(", ")))?;
+        let located = self.table.get_ref().keys().map(|key| key.get_ref().to_string());
+        let mut locations: BTreeMap<_, _> = located.map(|key| (key.clone(), self.location(&key))).collect();
         // Otherwise a repository could run any command on the machine of a user who uploads from it.
         if self.file.project
             && account.token_command.take().is_some()
             && let Some(location) = locations.remove("token_command")
         {
             warnings.push(format!(
-                "{location}: {path}.token_command is ignored, because anybody may have written a file in the working directory"
+                "{location}: {}token_command is ignored, because anybody may have written a file in the working directory",
+                self.prefix
             ));
         }
         Ok(Profile { account, transfer, locations })
     }
 
-    fn table<'a>(
-        &self,
-        value: &Spanned<DeValue<'a>>,
-        key: &Range<usize>,
-        path: &str,
-    ) -> Result<Table<'a>, Error> {
-        let table = value.get_ref().as_table().map(|table| Spanned::new(value.span(), table.clone()));
-        table.ok_or_else(|| Error::usage(format!("{}: {path}: must be a table", self.location(key))))
+    fn sourced<T>(&self, key: &str, value: Option<T>) -> Option<Sourced<T>> {
+        value.map(|value| Sourced { value, location: self.location(key) })
     }
 
-    /// The error for an unknown key, unless the file may have some.
-    fn unknown(&self, table: &Table<'_>, prefix: &str, key: &str, known: &str) -> Result<(), Error> {
-        if !self.file.is_strict() {
-            return Ok(());
-        }
-        let location = self.location(&key_span(table.get_ref(), key));
-        Err(Error::usage_hint(format!("{location}: unknown key `{prefix}{key}`"), known))
+    fn error(&self, key: &str, message: &str) -> Error {
+        Error::usage(format!("{}: {}{key}: {message}", self.location(key), self.prefix))
     }
 
-    fn location(&self, span: &Range<usize>) -> Location {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Location { file: Arc::clone(self.file), line }
+    fn location(&self, key: &str) -> Location {
+        let key = self.table.get_ref().keys().find(|found| found.get_ref() == key);
+        locate(self.text, self.file, &key.map_or(self.table.span(), Spanned::span))
     }
 }
 
-/// The span of the key at `path`.
-fn key_span(table: &DeTable<'_>, path: &str) -> Range<usize> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let entry = table.iter().find(|(key, _)| key.get_ref() == first);
-    match (entry, rest) {
-        (Some((_, value)), Some(rest)) if value.get_ref().is_table() => {
-            value.get_ref().as_table().map(|table| key_span(table, rest)).unwrap_or_default()
-        }
-        (Some((key, _)), _) => key.span(),
-        (None, _) => Range::default(),
-    }
-}
-
-/// The path and the span of the key whose value is at this offset.
-fn entry_at(table: &DeTable<'_>, path: &str, offset: usize) -> Option<(String, Range<usize>)> {
-    table.iter().find_map(|(key, value)| {
-        let name =
-            if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
-        let inner = value.get_ref().as_table().and_then(|inner| entry_at(inner, &name, offset));
-        inner.or_else(|| value.span().contains(&offset).then(|| (name, key.span())))
-    })
+fn locate(text: &str, file: &Arc<ConfigFile>, span: &Range<usize>) -> Location {
+    let before = text.as_bytes().get(..span.start).unwrap_or_default();
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    Location { file: Arc::clone(file), line }
 }
 
 #[cfg(test)]
@@ -228,6 +206,7 @@ mod tests {
             ("[profiles.a]\nboard_id = 'b'", "f.toml:2: unknown key `profiles.a.board_id`"),
             ("[profiles.a]\npart-size = '8MiB'", "f.toml:2: unknown key `profiles.a.part-size`"),
             ("profiles.a.allow_http = true", "f.toml:1: unknown key `profiles.a.allow_http`"),
+            ("[profiles.'a.b']\n\n'c.d' = 1", "f.toml:3: unknown key `profiles.a.b.c.d`"),
         ] {
             assert!(read(text, false, true).is_ok(), "{text}");
             let error = read(text, true, false).unwrap_err();
@@ -273,8 +252,8 @@ mod tests {
             "[profiles.a]\ntoken = ['cp_pat_secret']",
         ] {
             let error = read(text, false, false).unwrap_err();
-            let told = format!("{error} {error:?}");
-            assert!(told.contains("f.toml:2: ") && !told.contains("secret"), "{told}");
+            let message = format!("{error} {error:?}");
+            assert!(message.contains("f.toml:2: ") && !message.contains("secret"), "{message}");
         }
     }
 

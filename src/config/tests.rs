@@ -18,6 +18,16 @@ fn uncommented() -> String {
         })
 }
 
+/// A valid value of a key, in TOML.
+pub(crate) fn example_value(key: &str) -> &'static str {
+    match key {
+        "part_size" => "'8MiB'",
+        "api_url" => "'https://own.example'",
+        flag if flag.starts_with("no_") => "true",
+        _ => "'8'",
+    }
+}
+
 fn parse_strictly(text: &str) -> Layer {
     let file = ConfigFile { path: "f".into(), shown: "f".into(), project: false, must_exist: false };
     parse(text, &Arc::new(file)).unwrap()
@@ -43,12 +53,7 @@ fn the_example_has_every_key() {
 fn every_key_is_known_and_merged() {
     let profile = |text: &str| parse_strictly(text).profiles.remove("p").unwrap_or_default();
     for key in keys() {
-        let value = match key.as_str() {
-            "no_resume" | "no_checksum" => "true",
-            "part_size" => "'8MiB'",
-            _ => "'8'",
-        };
-        let text = format!("profiles.p.{key} = {value}");
+        let text = format!("profiles.p.{key} = {}", example_value(&key));
         for (mut merged, lower) in
             [(profile(&text), Profile::default()), (Profile::default(), profile(&text))]
         {

@@ -1,4 +1,4 @@
-//! Where the token and the settings come from, in which order, and whom a project's file may not send them to.
+//! Precedence of tokens and settings, and the rules for files in the working directory.
 
 use local_drive::Op;
 
@@ -6,7 +6,7 @@ use crate::program::unix_only;
 use crate::support::World;
 use crate::trap::Trap;
 
-/// A world in which neither token nor URL is in the environment.
+/// A world with neither token nor URL in the environment.
 pub fn bare() -> World {
     let mut world = World::new();
     world.unset("COPERA_TOKEN");
@@ -15,7 +15,7 @@ pub fn bare() -> World {
     world
 }
 
-/// Writes one of our or the official CLI's files.
+/// Writes a configuration file.
 pub fn write(path: std::path::PathBuf, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, text).unwrap();
@@ -27,7 +27,7 @@ pub fn write(path: std::path::PathBuf, text: &str) {
 }
 
 #[test]
-fn without_a_token_the_ways_to_give_one_are_named_in_their_order() {
+fn the_error_for_a_missing_token_names_all_origins_in_order() {
     let world = bare();
     let ran = world.run(&["f"]);
     ran.fails(4);
@@ -38,7 +38,7 @@ fn without_a_token_the_ways_to_give_one_are_named_in_their_order() {
         assert!(found.is_some_and(|found| found >= at), "{way}: {ran:#?}");
         at = found.unwrap();
     }
-    // A variable that is empty or blank counts as not set.
+    // Empty and blank variables count as unset.
     for blank in ["", "  "] {
         let mut world = bare();
         world.set("COPERA_TOKEN", blank);
@@ -48,7 +48,7 @@ fn without_a_token_the_ways_to_give_one_are_named_in_their_order() {
 }
 
 #[test]
-fn the_first_token_that_is_there_counts() {
+fn the_first_origin_with_a_token_is_used() {
     unix_only!("the token_command is for sh");
     let mut world = bare();
     let token = world.drive.token().to_owned();
@@ -73,7 +73,7 @@ fn the_first_token_that_is_there_counts() {
 }
 
 #[test]
-fn a_token_command_that_fails_ends_with_4() {
+fn a_failed_token_command_is_exit_code_4() {
     unix_only!("the token_command is for sh");
     let mut world = bare();
     world.set("COPERA_API_URL", world.drive.api_url());
@@ -83,13 +83,13 @@ fn a_token_command_that_fails_ends_with_4() {
         world.run(&["f"]).fails(4).says("token_command").says("hint: ");
     }
     assert_eq!(world.drive.record().count(Op::Any), 0);
-    // What it says of that is for the user to read.
+    // The user sees its stderr.
     write(config, "[profiles.default]\ntoken_command = 'echo the vault is locked >&2; exit 1'\n");
     world.run(&["-q", "f"]).fails(4).says("the vault is locked").says("exit code 1");
 }
 
 #[test]
-fn files_are_laid_over_each_other_from_home_to_the_working_directory() {
+fn files_override_each_other_from_home_to_the_working_directory() {
     let world = bare();
     let folders: Vec<_> = (0..4).map(|n| world.drive.make_folder(&format!("{n}"), None)).collect();
     let (token, url) = (world.drive.token(), world.drive.api_url());
@@ -111,7 +111,7 @@ fn files_are_laid_over_each_other_from_home_to_the_working_directory() {
 }
 
 #[test]
-fn the_official_clis_file_just_works_and_its_own_keys_are_passed_over() {
+fn the_official_clis_file_works_and_its_own_keys_are_ignored() {
     let world = bare();
     let text = format!(
         "default_profile = \"work\"\noutput = \"table\"\n[profiles.work]\ntoken = \"{}\"\nboard_id = \"x\"\n\
@@ -148,7 +148,7 @@ fn the_profile_is_chosen_by_option_then_variable_then_file() {
 }
 
 #[test]
-fn a_profile_may_set_how_parts_travel_and_an_option_overrides_it() {
+fn a_profile_may_set_transfer_options_and_the_command_line_overrides_them() {
     let world = World::new();
     world.sparse("f", 64 << 20);
     write(world.config_dir().join("config.toml"), "[profiles.default]\npart_size = \"16MiB\"\n");
@@ -157,7 +157,7 @@ fn a_profile_may_set_how_parts_travel_and_an_option_overrides_it() {
 }
 
 #[test]
-fn an_unknown_key_in_our_own_file_is_an_error_that_names_key_file_and_line() {
+fn errors_in_config_toml_name_key_file_and_line() {
     let world = World::new();
     world.file("f", 10);
     let config = world.config_dir().join("config.toml");
@@ -186,7 +186,7 @@ fn a_named_file_is_the_only_one_read() {
 }
 
 #[test]
-fn a_projects_url_never_meets_a_token_from_elsewhere() {
+fn a_project_url_is_not_used_with_a_token_from_elsewhere() {
     for file in [".copera.toml", ".copera.local.toml"] {
         for key in ["[api]\nbase_url", "[profiles.default]\napi_url"] {
             let trap = Trap::new();
@@ -216,7 +216,7 @@ fn a_projects_url_never_meets_a_token_from_elsewhere() {
 }
 
 #[test]
-fn a_project_file_named_as_the_configuration_stays_a_project_file() {
+fn naming_a_project_file_with_config_does_not_make_it_trusted() {
     let trap = Trap::new();
     let mut world = bare();
     write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{}\"\n", trap.url()));
@@ -227,20 +227,20 @@ fn a_project_file_named_as_the_configuration_stays_a_project_file() {
 }
 
 #[test]
-fn a_projects_url_is_used_with_the_token_beside_it() {
+fn a_project_url_is_used_with_a_token_of_the_same_file() {
     let world = bare();
     let (token, url) = (world.drive.token(), world.drive.api_url());
     let text = format!("[api]\nbase_url = \"{url}\"\n[profiles.default]\ntoken = \"{token}\"\n");
     write(world.work().join(".copera.toml"), &text);
     world.run(&["f"]).ok();
-    // In the other file it is from elsewhere.
+    // A token in the other project file is from elsewhere.
     write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{url}\"\n"));
     write(world.work().join(".copera.local.toml"), &format!("[profiles.default]\ntoken = \"{token}\"\n"));
     world.run(&["f"]).fails(2);
 }
 
 #[test]
-fn a_projects_url_is_not_looked_at_when_one_is_given() {
+fn a_project_url_is_ignored_if_the_user_gives_one() {
     let mut world = World::new();
     world.file("f", 10);
     write(world.work().join(".copera.toml"), "[api]\nbase_url = \"http://evil.example\"\n");
@@ -251,7 +251,7 @@ fn a_projects_url_is_not_looked_at_when_one_is_given() {
 }
 
 #[test]
-fn a_projects_token_command_is_not_run_and_warned_of() {
+fn a_token_command_in_a_project_file_is_ignored_with_a_warning() {
     let mut world = bare();
     world.set("COPERA_API_URL", world.drive.api_url());
     let marker = world.work().join("ran");
@@ -264,7 +264,7 @@ fn a_projects_token_command_is_not_run_and_warned_of() {
 }
 
 #[test]
-fn plain_http_to_another_machine_needs_leave_that_no_project_can_give() {
+fn plain_http_to_another_machine_needs_allow_http_on_the_command_line() {
     let mut world = World::new();
     world.file("f", 10);
     world.set("COPERA_API_URL", "http://api.example/public/v1");
@@ -280,7 +280,7 @@ fn plain_http_to_another_machine_needs_leave_that_no_project_can_give() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_with_a_token_that_others_can_read_gets_a_warning() {
+fn a_token_in_a_file_that_others_can_read_is_a_warning() {
     unix_only!("files have no mode there");
     use std::os::unix::fs::PermissionsExt as _;
 

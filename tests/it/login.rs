@@ -1,4 +1,4 @@
-//! `--login`: a token asked for without echo or read from a pipe, checked, and saved beside what is there.
+//! `--login`: prompts for a token or reads it from a pipe, checks it and saves it.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::support::{CAP, Ran, World, refusal};
 use crate::terminal::Terminal;
 use crate::trap::Trap;
 
-/// A world whose API is in the environment and whose token is nowhere.
+/// A world with the API in the environment and without a token.
 fn world() -> World {
     let mut world = bare();
     world.set("COPERA_API_URL", world.drive.api_url());
@@ -32,7 +32,7 @@ fn log_in(world: &World, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
     let mut command = world.command(&[&["--login"], args].concat());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = world.spawn_with(command);
-    // It may end before it reads: then nobody takes it.
+    // Fails if the program exits before it reads.
     let _ = running.child.stdin.take().unwrap().write_all(input.as_ref());
     let ran = running.wait();
     assert_eq!(ran.stdout, "", "{ran:#?}");
@@ -46,7 +46,7 @@ fn assert_nothing_saved(world: &World) {
 
 #[cfg(unix)]
 #[test]
-fn a_terminal_is_asked_without_echo_and_the_next_upload_just_works() {
+fn a_terminal_prompts_without_echo_and_the_next_upload_works() {
     let mut world = world();
     let token = world.drive.token().to_owned();
     let mut terminal = Terminal::start(world.command(&["--login"]), &token);
@@ -64,14 +64,14 @@ fn a_terminal_is_asked_without_echo_and_the_next_upload_just_works() {
     }
     assert_eq!(world.drive.record().count(Op::Any), 1, "one cheap call is enough");
     assert_eq!(world.drive.record().count(Op::Tree), 1);
-    // The API that has checked it goes with it.
+    // The API that checked the token is saved too.
     world.unset("COPERA_API_URL");
     world.run(&["f"]).ok();
 }
 
 #[cfg(unix)]
 #[test]
-fn keys_that_stand_for_no_character_are_no_part_of_the_token() {
+fn special_keys_are_not_part_of_the_token() {
     for keys in
         ["\x1a", "\x16", "\x1c", "\x1b[A", "\x1bOD", "\x1b[1;5C", "\x1b[3~", "\x0f", "wrong\x17", "wrong\x15"]
     {
@@ -95,7 +95,7 @@ fn keys_that_stand_for_no_character_are_no_part_of_the_token() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_while_it_asks_ends_it_with_the_terminal_as_it_was() {
+fn a_signal_at_the_prompt_restores_the_terminal() {
     for (signal, code) in [("keys", 130), ("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let world = world();
         let mut terminal = Terminal::start(world.command(&["--login"]), world.drive.token());
@@ -117,7 +117,7 @@ fn a_signal_while_it_asks_ends_it_with_the_terminal_as_it_was() {
 
 #[cfg(unix)]
 #[test]
-fn quiet_and_json_ask_too() {
+fn quiet_and_json_prompt_too() {
     for (args, asks) in [(&["-q"][..], "it is not shown"), (&["--log-format", "json"], "\"asks\":true")] {
         let world = world();
         let token = world.drive.token().to_owned();
@@ -144,7 +144,7 @@ fn an_empty_answer_is_an_error() {
 }
 
 #[test]
-fn a_pipes_first_line_is_taken_without_what_is_around_it() {
+fn the_first_line_of_a_pipe_is_used_without_surrounding_white_space() {
     for around in [("", ""), ("", "\n"), (" \t", " \r\nmore\n")] {
         let world = world();
         let ran = log_in(&world, &[], format!("{}{}{}", around.0, world.drive.token(), around.1));
@@ -164,7 +164,7 @@ fn with_json_every_line_is_an_object() {
 }
 
 #[test]
-fn what_cannot_be_a_token_is_refused_before_any_call() {
+fn invalid_tokens_are_refused_before_any_call() {
     let world = world();
     let long = "x".repeat(9000);
     for (input, word) in [
@@ -183,12 +183,12 @@ fn what_cannot_be_a_token_is_refused_before_any_call() {
         ran.says_nothing_of("cp_key_i");
         assert_nothing_saved(&world);
     }
-    // Neither a terminal nor a pipe.
+    // Standard input is neither a terminal nor a pipe.
     world.run(&["--login"]).fails(4).says("| copera-upload --login");
     assert_eq!(world.drive.record().count(Op::Any), 0);
 }
 
-/// What people copy along with a token, and a word of what is said of it.
+/// Text that is copied with a token, before and after it, and a word of the error.
 const AROUND: [(&str, &str, &str); 10] = [
     ("\"", "\"", "quotes"),
     ("'", "'", "quotes"),
@@ -203,7 +203,7 @@ const AROUND: [(&str, &str, &str); 10] = [
 ];
 
 #[test]
-fn what_was_copied_along_with_a_token_is_told_wherever_it_comes_from() {
+fn the_error_names_what_was_copied_with_a_token_whatever_its_origin() {
     for (before, behind, word) in AROUND {
         let mut world = world();
         let text = format!("{before}{}{behind}", world.drive.token());
@@ -229,7 +229,7 @@ fn what_was_copied_along_with_a_token_is_told_wherever_it_comes_from() {
 }
 
 #[test]
-fn a_pipe_without_end_or_in_utf_16_is_refused() {
+fn an_endless_pipe_and_utf_16_are_refused() {
     let world = world();
     let utf_16: Vec<u8> =
         format!("\u{feff}{}\r\n", world.drive.token()).encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -252,7 +252,7 @@ fn a_pipe_without_end_or_in_utf_16_is_refused() {
 }
 
 #[test]
-fn a_token_that_the_service_refuses_is_not_saved() {
+fn a_token_that_the_service_rejects_is_not_saved() {
     let world = world();
     log_in(&world, &[], "cp_pat_wrong")
         .fails(4)
@@ -270,12 +270,12 @@ fn a_token_that_the_service_refuses_is_not_saved() {
 }
 
 #[test]
-fn a_service_that_cannot_be_reached_or_is_none_checks_no_token() {
+fn nothing_is_saved_if_no_service_answers() {
     let world = world();
     let token = world.drive.token();
     let ran = log_in(&world, &["--api-url", "http://127.0.0.1:9", "--retry-for", "0"], token);
     ran.fails(7).says("no token was saved").says("hint: ").says_nothing_of("to resume");
-    // A network that wants a sign-in answers everything with a page.
+    // A captive portal answers all requests with a page.
     let trap = Trap::answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>");
     log_in(&world, &["--api-url", &trap.url()], token).fails(1).says("no token was saved").says("hint: ");
     assert_nothing_saved(&world);
@@ -283,7 +283,7 @@ fn a_service_that_cannot_be_reached_or_is_none_checks_no_token() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_while_it_is_checked_saves_nothing() {
+fn ctrl_c_during_the_check_saves_nothing() {
     let world = world();
     world.drive.fault(Fault::new(Op::Tree, Action::HangAfterBody));
     let mut command = world.command(&["--login"]);
@@ -298,7 +298,7 @@ fn ctrl_c_while_it_is_checked_saves_nothing() {
 }
 
 #[test]
-fn what_is_in_the_file_stays_and_a_token_that_is_replaced_is_told_of() {
+fn the_rest_of_the_file_stays_and_a_replaced_token_is_mentioned() {
     let mut world = world();
     let before = "# mine\ndefault_profile = 'work'\n\n[profiles.work]  # the office\nretry_for = 9 # short\ntoken = 'cp_pat_old' # June\n\
                   # end of work\n\n[profiles.home]\nparent = 'p'\n# the end\n";
@@ -311,10 +311,10 @@ fn what_is_in_the_file_stays_and_a_token_that_is_replaced_is_told_of() {
     let wanted = before.replace("'cp_pat_old'", &format!("\"{token}\"")).replace("# June", &url);
     assert_eq!(text(&world), wanted);
     world.unset("COPERA_API_URL");
-    // Again: now the file says where, and nothing changes.
+    // A second login changes nothing, because the file has the URL now.
     log_in(&world, &[], &token).ok().says_nothing_of("in place of").says_nothing_of("api_url");
     assert_eq!(text(&world), wanted);
-    // Another profile goes behind, and is told how to use.
+    // Another profile is appended, and the message says how to use it.
     log_in(&world, &["--profile", "new", "--api-url", &world.drive.api_url()], &token)
         .ok()
         .says("use it with --profile new");
@@ -323,7 +323,7 @@ fn what_is_in_the_file_stays_and_a_token_that_is_replaced_is_told_of() {
 }
 
 #[test]
-fn the_first_profile_of_all_becomes_the_default_one() {
+fn the_first_profile_becomes_the_default() {
     let world = world();
     let token = world.drive.token();
     log_in(&world, &["--profile", "work"], token).ok().says("`work` is the default profile now");
@@ -334,7 +334,7 @@ fn the_first_profile_of_all_becomes_the_default_one() {
 
 #[cfg(unix)]
 #[test]
-fn links_and_stricter_modes_are_kept_and_open_files_closed() {
+fn links_and_stricter_modes_are_kept_and_wider_modes_narrowed() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     let world = world();
     let real = world.home().join("dotfiles.toml");
@@ -348,7 +348,7 @@ fn links_and_stricter_modes_are_kept_and_open_files_closed() {
     }
     assert!(std::fs::symlink_metadata(config(&world)).unwrap().is_symlink());
     assert!(std::fs::read_to_string(&real).unwrap().contains(world.drive.token()));
-    // Nothing else is left in either folder.
+    // No temporary files are left.
     assert_eq!(std::fs::read_dir(world.config_dir()).unwrap().count(), 1);
     assert_eq!(std::fs::read_dir(world.home()).unwrap().count(), 1);
 
@@ -357,7 +357,7 @@ fn links_and_stricter_modes_are_kept_and_open_files_closed() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_told_before_anything_is_asked_and_left_alone() {
+fn an_invalid_file_is_an_error_before_the_prompt_and_stays_unchanged() {
     let world = world();
     for broken in ["[profiles.default\ntoken = 1", "[profiles.default]\ntokn = 'x'\n", "profiles = 'x'"] {
         write(config(&world), broken);
@@ -369,13 +369,13 @@ fn a_file_that_cannot_be_used_is_told_before_anything_is_asked_and_left_alone() 
     log_in(&world, &[], world.drive.token()).fails(2).says("not a regular file");
     log_in(&world, &["--config", "."], world.drive.token()).fails(2).says("not a regular file");
     assert_eq!(world.drive.record().count(Op::Any), 0);
-    // Below a file there is no room for a folder.
+    // The parent is a file.
     log_in(&world, &["--config", "f/c.toml"], world.drive.token()).fails(2).says("f/c.toml");
 }
 
 #[cfg(unix)]
 #[test]
-fn of_logins_at_the_same_time_none_is_lost() {
+fn concurrent_logins_are_all_saved() {
     let world = world();
     let token = world.drive.token().to_owned();
     let names: Vec<String> = (0..8).map(|number| format!("p{number}")).collect();
@@ -392,7 +392,7 @@ fn of_logins_at_the_same_time_none_is_lost() {
 }
 
 #[test]
-fn a_byte_order_mark_and_line_ends_stay_and_a_pipes_mark_is_no_part_of_the_token() {
+fn byte_order_mark_and_line_ends_of_the_file_stay_and_a_pipes_mark_is_ignored() {
     let world = world();
     let token = world.drive.token().to_owned();
     write(config(&world), "\u{feff}[profiles.default]\r\nparent = 'x' # mine\r\n");
@@ -405,7 +405,7 @@ fn a_byte_order_mark_and_line_ends_stay_and_a_pipes_mark_is_no_part_of_the_token
 }
 
 #[test]
-fn the_api_is_saved_although_a_projects_file_names_it_too_and_its_profile_is_told() {
+fn the_api_is_saved_even_if_a_project_file_sets_it_too() {
     let mut world = world();
     let token = world.drive.token().to_owned();
     let project =
@@ -422,7 +422,7 @@ fn the_api_is_saved_although_a_projects_file_names_it_too_and_its_profile_is_tol
 
 #[cfg(unix)]
 #[test]
-fn keys_that_would_stop_the_program_without_a_word_do_nothing_while_it_asks() {
+fn ctrl_z_and_ctrl_backslash_do_nothing_at_the_prompt() {
     let world = world();
     let token = world.drive.token().to_owned();
     let mut terminal = Terminal::start(world.command(&["--login"]), &token);
@@ -433,7 +433,7 @@ fn keys_that_would_stop_the_program_without_a_word_do_nothing_while_it_asks() {
 }
 
 #[test]
-fn a_named_file_is_the_one_that_is_written() {
+fn the_token_is_saved_in_a_named_file() {
     let mut world = world();
     let token = world.drive.token().to_owned();
     log_in(&world, &["--config", "new/mine.toml"], &token).ok().says("saved in new/mine.toml");
@@ -446,7 +446,7 @@ fn a_named_file_is_the_one_that_is_written() {
 }
 
 #[test]
-fn whatever_comes_before_the_saved_token_is_told() {
+fn warnings_name_what_takes_precedence_over_the_saved_token() {
     let mut world = world();
     let token = world.drive.token().to_owned();
     write(config(&world), "[profiles.default]\ntoken_command = 'echo cp_pat_x'\n");
@@ -464,7 +464,7 @@ fn whatever_comes_before_the_saved_token_is_told() {
 }
 
 #[test]
-fn no_token_is_asked_for_that_a_project_would_have_sent_to_its_server() {
+fn there_is_no_prompt_if_a_project_file_sets_the_server() {
     let trap = Trap::new();
     let mut world = bare();
     let token = world.drive.token().to_owned();
@@ -475,7 +475,7 @@ fn no_token_is_asked_for_that_a_project_would_have_sent_to_its_server() {
     }
     assert_eq!(trap.heard(), [""; 0]);
     assert_nothing_saved(&world);
-    // With a URL from the user, the project's is not looked at; and the token keeps to that URL everywhere.
+    // A URL from the user overrides it, and is saved with the token.
     std::fs::write(world.work().join(".copera.toml"), "[api]\nbase_url = 'https://evil.example'\n").unwrap();
     world.set("COPERA_API_URL", world.drive.api_url());
     log_in(&world, &[], &token).ok();

@@ -1,11 +1,11 @@
-//! `--parent`: a folder's id or its address, from the command line, a variable or a profile.
+//! `--parent`: the ID or address of a folder, from the command line, a variable or a profile.
 
 use local_drive::{Action, Fault, Op};
 
 use crate::support::{Ran, World, refusal};
 use crate::trees::plant;
 
-/// Uploads with this parent in each of its three places.
+/// Uploads with this parent on the command line, in the variable and in a profile.
 fn in_each_place(world: &mut World, parent: &str, check: impl Fn(&Ran, &str)) {
     check(&world.run(&["f", "--parent", parent]), "--parent");
     world.set("COPERA_PARENT_ID", parent);
@@ -18,7 +18,7 @@ fn in_each_place(world: &mut World, parent: &str, check: impl Fn(&Ran, &str)) {
 }
 
 #[test]
-fn an_id_may_have_white_space_around_it_and_an_address_a_query() {
+fn ids_and_addresses_of_folders_are_accepted() {
     let mut world = World::new();
     world.file("f", 1);
     let id = world.drive.make_folder("Reports", None);
@@ -34,7 +34,7 @@ fn an_id_may_have_white_space_around_it_and_an_address_a_query() {
 }
 
 #[test]
-fn an_address_that_is_no_folders_is_refused_with_the_reason() {
+fn other_addresses_are_refused_with_the_reason() {
     let mut world = World::new();
     world.file("f", 1);
     let id = world.drive.make_folder("Reports", None);
@@ -54,7 +54,7 @@ fn an_address_that_is_no_folders_is_refused_with_the_reason() {
 }
 
 #[test]
-fn any_other_text_is_the_services_to_judge() {
+fn the_service_checks_any_other_text() {
     let mut world = World::new();
     world.file("f", 1);
     for parent in ["photos", "a b", "Reports/2026"] {
@@ -65,13 +65,13 @@ fn any_other_text_is_the_services_to_judge() {
     assert_eq!(world.drive.record().count(Op::Start), 9);
     world.run(&["f", "-p", " "]).fails(2).says("--parent");
     world.set("COPERA_PROFILE", " default\r\n");
-    // A blank variable counts as not set.
+    // A blank variable counts as unset.
     world.set("COPERA_PARENT_ID", " \n");
     assert_eq!(world.run(&["f"]).ok().json().get("parent"), None);
 }
 
 #[test]
-fn a_404_without_a_parent_is_no_missing_folder() {
+fn a_404_without_a_parent_is_not_a_missing_folder() {
     for (args, op) in [
         (&["f"][..], Op::Start),
         (&["f", "--if-exists", "skip"], Op::Tree),
@@ -93,7 +93,7 @@ fn a_404_without_a_parent_is_no_missing_folder() {
 }
 
 #[test]
-fn a_full_workspace_is_no_matter_of_the_token() {
+fn a_full_workspace_is_not_an_error_of_the_token() {
     for (status, message) in [
         (403, "Storage quota exceeded"),
         (403, "No space left in your workspace"),

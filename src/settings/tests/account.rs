@@ -1,11 +1,7 @@
 //! The token and the URL of the API.
 
-use super::*;
+use super::fixture::Fixture;
 use crate::config::api_url;
-
-fn token(settings: &Settings) -> &str {
-    settings.account.token.as_ref().unwrap().expose()
-}
 
 #[test]
 fn the_first_origin_with_a_token_is_used() {
@@ -15,16 +11,16 @@ fn the_first_origin_with_a_token_is_used() {
     assert!(fixture.ok(&["--dry-run"]).account.token.is_none());
     if cfg!(unix) {
         fixture.home("[profiles.default]\ntoken_command = 'echo from-command; echo more'");
-        assert_eq!(token(&fixture.ok(&[])), "from-command");
+        assert_eq!(fixture.token(&[]), "from-command");
     }
     fixture.user("[profiles.default]\ntoken = 'from-file'");
-    assert_eq!(token(&fixture.ok(&[])), "from-file");
+    assert_eq!(fixture.token(&[]), "from-file");
     fixture.env.cli_token = Some("from-cli".into());
-    assert_eq!(token(&fixture.ok(&[])), "from-cli");
+    assert_eq!(fixture.token(&[]), "from-cli");
     fixture.env.token = Some(" ".into());
-    assert_eq!(token(&fixture.ok(&[])), "from-cli");
+    assert_eq!(fixture.token(&[]), "from-cli");
     fixture.env.token = Some("from-us\n".into());
-    assert_eq!(token(&fixture.ok(&[])), "from-us");
+    assert_eq!(fixture.token(&[]), "from-us");
 }
 
 #[cfg(unix)]
@@ -100,11 +96,8 @@ fn a_project_url_is_not_used_with_a_token_from_elsewhere() {
 fn a_project_url_is_used_with_a_token_of_the_same_file_or_if_it_is_coperas() {
     let fixture = Fixture::new();
     fixture.project("[api]\nbase_url = 'https://self.example'\n[profiles.default]\ntoken = 'theirs'");
-    let settings = fixture.ok(&[]);
-    assert_eq!(
-        (settings.account.api_url.as_str(), token(&settings)),
-        ("https://self.example/public/v1", "theirs")
-    );
+    assert_eq!(fixture.api_url(&[]), "https://self.example/public/v1");
+    assert_eq!(fixture.token(&[]), "theirs");
     // A token from a file of higher precedence is from elsewhere.
     fixture.local("[profiles.default]\ntoken = 'mine'");
     assert_eq!(fixture.fails(&[]).0, 2);
@@ -124,14 +117,9 @@ fn the_users_own_files_may_set_any_url() {
     fixture.home("[api]\nbase_url = 'https://own.example/v2/'");
     assert_eq!(fixture.api_url(&[]), "https://own.example/v2");
     fixture.user("[profiles.default]\napi_url = 'https://profile.example'");
-    let settings = fixture.ok(&[]);
-    assert_eq!(settings.account.api_url, "https://profile.example/public/v1");
-    assert!(
-        settings
-            .sources
-            .iter()
-            .any(|line| line.starts_with("api_url from ") && line.ends_with("config.toml:2"))
-    );
+    assert_eq!(fixture.api_url(&[]), "https://profile.example/public/v1");
+    let sources = fixture.ok(&[]).sources;
+    assert!(sources.iter().any(|line| line.starts_with("api_url from ") && line.ends_with("config.toml:2")));
     // The user's profile overrides the base_url of a project.
     fixture.project("[api]\nbase_url = 'https://evil.example'");
     assert_eq!(fixture.api_url(&[]), "https://profile.example/public/v1");

@@ -1,106 +1,14 @@
 //! From arguments, variables and files to settings. Each test has its own environment.
 
 mod account;
+mod fixture;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use super::*;
-
-/// A user's home, configuration directory and working directory.
-struct Fixture {
-    _root: TempDir,
-    env: Environment,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let dir = |name: &str| {
-            let dir = root.path().join(name);
-            std::fs::create_dir_all(&dir).unwrap();
-            Some(dir)
-        };
-        let env = Environment {
-            home: dir("home"),
-            config_dir: dir("home/.config"),
-            cwd: dir("work"),
-            ..Environment::default()
-        };
-        Self { _root: root, env }
-    }
-
-    /// With a token in a variable.
-    fn with_token() -> Self {
-        let mut fixture = Self::new();
-        fixture.env.token = Some("tok".into());
-        fixture
-    }
-
-    fn write(&self, path: PathBuf, text: &str) -> PathBuf {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        }
-        path
-    }
-
-    fn home(&self, text: &str) -> PathBuf {
-        self.write(self.env.home.as_ref().unwrap().join(".copera.toml"), text)
-    }
-
-    fn user(&self, text: &str) -> PathBuf {
-        self.write(self.env.config_dir.as_ref().unwrap().join("copera-upload/config.toml"), text)
-    }
-
-    fn project(&self, text: &str) -> PathBuf {
-        self.write(self.env.cwd.as_ref().unwrap().join(".copera.toml"), text)
-    }
-
-    fn local(&self, text: &str) -> PathBuf {
-        self.write(self.env.cwd.as_ref().unwrap().join(".copera.local.toml"), text)
-    }
-
-    fn resolve(&self, args: &[&str]) -> Result<Settings, Error> {
-        self.resolve_with_warnings(args).0
-    }
-
-    fn resolve_with_warnings(&self, args: &[&str]) -> (Result<Settings, Error>, Vec<String>) {
-        let cli = Cli::parse_args([&["copera-upload"], args, &["file"]].concat()).unwrap();
-        let mut warnings = Vec::new();
-        (resolve(cli, &self.env, &mut warnings), warnings)
-    }
-
-    fn warnings(&self, args: &[&str]) -> Vec<String> {
-        let (settings, warnings) = self.resolve_with_warnings(args);
-        settings.unwrap();
-        warnings
-    }
-
-    /// The ID of the folder that is uploaded to.
-    fn parent(&self, args: &[&str]) -> Option<String> {
-        self.ok(args).selection.destination.parent
-    }
-
-    fn api_url(&self, args: &[&str]) -> String {
-        self.ok(args).account.api_url
-    }
-
-    fn ok(&self, args: &[&str]) -> Settings {
-        self.resolve(args).unwrap()
-    }
-
-    /// The exit code and the message of the error, including its hint.
-    fn fails(&self, args: &[&str]) -> (u8, String) {
-        let error = self.resolve(args).unwrap_err();
-        (error.exit_code(), format!("{error}; {}", error.hint().unwrap_or_default()))
-    }
-}
+use crate::config::tests::example_value;
+use fixture::Fixture;
 
 #[test]
 fn defaults_apply() {
@@ -124,24 +32,18 @@ fn neither_a_home_nor_a_working_directory_is_needed() {
 fn options_override_variables_and_variables_override_files() {
     let mut fixture = Fixture::with_token();
     fixture.home("[profiles.default]\nparent = 'file'\npart_size = '16MiB'\nno_resume = true\nretry_for = 1");
-    assert_eq!(fixture.parent(&[]).as_deref(), Some("file"));
+    assert_eq!(fixture.parent(&[]), "file");
     fixture.env.parent = Some("variable".into());
-    assert_eq!(fixture.parent(&[]).as_deref(), Some("variable"));
-    let settings = fixture.ok(&["-p", "flag", "--part-size", "8MiB"]);
-    assert_eq!(settings.selection.destination.parent.as_deref(), Some("flag"));
-    assert_eq!(settings.transfer.part_size, Some(8 << 20));
-    assert_eq!(
-        (settings.transfer.retry_for, settings.transfer.resume()),
-        (Some(Duration::from_secs(1)), false)
-    );
+    assert_eq!(fixture.parent(&[]), "variable");
+    let args = ["-p", "flag", "--part-size", "8MiB"];
+    assert_eq!(fixture.parent(&args), "flag");
+    let transfer = fixture.ok(&args).transfer;
+    assert_eq!((transfer.part_size, transfer.resume()), (Some(8 << 20), false));
+    assert_eq!(transfer.retry_for, Some(Duration::from_secs(1)));
     fixture.env.parent = Some("".into());
-    let settings = fixture.ok(&[]);
-    assert_eq!(settings.selection.destination.parent.as_deref(), Some("file"));
-    assert!(
-        settings.sources.contains(&"part_size from ~/.copera.toml:3".to_owned()),
-        "{:?}",
-        settings.sources
-    );
+    assert_eq!(fixture.parent(&[]), "file");
+    let sources = fixture.ok(&[]).sources;
+    assert!(sources.contains(&"part_size from ~/.copera.toml:3".to_owned()), "{sources:?}");
 }
 
 #[test]
@@ -152,39 +54,32 @@ fn the_four_files_are_merged_key_by_key() {
     fixture.user(&file(2, "part_size = '6MiB'\nlimit_rate = 2\nmax_retries = 2"));
     fixture.project(&file(3, "limit_rate = 3\nmax_retries = 3"));
     let local = fixture.local(&file(4, "max_retries = 4"));
-    let settings = fixture.ok(&[]);
-    let transfer = &settings.transfer;
+    let transfer = fixture.ok(&[]).transfer;
     assert_eq!((transfer.concurrency, transfer.part_size), (Some(1), Some(6 << 20)));
     assert_eq!((transfer.limit_rate, transfer.max_retries), (Some(3), Some(4)));
-    assert_eq!(settings.selection.destination.parent.as_deref(), Some("p4"));
+    assert_eq!(fixture.parent(&[]), "p4");
     std::fs::remove_file(local).unwrap();
-    assert_eq!(fixture.parent(&[]).as_deref(), Some("p3"));
+    assert_eq!(fixture.parent(&[]), "p3");
 }
 
 #[test]
 fn a_named_file_is_the_only_one_read() {
     let mut fixture = Fixture::with_token();
     fixture.home("[profiles.default]\nparent = 'home'\nconcurrency = 3");
-    let named =
-        fixture.write(fixture.env.cwd.as_ref().unwrap().join("ci.toml"), "[profiles.default]\nparent = 'ci'");
-    let settings = fixture.ok(&["--config", "ci.toml"]);
-    assert_eq!(
-        (settings.selection.destination.parent.as_deref(), settings.transfer.concurrency),
-        (Some("ci"), None)
-    );
+    let named = fixture.file("ci.toml", "[profiles.default]\nparent = 'ci'");
+    assert_eq!(fixture.parent(&["--config", "ci.toml"]), "ci");
+    assert_eq!(fixture.ok(&["--config", "ci.toml"]).transfer.concurrency, None);
     fixture.env.config = Some(named.into());
-    assert_eq!(fixture.parent(&[]).as_deref(), Some("ci"));
+    assert_eq!(fixture.parent(&[]), "ci");
 
     for missing in ["missing.toml", "."] {
         let (code, message) = fixture.fails(&["--config", missing]);
         assert!(code == 2 && message.contains("config"), "{missing}: {message}");
     }
     // Its name decides whether unknown keys are errors.
-    fixture.write(fixture.env.cwd.as_ref().unwrap().join("other.toml"), "\nfoo = 1");
-    assert_eq!(
-        fixture.fails(&["--config", "other.toml"]).1.split(';').next(),
-        Some("other.toml:2: unknown key `foo`")
-    );
+    fixture.file("other.toml", "\nfoo = 1");
+    let (_, message) = fixture.fails(&["--config", "other.toml"]);
+    assert!(message.starts_with("other.toml:2: unknown key `foo`;"), "{message}");
     fixture.project("foo = 1");
     assert!(fixture.resolve(&["--config", ".copera.toml"]).is_ok());
 }
@@ -199,10 +94,10 @@ fn a_chosen_profile_must_exist() {
         "{message}"
     );
     fixture.home("default_profile = 'home'\n[profiles.home]\nparent = 'h'\n[profiles.work]\nparent = 'w'");
-    assert_eq!(fixture.parent(&[]).as_deref(), Some("h"));
+    assert_eq!(fixture.parent(&[]), "h");
     fixture.env.profile = Some("work".into());
-    assert_eq!(fixture.parent(&[]).as_deref(), Some("w"));
-    assert_eq!(fixture.parent(&["--profile", "home"]).as_deref(), Some("h"));
+    assert_eq!(fixture.parent(&[]), "w");
+    assert_eq!(fixture.parent(&["--profile", "home"]), "h");
     fixture.env.profile = Some("wrok".into());
     assert_eq!(
         fixture.fails(&[]),
@@ -220,9 +115,8 @@ fn files_in_the_home_directory_are_the_users_own() {
     fixture.env.cwd = fixture.env.home.as_ref().map(|home| home.join("."));
     fixture.home("[api]\nbase_url = 'https://own.example'\n[profiles.default]\nparent = 'low'");
     fixture.user("[profiles.default]\nparent = 'high'");
-    let settings = fixture.ok(&[]);
-    assert_eq!(settings.account.api_url, "https://own.example/public/v1");
-    assert_eq!(settings.selection.destination.parent.as_deref(), Some("high"));
+    assert_eq!(fixture.api_url(&[]), "https://own.example/public/v1");
+    assert_eq!(fixture.parent(&[]), "high");
     fixture.local("[api]\nbase_url = 'https://other.example'");
     assert_eq!(fixture.api_url(&[]), "https://other.example/public/v1");
     assert_eq!(fixture.api_url(&["--config", ".copera.toml"]), "https://own.example/public/v1");
@@ -299,22 +193,16 @@ fn an_existing_file_that_cannot_be_read_is_an_error() {
         }
     }
     // With --config, it is not read.
-    fixture.write(fixture.env.cwd.as_ref().unwrap().join("ok.toml"), "");
+    fixture.file("ok.toml", "");
     assert!(fixture.resolve(&["--config", "ok.toml"]).is_ok());
 }
 
 #[test]
 fn every_setting_has_a_source_and_defaults_have_none() {
     let mut fixture = Fixture::new();
-    let value = |key: &str| match key {
-        "no_resume" | "no_checksum" => "true",
-        "part_size" => "'8MiB'",
-        "api_url" => "'https://own.example'",
-        _ => "'8'",
-    };
     // `token` overrides it.
     let keys: Vec<_> = config::profile::keys().filter(|key| key != "token_command").collect();
-    let lines: Vec<_> = keys.iter().map(|key| format!("{key} = {}", value(key))).collect();
+    let lines: Vec<_> = keys.iter().map(|key| format!("{key} = {}", example_value(key))).collect();
     fixture.user(&format!("default_profile = 'p'\n[profiles.p]\n{}", lines.join("\n")));
     let sorted = |mut lines: Vec<String>| {
         lines.sort();
@@ -330,7 +218,7 @@ fn every_setting_has_a_source_and_defaults_have_none() {
     let mut args = vec!["--profile", "p"];
     for (key, option) in by_option.clone().zip(&options) {
         args.push(option);
-        args.extend(Some(value(key).trim_matches('\'')).filter(|value| *value != "true"));
+        args.extend(Some(example_value(key).trim_matches('\'')).filter(|value| *value != "true"));
     }
     fixture.env.token = Some("tok".into());
     let mut from: Vec<_> =
