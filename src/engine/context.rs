@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::elastic::Elastic;
+use super::concurrency::Elastic;
+use super::concurrency::Permits;
 use super::endpoint_hint::EndpointHint;
 use super::folders::Folders;
 use super::hedge::Hedging;
@@ -16,7 +17,6 @@ use super::journal::JournalStore;
 use super::keyed_lock::KeyedMutex;
 use super::ledger::Ledger;
 use super::peers::Peers;
-use super::permits::Permits;
 use super::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;

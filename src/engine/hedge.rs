@@ -1,67 +1,63 @@
-//! Hedging: which part is tried on a second connection too.
-//!
-//! A part sent twice overwrites itself (S3, UploadPart), so this is always safe, but it costs the part's bytes, and
-//! on a full line these delay everything else. So it is done only for a part that all but stopped while others were
-//! carried, and for one part from time to time when nothing moves at all.
-//!
-//! A part is compared with its *share*: what one part in flight was carried meanwhile on average
-//! ([`super::throughput::Throughput::share`]). In shares, nothing depends on how fast the line is, how many parts are in flight,
-//! or whether the line as a whole paused.
-//!
-//! Where the system does not tell what the peer has acknowledged, what the kernel has buffered counts as taken. Then
-//! a part that is still may just be draining its buffer, and only its time as a whole says something.
+//! Hedging: sends a part on a second connection too.
+//! A part sent twice overwrites itself (S3, UploadPart), so this is always safe. But it costs the part's bytes, and on
+//! a full path these delay everything else. So a part is hedged only if it has all but stopped while others progressed.
+//! If nothing moves at all, one part is hedged from time to time.
+//! A part is compared with its *share*: what one part in flight sent on average meanwhile
+//! ([`super::concurrency::Permits::share`]). Shares do not depend on the speed of the network, on the number of parts
+//! in flight, or on pauses of the whole path.
+//! If the system does not tell what the peer has acknowledged, bytes in kernel buffers count as sent. A part that does
+//! not move may just be draining its buffer then, and only its total time says something.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::permits::{Permit, Permits};
+use super::concurrency::{Permit, Permits};
 use crate::event::PartProgress;
 
-/// An attempt is looked at this often.
+/// How often to look at an attempt.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// When looks are further apart than this, the program was stopped (Ctrl-Z), not the part.
+/// If looks are further apart, the process was stopped (Ctrl-Z), and not the part.
 const STOPPED: Duration = Duration::from_secs(1);
 
-/// A part of which no byte moved for this long …
+/// A part is stuck if it has not moved for this long …
 const STILL: Duration = Duration::from_millis(1500);
-/// … while others were carried so many bytes each, more than a buffer on the way can hold of it, is stuck: on a line
-/// that carries 250 KB/s to eight parts that takes 16 s, and no TCP leaves one of its connections without a byte for so
-/// long …
+/// … while others sent this many bytes each, more than buffers on the way could hold of it. With eight parts at 250
+/// KB/s that takes 16 s, and no TCP starves one connection for so long …
 const PROOF: f64 = 512.0 * 1024.0;
-/// … once it took so many times longer than the slowest of late.
+/// … and if it takes this many times longer than the slowest attempt of late.
 const SLOWER: f64 = 1.5;
-/// Where stillness says little (see the module, and an answer may always be slow) the same is asked of its share. That
-/// of the slowest is taken to be at least so many times the part's size: its own bytes, and what others begin while it
-/// waits for its answer.
+/// If not moving says little (see above; also, a response may be slow), the same is asked of its share. The slowest
+/// attempt's share is taken to be at least this many times the part's size: its own bytes, and those that others start
+/// while it waits for its response.
 const USUAL: f64 = 2.0;
-/// So many of the last attempts are remembered.
+/// The number of recent attempts to remember.
 const REMEMBERED: usize = 32;
 
-/// When nothing moves at all, a part that took so many times longer than the slowest of late tries a new connection
+/// If nothing moves at all, a part that takes this many times longer than the slowest of late tries a new connection
 /// (about 0.1 % of S3's requests take 5 s) …
 const LATE: f64 = 2.0;
-/// … or, as long as none was finished, one of which no byte moved for this long …
+/// … or, before any has finished, one that has not moved for this long …
 const NOTHING: Duration = Duration::from_secs(5);
-/// … and where a full buffer on a thin line may look so, this long.
+/// … or this long, where a full buffer on a slow network may look the same.
 const NOTHING_BLIND: Duration = Duration::from_secs(10);
 
-/// A part that moves is slow when it was carried less than one of so many shares …
+/// A moving part is slow if it sent less than this fraction (one in …) of its share …
 const SLOW: f64 = 10.0;
 /// … over this long …
 const LATELY: Duration = Duration::from_secs(4);
-/// … in which a share was this much.
+/// … in which a share was at least this.
 const SLOW_PROOF: f64 = 1024.0 * 1024.0;
-/// It is worth it when more than one of so many of its bytes are left.
+/// A hedge pays if more than one in this many of the part's bytes are left.
 const WORTH: u64 = 5;
-/// The last part of all is slow when what is left of it takes so many times longer than the slowest whole part of late.
+/// The last part of all is slow if the rest of it takes this many times longer than the slowest whole part of late.
 const SLOW_ALONE: f64 = 3.0;
 
-/// What a run's attempts took, to know one that takes much longer.
+/// The durations of a run's attempts.
 #[derive(Default)]
 pub(super) struct Hedging(Mutex<VecDeque<Completed>>);
 
-/// What one attempt took, from its begin to its answer.
+/// One attempt, from its start to its response.
 #[derive(Debug, Clone, Copy)]
 struct Completed {
     size: u64,
@@ -69,50 +65,50 @@ struct Completed {
     time: Duration,
 }
 
-/// What the slowest attempt of late took, for a part of a certain size.
+/// The slowest recent attempt, for a part of a certain size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Slowest {
     share: f64,
     time: Duration,
 }
 
-/// How one attempt gets on.
+/// The progress of one attempt.
 struct Progress {
     begun: (Instant, f64),
-    /// When it last moved, and the share then.
+    /// When it last moved, and the share at that time.
     moved: (Instant, f64),
-    /// (when, bytes taken, share), for [`LATELY`].
+    /// (time, bytes sent, share), for [`LATELY`].
     looks: VecDeque<(Instant, u64, f64)>,
 }
 
-/// One attempt, seen at one time.
+/// The state of an attempt at one time.
 #[derive(Debug, Clone, Copy)]
 struct AttemptStats {
     size: u64,
     taken: u64,
-    /// Nobody tells what the peer has of what is taken.
+    /// Acknowledgements are not known.
     no_tcp_info: bool,
     /// No other part is in flight.
     alone: bool,
     elapsed: Duration,
     still: Duration,
-    /// For how long nothing has moved at all.
+    /// How long no part has moved.
     line_still: Duration,
-    /// The share since it began, and since it last moved.
+    /// The share since it started, and since it last moved.
     share: f64,
     share_still: f64,
-    /// Bytes taken lately, in how long, and the share meanwhile; `None` before it has lasted long enough.
+    /// Bytes sent recently, in what time, and the share meanwhile; `None` before it has lasted long enough.
     lately: Option<(u64, Duration, f64)>,
 }
 
-/// In what way an attempt is worth a second connection.
+/// Why to hedge an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hedge {
-    /// It is stuck: its connection takes nothing from the line, so the second one needs no place of its own.
+    /// It is stuck: its connection uses nothing of the path, so the hedge needs no permit of its own.
     Stuck,
-    /// Nothing moves: one part is enough to find out whether it is the connections.
+    /// Nothing moves: one part is enough to find out whether the connections are the reason.
     Probe,
-    /// It moves, and far too slowly: when a place is free.
+    /// It moves, but far too slowly: hedge if a permit is free.
     Slow,
 }
 
@@ -139,7 +135,7 @@ impl AttemptStats {
     }
 
     fn is_slow(&self, slowest: Option<Slowest>) -> bool {
-        // What went into buffers flatters it, so as a whole it is at least as slow as it seems.
+        // Buffered bytes make it look better, so in total it is at least as slow as it seems.
         let as_a_whole = Some((self.taken, self.elapsed, self.share)).filter(|_| self.elapsed >= LATELY);
         let lately = if self.no_tcp_info { as_a_whole } else { self.lately };
         let Some((taken, lasted, share)) = lately else { return false };
@@ -192,7 +188,7 @@ impl Hedging {
         all.push_back(took);
     }
 
-    /// What the slowest took; of smaller parts as much more as they are smaller.
+    /// The slowest attempt; smaller parts count in proportion.
     fn slowest(&self, size: u64) -> Option<Slowest> {
         let scaled = |took: &Completed| {
             let times = (size as f64 / took.size.max(1) as f64).max(1.0);
@@ -204,8 +200,7 @@ impl Hedging {
         })
     }
 
-    /// Waits until a part of this size that `first` sends is there (`Ok`), or a second connection is worth it: then
-    /// with the place that this takes, if it takes one.
+    /// Waits until `first` has sent the part (`Ok`), or until a hedge pays. Then returns its permit, if it needs one.
     pub(super) async fn watch<T, E>(
         &self,
         first: impl Future<Output = Result<T, E>>,
@@ -227,7 +222,7 @@ impl Hedging {
         }
     }
 
-    /// Comes back when a second connection is worth it.
+    /// Returns when a hedge pays.
     async fn worth_it(
         &self,
         progress: &mut Progress,

@@ -1,6 +1,6 @@
 //! Hedging on simulated lines, and its rule at its edges.
 
-use super::super::throughput::Throughput;
+use super::super::concurrency::Throughput;
 use super::*;
 
 const MIB: u64 = 1024 * 1024;

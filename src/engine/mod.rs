@@ -2,12 +2,11 @@
 //! configuration files or terminals.
 
 mod activity;
+mod concurrency;
 mod content;
 mod context;
-mod controller;
 mod create_outcome;
 mod directory;
-mod elastic;
 mod endpoint_hint;
 mod existing;
 mod file_lock;
@@ -21,16 +20,13 @@ mod ledger;
 mod lock_file;
 mod parts;
 pub mod peers;
-mod permits;
 mod reconcile;
 mod resume;
 mod run;
 mod session;
 mod stopper;
-mod throughput;
 mod upload;
 mod urls;
-mod window;
 
 pub use self::context::Options;
 pub use self::run::run;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
+use super::concurrency::Permit;
 use super::journal_handle::JournalHandle;
-use super::permits::Permit;
 use super::session::FileUpload;
 use super::urls::Urls;
 use crate::dial::TransferError;

@@ -1,5 +1,4 @@
-//! How many parts are in flight, over all files: places that are given out and taken back, as many as the
-//! user said or the [`Controller`] thinks best.
+//! Permits for parts in flight, over all files: as many as the user said, or as the [`Controller`] decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,49 +12,49 @@ use super::window::Sample;
 use crate::error::{Failure, Transport};
 use crate::storage::NetworkSample;
 
-/// The network is looked at this often while parts are in flight.
+/// How often the network is sampled while parts are in flight.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A line on which nothing moves is tried by a second connection this often.
+/// How often a hedge is allowed although no part makes progress.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
-/// Parts that are merely slow are sent twice up to one in so many bytes that were taken, beyond the first.
+/// Parts that are merely slow may be sent twice for one byte in this many, beyond the first part.
 const HEDGED_MOST: u64 = 100;
 
-/// A limited rate is shared by the parts in flight: of many, all are done late, and an interruption costs them all.
-/// So no more are in flight than take so many seconds.
+/// With `--limit-rate`, parts in flight share the rate. With many of them, all finish late and an interruption costs
+/// them all. So no more are in flight than take this many seconds.
 const LIMITED_SECONDS: u64 = 10;
 
-/// The places. Fixed when the user named a number.
+/// The permits. Their number is fixed if the user gave one.
 pub struct Permits {
     semaphore: Arc<Semaphore>,
-    /// With a limited rate, KiB that may be in flight.
+    /// With a limited rate: KiB that may be in flight.
     room: Option<(Arc<Semaphore>, u32)>,
     state: Mutex<State>,
     waiting: AtomicUsize,
-    /// Somebody had to wait since this was last looked at.
+    /// A part had to wait since the last sample.
     short: AtomicBool,
     in_flight: AtomicUsize,
-    pub(super) begun: Notify,
+    pub begun: Notify,
 }
 
 struct State {
     limit: usize,
-    /// Places to take out of use as soon as they are given back.
+    /// Permits to remove when they are released.
     owed: usize,
-    /// `None`: the number is fixed.
+    /// `None` if the number is fixed.
     controller: Option<Controller>,
     throughput: Throughput,
-    /// Bytes taken by the network so far.
+    /// Bytes accepted by the network so far.
     taken: u64,
     /// The system does not tell what the peer has acknowledged.
     blind: bool,
-    /// Bytes of the parts that were given a second connection for being slow.
+    /// Bytes of parts that were hedged for being slow.
     hedged: u64,
-    /// When a second connection was last given though nothing moved.
+    /// When a hedge was last allowed although nothing moved.
     probed: Option<Instant>,
 }
 
-/// A part's place. Given back when dropped.
+/// A part's permit. Dropping it releases it.
 pub struct Permit {
     permit: Option<OwnedSemaphorePermit>,
     _room: Option<OwnedSemaphorePermit>,
@@ -63,8 +62,7 @@ pub struct Permit {
 }
 
 impl Permits {
-    /// `fixed` places, or as many as is good for the line and for the rate that it is limited to, bytes a second; in
-    /// any case no more than `most`.
+    /// `fixed` permits, or as many as suit the network and `limit_rate` (bytes per second); never more than `most`.
     pub fn new(fixed: Option<usize>, limit_rate: Option<u64>, most: usize) -> Arc<Self> {
         let fixed = fixed.map(|fixed| fixed.min(most));
         let controller = fixed.is_none().then(|| Controller::new(most));
@@ -93,7 +91,7 @@ impl Permits {
         })
     }
 
-    /// Waits for a place for a part of so many bytes, first come, first served.
+    /// Waits for a permit for a part of this size in bytes, first come, first served.
     pub async fn acquire(self: &Arc<Self>, size: u64) -> Permit {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _counted = scopeguard(&self.waiting);
@@ -107,12 +105,12 @@ impl Permits {
         if self.semaphore.available_permits() == 0 {
             self.short.store(true, Ordering::Relaxed);
         }
-        // Never closed, so there is always a permit; without one the place just is not counted.
+        // The semaphore is never closed. Without a permit, the part would just not be counted.
         let permit = Arc::clone(&self.semaphore).acquire_owned().await.ok();
         self.permit(permit, room)
     }
 
-    /// A place if one is free and nobody waits: for work that is only worth it then.
+    /// A permit, if one is free and nobody waits.
     pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             return None;
@@ -121,9 +119,9 @@ impl Permits {
         Some(self.permit(Some(permit), None))
     }
 
-    /// A place for a second connection of a part when nothing moves at all: most likely it is the line that stands,
-    /// or storage, so one connection is enough to find out. A number named by the user holds here too. Those who
-    /// wait for a place could do nothing with it.
+    /// A permit for a hedge when nothing moves at all. Most likely the network or storage stands still, so one
+    /// connection is enough to find out. A number given by the user holds here too. Parts that wait for a permit could
+    /// do nothing with it.
     pub fn acquire_probe(self: &Arc<Self>) -> Option<Permit> {
         let now = Instant::now();
         let mut state = self.state();
@@ -136,8 +134,7 @@ impl Permits {
         Some(place)
     }
 
-    /// A spare place for a second connection of a part of so many bytes that is slow, if not too much was sent twice
-    /// already.
+    /// A free permit to hedge a slow part of this size, unless too many bytes were sent twice already.
     pub fn acquire_hedge(self: &Arc<Self>, size: u64) -> Option<Permit> {
         let mut state = self.state();
         if state.hedged > 0 && (state.hedged + size) * HEDGED_MOST > state.taken {
@@ -158,7 +155,7 @@ impl Permits {
         self.state().throughput.still_for(now)
     }
 
-    /// Whether what the kernel has buffered counts as taken, because the system does not tell what is acknowledged.
+    /// Whether bytes in kernel buffers count as sent, because the system does not tell what was acknowledged.
     pub fn has_no_tcp_info(&self) -> bool {
         self.state().blind
     }
@@ -172,7 +169,7 @@ impl Permits {
         }
     }
 
-    /// How many places are in use.
+    /// Permits in use.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -187,22 +184,22 @@ impl Permits {
         Permit { permit, _room: room, slots: Arc::clone(self) }
     }
 
-    /// So many more places, for parts that hold theirs and are stuck at a disk that does not answer.
-    pub(super) fn lend(&self, places: usize) {
+    /// Lends additional permits for parts that hold theirs while the disk hangs.
+    pub fn lend(&self, places: usize) {
         let mut state = self.state();
         let kept = places.min(state.owed);
         state.owed -= kept;
         self.semaphore.add_permits(places - kept);
     }
 
-    /// So many of those that were lent are no more, at the latest when they are given back.
-    pub(super) fn take_back(&self, places: usize) {
+    /// Takes back lent permits, at the latest when they are released.
+    pub fn take_back(&self, places: usize) {
         let mut state = self.state();
         state.owed += places;
         state.owed -= self.semaphore.forget_permits(state.owed);
     }
 
-    /// A part failed so: perhaps that is a reason for fewer. Says so then.
+    /// A part failed. May reduce the limit, and returns a message then.
     pub fn failed(&self, failure: &Failure, at: Instant) -> Option<String> {
         self.update(|controller| {
             if failure.asks_for_less() {
@@ -215,8 +212,8 @@ impl Permits {
         })
     }
 
-    /// The network is so: perhaps that is a reason for another number. Says so then.
-    pub(super) fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
+    /// Takes a sample. May change the limit, and returns a message if that is news.
+    pub fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
         {
             let mut state = self.state();
             state.throughput.sample(at, seen.taken, self.in_flight());
@@ -228,8 +225,11 @@ impl Permits {
         })
     }
 
-    /// Has the controller judge, and follows it.
-    pub(super) fn update(&self, judge: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
+    /// Lets the controller decide, and applies its limit.
+    pub fn update(
+        &self,
+        judge: impl FnOnce(&mut Controller) -> Option<String>,
+    ) -> Option<String> {
         let mut state = self.state();
         let state = &mut *state;
         let controller = state.controller.as_mut()?;
@@ -241,7 +241,7 @@ impl Permits {
         let kept = more.min(state.owed);
         state.owed -= kept;
         self.semaphore.add_permits(more - kept);
-        // Those that nobody holds go at once.
+        // Free permits are removed at once.
         state.owed -= self.semaphore.forget_permits(state.owed);
         news
     }
@@ -251,7 +251,7 @@ impl Permits {
     }
 }
 
-/// Counts down again when dropped, also when the wait is given up.
+/// Decrements the count when dropped, also if the wait is aborted.
 fn scopeguard(count: &AtomicUsize) -> impl Drop + '_ {
     struct Down<'a>(&'a AtomicUsize);
     impl Drop for Down<'_> {

@@ -1,54 +1,52 @@
-//! What the network does over a stretch of time: its rate, its queue, its losses.
+//! Measures the network over a window of time: rate, queue, losses.
 
 use std::time::{Duration, Instant};
 
 use crate::platform::TcpInfo;
 
-/// An answer of a number needs so many round trips, for the loop that it closes is TCP's …
+/// A change of the limit shows after this many round trips, because TCP has to react …
 const ROUND_TRIPS: u32 = 4;
-/// … and not less than this, for noise …
+/// … but at least this long, because of noise …
 const WINDOW_LEAST: Duration = Duration::from_millis(500);
-/// … nor more than this.
+/// … and at most this long.
 const WINDOW_MOST: Duration = Duration::from_secs(3);
-/// New connections come about, and grow for some round trips, before they are judged.
+/// New connections are set up and grow for some round trips before they are measured.
 const WARM: Duration = Duration::from_millis(50);
 /// See [`WARM`].
 const WARM_TRIPS: u32 = 2;
 
-/// When more than this share has to be sent again, it is our own crowd that makes it so: 32 connections of BBR
-/// measured nearly one packet in five dropped on the line of [`super::controller::MAX_LIMIT`].
+/// If more than this fraction of the packets is resent, our own connections cause it: 32 BBR connections measured
+/// nearly 20 % dropped packets on the path of [`super::controller::MAX_LIMIT`].
 const LOST_MOST: f64 = 0.01;
-/// Bytes in a packet, to reckon with.
+/// Bytes per packet, for estimates.
 const PACKET: f64 = 1448.0;
-/// A queue of this and as long as the way itself is one that others notice (ITU-T G.114: 150 ms in all for
-/// talk).
+/// Others notice a queue that is this long and as long as the path itself (ITU-T G.114: 150 ms in total for speech).
 const QUEUE: Duration = Duration::from_millis(100);
-/// A queue of less than this is the line's own unrest; one of half the way itself is felt.
+/// A shorter queue is noise. One of half the path's own round trip is noticeable.
 const UNREST: Duration = Duration::from_millis(10);
 
-/// The shortest round trip is forgotten after twice this, for the way may have become longer.
+/// The minimum round-trip time is forgotten after this or twice this, because the path may have changed.
 const LEAST_KEPT: Duration = Duration::from_secs(120);
 
-/// What is seen of the network at one time.
+/// One sample of the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// When.
     pub at: Instant,
-    /// Bytes taken by the network so far, over all parts.
+    /// Bytes accepted by the network so far, over all parts.
     pub acked: u64,
-    /// Whether a part had to wait for a place since the last look: without that, places say nothing.
+    /// A part had to wait for a permit since the last sample. Otherwise the number of permits says nothing.
     pub starved: bool,
-    /// Of the connections in flight, where the system tells: the mean of their round trips, the shortest of all,
-    /// and the packets resent so far.
+    /// Of the connections in flight, if the system tells: the mean of their round-trip times, the minimum, and the
+    /// packets resent so far.
     pub tcp: Option<TcpInfo>,
 }
 
-/// A stretch of time with the same number.
+/// A window of time with a constant limit.
 pub struct Window {
     begin: Instant,
-    /// Bytes taken when it was opened.
+    /// Bytes accepted when it was opened.
     before: u64,
-    /// And when what was new had come about.
+    /// The same when new connections had warmed up.
     taken: Option<u64>,
     resent: Option<u64>,
     looks: u32,
@@ -58,25 +56,25 @@ pub struct Window {
     smoothed: Duration,
 }
 
-/// What a window has shown.
+/// What a window has measured.
 pub struct WindowStats {
-    /// There was demand, and something was taken: else it is no answer to the number of places.
+    /// Parts waited for permits, and bytes were accepted. Otherwise it says nothing about the limit.
     pub conclusive: bool,
-    /// Bytes a second.
+    /// Bytes per second.
     pub rate: f64,
     /// There was a queue …
     pub queue: bool,
-    /// … that was felt …
+    /// … that was noticeable …
     pub queue_noticeable: bool,
-    /// … or stood: the line is full.
+    /// … or that stood: the path is full.
     pub queue_standing: bool,
-    /// Some packets got lost, and not for a queue: the way loses them.
+    /// Packets were lost, but not because of a queue: the path loses them.
     pub lossy: bool,
-    /// Nobody tells of queues.
+    /// Round-trip times are not available.
     pub no_rtt: bool,
 }
 
-/// The shortest round trip of late.
+/// The minimum round-trip time of late.
 #[derive(Default)]
 pub struct MinRtt {
     now: Option<Duration>,
@@ -85,7 +83,7 @@ pub struct MinRtt {
 }
 
 impl MinRtt {
-    /// One more was seen.
+    /// Adds a round-trip time.
     pub fn add(&mut self, at: Instant, least: Duration) {
         if self.since.is_none_or(|since| at.duration_since(since) >= LEAST_KEPT) {
             (self.before, self.now, self.since) = (self.now, None, Some(at));
@@ -93,14 +91,14 @@ impl MinRtt {
         self.now = Some(self.now.map_or(least, |now| now.min(least)));
     }
 
-    /// It, or nothing while none was seen.
+    /// The minimum, or zero while there is none.
     pub fn get(&self) -> Duration {
         [self.now, self.before].into_iter().flatten().min().unwrap_or_default()
     }
 }
 
 impl Window {
-    /// Opened with this look.
+    /// Opens a window with this sample.
     pub fn new(look: &Sample) -> Self {
         Self {
             begin: look.at,
@@ -115,7 +113,7 @@ impl Window {
         }
     }
 
-    /// What it has shown, when it is `settled` times as long as one has to be.
+    /// The result, once the window is `settled` times as long as the minimum.
     pub fn stats(&self, look: &Sample, least: Duration, settled: u32) -> Option<WindowStats> {
         let taken = self.taken?;
         let smoothed = self.smoothed.checked_div(self.timed).unwrap_or_default();
@@ -140,18 +138,18 @@ impl Window {
         })
     }
 
-    /// What it has shown so far of demand, and of a queue that is felt, if connections are warm.
+    /// Whether parts waited for permits, and whether there is a noticeable queue, once connections have warmed up.
     pub fn first(&self, least: Duration) -> Option<(bool, bool)> {
         self.taken?;
         let queue = self.queue.checked_div(self.timed);
         Some((self.short > 0, queue.is_some_and(|queue| queue > UNREST.max(least / 2))))
     }
 
-    /// One more look.
+    /// Adds a sample.
     pub fn add(&mut self, look: &Sample, least: Duration) {
         if self.taken.is_none() {
             if look.acked == self.before {
-                // Nothing has come back yet: neither a round trip nor a queue is known.
+                // No response so far: neither the round-trip time nor a queue is known.
                 self.begin = look.at;
             }
             let smoothed = look.tcp.map_or(Duration::ZERO, |measured| measured.smoothed_rtt);

@@ -1,97 +1,95 @@
-//! How many parts should be in flight: a judgement on what the network did with the last number, and no more.
-//!
-//! It starts with one and goes to a usual few where that makes no queue. Then it doubles while the line takes
-//! more with more connections, stays where they bring no more, and tries a few more from time to time, because
-//! lines change. Where the system tells of round trips, a line whose queue stands is full: then more connections
-//! only add delay, for everyone on it, and fewer are tried until one is left or the rate suffers. And packets
-//! that get lost without a queue say that the way loses them: there connections are what fills the line.
-//!
-//! Pure: it is told the time and what was taken, and answers with a number. So what it promises is tested on
-//! simulated lines (`controller_tests.rs`) and not hoped for.
+//! Adapts the number of parts in flight to what the network does with it.
+//! It starts with one part and goes to a default of a few if that builds no queue. From there it doubles as long as the
+//! rate grows with it (slow start), then stays (steady), and tries a few more from time to time (probe), because
+//! networks change. Where the system reports round-trip times, a standing queue means that the path is full: more
+//! connections would only add delay for everyone on it, so fewer are tried until the rate suffers or one is left.
+//! Packets lost without a queue mean that the path itself loses them; then more connections are what fills it.
+//! It does no I/O: it is given the time and the counts, and returns a number. Its promises are tested on simulated
+//! paths (`controller_tests.rs`).
 
 use std::time::{Duration, Instant};
 
 use super::window::{MinRtt, Sample, Window, WindowStats};
 
-/// Where it begins: parts in flight are not cut, and on a line of 256 KiB/s one takes 20 s.
+/// Parts in flight at the start. They are not cut off later, and one part takes 20 s at 256 KiB/s.
 pub const INITIAL_LIMIT: usize = 1;
-/// So many need no proof of gain, only a line without a queue: the lanes that MD5 is reckoned in (AVX2), and
-/// what small files want, whose time goes by in answers.
+/// This many need no proof of a gain, only a path without a queue. It is the number of MD5 lanes (AVX2), and small
+/// files, which spend their time waiting for responses, need as many.
 pub const DEFAULT_LIMIT: usize = 8;
-/// The most. On 100 Mbit/s with 80 ms and 0.1 % loss, 24 connections of CUBIC measured 81 % of the line and 32
-/// measured 86 %; beyond, each adds less than it costs others.
+/// The maximum. At 100 Mbit/s with 80 ms and 0.1 % loss, 24 CUBIC connections measured 81 % of the path and 32 measured
+/// 86 %. Beyond that, each adds less than it costs others.
 pub const MAX_LIMIT: usize = 32;
 
-/// What is settled is looked at in longer windows.
+/// Windows are this much longer in the steady state.
 const SETTLED: u32 = 2;
 
-/// More connections are worth it when they bring this share of what they would bring on a line without end.
+/// More connections pay if they bring this fraction of what they would on an unlimited path.
 const WORTH: f64 = 0.25;
-/// On a way that loses packets this is enough: there connections are all that fills the line.
+/// The same on a lossy path, where only connections fill it.
 const WORTH_LOSSY: f64 = 0.1;
-/// Fewer are as good when they cost no more than this share of theirs.
+/// Fewer connections are as good if they cost at most this fraction of the rate.
 const AS_GOOD: f64 = 0.15;
-/// With a standing queue fewer are better up to this share: above it, it is not our queue that is long.
+/// The same with a standing queue. If they cost more, the queue is not ours.
 const AS_GOOD_QUEUED: f64 = 0.85;
-/// A way that was seen to lose packets without a queue is believed to do so for this long.
+/// How long a path that lost packets without a queue counts as lossy.
 const LOSSY_KEPT: Duration = Duration::from_secs(60);
-/// The line has changed when the rate is off what it was by more than this share.
+/// The path has changed if the rate differs by more than this fraction.
 const CHANGED: f64 = 0.25;
-/// A climb that meets a full line waits for so many windows for slow start's burst to end.
+/// In slow start, a full path is measured for this many windows, until the initial burst is over.
 const FULL_LOOKED_AT: u32 = 4;
-/// The best rate counts less with each window, so that it is of this line and not of last hour's.
+/// The best rate decays by this factor with each window, so that it describes the present path.
 const FADE: f64 = 0.98;
 
-/// The first pause before more (or fewer) are tried again, doubled with each time in vain …
+/// The pause before the next probe. Doubles with each probe in vain …
 const PAUSE_LEAST: Duration = Duration::from_secs(4);
 /// … up to this.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
-/// The parts in flight all hear the same SlowDown, and what they did about it takes a moment to be felt.
+/// All parts in flight get the same SlowDown, and the reaction takes a moment to show.
 const CUT_EVERY: Duration = Duration::from_secs(2);
-/// Parts that stand still leave so many. When the network is gone all of them stand, and of few, all may be in a
-/// long backoff in the moment that it is back.
+/// Stalled parts leave at least this many. If the network is gone all of them stall, and few might all be in a long
+/// backoff when it comes back.
 const STANDING_LEAST: usize = 4;
-/// Then one more is tried this often …
+/// After a SlowDown, one more is tried this often …
 const BACK_EVERY: Duration = Duration::from_secs(4);
-/// … up to one below the number that was too much, for as long as this is remembered.
+/// … up to one below the number that was too many, for this long.
 const TOO_MUCH_KEPT: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// The controller.
 pub struct Controller {
     limit: usize,
-    /// What the system has room for.
+    /// Imposed by the system.
     max_limit: usize,
     climbing: bool,
-    /// Windows of the climb in which the line was full already.
+    /// Windows in slow start in which the path was full already.
     full: u32,
     trial: Option<Probe>,
     window: Option<Window>,
-    /// What the number gives, smoothed.
+    /// The smoothed rate at the present limit.
     rate: f64,
-    /// What it gave when it was settled on.
+    /// The rate when the limit was settled.
     usual: f64,
     best: f64,
-    /// Before the next trial of more.
+    /// The pause before the next probe.
     pause: Duration,
     next_try: Option<Instant>,
-    /// Where there is a queue, or nobody tells of queues, fewer are tried in turn with more.
+    /// With a queue, or without round-trip times, probes alternate between more and fewer.
     fewer_next: bool,
-    /// Not before this, because it cost too much the last time.
+    /// Fewer are not tried before this, because they cost too much the last time.
     next_fewer: Option<Instant>,
     least: MinRtt,
     cut: Option<Instant>,
-    /// A number that storage did not like, and when it last said so.
+    /// A number that was too many for storage, and when it last said so.
     too_much: Option<(usize, Instant)>,
     changed: Option<Instant>,
-    /// When the way was last seen to lose packets.
+    /// When the path last lost packets.
     lossy: Option<Instant>,
 }
 
-/// A number that is being tried, and what the one before it gave.
+/// A probe: the number tried, and the rate before.
 struct Probe {
     from: usize,
     rate: f64,
-    /// Because of a queue.
+    /// Started because of a queue.
     queued: bool,
 }
 
@@ -121,22 +119,22 @@ impl Default for Controller {
 }
 
 impl Controller {
-    /// One that never wants more than `most`, nor than [`MAX_LIMIT`].
+    /// Never exceeds `most` or [`MAX_LIMIT`].
     pub fn new(most: usize) -> Self {
         Self { max_limit: most.clamp(1, MAX_LIMIT), ..Self::default() }
     }
 
-    /// See [`Controller::new`].
+    /// The maximum of this controller.
     pub fn max_limit(&self) -> usize {
         self.max_limit
     }
 
-    /// How many parts should be in flight now.
+    /// The number of parts that should be in flight.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Nothing is in flight any more: what comes next is measured anew, from the number that has proven itself.
+    /// Nothing is in flight any more. What follows is measured anew, from the last proven number.
     pub fn on_idle(&mut self) {
         self.window = None;
         if let Some(trial) = self.trial.take() {
@@ -144,7 +142,8 @@ impl Controller {
         }
     }
 
-    /// One look, and perhaps another number. Says why, where that is news; trying and going back is none.
+    /// Takes a sample, and may change the limit. Returns a message if that is news; starting and reverting a probe is
+    /// not.
     pub fn on_sample(&mut self, look: &Sample) -> Option<String> {
         if let Some(measured) = look.tcp {
             self.least.add(look.at, measured.min_rtt);
@@ -169,7 +168,7 @@ impl Controller {
         }
     }
 
-    /// Storage asks for less: half the number.
+    /// Storage asks for less: halves the limit.
     pub fn on_slow_down(&mut self, at: Instant) -> Option<String> {
         let before = self.limit;
         let news = self.cut(at, before / 2, "storage asks for less");
@@ -180,7 +179,7 @@ impl Controller {
         news
     }
 
-    /// A part stood still to the end of patience: a quarter less.
+    /// A part stalled until its retry budget was used up: reduces the limit by a quarter.
     pub fn on_stall(&mut self, at: Instant) -> Option<String> {
         let fewer = (self.limit * 3 / 4).max(STANDING_LEAST.min(self.limit));
         self.cut(at, fewer, "a connection stalled")
@@ -206,13 +205,13 @@ impl Controller {
         format!("{} part{s} in flight: {why}", self.limit)
     }
 
-    /// This number for now, which gives so much.
+    /// Settles on the present limit with this rate.
     fn settle(&mut self, at: Instant, rate: f64) {
         (self.climbing, self.trial, self.rate, self.usual) = (false, None, rate, rate);
         self.next_try = Some(at + self.pause);
     }
 
-    /// To the usual number it goes without a judgement, where there is demand and no queue that is felt.
+    /// The first step goes to the default without a measurement, if parts wait and there is no noticeable queue.
     fn first_step(&mut self, at: Instant) -> Option<String> {
         let (short, felt) = self.window.as_ref()?.first(self.least.get())?;
         if felt {
@@ -232,13 +231,13 @@ impl Controller {
             false => share <= AS_GOOD,
         };
         if !good && climbing && up && (seen.queue || seen.lossy) && !seen.queue_standing {
-            // Slow start has filled the line. That says nothing of what comes after it.
+            // Slow start has filled the path. That says nothing about the steady rate.
             self.rate = seen.rate;
             self.best = self.best.max(seen.rate);
             return None;
         }
         if !good {
-            // What more did not bring back is not to be had any more.
+            // A rate that more connections did not reach is no longer available.
             self.best = trial.rate;
             self.settle(at, trial.rate);
             self.pause = (self.pause * 2).min(PAUSE_MOST);
@@ -270,14 +269,14 @@ impl Controller {
         Some(news)
     }
 
-    /// With the number as it is and proven: more, fewer, or go on?
+    /// Steady: try more, try fewer, or stay?
     fn stay_or_try(&mut self, at: Instant, seen: &WindowStats) -> Option<String> {
         self.rate = if self.rate > 0.0 { (self.rate + seen.rate) / 2.0 } else { seen.rate };
         self.best = self.rate.max(self.best * FADE);
         let less = self.rate < self.best * (1.0 - CHANGED);
         let more = self.rate > self.usual * (1.0 + CHANGED);
         if less || more {
-            // Another line than the one on which trials were in vain.
+            // The path is not the one on which probes failed.
             self.pause = PAUSE_LEAST;
             self.next_fewer = None;
         }
@@ -292,8 +291,8 @@ impl Controller {
             }
             self.too_much = None;
         }
-        // On a way that loses packets, a queue that does not stand is what feeds it between two losses, and at the
-        // end of a file the slowest of many connections has less to do than the slowest of few.
+        // On a lossy path, a queue that does not stand feeds it between two losses. And at the end of a file, the
+        // slowest of many connections has less left than the slowest of few.
         let lossy = self.lossy.is_some_and(|lossy| at.duration_since(lossy) < LOSSY_KEPT);
         if self.climbing {
             self.full += u32::from(seen.queue_noticeable && !lossy);
@@ -304,7 +303,7 @@ impl Controller {
             }
             return None;
         }
-        // Packets get lost and there is no queue: the line has room for more, if the last more was not in vain.
+        // Packets are lost without a queue: there is room for more, unless the last probe failed.
         let idle = seen.lossy && !seen.queue && self.pause == PAUSE_LEAST;
         if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
             return None;
@@ -324,7 +323,7 @@ impl Controller {
         None
     }
 
-    /// After a SlowDown: one more (of many, a few) from time to time, up to just below what was too much.
+    /// After a SlowDown: a few more from time to time, up to just below the number that was too many.
     fn back(&mut self, at: Instant, too_much: usize) -> Option<String> {
         let most = (too_much - 1).max(1);
         if self.limit >= most || self.changed.is_some_and(|changed| at.duration_since(changed) < BACK_EVERY) {
@@ -343,7 +342,7 @@ impl Controller {
         }
     }
 
-    /// Half of few, a quarter of many: those are many because the line needed them.
+    /// Half of few, or a quarter of many: there are many because the path needed them.
     fn fewer(&mut self, at: Instant, rate: f64, queued: bool) {
         let places = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
         if places > 0 && self.next_fewer.is_none_or(|next| at >= next) {

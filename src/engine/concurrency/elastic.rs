@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// An elastic semaphore.
-pub(super) struct Elastic {
+pub struct Elastic {
     semaphore: Semaphore,
     /// Permits to remove as soon as they are released.
     owed: Mutex<usize>,
@@ -13,18 +13,18 @@ pub(super) struct Elastic {
 
 impl Elastic {
     /// With this many permits of its own.
-    pub(super) fn new(permits: usize) -> Self {
+    pub fn new(permits: usize) -> Self {
         Self { semaphore: Semaphore::new(permits), owed: Mutex::new(0) }
     }
 
     /// Waits for a permit, first come, first served. Dropping it releases it.
-    pub(super) async fn acquire(&self) -> Permit<'_> {
+    pub async fn acquire(&self) -> Permit<'_> {
         // The semaphore is never closed, so this never fails.
         Permit { permit: self.semaphore.acquire().await.ok(), of: self }
     }
 
     /// Lends this many additional permits.
-    pub(super) fn add_permits(&self, permits: usize) {
+    pub fn add_permits(&self, permits: usize) {
         let mut owed = self.owed();
         let kept = permits.min(*owed);
         *owed -= kept;
@@ -32,7 +32,7 @@ impl Elastic {
     }
 
     /// Takes back this many lent permits, at the latest when they are released.
-    pub(super) fn remove_permits(&self, permits: usize) {
+    pub fn remove_permits(&self, permits: usize) {
         let mut owed = self.owed();
         *owed += permits;
         *owed -= self.semaphore.forget_permits(*owed);
@@ -44,7 +44,7 @@ impl Elastic {
 }
 
 /// A permit.
-pub(super) struct Permit<'a> {
+pub struct Permit<'a> {
     permit: Option<SemaphorePermit<'a>>,
     of: &'a Elastic,
 }

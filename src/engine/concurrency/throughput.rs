@@ -1,21 +1,21 @@
-//! How the line as a whole gets on: when bytes last moved on it, and how far it carried one part on average.
+//! The progress of all parts together: when bytes last moved, and how many one part sent on average.
 
 use std::time::{Duration, Instant};
 
-/// When samples are further apart than this, the program was stopped (Ctrl-Z, a debugger), not the line.
+/// If samples are further apart, the process was stopped (Ctrl-Z, debugger), and not the network.
 const STOPPED: Duration = Duration::from_secs(1);
 
-/// See the module. Sampled every [`super::permits::SAMPLE_INTERVAL`] while parts are in flight.
+/// Sampled every [`super::permits::SAMPLE_INTERVAL`] while parts are in flight.
 #[derive(Default)]
 pub struct Throughput {
-    /// The last sample, and the bytes taken by then.
+    /// The last sample, and the bytes accepted by then.
     last: Option<(Instant, u64)>,
     moved: Option<Instant>,
     share: f64,
 }
 
 impl Throughput {
-    /// So many bytes were taken until now, by so many parts in flight.
+    /// Adds a sample: bytes accepted so far, and parts in flight.
     pub fn sample(&mut self, at: Instant, taken: u64, in_flight: usize) {
         let (before, since) = self
             .last
@@ -27,13 +27,13 @@ impl Throughput {
         self.last = Some((at, taken));
     }
 
-    /// For how long no byte was taken.
+    /// How long no byte has been accepted.
     pub fn still_for(&self, now: Instant) -> Duration {
         self.moved.map_or(Duration::ZERO, |moved| now.saturating_duration_since(moved))
     }
 
-    /// Bytes that one part in flight was carried on average since the first sample. What a part was carried,
-    /// compared with this, tells whether it keeps up with the others, on thin and fat lines alike.
+    /// Bytes that one part in flight sent on average since the first sample. Compared with this, a part's own bytes
+    /// tell whether it keeps up with the others, on slow and fast networks alike.
     pub fn share(&self) -> f64 {
         self.share
     }
