@@ -226,10 +226,7 @@ impl Permits {
     }
 
     /// Lets the controller decide, and applies its limit.
-    pub fn update(
-        &self,
-        judge: impl FnOnce(&mut Controller) -> Option<String>,
-    ) -> Option<String> {
+    pub fn update(&self, judge: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
         let mut state = self.state();
         let state = &mut *state;
         let controller = state.controller.as_mut()?;
