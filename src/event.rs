@@ -205,7 +205,8 @@ pub trait Reporter: Send + Sync {
         write();
     }
 
-    /// Takes what is drawn off the terminal and runs `stop`, which comes back when the program may go on.
+    /// Clears what is drawn and runs `stop`, which returns when the program is continued.
+    #[cfg_attr(windows, expect(dead_code, reason = "Windows cannot stop a program with Ctrl-Z"))]
     fn pause(&self, stop: &mut dyn FnMut()) {
         stop();
     }

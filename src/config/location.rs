@@ -18,7 +18,7 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Whether unknown keys are errors. Files shared with the official CLI, told by their name, may have its keys.
+    /// Whether unknown keys are errors. `.copera*.toml` files are shared with the official CLI and may have its keys.
     pub fn is_strict(&self) -> bool {
         let name = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         !(name.starts_with(".copera") && name.ends_with(".toml"))

@@ -153,7 +153,7 @@ impl Shared {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The screen, unless it is in use for longer than this: by a terminal that takes nothing (Ctrl-S).
+    /// The screen, unless it stays in use for longer than this, by a terminal that accepts no output (Ctrl-S).
     fn screen_within(&self, limit: Duration) -> Option<MutexGuard<'_, Screen>> {
         let until = Instant::now() + limit;
         loop {
