@@ -1,7 +1,7 @@
-//! Events: what the engine reports, and progress shows.
+//! Events: what the engine reports and `progress` shows.
 //!
-//! The engine only calls [`Reporter::event`]. Values that change too often for events (bytes of a part in flight) are in
-//! a [`PartProgress`], which the engine writes and the renderer reads when it draws.
+//! The engine only calls [`Reporter::event`]. The bytes of a part in flight change too often for events. They are in a
+//! [`PartProgress`], which the engine writes and the renderer reads when it draws.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,32 +10,32 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::outcome::{Outcome, Summary};
 
-/// Names one input file within a run.
+/// Identifies an input file within a run.
 pub type FileId = u64;
 
-/// The phases of a file's way that a person waits through.
+/// The phases of a file's upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Another run on this machine is uploading to the same place.
+    /// Waiting for another run on this machine that uploads to the same folder.
     Wait,
-    /// Standard input is read to its end.
+    /// Reading standard input to its end.
     Spool,
-    /// Bytes of an earlier run are compared with the file.
+    /// Comparing the parts of an earlier run with the file.
     Check,
     /// The start call.
     Start,
-    /// Signed URLs are asked for.
+    /// Requesting signed URLs.
     Sign,
-    /// Parts travel.
+    /// Sending parts.
     Send,
     /// The finalize call, which can take minutes.
     Finalize,
-    /// A finalize without an answer is being looked into.
+    /// Finding out whether a finalize without an answer succeeded.
     Settle,
 }
 
 impl Phase {
-    /// One word for it.
+    /// The name in JSON and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wait => "wait",
@@ -50,23 +50,23 @@ impl Phase {
     }
 }
 
-/// How far one part is. The engine writes, faces read.
+/// The progress of a part. The engine writes it and the renderer reads it.
 #[derive(Debug)]
 pub struct PartProgress {
-    /// Of each connection that the part is tried on at the same time.
+    /// Per attempt.
     acked: [AtomicU64; 2],
     high_water: AtomicU64,
     begun: Instant,
-    /// Milliseconds from `begun` to when bytes last moved.
+    /// When bytes were last accepted, in milliseconds after `begun`.
     moved: AtomicU64,
 }
 
-/// Which of a part's connections: the second is for one that fell behind.
+/// One of the concurrent attempts at a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// The one that every try has.
+    /// Every part has one.
     Primary = 0,
-    /// The one beside it.
+    /// A second connection for a part that fell behind.
     Hedge = 1,
 }
 
@@ -82,65 +82,65 @@ impl Default for PartProgress {
 }
 
 impl PartProgress {
-    /// Bytes of the current attempt that the network has taken (on Linux: that the peer has acknowledged), on
-    /// the connection that is further.
+    /// Bytes that the network has accepted, on Linux those that the peer has acknowledged. The larger number of the current
+    /// attempts.
     pub fn acked(&self) -> u64 {
-        self.acked.iter().map(|taken| taken.load(Ordering::Relaxed)).max().unwrap_or(0)
+        self.acked.iter().map(|acked| acked.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
-    /// The furthest that any attempt got: bytes sent again count once.
+    /// The largest number of all attempts so far, so that bytes that are sent again count once.
     pub fn high_water(&self) -> u64 {
         self.high_water.load(Ordering::Relaxed)
     }
 
-    /// When bytes last moved; when the part began, if none have.
+    /// When bytes were last accepted, or when the part began.
     pub fn moved(&self) -> Instant {
         self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed))
     }
 
-    /// Sets the current attempt's bytes on one connection.
-    pub fn set(&self, lane: Attempt, taken: u64) {
-        if self.acked[lane as usize].swap(taken, Ordering::Relaxed) < taken {
+    /// Sets the bytes that the network has accepted from an attempt.
+    pub fn set(&self, attempt: Attempt, acked: u64) {
+        if self.acked[attempt as usize].swap(acked, Ordering::Relaxed) < acked {
             let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.moved.store(since, Ordering::Relaxed);
         }
-        self.high_water.fetch_max(taken, Ordering::Relaxed);
+        self.high_water.fetch_max(acked, Ordering::Relaxed);
     }
 }
 
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Something the user should know, though work goes on.
+    /// Something the user should know. The run continues.
     Warning {
-        /// The file it is about, as given.
+        /// The path of the file, as given.
         path: Option<&'a str>,
         message: &'a str,
     },
-    /// A given file is left out by `--include` or `--exclude`. Each is named, since nothing else tells of it.
+    /// `--include` or `--exclude` excludes a file given on the command line. It has no other event and no report line.
     Excluded { path: &'a str },
-    /// What `--login` has to say or to ask.
+    /// A message or the prompt of `--login`.
     Login {
         message: &'a str,
-        /// Somebody is to answer at the terminal: told also where nothing but errors is.
+        /// Whether it is the prompt, which `--quiet` shows too.
         asks: bool,
     },
     /// For `-v`: what was decided or done.
     Verbose { message: &'a str },
-    /// For `-vv`: one request and its answer.
+    /// For `-vv`: a request and its response.
     Request {
         /// `GET`, `POST`, `PUT`.
         method: &'a str,
         /// The URL without its query.
         url: &'a str,
-        /// The answer's status; `None`: there was none.
+        /// `None` without a response.
         status: Option<u16>,
-        /// From the first byte to the answer.
+        /// From the first byte to the response.
         elapsed: Duration,
     },
-    /// The number of files and bytes known so far (`complete`: there will be no more).
+    /// The number of files and bytes found so far. `complete` if there are no more.
     Discovered { files: u64, bytes: u64, complete: bool },
-    /// A file's way begins.
+    /// The upload of a file begins.
     FileStart {
         file: FileId,
         path: &'a str,
@@ -152,55 +152,55 @@ pub enum Event<'a> {
     },
     /// A file enters a phase.
     Phase { file: FileId, phase: Phase },
-    /// So much of standard input is read.
+    /// The number of bytes read from standard input.
     Spooled { file: FileId, bytes: u64 },
-    /// Parts of an earlier run count.
+    /// Parts of an earlier run do not have to be sent again.
     Resumed { file: FileId, parts: u32, bytes: u64 },
-    /// What counted of a file counts no more: its upload begins again.
+    /// The upload of a file starts over. What was sent or resumed no longer counts.
     Restarted { file: FileId },
-    /// A part gets a place in flight. Its retries keep the place and the progress.
+    /// A part begins. Its retries belong to the same start and progress.
     PartStart { file: FileId, part: u32, size: u64, progress: Arc<PartProgress> },
-    /// A part is in storage, checked and on record.
+    /// A part is in storage, verified and recorded.
     PartDone { file: FileId, part: u32, size: u64, elapsed: Duration },
-    /// A part gave its place up without being done (its file failed or was interrupted).
+    /// A part ends without being stored, because its file failed or was interrupted.
     PartAborted { file: FileId, part: u32 },
-    /// A call or a part is tried again.
+    /// A call or a part is retried after `wait`.
     Retry {
         file: Option<FileId>,
         part: Option<u32>,
         /// "part 3", "start", …
         what: &'a str,
-        /// The retries so far, this one included.
+        /// The number of this retry, from 1.
         retry: u32,
         cause: &'a str,
         wait: Duration,
     },
-    /// A file's way is over.
+    /// The result of a file.
     FileDone { file: FileId, outcome: &'a Outcome },
-    /// A dry run is over.
+    /// The end of a dry run.
     Planned {
         files: u64,
         bytes: u64,
-        /// Folders that would be found or made.
+        /// Folders that would be found or created.
         folders: u64,
     },
-    /// The run is over.
+    /// The end of the run.
     Finished { tally: &'a Summary },
-    /// An error outside of any file's upload.
+    /// An error that is not the result of an upload.
     Error {
-        /// The file it is about, as given.
+        /// The path of the file, as given.
         path: Option<&'a str>,
         error: &'a Error,
     },
 }
 
-/// A face. Called from many threads; must return at once.
+/// Shows events. Called from many threads, so it must not block.
 pub trait Reporter: Send + Sync {
-    /// Something happened.
+    /// Shows an event.
     fn event(&self, event: &Event<'_>);
 
-    /// Runs `write` (which writes to stdout) while nothing is drawn, so that results and bars on one terminal
-    /// do not run into each other.
+    /// Runs `write`, which writes to stdout, while nothing is drawn. Otherwise results and bars on the same terminal would
+    /// mix.
     fn suspend(&self, write: &mut dyn FnMut()) {
         write();
     }
@@ -211,6 +211,6 @@ pub trait Reporter: Send + Sync {
         stop();
     }
 
-    /// Takes everything off the terminal that was drawn on it. Further events may draw again.
+    /// Clears what is drawn. Further events may draw again.
     fn clear(&self) {}
 }

@@ -1,10 +1,10 @@
-//! Text for people and terminals: durations, sizes, rates, and names without control characters.
+//! Text for users and terminals: durations, sizes, rates, and names without control characters.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// A duration with two units at most: "4m 10s", "1.5s", "80ms".
+/// A duration in at most two units: "4m 10s", "1.5s", "80ms". Not jiff's printer, which pads all units or none.
 pub fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -19,13 +19,13 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
-/// Whether a character could move the cursor, hide text or turn it around: C0, DEL and C1 controls, the
-/// bidirectional embeddings, overrides and isolates ("Trojan Source", CVE-2021-42574), line separators.
+/// Whether a character could move the cursor, hide text or reverse it: C0, DEL and C1 controls, bidirectional embeddings,
+/// overrides and isolates ("Trojan Source", CVE-2021-42574), line separators.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The text with everything a terminal might obey made visible: `\n`, `\u{1b}`.
+/// The text with control characters escaped for terminals: `\n`, `\u{1b}`.
 pub fn safe(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -37,17 +37,17 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same for a text of several lines (a TOML error with its snippet): each line safe, all but the first
-/// indented, so that none can pass for a message of its own.
+/// The same for a text of several lines. All lines but the first are indented, so that none looks like a message of its
+/// own.
 pub fn safe_lines(text: &str) -> String {
     let lines: Vec<_> = text.trim_end().lines().map(safe).collect();
     lines.join("\n  ")
 }
 
-/// JSON text in which nothing is left that a terminal might obey. JSON itself escapes C0; what remains can
-/// only stand inside strings, where `\uXXXX` means the same.
+/// JSON with control characters escaped for terminals. JSON itself escapes C0. The others can only be in strings, where
+/// `\uXXXX` means the same.
 pub fn safe_json(text: &str) -> Cow<'_, str> {
-    // White space between tokens (a line break of pretty-printed JSON) is no string's.
+    // Line breaks between tokens are not in strings.
     let risky = |c: char| is_unsafe(c) && c >= '\u{7f}';
     if !text.contains(risky) {
         return Cow::Borrowed(text);
@@ -71,29 +71,29 @@ pub fn bytes(count: u64) -> String {
     }
     let mut value = count as f64 / 1024.0;
     let mut unit = 0;
-    // 1023.5 and more would be rounded to 1024.
+    // 1023.5 would be rounded to 1024.
     while value >= 1023.5 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
     }
-    // 99.95 and more would be rounded to 100.0.
+    // 99.95 would be rounded to 100.0.
     let digits = usize::from(value < 99.95);
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
-/// Bytes a second: `17.5 MiB/s`.
+/// Bytes per second: `17.5 MiB/s`.
 pub fn rate(per_second: f64) -> String {
     format!("{}/s", bytes(per_second.max(0.0) as u64))
 }
 
-/// Time left as a clock shows it: `00:42`, `1:02:03`, `60d 16h`.
+/// Time left, as on a clock: `00:42`, `1:02:03`, `60d 16h`.
 pub fn clock(left: Duration) -> String {
     let seconds = left.as_secs();
     match seconds {
         0..3600 => format!("{:02}:{:02}", seconds / 60, seconds % 60),
         3600..172_800 => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
         172_800..86_400_000 => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
-        // At a few bytes a second; nobody reads more digits.
+        // At a few bytes per second.
         _ => "> 999d".to_owned(),
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_left_in_a_name() {
+    fn names_are_escaped_for_terminals() {
         assert_eq!(safe("Grüße 数据.pdf"), "Grüße 数据.pdf");
         assert_eq!(
             safe("a\nb\t\u{1b}[31m\u{7f}\u{9b}\u{202e}fdp"),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_its_meaning_when_it_is_made_safe() {
+    fn escaped_json_keeps_its_meaning() {
         let text = "{\"a\":\"\u{7f}\u{85}\u{202e}\u{2069}é\"}";
         let shown = safe_json(text);
         assert_eq!(shown, "{\"a\":\"\\u007f\\u0085\\u202e\\u2069é\"}");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_never_outgrow_their_columns() {
+    fn numbers_fit_their_columns() {
         for (count, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

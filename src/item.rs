@@ -1,4 +1,4 @@
-//! Items of the drive, as the service sends them.
+//! Items of the drive.
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// A drive item exactly as the service sent it: no field dropped, renamed or reordered.
+/// An item exactly as the service sent it.
 #[derive(Debug, Clone)]
 pub struct Item {
     raw: Box<RawValue>,
@@ -14,10 +14,9 @@ pub struct Item {
 }
 
 impl Item {
-    /// Reads an item's id (`_id` on the real service, `id` in the SDK's types) and keeps the text as it is.
-    /// `None` when it has none: then it is no item.
+    /// Reads the ID (`_id` on the real service, `id` in the types of the SDK) and keeps the text. `None` without an ID.
     pub fn new(raw: Box<RawValue>) -> Option<Self> {
-        // serde would read a list as the fields in their order.
+        // serde would accept a list of the fields in their order.
         if !raw.get().starts_with('{') {
             return None;
         }
@@ -26,26 +25,25 @@ impl Item {
         Some(Self { raw, id })
     }
 
-    /// Its id.
+    /// The ID.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its JSON text as the service sent it.
+    /// The JSON as the service sent it.
     pub fn json(&self) -> &str {
         self.raw.get()
     }
 }
 
-/// What the program reads of an item, in a listing or alone. A field of another type than expected counts as not
-/// there: one odd item must not hide a whole listing.
+/// The fields of an item that the program reads. A field of an unexpected type counts as missing, so that one odd item
+/// does not make a listing unusable.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Node {
     #[serde(default, deserialize_with = "text_or_none")]
     _id: Option<String>,
     #[serde(default, deserialize_with = "text_or_none")]
     id: Option<String>,
-    /// Its name.
     #[serde(default, deserialize_with = "text_or_none")]
     pub name: Option<String>,
     /// `file` or `folder`.
@@ -64,7 +62,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Reads one of a listing; one that is no item has nothing in it.
+    /// Reads an entry of a listing. All fields are missing if it is not an item.
     pub fn read(raw: &RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
@@ -74,23 +72,23 @@ impl Node {
         self.kind.as_deref() == Some("folder")
     }
 
-    /// Whether its name is this one, however its characters are composed.
+    /// Whether it has this name, regardless of Unicode normalization.
     pub fn is_called(&self, name: &str) -> bool {
         self.name.as_deref().is_some_and(|own| own.nfc().eq(name.nfc()))
     }
 
-    /// `_id`, else `id`.
+    /// `_id`, otherwise `id`.
     pub fn id(&self) -> Option<&str> {
         self._id.as_deref().or(self.id.as_deref()).filter(|id| !id.is_empty())
     }
 
-    /// `size` (cli), else `fileSize` (sdk), in bytes.
+    /// `size` (CLI), otherwise `fileSize` (SDK), in bytes.
     pub fn size(&self) -> Option<u64> {
         [&self.size, &self.file_size].into_iter().flatten().find_map(Value::as_u64)
     }
 
-    /// `parent` (cli), else `parentId` (sdk); an object's `_id` if it is one. `None` is the drive's root, so a parent
-    /// that cannot be read is empty: it equals no folder.
+    /// `parent` (CLI), otherwise `parentId` (SDK), or its `_id` if it is an object. `None` is the root of the drive. An
+    /// invalid parent is the empty string, which is no folder's ID.
     pub fn parent(&self) -> Option<&str> {
         let given = || [&self.parent, &self.parent_id].into_iter().flatten();
         let readable = given().find_map(|parent| {
@@ -99,12 +97,12 @@ impl Node {
         readable.or_else(|| given().next().map(|_| ""))
     }
 
-    /// Whether it says what it is, where, and how to name it: only then is it known not to be something else.
+    /// Whether ID, name, kind and parent are known. Otherwise it could be any item.
     pub fn is_readable(&self) -> bool {
         self.id().is_some() && self.name.is_some() && self.kind.is_some() && self.parent() != Some("")
     }
 
-    /// When it was made, by the service's clock, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub fn created_ms(&self) -> Option<i64> {
         let text = self.created_at.as_ref()?.as_str()?;
         text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
@@ -122,7 +120,7 @@ pub fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     })
 }
 
-/// Whether a text has the form of an id: 24 hexadecimal characters.
+/// Whether a text has the form of an ID: 24 hexadecimal digits.
 pub fn is_id(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
