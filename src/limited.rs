@@ -23,7 +23,7 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
     if let Some(kind) = kind.filter(|kind| *kind != platform::FIFO) {
         return Err(odd(&format!("it is {kind}, not a regular file")));
     }
-    let file = platform::open_without_waiting(path)?;
+    let file = platform::open_nonblocking(path)?;
     let bytes = read(&file, limit)?;
     if kind.is_some() && bytes.is_empty() {
         return Err(odd("it is a FIFO that nobody writes to"));

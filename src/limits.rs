@@ -41,8 +41,8 @@ impl Limits {
     /// # Errors
     /// [`Error::Resources`] if not even one file can be uploaded.
     pub fn from_system() -> Result<Self, Error> {
-        let Some(allowed) = platform::allow_open_files(OPEN_FILES) else { return Ok(Self::MAX) };
-        let open = platform::open_files();
+        let Some(allowed) = platform::raise_open_file_limit(OPEN_FILES) else { return Ok(Self::MAX) };
+        let open = platform::count_open_files();
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         let free = allowed.saturating_sub(open);
         Self::with_free(free).ok_or_else(|| Error::Resources {

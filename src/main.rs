@@ -7,7 +7,7 @@ use copera_upload::environment::Environment;
 use copera_upload::{platform, run};
 
 fn main() -> ExitCode {
-    platform::write_undisturbed();
+    platform::block_signals();
     let cli = Cli::parse_or_exit();
     ExitCode::from(match cli.generate {
         Some(what) => generate::run(what),

@@ -35,7 +35,7 @@ impl Source {
         let failed = |error| Error::local("open the file", error);
         // Checked before opening, because opening a FIFO blocks until it has a writer.
         regular(&std::fs::metadata(path).map_err(failed)?)?;
-        let file = platform::open_in_time(|| File::open(path)).map_err(failed)?;
+        let file = platform::open_with_retry(|| File::open(path)).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         regular(&metadata)?;
         let identity = Identity::of(&file).map_err(failed)?;

@@ -29,7 +29,7 @@ pub fn standard_input(told: impl FnMut(u64)) -> Result<Source, Error> {
     }
     let folder = std::env::temp_dir();
     let full = |source| Error::Spool { folder: folder.clone(), source };
-    let mut file = platform::open_in_time(|| tempfile::tempfile_in(&folder)).map_err(full)?;
+    let mut file = platform::open_with_retry(|| tempfile::tempfile_in(&folder)).map_err(full)?;
     copy(&mut io::stdin().lock(), &mut file, told).map_err(|broken| match broken {
         Broken::Reading(error) => failed(error),
         Broken::Writing(error) => full(error),

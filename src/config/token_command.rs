@@ -31,7 +31,7 @@ fn run_for(command: &str, timeout: Duration, own_group: bool) -> Result<Token, S
     let timed_out = || format!("timed out after {}", human_duration(timeout));
     let mut shell = shell(command);
     if own_group {
-        platform::lead_a_group(&mut shell);
+        platform::new_process_group(&mut shell);
     }
     let mut child = shell
         .stdin(Stdio::null())
@@ -69,7 +69,7 @@ fn wait(child: &mut Child, deadline: Instant, own_group: bool) -> io::Result<Opt
     }
     if own_group {
         // Not waited for yet, so the process ID is still its own.
-        platform::kill_group(child);
+        platform::kill_process_group(child);
     }
     // Fails if it has just exited, which is fine.
     let _ = child.kill();

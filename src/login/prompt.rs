@@ -131,7 +131,7 @@ mod terminal {
             }
             // Discards what was typed before the prompt, like getpass(3). In the background this stops the program
             // until it is in the foreground, as reading would.
-            platform::stoppable(|| tcsetattr(io::stdin(), OptionalActions::Flush, &modes))?;
+            platform::with_sigttou(|| tcsetattr(io::stdin(), OptionalActions::Flush, &modes))?;
             Ok(Self(before))
         }
     }

@@ -98,7 +98,7 @@ impl Renderer {
         let (calls, called) = mpsc::channel::<Call>();
         let (of_thread, period) = (Arc::clone(&shared), period.unwrap_or(Duration::from_secs(3600)));
         let work = move || {
-            platform::take_continue();
+            platform::receive_sigcont();
             loop {
                 let call = called.recv_timeout(period);
                 of_thread.called.store(false, Ordering::Release);

@@ -56,7 +56,7 @@ impl Drop for Connection {
 pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
     let (written, mut probe) = (Arc::new(AtomicU64::new(0)), None);
     let stream = dialer.open(uri, |stream| {
-        platform::prepare(&stream);
+        platform::configure_socket(&stream);
         let stream = Arc::new(stream);
         probe = Some(Probe { stream: Arc::downgrade(&stream), written: Arc::clone(&written) });
         Box::new(Socket { stream, written })

@@ -1,0 +1,112 @@
+//! TCP: settings of a connection, and what the kernel says about it.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+/// Limit on unsent bytes in the kernel. Without it the kernel accepts megabytes, which take minutes to send on a slow
+/// connection.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_IN_KERNEL: u32 = 128 * 1024;
+
+/// Configures a storage connection: no delay of small writes, few unsent bytes in the kernel, keepalive probes. A system
+/// that refuses keeps its defaults.
+pub fn configure_socket(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(
+        &socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5)),
+    );
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if uses_tcp_info() {
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
+    }
+}
+
+/// Whether to use what the kernel reports about TCP. `COPERA_UPLOAD_NO_TCP_INFO=1` makes Linux behave like systems that
+/// report nothing, to measure them on emulated networks.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn uses_tcp_info() -> bool {
+    static USES: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *USES.get_or_init(|| std::env::var_os("COPERA_UPLOAD_NO_TCP_INFO").is_none_or(|value| value.is_empty()))
+}
+
+/// Bytes in the kernel that the peer has not acknowledged. `None` if the system does not report them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn unacked_bytes(stream: &TcpStream) -> Option<u64> {
+    use rustix::ioctl::{Getter, ioctl};
+    if !uses_tcp_info() {
+        return None;
+    }
+    // tcp(7): SIOCOUTQ, the same number as TIOCOUTQ, "returns the amount of unsent data in the socket send
+    // queue", which counts what is sent and not acknowledged too (tcp_ioctl: write_seq - snd_una).
+    // SAFETY: TIOCOUTQ writes one C int and touches nothing else.
+    #[expect(unsafe_code, reason = "no safe wrapper for this ioctl exists; see SAFETY")]
+    let queued = unsafe {
+        let getter = Getter::<{ libc::TIOCOUTQ as rustix::ioctl::Opcode }, libc::c_int>::new();
+        ioctl(stream, getter)
+    };
+    u64::try_from(queued.ok()?).ok()
+}
+
+/// Bytes in the kernel that the peer has not acknowledged. `None` if the system does not report them.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn unacked_bytes(_stream: &TcpStream) -> Option<u64> {
+    None
+}
+
+/// Measurements of TCP on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// SRTT (RFC 6298).
+    pub smoothed_rtt: Duration,
+    /// The shortest round trip, without queueing.
+    pub min_rtt: Duration,
+    /// Packets retransmitted since the connection was opened.
+    pub retransmits: u64,
+}
+
+/// Measurements of TCP on a connection. `None` if the system does not report them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
+    use std::os::fd::AsRawFd as _;
+    if !uses_tcp_info() {
+        return None;
+    }
+    // struct tcp_info of linux/tcp.h, which not every libc has whole. Fields are only added at its end. After eight bytes
+    // come 32-bit words: tcpi_rtt at byte 68, tcpi_total_retrans at 100, tcpi_min_rtt at 148, times in microseconds.
+    // Kernels before 4.6 lack the last one and return fewer bytes.
+    const RTT: usize = 68 / 4;
+    const TOTAL_RETRANS: usize = 100 / 4;
+    const MIN_RTT: usize = 148 / 4;
+    let mut info = [0_u32; MIN_RTT + 1];
+    let size = size_of_val(&info) as libc::socklen_t;
+    let mut length = size;
+    // SAFETY: getsockopt writes at most `length` bytes to `info`, which is that long, and the length it wrote.
+    #[expect(unsafe_code, reason = "no safe wrapper for TCP_INFO exists; see SAFETY")]
+    let failed = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    // Before the first measurement, RTT is 0 and the minimum is ~0U.
+    let known = failed == 0 && length == size && info[RTT] > 0 && info[MIN_RTT] < u32::MAX;
+    let micros = |word: usize| Duration::from_micros(u64::from(info[word]));
+    known.then(|| TcpInfo {
+        smoothed_rtt: micros(RTT),
+        min_rtt: micros(MIN_RTT),
+        retransmits: info[TOTAL_RETRANS].into(),
+    })
+}
+
+/// Measurements of TCP on a connection. `None` if the system does not report them.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn tcp_info(_stream: &TcpStream) -> Option<TcpInfo> {
+    None
+}
