@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cli::Cli;
-use crate::dial::{Connector, Trust};
 use crate::drive::Drive;
 use crate::engine::journal::{self, JournalStore};
 use crate::engine::peers::{Peers, RunKey};
@@ -23,7 +22,7 @@ use crate::source::Source;
 use crate::storage::Storage;
 use crate::{drive, engine, limits, login, plan, progress, signals, spool, tls};
 
-/// How long blocking work may take to end after the last result. Reads from a disk that hangs never end.
+/// How long to wait for blocking work after the last result. Reads from a hung disk never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the command, prints everything there is to print, and returns the exit code.
@@ -149,7 +148,7 @@ async fn transfer(
     let peers = Arc::new(peers);
     let options = engine_options(settings, limits, &peers, reporter)?;
     if output.wants_pages() {
-        // Comes first: nothing is uploaded whose address cannot be printed.
+        // Before the upload, because without it no URL can be printed.
         output.set_pages(tokio::select! {
             error = stopper.stopped() => return Err(error),
             pages = pages(&options.drive, &**reporter) => pages?,
@@ -161,13 +160,13 @@ async fn transfer(
     let mut write_error = None;
     while let Some((file, outcome, ack)) = outcomes.recv().await {
         summary.add(&outcome);
-        // The event first: on a terminal the result then stands last.
+        // The event comes first, so that on a terminal the result is last.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
         reporter.suspend(&mut || printed = output.result(&outcome));
         match printed {
             Ok(()) if write_error.is_none() => ack.commit().await,
-            // After a failed write nothing is printed any more, so the record has to stay.
+            // Nothing is printed after a failed write, so the record has to stay.
             Ok(()) => {}
             Err(error) => drop(write_error.get_or_insert(Error::Output(error))),
         }
@@ -216,14 +215,8 @@ fn engine_options(
     let transfer = &settings.transfer;
     let token = account.token.clone().ok_or(Error::NoToken)?;
     let policy = transfer.retry_policy();
-    let cacert = account.cacert.clone();
-    let warned = Arc::clone(reporter);
-    let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*warned));
-    let connector = Arc::new(Connector::new(account.proxies.clone(), transfer.connect_timeout(), trust));
-    if account.cacert.is_some() {
-        // An unreadable file is an error, even if no connection ends up needing it.
-        connector.tls()?;
-    }
+    let (proxies, timeout) = (account.proxies.clone(), transfer.connect_timeout());
+    let connector = tls::connector(proxies, account.cacert.clone(), timeout, reporter)?;
     let drive = Drive::new(
         drive::Options {
             url: account.api_url.clone(),

@@ -1,7 +1,8 @@
 //! The TLS configuration for the API and storage.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
@@ -9,14 +10,36 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
+use crate::dial::Connector;
 use crate::error::Error;
 use crate::event::Reporter;
+use crate::proxy::Proxies;
+
+/// Opens connections that trust the platform's certificates and those in `cacert`. The platform's are loaded when the
+/// first connection needs them.
+/// # Errors
+/// [`Error::Usage`] if `cacert` cannot be read, even if no connection would need it.
+pub fn connector(
+    proxies: Proxies,
+    cacert: Option<PathBuf>,
+    connect_timeout: Duration,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<Arc<Connector>, Error> {
+    let has_cacert = cacert.is_some();
+    let reporter = Arc::clone(reporter);
+    let trust = Box::new(move || config(cacert.as_deref(), &*reporter));
+    let connector = Connector::new(proxies, connect_timeout, trust);
+    if has_cacert {
+        connector.tls()?;
+    }
+    Ok(Arc::new(connector))
+}
 
 /// Trusts the platform's certificates (on Linux, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them) and those in
 /// `cacert`. If Linux has none, as in small containers, Mozilla's are built in.
 /// # Errors
 /// [`Error::Usage`] if `cacert` or `SSL_CERT_FILE` cannot be read or has no certificate, or if nothing is trusted.
-pub fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
+fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
     let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();
     if let (Some(path), true) = (named_by("SSL_CERT_FILE"), cfg!(target_os = "linux")) {
         // The platform's reader ignores files that it cannot read, and would then trust nothing or something else.

@@ -83,7 +83,7 @@ fn has_terminal() -> bool {
     cfg!(unix) && std::fs::File::open("/dev/tty").is_ok()
 }
 
-/// Sends the first line as soon as it is complete, and reads on, so that a full or closed pipe does not stop the
+/// Sends the first line as soon as it is complete, and keeps reading, so that a full or closed pipe does not stop the
 /// command.
 fn first_line(child: &mut Child) -> io::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::sync_channel(1);

@@ -11,7 +11,6 @@ use crate::config::api_url::{self, ApiUrl};
 use crate::config::save::{Entry, Target};
 use crate::config::token::{self, Origin};
 use crate::config::{self, Config, DEFAULT_PROFILE, LoginConfig};
-use crate::dial::{Connector, Trust};
 use crate::drive::{self, Drive};
 use crate::engine::Stopper;
 use crate::environment::Environment;
@@ -115,17 +114,11 @@ impl<'a> Login<'a> {
         let mut transfer = self.cli.transfer.clone();
         transfer.connect_timeout = transfer.connect_timeout.or(self.config.profile.transfer.connect_timeout);
         transfer.retry_for.get_or_insert(RETRY_FOR);
-        let (cacert, reporter) = (self.cli.cacert.clone(), Arc::clone(self.reporter));
-        let trust: Trust = Box::new(move || tls::config(cacert.as_deref(), &*reporter));
-        let connector = Arc::new(Connector::new(proxies?, transfer.connect_timeout(), trust));
-        if self.cli.cacert.is_some() {
-            // An unreadable file is an error, even if no connection needs it.
-            connector.tls()?;
-        }
+        let (cacert, timeout) = (self.cli.cacert.clone(), transfer.connect_timeout());
         let options = drive::Options {
             url: self.api_url.clone(),
             token: token.clone(),
-            dialer: connector,
+            dialer: tls::connector(proxies?, cacert, timeout, self.reporter)?,
             policy: transfer.retry_policy(),
             calls: 1,
         };

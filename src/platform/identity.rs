@@ -1,4 +1,4 @@
-//! Which file this is, and whether it can have changed since: what each system says of it.
+//! Identity of a file: whether two paths or moments refer to the same file, and whether it may have changed.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -6,34 +6,34 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// What tells one state of a file from another, as far as the system says.
+/// A file and its state, as far as the system tells.
 ///
-/// Two equal ones are a proof only where [`Identity::proves_unchanged_since`] says so: some file systems number no
-/// files, or keep no time of the last change that programs cannot set.
+/// Equal identities do not always prove that the file is unchanged: some file systems have no file IDs or no ctime. See
+/// [`Identity::proves_unchanged_since`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The file system's number for the file; `None` where it has none.
+    /// `None` if the file system has no file IDs.
     pub id: Option<FileId>,
     /// Bytes.
     pub size: u64,
-    /// Last change of the content, nanoseconds since 1970. Any program can set it.
+    /// Last change of the content, in nanoseconds since 1970. Programs can set it.
     pub mtime: i128,
-    /// Last change of the content or of the metadata, nanoseconds since 1970, which no program can set. `None` where
-    /// the file system does not keep it.
+    /// Last change of the content or metadata, in nanoseconds since 1970. Programs cannot set it. `None` if the file system
+    /// does not have it.
     pub ctime: Option<i128>,
 }
 
-/// A file system's number for a file: unique on one machine as long as the file exists.
+/// A file ID, unique on the machine while the file exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {
-    /// The device (Unix), the volume's serial number (Windows).
+    /// The device on Unix, the serial number of the volume on Windows.
     pub volume: u64,
-    /// The inode (Unix), the file's index (Windows: 64 bits on NTFS, 128 on ReFS).
+    /// The inode on Unix, the file index on Windows (64 bits on NTFS, 128 on ReFS).
     pub index: u128,
 }
 
 impl Identity {
-    /// Asks for an open file's identity.
+    /// The identity of an open file.
     ///
     /// # Errors
     /// Those of the system.
@@ -42,32 +42,30 @@ impl Identity {
         let (id, ctime) = system::id_and_ctime(file, &metadata);
         let size = metadata.len();
         let mtime = system::mtime(&metadata);
-        // Only where the two differ is it certain that the second one is not a copy of the first.
+        // If they differ, ctime is not a copy of mtime.
         let copied = ctime == Some(mtime) && system::may_invent_ctime(file);
         Ok(Self { id, size, mtime, ctime: if copied { None } else { ctime } })
     }
 
-    /// Whether this identity, read after `earlier`, proves that no byte has changed in between.
-    ///
-    /// `false` does not mean that one has: the content decides then.
+    /// Whether this identity proves that no byte has changed since `earlier`. If not, only the content can tell.
     pub fn proves_unchanged_since(&self, earlier: &Self) -> bool {
         self == earlier && self.id.is_some() && self.ctime.is_some()
     }
 
-    /// Whether ctime proves that no byte of one open file has changed between the two. [`may_be_written`] has to be
-    /// asked before the later one is read.
+    /// Whether ctime proves that no byte of an open file has changed between the two. [`may_be_written`] has to be called
+    /// before the later one is read.
     pub fn has_same_ctime(&self, other: &Self) -> bool {
         self.ctime.is_some() && self.ctime == other.ctime
     }
 }
 
-/// Whether another program may have written to an open file without its times telling yet: on Windows, where a write
-/// is sure to show in them only when the handle that it was made with is closed.
+/// Whether another program may have written to an open file without a change of its times. Windows updates them reliably
+/// only when the handle used for writing is closed.
 pub fn may_be_written(file: &File) -> bool {
     system::may_be_written(file)
 }
 
-/// Whether the file at `path` is certainly another one than `file`.
+/// Whether the file at `path` is certainly not `file`.
 ///
 /// # Errors
 /// Those of the system, such as [`io::ErrorKind::NotFound`].
@@ -87,7 +85,7 @@ mod system {
     use super::{File, FileId, Metadata, Path, io};
 
     fn id(metadata: &Metadata) -> Option<FileId> {
-        // No file system has an inode 0 (readdir(3) tells unused entries by it).
+        // No file has the inode 0, which marks unused entries (readdir(3)).
         (metadata.ino() != 0).then(|| FileId { volume: metadata.dev(), index: metadata.ino().into() })
     }
 
@@ -104,18 +102,18 @@ mod system {
         (id(metadata), (ctime != 0).then_some(ctime))
     }
 
-    /// Asked by name: opening a FIFO would wait for its writer.
+    /// By path, because opening a FIFO would wait for its writer.
     pub(super) fn id_at(path: &Path) -> io::Result<Option<FileId>> {
         std::fs::metadata(path).map(|metadata| id(&metadata))
     }
 
-    /// The times show a write at once.
+    /// Writes change the times immediately.
     pub(super) fn may_be_written(_: &File) -> bool {
         false
     }
 
-    /// Whether the file system may report a copy of mtime as ctime: FAT and exFAT keep none, and what servers and FUSE
-    /// programs report is up to them (sshfs copies).
+    /// Whether the file system may report a copy of mtime as ctime. FAT and exFAT have no ctime. Servers and FUSE programs
+    /// may report anything (sshfs copies mtime).
     #[cfg(target_os = "linux")]
     pub(super) fn may_invent_ctime(file: &File) -> bool {
         // linux/magic.h and fs/smb/client/cifsglob.h.
@@ -125,12 +123,12 @@ mod system {
         const CIFS: u32 = 0xff53_4d42;
         const SMB2: u32 = 0xfe53_4d42;
         const V9FS: u32 = 0x0102_1997;
-        // All of them are 32-bit numbers; the field's width differs by architecture.
+        // All are 32-bit numbers. The width of the field depends on the architecture.
         let kind = rustix::fs::fstatfs(file).map(|found| found.f_type as u32);
         kind.map_or(true, |kind| [MSDOS, EXFAT, FUSE, CIFS, SMB2, V9FS].contains(&kind))
     }
 
-    /// Whether the file system may report a copy of mtime as ctime: not the ones that such systems live on.
+    /// Whether the file system may report a copy of mtime as ctime. APFS, HFS+ and NFS do not.
     #[cfg(target_vendor = "apple")]
     pub(super) fn may_invent_ctime(file: &File) -> bool {
         let Ok(found) = rustix::fs::fstatfs(file) else { return true };
@@ -139,7 +137,7 @@ mod system {
         ![b"apfs".as_slice(), b"hfs", b"nfs"].contains(&name.as_slice())
     }
 
-    /// Whether the file system may report a copy of mtime as ctime. Unknown here, and improbable.
+    /// Whether the file system may report a copy of mtime as ctime. Unknown on this system, but unlikely.
     #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
     pub(super) fn may_invent_ctime(_: &File) -> bool {
         false
@@ -161,7 +159,7 @@ mod system {
 
     use super::{File, FileId, Metadata, Path, io};
 
-    /// 1970 in FILETIME's count: 100 ns since 1601.
+    /// 1970 as a FILETIME, in units of 100 ns since 1601.
     const UNIX_EPOCH: i128 = 116_444_736_000_000_000;
 
     fn nanoseconds(filetime: i128) -> i128 {
@@ -173,7 +171,7 @@ mod system {
     }
 
     pub(super) fn id_and_ctime(file: &File, _: &Metadata) -> (Option<FileId>, Option<i128>) {
-        // SAFETY: FILE_BASIC_INFO is what this class is answered with.
+        // SAFETY: FILE_BASIC_INFO is the structure of this class.
         #[expect(unsafe_code, reason = "std's change_time is unstable; see SAFETY")]
         let basic = unsafe { information::<FILE_BASIC_INFO>(file, FileBasicInfo) };
         let ctime = basic.map(|basic| basic.ChangeTime).filter(|ctime| *ctime != 0);
@@ -182,13 +180,13 @@ mod system {
 
     pub(super) fn id_at(path: &Path) -> io::Result<Option<FileId>> {
         let mut options = File::options();
-        // With the flag, a directory opens too.
+        // The flag allows opening directories.
         options.access_mode(FILE_READ_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
         options.open(path).map(|file| id(&file))
     }
 
     fn id(file: &File) -> Option<FileId> {
-        // SAFETY: FILE_ID_INFO is what this class is answered with.
+        // SAFETY: FILE_ID_INFO is the structure of this class.
         #[expect(unsafe_code, reason = "std's file_index is unstable; see SAFETY")]
         let found = unsafe { information::<FILE_ID_INFO>(file, FileIdInfo) };
         let id = match found {
@@ -196,7 +194,7 @@ mod system {
                 volume: found.VolumeSerialNumber,
                 index: u128::from_le_bytes(found.FileId.Identifier),
             },
-            // FAT and some servers know only the older call.
+            // FAT and some servers support only the older call.
             None => {
                 let mut found = BY_HANDLE_FILE_INFORMATION::default();
                 // SAFETY: the handle is open, and the call writes to the structure and nothing else.
@@ -211,14 +209,14 @@ mod system {
                 }
             }
         };
-        // A file system without numbers answers with 0, some with all ones (MS-FSCC, 2.1.9 and 2.1.10).
+        // File systems without file IDs return 0 or all ones (MS-FSCC, 2.1.9 and 2.1.10).
         (id.index != 0 && id.index != u128::MAX && id.index != u128::from(u64::MAX)).then_some(id)
     }
 
-    /// Asks for one class of information.
+    /// Queries one class of information.
     ///
     /// # Safety
-    /// `T` has to be the plain structure that the class is answered with.
+    /// `T` has to be the structure of the class.
     #[expect(unsafe_code, reason = "std's change_time and file_index are unstable")]
     unsafe fn information<T: Default>(file: &File, class: FILE_INFO_BY_HANDLE_CLASS) -> Option<T> {
         let mut found = T::default();
@@ -236,27 +234,26 @@ mod system {
         // SAFETY: the handle is open, and the call touches no memory of ours.
         #[expect(unsafe_code, reason = "no safe wrapper for this call exists; see SAFETY")]
         let reopened = unsafe {
-            // Without FILE_SHARE_WRITE: refused while somebody has it open for writing.
+            // Without FILE_SHARE_WRITE, this fails while a program has the file open for writing.
             let share = FILE_SHARE_READ | FILE_SHARE_DELETE;
             ReOpenFile(file.as_raw_handle(), FILE_GENERIC_READ, share, 0)
         };
         if reopened == INVALID_HANDLE_VALUE {
-            // A file system that cannot do it has said nothing of writers.
+            // Other errors say nothing about writers.
             return io::Error::last_os_error().raw_os_error() == Some(ERROR_SHARING_VIOLATION as i32);
         }
-        // SAFETY: the handle was opened above and belongs to nobody else.
+        // SAFETY: the handle was opened above and has no other owner.
         #[expect(unsafe_code, reason = "the call above gives a raw handle")]
         drop(unsafe { OwnedHandle::from_raw_handle(reopened) });
         false
     }
 
-    /// Whether the file system may report a copy of the last write's time as ChangeTime: of NTFS and ReFS it is known
-    /// that they do not.
+    /// Whether the file system may report a copy of LastWriteTime as ChangeTime. NTFS and ReFS do not.
     pub(super) fn may_invent_ctime(file: &File) -> bool {
         let mut name = [0_u16; 32];
         let null = std::ptr::null_mut();
-        // SAFETY: the handle is open; the call writes at most the given number of characters to `name`, and nothing
-        // where it is given null.
+        // SAFETY: the handle is open. The call writes at most the given number of characters to `name`, and nothing to
+        // null pointers.
         #[expect(unsafe_code, reason = "no safe wrapper for this call exists; see SAFETY")]
         let done = unsafe {
             GetVolumeInformationByHandleW(
@@ -285,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_identities_prove_nothing_where_the_system_tells_too_little() {
+    fn equal_identities_without_id_or_ctime_prove_nothing() {
         let whole = identity();
         assert!(whole.proves_unchanged_since(&identity()));
         for poor in [Identity { id: None, ..identity() }, Identity { ctime: None, ..identity() }] {
@@ -304,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_is_read_back_as_it_was_written() {
+    fn identities_survive_serialization() {
         for identity in [identity(), Identity { id: None, ctime: None, ..identity() }] {
             let text = serde_json::to_string(&identity).unwrap();
             assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), identity);
@@ -312,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_of_before_there_were_file_ids_is_read_and_proves_nothing() {
+    fn old_identities_without_file_ids_are_read_and_prove_nothing() {
         let text = r#"{"device":0,"inode":0,"size":30,"mtime":4,"ctime":5}"#;
         let old: Identity = serde_json::from_str(text).unwrap();
         assert_eq!((old.size, old.mtime), (30, 4));
@@ -320,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn a_change_whose_time_was_put_back_is_seen() {
+    fn a_change_with_mtime_set_back_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         std::fs::write(&path, "0123456789").unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let before = Identity::of(&file).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
-        // Until the file system's clock, whose ticks are milliseconds, shows another time.
+        // The clock of the file system ticks in milliseconds.
         while Identity::of(&file).unwrap() == before {
             std::fs::write(&path, "012345678_").unwrap();
             file.set_modified(modified).unwrap();
@@ -338,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_at_the_same_path_is_seen() {
+    fn another_file_at_the_same_path_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("f"), folder.path().join("g"));
         std::fs::write(&path, "0123456789").unwrap();
