@@ -1,31 +1,97 @@
-//! The face on a terminal: bars at the bottom, messages above them, one line that stays at the end.
+//! Bars at the bottom of a terminal, drawn by indicatif. Messages go above them, and one line stays at the end.
 
 use std::time::{Duration, Instant};
 
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
 use super::human::Human;
-use super::layout::{Theme, lines};
+use super::layout::{BAR_LENGTH, Row, Theme, rows};
 use super::renderer::Formatter;
 use super::state::State;
+use super::term::FrameBuffer;
 use super::text::Styles;
 use crate::event::Event;
 
-/// Bars, and words above them.
+/// indicatif draws when a bar changes, at this rate at most. All of them change for a frame, which then is drawn once.
+const REDRAWS_PER_SECOND: u8 = 1;
+
+/// Formats messages, and draws bars below them.
 pub(super) struct Bars {
     words: Human,
-    look: Theme,
+    drawing: Drawing,
+}
+
+/// indicatif's bars, one for each row.
+pub(super) struct Drawing {
+    theme: Theme,
+    buffer: FrameBuffer,
+    multi: MultiProgress,
+    bars: Vec<(ProgressBar, String)>,
+}
+
+impl Drawing {
+    /// No bars yet.
+    pub(super) fn new(theme: Theme) -> Self {
+        let buffer = FrameBuffer::default();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(buffer.clone()), REDRAWS_PER_SECOND);
+        Self { theme, buffer, multi: MultiProgress::with_draw_target(target), bars: Vec::new() }
+    }
+
+    /// Draws these rows, for a terminal with this many columns.
+    pub(super) fn draw(&mut self, rows: &[Row], columns: usize) -> Vec<String> {
+        self.buffer.set_columns(columns);
+        while self.bars.len() > rows.len() {
+            self.bars.pop().inspect(|(bar, _)| self.multi.remove(bar));
+        }
+        while self.bars.len() < rows.len() {
+            let bar = self.multi.add(ProgressBar::new(BAR_LENGTH));
+            self.bars.push((bar, String::new()));
+        }
+        for ((bar, template), row) in self.bars.iter_mut().zip(rows) {
+            let wanted = row.template();
+            if *template != wanted {
+                bar.set_style(self.theme.style(&wanted));
+                *template = wanted;
+            }
+            let (prefix, position, message) = match row {
+                Row::Bar { label, position, text, .. } => (label.as_str(), *position, text),
+                Row::Spinner { indent, text } => (*indent, 0, text),
+                Row::Text(text) => ("", 0, text),
+            };
+            bar.set_prefix(prefix.to_owned());
+            bar.set_message(message.clone());
+            bar.set_position(position);
+        }
+        // Draws all of them, whatever the rate.
+        self.multi.suspend(|| {});
+        self.buffer.frame()
+    }
+}
+
+impl Theme {
+    /// A style with this theme's characters. The templates are our own, so they are valid.
+    fn style(self, template: &str) -> ProgressStyle {
+        let (bar, spinner) = match self.unicode {
+            true => ("━╸─", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"),
+            false => ("#>-", "-\\|/"),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        style.progress_chars(bar).tick_chars(spinner)
+    }
 }
 
 impl Bars {
-    /// How often the picture is drawn.
+    /// How often to draw.
     pub(super) const TICK: Duration = Duration::from_millis(100);
 
-    /// A face with these words.
+    /// Formats messages with `words`.
     pub(super) fn new(words: Human, paint: Styles) -> Self {
-        Self { words, look: Theme { unicode: unicode(), paint } }
+        // indicatif's styles ask console.
+        console::set_colors_enabled(paint.0);
+        Self { words, drawing: Drawing::new(Theme { unicode: unicode(), paint }) }
     }
 
-    /// Whether the terminal can be drawn on: some only print, and so do most build servers that pretend to
-    /// have one.
+    /// Whether the terminal can be drawn on. Some only print, and build servers only pretend to have one.
     pub(super) fn drawable() -> bool {
         let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
         let dumb = match std::env::var_os("TERM") {
@@ -36,13 +102,13 @@ impl Bars {
     }
 }
 
-/// Whether the terminal is likely to show more than ASCII.
+/// Whether the terminal probably shows more than ASCII.
 fn unicode() -> bool {
     if cfg!(windows) {
-        // The old console's fonts lack the signs.
+        // The old console's fonts lack the characters.
         return std::env::var_os("WT_SESSION").is_some() || std::env::var_os("TERM").is_some();
     }
-    // As setlocale(3) looks for LC_CTYPE.
+    // In the order of setlocale(3).
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     locale.is_some_and(|value| {
@@ -56,7 +122,8 @@ impl Formatter for Bars {
         self.words.about(event, state)
     }
 
-    fn render(&self, state: &State, now: Instant, columns: usize, rows: usize) -> Vec<String> {
-        lines(state, now, columns, rows, self.look)
+    fn render(&mut self, state: &State, now: Instant, columns: usize, height: usize) -> Vec<String> {
+        let rows = rows(state, now, columns, height, self.drawing.theme);
+        if rows.is_empty() { Vec::new() } else { self.drawing.draw(&rows, columns) }
     }
 }

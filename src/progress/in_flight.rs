@@ -10,6 +10,8 @@ use crate::event::{FileId, PartProgress};
 const YOUNG: Duration = Duration::from_millis(100);
 /// A part that had a line keeps it so long after its end, for a successor to take it over in place.
 const LINGER: Duration = Duration::from_millis(300);
+/// A part whose bytes are all taken says after this that it waits for the answer.
+const SLOW_ANSWER: Duration = Duration::from_secs(1);
 /// No byte for so long is worth a word.
 const STALLED: Duration = Duration::from_secs(5);
 
@@ -36,9 +38,17 @@ impl Trouble {
     }
 }
 
+/// How a row names its part: the file, and the part's number if it has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Label {
+    file: Arc<str>,
+    part: Option<u32>,
+}
+
 #[derive(Debug)]
 struct Part {
     file: FileId,
+    label: Label,
     number: u32,
     size: u64,
     progress: Arc<PartProgress>,
@@ -61,14 +71,15 @@ impl Part {
 struct Slot {
     part: Option<Part>,
     /// The last part that had this line, and until when it shows.
-    ghost: Option<(FileId, u32, u64, Instant)>,
+    ghost: Option<(Label, u64, Instant)>,
 }
 
 /// One part as a screen shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) file: FileId,
-    pub(super) number: u32,
+pub(super) struct PartRow {
+    pub(super) file: Arc<str>,
+    /// Its number, if the file has several.
+    pub(super) part: Option<u32>,
     pub(super) size: u64,
     /// Of the current attempt.
     pub(super) taken: u64,
@@ -99,16 +110,28 @@ impl Flight {
     pub(super) fn start(
         &mut self,
         file: FileId,
+        name: (&Arc<str>, u32),
         number: u32,
         size: u64,
         progress: Arc<PartProgress>,
         now: Instant,
     ) {
+        let label = Label { file: Arc::clone(name.0), part: (name.1 > 1).then_some(number) };
         self.stop(file, number);
         let counted = progress.high_water().min(size);
         let taken = progress.acked();
-        let part =
-            Part { file, number, size, progress, begun: now, counted, taken, moved: now, trouble: None };
+        let part = Part {
+            file,
+            label,
+            number,
+            size,
+            progress,
+            begun: now,
+            counted,
+            taken,
+            moved: now,
+            trouble: None,
+        };
         match self.slots.iter_mut().find(|slot| slot.part.is_none()) {
             Some(slot) => slot.part = Some(part),
             None => self.slots.push(Slot { part: Some(part), ghost: None }),
@@ -120,7 +143,7 @@ impl Flight {
         let Some(slot) = self.slot_of(file, number) else { return size };
         let Some(part) = slot.part.take() else { return size };
         if now.saturating_duration_since(part.begun) >= YOUNG {
-            slot.ghost = Some((file, number, size, now + LINGER));
+            slot.ghost = Some((part.label.clone(), size, now + LINGER));
         }
         size.saturating_sub(part.counted)
     }
@@ -196,22 +219,23 @@ impl Flight {
     }
 
     /// What a screen shows, by slot.
-    pub(super) fn rows(&self, now: Instant) -> Vec<Row> {
+    pub(super) fn rows(&self, now: Instant) -> Vec<PartRow> {
         let mut rows = Vec::new();
         for slot in &self.slots {
             let grown =
                 |part: &&Part| now.saturating_duration_since(part.begun) >= YOUNG || part.trouble.is_some();
             if let Some(part) = slot.part.as_ref().filter(grown) {
-                rows.push(Row {
-                    file: part.file,
-                    number: part.number,
+                rows.push(PartRow {
+                    file: Arc::clone(&part.label.file),
+                    part: part.label.part,
                     size: part.size,
                     taken: part.progress.acked().min(part.size),
                     done: false,
                     note: note(part, now),
                 });
-            } else if let Some((file, number, size, _)) = slot.ghost.filter(|ghost| now < ghost.3) {
-                rows.push(Row { file, number, size, taken: size, done: true, note: None });
+            } else if let Some((label, size, _)) = slot.ghost.as_ref().filter(|ghost| now < ghost.2) {
+                let (Label { file, part }, size) = (label.clone(), *size);
+                rows.push(PartRow { file, part, size, taken: size, done: true, note: None });
             }
         }
         rows
@@ -223,10 +247,13 @@ fn note(part: &Part, now: Instant) -> Option<String> {
         return Some(trouble.words(now));
     }
     let still = now.saturating_duration_since(part.moved);
-    if still < STALLED {
+    let (what, after) = match part.taken >= part.size {
+        true => ("waiting for storage", SLOW_ANSWER),
+        false => ("no byte taken", STALLED),
+    };
+    if still < after {
         return None;
     }
-    let what = if part.taken >= part.size { "waiting for storage" } else { "no byte taken" };
     Some(format!("{what} for {}s", still.as_secs()))
 }
 
@@ -237,18 +264,23 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn name() -> Arc<str> {
+        "a".into()
+    }
+
     #[test]
     fn a_part_keeps_its_place_and_its_line_is_taken_over_without_a_gap() {
         let start = Instant::now();
         let mut flight = Flight::default();
         for number in 1..=3 {
-            flight.start(0, number, 100, Arc::default(), start);
+            flight.start(0, (&name(), 9), number, 100, Arc::default(), start);
         }
         assert!(flight.rows(start + 99 * MS).is_empty());
-        let numbers = |flight: &Flight, at| flight.rows(at).iter().map(|r| r.number).collect::<Vec<_>>();
+        let numbers =
+            |flight: &Flight, at| flight.rows(at).iter().filter_map(|row| row.part).collect::<Vec<_>>();
         assert_eq!(numbers(&flight, start + 100 * MS), [1, 2, 3]);
         flight.done(0, 2, 100, start + 200 * MS);
-        flight.start(0, 4, 100, Arc::default(), start + 210 * MS);
+        flight.start(0, (&name(), 9), 4, 100, Arc::default(), start + 210 * MS);
         assert_eq!(numbers(&flight, start + 250 * MS), [1, 2, 3]);
         assert_eq!(numbers(&flight, start + 310 * MS), [1, 4, 3]);
         flight.done(0, 4, 100, start + 1000 * MS);
@@ -263,7 +295,7 @@ mod tests {
         let mut flight = Flight::default();
         for number in 0..1000 {
             let at = start + 50 * number * MS;
-            flight.start(u64::from(number), 1, 100, Arc::default(), at);
+            flight.start(u64::from(number), (&name(), 9), 1, 100, Arc::default(), at);
             assert_eq!(flight.rows(at + 49 * MS), []);
             assert_eq!(flight.done(u64::from(number), 1, 100, at + 50 * MS), 100);
         }
@@ -275,7 +307,7 @@ mod tests {
         let start = Instant::now();
         let mut flight = Flight::default();
         let progress = Arc::new(PartProgress::default());
-        flight.start(0, 7, 100, Arc::clone(&progress), start);
+        flight.start(0, (&name(), 9), 7, 100, Arc::clone(&progress), start);
         progress.set(Attempt::Primary, 60);
         assert_eq!(flight.sample(start + 200 * MS), 60);
         let trouble = Trouble { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };

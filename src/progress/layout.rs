@@ -1,26 +1,30 @@
-//! What the bars look like: lines of text out of the state, a time and the terminal's size. Pure.
+//! The rows at the bottom of a terminal, from the state, the time and the terminal's size. Pure.
 //!
-//! No line reaches the last column, where terminals differ in when they wrap; and none is wider, whatever the
-//! name or message: fields are dropped and texts cut instead.
+//! No row reaches the last column, where terminals differ in when they wrap. None is wider, whatever the name or
+//! message: fields are dropped and texts are cut instead.
 
 use std::time::{Duration, Instant};
 
 use super::human::{early_words, phase_words};
-use super::in_flight::Row;
+use super::in_flight::PartRow;
 use super::state::State;
 use super::text::{Styles, cut_end, cut_middle, pad, width};
 use crate::format::{bytes, clock, rate};
 
-/// What is over sooner is not drawn at all.
+/// A shorter run is not drawn at all.
 const SHORT: Duration = Duration::from_millis(300);
-/// Of several files, a phase has to last so long to get a line.
+/// With several files, a phase that lasts this long gets a row.
 const SLOW: Duration = Duration::from_secs(1);
-/// From here on everything about the whole fits on one line.
+/// From this width on, everything about the whole fits on one row.
 const WIDE: usize = 60;
-/// A bar longer than this says no more.
+/// Longer bars would not show more.
 const LONGEST_BAR: usize = 50;
 
-/// The signs and colours that lines are made of.
+/// The length of every bar. Positions come from the model, which leaves out resumed bytes and never reaches the end
+/// before all parts are in storage.
+pub(super) const BAR_LENGTH: u64 = 10_000;
+
+/// Characters and colors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Theme {
     pub(super) unicode: bool,
@@ -31,40 +35,48 @@ impl Theme {
     fn dots(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
     }
+}
 
-    fn spinner(self, elapsed: Duration) -> char {
-        let frames: &[char] = if self.unicode {
-            &['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
-        } else {
-            &['-', '\\', '|', '/']
-        };
-        let frame = elapsed.as_millis() / 100 % frames.len() as u128;
-        frames.get(frame as usize).copied().unwrap_or('-')
-    }
+/// One row at the bottom of the terminal.
+#[derive(Debug)]
+pub(super) enum Row {
+    /// A bar of so many columns between a label and a text. Without columns there is no bar.
+    Bar { label: String, columns: usize, position: u64, text: String },
+    /// Something that is waited for.
+    Spinner { indent: &'static str, text: String },
+    /// Text alone.
+    Text(String),
+}
 
-    /// A bar of so many columns, full only when `whole`.
-    fn bar(self, done: u64, total: u64, whole: bool, columns: usize) -> String {
-        let cells = columns as u64 * 2;
-        let halves = match whole {
-            true => cells,
-            false => (u128::from(done) * u128::from(cells) / u128::from(total.max(1))) as u64,
-        };
-        let halves = halves.min(if whole { cells } else { cells.saturating_sub(1) }) as usize;
-        let (full, half, rest) = if self.unicode { ("━", "╸", "─") } else { ("#", ">", "-") };
-        let mut bar = full.repeat(halves / 2);
-        if halves % 2 == 1 {
-            bar.push_str(half);
+impl Row {
+    /// The row in indicatif's template language.
+    pub(super) fn template(&self) -> String {
+        match self {
+            Self::Bar { columns: 0, .. } => "{prefix}{msg}".to_owned(),
+            Self::Bar { columns, .. } => format!("{{prefix}}{{bar:{columns}./dim}}{{msg}}"),
+            Self::Spinner { .. } => "{prefix}{spinner} {msg}".to_owned(),
+            Self::Text(_) => "{msg}".to_owned(),
         }
-        bar + &self.paint.dim(&rest.repeat(columns - halves.div_ceil(2)))
     }
 }
 
-/// The lines for a terminal of this size; none when there is nothing to see.
-pub(super) fn lines(state: &State, now: Instant, columns: usize, rows: usize, look: Theme) -> Vec<String> {
-    let running = state.begun.map(|begun| now.saturating_duration_since(begun));
-    let Some(running) = running.filter(|running| *running >= SHORT && !state.finished) else {
+/// The position of a bar. It is only full when everything is in storage.
+fn position(done: u64, total: u64, whole: bool) -> u64 {
+    match whole {
+        true => BAR_LENGTH,
+        false => {
+            let position = u128::from(done) * u128::from(BAR_LENGTH) / u128::from(total.max(1));
+            u64::try_from(position).unwrap_or(BAR_LENGTH).min(BAR_LENGTH - 1)
+        }
+    }
+}
+
+/// The rows for a terminal of this size; none if there is nothing to show.
+pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, look: Theme) -> Vec<Row> {
+    let is_long = |begun| now.saturating_duration_since(begun) >= SHORT;
+    if state.finished || !state.begun.is_some_and(is_long) {
         return Vec::new();
-    };
+    }
     let columns = columns.saturating_sub(1);
     let (files, _) = state.files();
     let mut lines = Vec::new();
@@ -74,36 +86,42 @@ pub(super) fn lines(state: &State, now: Instant, columns: usize, rows: usize, lo
         lines.extend(frame.whole(state));
         below.extend(state.flight.rows(now).iter().map(|row| frame.part(state, row)));
     } else if !state.complete() {
-        let text = format!("{} looking for files: {files} so far", look.spinner(running));
-        lines.push(cut_end(&text, columns, look.dots()));
+        let text = format!("looking for files: {files} so far");
+        lines.push(Row::Spinner { indent: "", text: cut_end(&text, columns.saturating_sub(2), look.dots()) });
     }
     below.extend(waits(state, now, columns, look));
-    // The cursor's line, and a little of what was there before.
-    let room = rows.saturating_sub(3 + lines.len());
+    // Leaves the cursor's line, and a little of what was there before.
+    let room = height.saturating_sub(3 + lines.len());
     if below.len() > room {
         let shown = room.saturating_sub(1);
         let more = format!("  {} and {} more", look.dots(), below.len() - shown);
         below.truncate(shown);
-        below.push(look.paint.dim(&cut_end(&more, columns, look.dots())));
+        below.push(Row::Text(look.paint.dim(&cut_end(&more, columns, look.dots()))));
         below.truncate(room);
     }
     lines.extend(below);
     lines
 }
 
-/// A line for each thing that is waited for: phases, and calls that are tried again.
-fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<String> {
+/// A row for each thing that is waited for: phases, and calls that are tried again.
+fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<Row> {
     let single = state.single();
     let line = |elapsed: Duration, text: String, trouble: Option<String>| {
-        let mut text = format!("  {} {text}", look.spinner(elapsed));
+        let mut text = text;
         if elapsed >= SLOW {
             text.push_str(&format!(" {}", span(elapsed)));
         }
+        // Two columns of indent, the spinner and a space.
+        let columns = columns.saturating_sub(4);
         let text = cut_end(&text, columns, look.dots());
         let room = columns.saturating_sub(width(&text) + 2);
-        match trouble.filter(|_| room >= 8) {
+        let text = match trouble.filter(|_| room >= 8) {
             Some(trouble) => format!("{text}  {}", look.paint.yellow(&cut_end(&trouble, room, look.dots()))),
             None => text,
+        };
+        match columns {
+            0 => Row::Text(String::new()),
+            _ => Row::Spinner { indent: "  ", text },
         }
     };
     let files = state.active().filter_map(|file| {
@@ -117,7 +135,7 @@ fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<String
         if elapsed < (if single { SHORT } else { SLOW }) && trouble.is_none() {
             return None;
         }
-        // The name is above when there is but one; else it may take half the line.
+        // A single file is named above. Otherwise the name may take half the row.
         let name = match single {
             true => String::new(),
             false => format!("{}: ", cut_middle(&file.label, columns / 2, look.dots())),
@@ -135,7 +153,7 @@ fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<String
     lines
 }
 
-/// `12s`, `1m 05s`: no tenths, which would only flicker.
+/// `12s`, `1m 05s`. Tenths would only flicker.
 fn span(elapsed: Duration) -> String {
     match elapsed.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
@@ -143,12 +161,12 @@ fn span(elapsed: Duration) -> String {
     }
 }
 
-/// How one picture divides its columns: bars stand below each other.
+/// How a frame divides its columns, so that bars are aligned.
 struct Frame {
     columns: usize,
     label: usize,
     bar: usize,
-    /// Percent, bytes, rate and time left of the whole, as far as there is room.
+    /// Percentage, bytes, rate and time left of the whole, as far as they fit.
     right: String,
     look: Theme,
 }
@@ -157,7 +175,7 @@ impl Frame {
     fn new(state: &State, columns: usize, look: Theme) -> Self {
         let wide = columns >= WIDE;
         let percent = state.percent();
-        // With all parts in storage there is neither a rate nor anything left to wait for here.
+        // When all parts are in storage, there is no rate, and no time left to tell.
         let (speed, left) = match percent {
             100 => (String::new(), String::new()),
             _ => (
@@ -187,20 +205,21 @@ impl Frame {
     fn name(&self, state: &State) -> String {
         let (files, ended) = state.files();
         match (state.active().next(), &state.last) {
-            (Some(file), _) if state.single() => file.label.clone(),
-            (_, Some(ended)) if state.single() => ended.label.clone(),
+            (Some(file), _) if state.single() => file.label.to_string(),
+            (_, Some(ended)) if state.single() => ended.label.to_string(),
             _ => format!("{ended}/{files}{} files", if state.complete() { "" } else { "+" }),
         }
     }
 
-    /// The line about everything; two where the terminal is narrow.
-    fn whole(&self, state: &State) -> Vec<String> {
+    /// The row about everything; two on a narrow terminal.
+    fn whole(&self, state: &State) -> Vec<Row> {
         let dots = self.look.dots();
-        let bar = self.look.bar(state.done(), state.total(), state.percent() == 100, self.bar);
+        let position = position(state.done(), state.total(), state.percent() == 100);
+        let bar = |label, text| Row::Bar { label, columns: self.bar, position, text };
         let name = self.name(state);
         if self.columns >= WIDE {
             let name = pad(&cut_middle(&name, self.label, dots), self.label);
-            return vec![format!("{name}  {bar}{}", self.right)];
+            return vec![bar(format!("{name}  "), self.right.clone())];
         }
         let amount = format!("  {}/{}", bytes(state.done()), bytes(state.total()));
         let room = self.columns.saturating_sub(width(&amount));
@@ -208,63 +227,70 @@ impl Frame {
             true => format!("{}{amount}", cut_middle(&name, room, dots)),
             false => cut_middle(&name, self.columns, dots),
         };
-        let second = format!("{bar}{}", self.right);
-        let second = if self.bar == 0 { second.trim().to_owned() } else { second };
-        vec![first, if width(&second) <= self.columns { second } else { String::new() }]
+        let text = if self.bar == 0 { self.right.trim().to_owned() } else { self.right.clone() };
+        let second = match width(&text) + self.bar <= self.columns {
+            true => bar(String::new(), text),
+            false => Row::Text(String::new()),
+        };
+        vec![Row::Text(first), second]
     }
 
-    /// One part's line.
-    fn part(&self, state: &State, row: &Row) -> String {
+    /// The row of a part.
+    fn part(&self, state: &State, row: &PartRow) -> Row {
         let (dots, paint) = (self.look.dots(), self.look.paint);
         let label = pad(&self.part_label(state, row), self.label.min(self.columns));
         let percent = match row.done {
             true => 100,
-            // All bytes taken is not yet all bytes stored.
+            // All bytes accepted are not yet all bytes stored.
             false => (u128::from(row.taken) * 100 / u128::from(row.size.max(1))).min(99),
         };
         let wide = self.columns >= WIDE;
         let bar = if wide { self.bar } else { 8 };
         let room = self.columns.saturating_sub(self.label + bar + 10);
         match &row.note {
-            // Narrow, what is the matter says more than how far it is.
+            // On a narrow terminal, the trouble says more than the progress.
             Some(note) if !wide && self.columns >= self.label + 10 => {
                 let room = self.columns - self.label - 2;
-                format!("{label}  {}", paint.yellow(&cut_end(note, room, dots)))
+                Row::Text(format!("{label}  {}", paint.yellow(&cut_end(note, room, dots))))
             }
-            _ if self.columns < self.label + bar + 8 => cut_end(label.trim_end(), self.columns, dots),
+            _ if self.columns < self.label + bar + 8 => {
+                Row::Text(cut_end(label.trim_end(), self.columns, dots))
+            }
             note => {
-                let drawn = self.look.bar(row.taken, row.size, row.done, bar);
                 let amount = match note {
                     Some(note) => paint.yellow(&cut_end(note, room, dots)),
                     None if wide => paint.dim(&format!("{:>8}/{}", bytes(row.taken), bytes(row.size))),
                     None if room >= 8 => paint.dim(&format!("{:>8}", bytes(row.taken))),
                     None => String::new(),
                 };
-                format!("{label}  {drawn}  {percent:>3}%  {amount}").trim_end().to_owned()
+                Row::Bar {
+                    label: format!("{label}  "),
+                    columns: bar,
+                    position: position(row.taken, row.size, row.done),
+                    text: format!("  {percent:>3}%  {amount}").trim_end().to_owned(),
+                }
             }
         }
     }
 
-    fn part_label(&self, state: &State, row: &Row) -> String {
+    fn part_label(&self, state: &State, row: &PartRow) -> String {
         let dots = self.look.dots();
-        let number = format!("part {}", row.number);
         let room = self.label.saturating_sub(2);
-        let file = state.file(row.file);
-        let text = match file {
-            _ if state.single() => number,
-            Some(file) if file.parts <= 1 => name(&file.label, room, dots),
-            // Where a name would be cut to nothing, it is left out.
-            Some(file) if room >= width(&number) + 9 => {
-                format!("{} {number}", name(&file.label, room - width(&number) - 1, dots))
+        let text = match row.part {
+            None => name(&row.file, room, dots),
+            Some(part) if state.single() => format!("part {part}"),
+            // On a narrow terminal the number stands alone: rows of one file differ by it.
+            Some(part) => {
+                let long = format!("part {part}");
+                let number = if room >= width(&long) + 9 { long } else { part.to_string() };
+                format!("{} {number}", name(&row.file, room.saturating_sub(width(&number) + 1), dots))
             }
-            Some(file) => name(&file.label, room, dots),
-            None => number,
         };
         format!("  {}", cut_end(&text, room, dots))
     }
 }
 
-/// A file's path where there is room for it, else its name: many in one directory differ by that alone.
+/// A file's path if it fits, else its name: files in one directory differ only by that.
 fn name(label: &str, room: usize, dots: &str) -> String {
     let name = label.rsplit('/').next().filter(|name| !name.is_empty() && width(label) > room);
     cut_middle(name.unwrap_or(label), room, dots)

@@ -10,6 +10,7 @@ mod rate;
 mod renderer;
 mod screen;
 mod state;
+mod term;
 #[cfg(test)]
 mod testing;
 pub(crate) mod text;

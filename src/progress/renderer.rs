@@ -24,7 +24,7 @@ pub(super) trait Formatter: Send {
     }
 
     /// Lines that stand at the bottom of the terminal until the next picture.
-    fn render(&self, _state: &State, _now: Instant, _columns: usize, _rows: usize) -> Vec<String> {
+    fn render(&mut self, _state: &State, _now: Instant, _columns: usize, _rows: usize) -> Vec<String> {
         Vec::new()
     }
 }

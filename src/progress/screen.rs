@@ -1,8 +1,7 @@
-//! Places lines on stderr: messages that stay, and below them a picture that is drawn over the one before.
+//! Places lines on stderr: messages that stay, and below them a frame that is drawn over the one before.
 //!
-//! Not indicatif: it fills each line with spaces up to the terminal's last column, so that after a narrower
-//! terminal has wrapped them it no longer knows how many rows it drew. Here a line ends where its text ends,
-//! and the rows it takes are counted anew at the width the terminal has when it is drawn over.
+//! The rows that the old frame takes are counted again at the terminal's present width, because a terminal that became
+//! narrower has wrapped them.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -10,18 +9,18 @@ use std::io::Write;
 use super::text::width;
 use crate::platform;
 
-/// Where lines go.
+/// The terminal on stderr.
 pub(super) struct Screen {
     out: Box<dyn Write + Send>,
-    /// The columns of each line of the picture that is there now. The cursor stands below it, at the line's
-    /// beginning, so that an echoed `^C` or a shell's prompt lands on an empty line.
+    /// The width of each line of the present frame. The cursor is at the start of the line below it, so that an echoed
+    /// `^C` or a shell's prompt gets a line of its own.
     drawn: Vec<usize>,
-    /// The terminal's columns at that time.
+    /// The terminal's width at that time.
     columns: usize,
 }
 
 impl Screen {
-    /// A screen without a picture.
+    /// A screen without a frame.
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
         Self { out, drawn: Vec::new(), columns: 0 }
     }
@@ -32,42 +31,39 @@ impl Screen {
         (usize::from(columns), usize::from(rows))
     }
 
-    /// Writes messages and draws the picture below them, in one write so that nothing flickers.
-    pub(super) fn show(&mut self, messages: &[String], picture: &[String], columns: usize) {
-        if messages.is_empty() && picture.is_empty() && self.drawn.is_empty() {
+    /// Writes messages and draws the frame below them, in one write so that nothing flickers.
+    pub(super) fn show(&mut self, messages: &[String], frame: &[String], columns: usize) {
+        if messages.is_empty() && frame.is_empty() && self.drawn.is_empty() {
             return;
         }
-        let mut text = self.way_back(columns);
-        if !self.drawn.is_empty() && columns != self.columns {
-            // Terminals remember which rows they wrapped; only erased rows are lines of their own again when
-            // the terminal gets wider. At other times drawing over flickers less.
-            text.push_str("\u{1b}[J");
+        let old: usize = self.drawn.iter().map(|line| rows_of(*line, columns)).sum();
+        let mut text = if old == 0 { String::new() } else { format!("\r\u{1b}[{old}A") };
+        if columns != self.columns {
+            // Terminals remember which rows they wrapped. Only erased rows are separate lines when the terminal gets
+            // wider again. At other times, drawing over the old frame flickers less.
+            text.push_str(&erase(old));
         }
         self.columns = columns;
-        for message in messages {
-            if self.drawn.is_empty() {
-                let _ = writeln!(text, "{message}");
-            } else {
-                let _ = writeln!(text, "{}\u{1b}[K", message.replace('\n', "\u{1b}[K\n"));
-            }
+        let mut new = frame.len();
+        for line in messages.iter().flat_map(|message| message.split('\n')) {
+            let _ = writeln!(text, "{line}{}", if old == 0 { "" } else { "\u{1b}[K" });
+            new += rows_of(width(line), columns);
         }
-        if !picture.is_empty() {
-            // No automatic wrap: should a name be wider than we think, it is cut off.
+        if !frame.is_empty() {
+            // Without automatic wrapping, a line that is wider than measured is cut off.
             text.push_str("\u{1b}[?7l");
-            for line in picture {
+            for line in frame {
                 let _ = writeln!(text, "{line}\u{1b}[K");
             }
             text.push_str("\u{1b}[?7h");
         }
-        if !self.drawn.is_empty() {
-            text.push_str("\u{1b}[J");
-        }
-        self.drawn = picture.iter().map(|line| width(line)).collect();
+        text.push_str(&erase(old.saturating_sub(new)));
+        self.drawn = frame.iter().map(|line| width(line)).collect();
         self.write(&text);
     }
 
-    /// Whether something may be drawn now. What was drawn before others wrote on the terminal (the shell, after
-    /// Ctrl-Z) is left where it is.
+    /// Whether to draw now: only in the foreground. A frame from before others wrote to the terminal (the shell, after
+    /// Ctrl-Z) stays where it is.
     pub(super) fn may_draw(&mut self) -> bool {
         let in_foreground = platform::in_foreground();
         if platform::was_continued() || !in_foreground {
@@ -76,24 +72,29 @@ impl Screen {
         in_foreground
     }
 
-    /// Takes the picture away, if it is still in its place.
+    /// Erases the frame, if it is still the last thing on the terminal.
     pub(super) fn erase(&mut self) {
         self.may_draw();
         let (columns, _) = self.size();
         self.show(&[], &[], columns);
     }
 
-    /// Up to the picture's first row.
-    fn way_back(&self, columns: usize) -> String {
-        let rows: usize = self.drawn.iter().map(|line| line.div_ceil(columns.max(1)).max(1)).sum();
-        if rows == 0 { String::new() } else { format!("\r\u{1b}[{rows}A") }
-    }
-
-    /// A stderr that is gone is no reason to stop an upload.
+    /// Ignores errors: the upload goes on without stderr.
     fn write(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
     }
+}
+
+/// Rows of the terminal that a line takes.
+fn rows_of(width: usize, columns: usize) -> usize {
+    width.div_ceil(columns.max(1)).max(1)
+}
+
+/// Erases the rows from the cursor down, and returns to the first one. Not by "erase to the end of the screen": at the
+/// top of the screen, tmux takes that for a clear and moves the rows to the scrollback.
+fn erase(rows: usize) -> String {
+    if rows == 0 { String::new() } else { format!("{}\u{1b}[{rows}A", "\u{1b}[2K\u{1b}[1B".repeat(rows)) }
 }
 
 #[cfg(test)]
@@ -124,21 +125,20 @@ mod tests {
         screen.erase();
         assert_eq!(
             paper.text().replace('\u{1b}', "^").replace('\r', "<"),
-            "^[?7lone^[K\ntwo^[K\n^[?7h<^[2Awarning: x^[K\n^[?7luno^[K\n^[?7h^[J<^[1A^[J"
+            "^[?7lone^[K\ntwo^[K\n^[?7h<^[2Awarning: x^[K\n^[?7luno^[K\n^[?7h<^[1A^[2K^[1B^[1A"
         );
     }
 
     #[test]
-    fn a_terminal_that_became_narrower_has_wrapped_what_was_drawn() {
-        let mut screen = Screen::new(Box::new(Paper::default()));
-        screen.show(&[], &lines(&[&"x".repeat(79), "", "短い"]), 80);
-        assert_eq!(screen.way_back(80), "\r\u{1b}[3A");
-        assert_eq!(screen.way_back(40), "\r\u{1b}[4A");
-        assert_eq!(screen.way_back(3), "\r\u{1b}[30A");
-        let paper = Paper::default();
-        let mut screen = Screen::new(Box::new(paper.clone()));
-        screen.show(&[], &lines(&["one", "two"]), 80);
-        screen.show(&[], &lines(&["one"]), 2);
-        assert!(paper.text().contains("\r\u{1b}[4A\u{1b}[J\u{1b}[?7lone"));
+    fn on_a_terminal_that_became_narrower_wrapped_rows_are_erased() {
+        for (columns, rows) in [(40, 4), (3, 30)] {
+            let paper = Paper::default();
+            let mut screen = Screen::new(Box::new(paper.clone()));
+            screen.show(&[], &lines(&[&"x".repeat(79), "", "短い"]), 80);
+            screen.show(&[], &lines(&["one"]), columns);
+            let erased = format!("\r\u{1b}[{rows}A{}\u{1b}[?7lone", erase(rows));
+            assert!(paper.text().contains(&erased), "{columns}: {:?}", paper.text());
+        }
+        assert_eq!(erase(2), "\u{1b}[2K\u{1b}[1B\u{1b}[2K\u{1b}[1B\u{1b}[2A");
     }
 }

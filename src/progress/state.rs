@@ -2,6 +2,7 @@
 //! argument, nothing is drawn.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::in_flight::{Flight, Trouble};
@@ -18,7 +19,7 @@ const CALL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct File {
     /// What it is called on a screen, safe to print.
-    pub(super) label: String,
+    pub(super) label: Arc<str>,
     pub(super) size: u64,
     pub(super) parts: u32,
     pub(super) phase: Phase,
@@ -41,7 +42,7 @@ pub(super) struct Early {
 /// A file whose way is over.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
-    pub(super) label: String,
+    pub(super) label: Arc<str>,
     pub(super) status: Status,
     pub(super) bytes: u64,
     pub(super) resumed: u64,
@@ -49,7 +50,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    fn new(label: String, outcome: &Outcome) -> Self {
+    fn new(label: Arc<str>, outcome: &Outcome) -> Self {
         let (bytes, resumed) = (outcome.bytes, outcome.resumed_bytes);
         Self { label, status: outcome.status(), bytes, resumed, elapsed: outcome.elapsed }
     }
@@ -98,7 +99,7 @@ impl State {
             Event::Discovered { files, bytes, complete } => self.known = Some((files, bytes, complete)),
             Event::FileStart { file, path, name, size, parts, .. } => {
                 // "-" says nothing; the name that standard input gets does.
-                let label = safe(if path == "-" { name } else { path }).into_owned();
+                let label = Arc::from(safe(if path == "-" { name } else { path }));
                 let new = File {
                     label,
                     size,
@@ -138,14 +139,16 @@ impl State {
                     (file.done_parts, file.done_bytes) = (0, 0);
                 }
             }
-            // Of a file that is over: told late by a task that was dropped.
-            Event::PartStart { file, .. } | Event::PartDone { file, .. }
-                if !self.files.contains_key(&file) => {}
             Event::PartStart { file, part, size, ref progress } => {
-                self.flight.start(file, part, size, progress.clone(), now);
-                self.rate.push(now, self.moved);
-                self.calm(file);
+                // None if a task that was dropped reports late.
+                if let Some(started) = self.files.get(&file) {
+                    let name = (&started.label, started.parts);
+                    self.flight.start(file, name, part, size, progress.clone(), now);
+                    self.rate.push(now, self.moved);
+                    self.calm(file);
+                }
             }
+            Event::PartDone { file, .. } if !self.files.contains_key(&file) => {}
             Event::PartDone { file, part, size, .. } => {
                 self.moved += self.flight.done(file, part, size, now);
                 self.count(file, 1, size);
@@ -203,7 +206,7 @@ impl State {
             // It ended before it began: skipped, or not readable.
             None => {
                 self.seen = (self.seen.0 + 1, self.seen.1 + outcome.bytes);
-                (safe(&outcome.path).into_owned(), outcome.bytes)
+                (Arc::from(safe(&outcome.path)), outcome.bytes)
             }
         };
         self.ended += 1;
