@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::session::{FileUpload, Session};
 use crate::checksum::Checksums;
-use crate::disk::Disk;
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::etag::{CompletedPart, Etag, multipart_etag};
 use crate::event::Phase;
-use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::source::Source;
@@ -24,58 +23,40 @@ const COMPARE_BUFFER: usize = 256 * 1024;
 /// How often to compare a file whose `ctime` changes meanwhile.
 const COMPARE_TRIES: u32 = 3;
 
-/// The check before every finalize.
-/// A write changes a file's `ctime` even if the modification time is restored (`touch -r`, `cp -p`, VeraCrypt), but so
-/// do `chmod`, `chown` and a new hard link. If it has changed, the parts are compared with the file again.
-pub(super) struct ContentCheck {
-    source: Arc<Source>,
-    parts: Parts,
-    disk: Disk,
-    /// The last state of the file for which the parts are known to have its bytes.
-    verified: Mutex<Identity>,
-}
-
-impl ContentCheck {
-    /// For parts that were all read or compared after the file was opened.
-    pub(super) fn new(source: Arc<Source>, parts: Parts, disk: Disk) -> Self {
-        let verified = Mutex::new(source.identity().clone());
-        Self { source, parts, disk, verified }
-    }
-
-    /// Proves that the finished parts are the file.
+impl FileUpload {
+    /// Proves that the finished parts are the file, immediately before finalize.
+    /// A write changes a file's `ctime` even if the modification time is restored (`touch -r`, `cp -p`, VeraCrypt), but
+    /// so do `chmod`, `chown` and a new hard link. If it has changed, the parts are compared with the file again.
     /// A file that is touched all the time passes too: every part was equal to it after the last one had been sent, so
     /// the parts are the file as it was at that moment.
     /// # Errors
     /// [`Error::Changed`] if they differ, or may differ and nothing can prove otherwise; [`Error::WrongSize`];
     /// [`Error::Local`] if the file cannot be read.
-    pub(super) async fn run(
-        &self,
-        file: &FileContext,
-        finished: &BTreeMap<u32, CompletedPart>,
-    ) -> Result<(), Error> {
+    pub(super) async fn check_content(&self, session: &Session) -> Result<(), Error> {
+        let (file, finished) = (&self.file, &session.finished);
         for _ in 0..COMPARE_TRIES {
-            let (now, may_be_written) = self.look().await?;
-            if !may_be_written && now.has_same_ctime(&self.verified()) {
+            let (now, may_be_written) = self.file_state().await?;
+            if !may_be_written && now.has_same_ctime(&session.verified()) {
                 return Ok(());
             }
             // A file system without ctime does not show whether the file was touched, however often it is compared.
-            let untold = may_be_written || (now.ctime.is_none() && self.verified().ctime.is_none());
+            let untold = may_be_written || (now.ctime.is_none() && session.verified().ctime.is_none());
             file.phase(Phase::Check);
             file.note(if untold {
                 "nothing tells whether the file was touched while it was sent: comparing its parts"
             } else {
                 "the file was touched while it was sent: comparing its parts"
             });
-            let differing = compare(&self.source, self.parts, finished).await?;
+            let differing = compare(&self.source, session.parts, finished).await?;
             // With --no-checksum there are only ETags, which need not be MD5s (KMS). Refusing every file on such a file
             // system would help nobody.
-            let without_sums = finished.values().all(|receipt| receipt.md5.is_none());
+            let without_sums = finished.values().all(|part| part.md5.is_none());
             if untold && without_sums && differing.len() == finished.len() {
                 file.note("without checksums nothing proves that the file is unchanged");
                 return Ok(());
             }
             if let Some(part) = differing.first() {
-                let recorded = finished.get(part).is_some_and(|receipt| receipt.md5.is_some());
+                let recorded = finished.get(part).is_some_and(|part| part.md5.is_some());
                 let what = if recorded {
                     format!("part {part} has other bytes now, under the same modification time")
                 } else {
@@ -85,28 +66,26 @@ impl ContentCheck {
                 };
                 return Err(Error::Changed { what });
             }
-            *self.verified() = now;
+            *session.verified() = now;
             if untold {
                 break;
             }
         }
-        self.look().await.map(drop)
+        self.file_state().await.map(drop)
     }
 
     /// The ETag that S3 gives an object of the file's parts. A part without a known checksum is read again: a full disk
     /// may have kept it off the record.
     /// # Errors
     /// [`Error::Local`] if the file cannot be read.
-    pub(super) async fn multipart_etag(
-        &self,
-        finished: &BTreeMap<u32, CompletedPart>,
-    ) -> Result<String, Error> {
-        let mut md5s = Vec::with_capacity(self.parts.count as usize);
-        for number in self.parts.numbers() {
-            let md5 = match finished.get(&number).and_then(CompletedPart::md5_of_content) {
+    pub(super) async fn multipart_etag(&self, session: &Session) -> Result<String, Error> {
+        let parts = session.parts;
+        let mut md5s = Vec::with_capacity(parts.count as usize);
+        for number in parts.numbers() {
+            let md5 = match session.finished.get(&number).and_then(CompletedPart::md5_of_content) {
                 Some(md5) => Some(md5),
                 None => {
-                    let (source, range) = (Arc::clone(&self.source), self.parts.range(number));
+                    let (source, range) = (Arc::clone(&self.source), parts.range(number));
                     let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
                     Etag::from(sum).md5()
                 }
@@ -117,8 +96,8 @@ impl ContentCheck {
     }
 
     /// Explains why storage has other bytes than recorded: the file changed while it was read, or else `error`.
-    pub(super) async fn blame(&self, error: Error) -> Error {
-        match self.look().await {
+    pub(super) async fn explain_damage(&self, error: Error) -> Error {
+        match self.file_state().await {
             Ok((now, _)) if now.ctime != self.source.identity().ctime => {
                 Error::Changed { what: format!("it was touched, and {error}") }
             }
@@ -128,18 +107,14 @@ impl ContentCheck {
     }
 
     /// The file's state, and whether it may hide a write.
-    async fn look(&self) -> Result<(Identity, bool), Error> {
+    async fn file_state(&self) -> Result<(Identity, bool), Error> {
         let source = Arc::clone(&self.source);
-        let look = self.disk.run(move || {
+        let look = self.context.disk.run(move || {
             source.check_end()?;
             let may_be_written = source.may_be_written();
             Ok((source.check_unchanged()?, may_be_written))
         });
         look.await?
-    }
-
-    fn verified(&self) -> MutexGuard<'_, Identity> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,12 +145,12 @@ pub(super) async fn compare(
     let mut left = finished.iter();
     loop {
         while comparing.len() < COMPARED_AT_ONCE
-            && let Some((number, receipt)) = left.next()
+            && let Some((number, part)) = left.next()
         {
             let (source, sums) = (Arc::clone(source), sums.clone());
-            let (number, receipt, range) = (*number, receipt.clone(), parts.range(*number));
+            let (number, part, range) = (*number, part.clone(), parts.range(*number));
             comparing.spawn_blocking(move || {
-                let same = receipt.proves(&md5_of(&source, &sums, range)?);
+                let same = part.proves(&md5_of(&source, &sums, range)?);
                 Ok::<_, Error>((!same).then_some(number))
             });
         }

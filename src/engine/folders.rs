@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
-use super::create_outcome::{CreateOutcome, LOOK_AGAIN};
+use super::create::{CreateError, Created, Creation, create, look_twice};
 use super::directory::{Contents, Directory, Found};
 use super::keyed_lock::KeyedMutex;
 use super::peers::{Peers, Snapshot};
 use crate::disk::on_disk;
 use crate::drive::wire::{NewFolder, Tree};
 use crate::drive::{Drive, RetryObserver};
-use crate::error::{Call, Error, Kind};
+use crate::error::{Call, Error, Failure, Kind};
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
 use crate::item::{Item, Node};
 use crate::plan::{Folder, Parent};
-use crate::retry::{RetryBudget, RetryPolicy};
+use crate::retry::RetryPolicy;
 
 /// Unused folders to remember. A full one takes about 200 KiB.
 const RECENT: usize = 32;
@@ -36,7 +36,7 @@ pub(super) struct Folders {
     /// The most recently used folders. The walk continues in them, and their listings need not be requested again.
     recent: Mutex<VecDeque<Arc<Directory>>>,
     /// One at a time for each name in each folder.
-    turns: KeyedMutex<(Option<String>, String)>,
+    creating: KeyedMutex<(Option<String>, String)>,
 }
 
 impl Folders {
@@ -56,7 +56,7 @@ impl Folders {
             with_files,
             given: Mutex::default(),
             recent: Mutex::default(),
-            turns: KeyedMutex::default(),
+            creating: KeyedMutex::default(),
         }
     }
 
@@ -95,17 +95,11 @@ impl Folders {
         if let Some(known) = directory.child(&folder.name).await {
             return known;
         }
-        let _turn = self.turns.lock((directory.id.clone(), folder.name.clone())).await;
-        let voice = GlobalObserver(&*self.reporter);
-        let (truncated, seen) = directory
-            .contents(
-                &self.drive,
-                &self.peers,
-                &voice,
-                |_| false,
-                |contents| (contents.truncated, contents.seen),
-            )
-            .await?;
+        let _guard = self.creating.lock((directory.id.clone(), folder.name.clone())).await;
+        let observer = GlobalObserver(&*self.reporter);
+        let look = |contents: &mut Contents| (contents.truncated, contents.seen);
+        let (truncated, seen) =
+            directory.contents(&self.drive, &self.peers, &observer, |_| false, look).await?;
         if let Some(known) = directory.child(&folder.name).await {
             return known;
         }
@@ -115,23 +109,23 @@ impl Folders {
         // Other runs on this machine may be about to create it too.
         let parent = directory.id.as_deref();
         let target = self.peers.target(Kind::Folder, parent, &folder.name);
-        let mut taken = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
-        let place = Spot { folders: self, voice, parent, name: &folder.name };
-        let found = match (taken.is_stale(seen), truncated) {
-            (true, _) => place.look().await,
-            (false, true) => place.search().await,
+        let mut lock = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
+        let child = NewChild { folders: self, observer, parent, name: &folder.name };
+        let found = match (lock.is_stale(seen), truncated) {
+            (true, _) => child.look().await,
+            (false, true) => child.search().await,
             (false, false) => Ok(None),
         };
         let result = match found {
             Ok(Some(id)) => Ok((id, None)),
             Ok(None) => {
-                taken.begin();
-                place.make().await.map(|(id, made)| (id, made.then_some(taken.seen)))
+                lock.begin();
+                child.create().await.map(|(id, made)| (id, made.then_some(lock.seen)))
             }
             Err(error) => Err(error),
         };
         // Tells other runs, on disk.
-        on_disk(move || drop(taken)).await?;
+        on_disk(move || drop(lock)).await?;
         let child = directory.note_child(&folder.name, result).await?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.push_back(Arc::clone(&child));
@@ -144,8 +138,12 @@ impl Folders {
     /// Checks that a folder can be listed.
     /// # Errors
     /// Those of the call.
-    pub(super) async fn check(&self, caller: &dyn RetryObserver, directory: &Directory) -> Result<(), Error> {
-        directory.contents(&self.drive, &self.peers, caller, |_| false, |_| ()).await.map_err(Error::Shared)
+    pub(super) async fn check(
+        &self,
+        observer: &dyn RetryObserver,
+        directory: &Directory,
+    ) -> Result<(), Error> {
+        directory.contents(&self.drive, &self.peers, observer, |_| false, |_| ()).await.map_err(Error::Shared)
     }
 
     /// Returns a file of this name, preferably with this size, among those that `is_candidate` accepts. `Ok(None)` is
@@ -154,7 +152,7 @@ impl Folders {
     /// Those of the calls.
     pub(super) async fn file(
         &self,
-        caller: &dyn RetryObserver,
+        observer: &dyn RetryObserver,
         directory: &Directory,
         (name, size): (&str, u64),
         is_stale: impl FnOnce(Snapshot) -> bool,
@@ -168,13 +166,13 @@ impl Folders {
         };
         let look_into = |contents: &mut Contents| (look(contents.files_called(name)), contents.truncated);
         let (found, truncated) = directory
-            .contents(&self.drive, &self.peers, caller, is_stale, look_into)
+            .contents(&self.drive, &self.peers, observer, is_stale, look_into)
             .await
             .map_err(Error::Shared)?;
         if found.is_some() || !truncated {
             return Ok((found, true));
         }
-        let hits = self.drive.search(caller, name).await?;
+        let hits = self.drive.search(observer, name).await?;
         let here = |raw: &RawValue| {
             let node = Node::read(raw);
             let is_it = !node.is_folder() && node.is_called(name) && node.parent() == directory.id.as_deref();
@@ -188,78 +186,58 @@ impl Folders {
 }
 
 /// The name and parent of a folder to create.
-struct Spot<'a> {
+struct NewChild<'a> {
     folders: &'a Folders,
-    voice: GlobalObserver<'a>,
+    observer: GlobalObserver<'a>,
     parent: Option<&'a str>,
     name: &'a str,
 }
 
-impl Spot<'_> {
-    /// Creates the folder. `true` if this call created it.
-    async fn make(&self) -> Result<(String, bool), Error> {
-        let drive = &self.folders.drive;
+impl Creation for NewChild<'_> {
+    const CALL: Call = Call::Folder;
+    type Found = String;
+
+    async fn attempt(&self, _unclear: bool) -> Result<Result<Item, Failure>, Error> {
         let request = NewFolder { name: self.name, parent_id: self.parent };
-        let policy = self.folders.policy;
-        let turn = drive.breaker(Call::Folder).acquire().await;
-        let turn = turn.map_err(|failure| Error::CircuitOpen { failure })?;
-        let mut patience = RetryBudget::new(policy);
-        loop {
-            let others = drive.answered();
-            let answer = drive.make_folder(&request).await;
-            if matches!(&answer, Err(failure) if failure.status() == Some(429)) && drive.answered() > others {
-                // Others succeeded meanwhile: this call only has to wait.
-                patience.reset();
-            }
-            let failure = match CreateOutcome::of(Call::Folder, answer) {
-                CreateOutcome::Created(item) => return Ok((item.id().to_owned(), true)),
-                CreateOutcome::NotSent(failure) => failure,
-                CreateOutcome::Rejected(failure) => {
-                    // Another client may have created it.
-                    let there = if failure.status() == Some(409) { self.settle().await? } else { None };
-                    let tries = patience.attempts() + 1;
-                    return there.map(|id| (id, false)).ok_or(Error::Call {
-                        call: Call::Folder,
-                        failure,
-                        tries,
-                    });
-                }
-                CreateOutcome::Unknown(failure) => match self.settle().await? {
-                    Some(id) => return Ok((id, false)),
-                    None => failure,
-                },
-            };
-            let tries = patience.attempts() + 1;
-            let Some(wait) = turn.next_backoff(&mut patience, &failure) else {
-                return Err(Error::Call { call: Call::Folder, failure, tries });
-            };
-            self.voice.retry(Call::Folder, tries, &failure, wait);
-            tokio::time::sleep(wait).await;
-        }
+        Ok(self.folders.drive.make_folder(&request).await)
     }
 
-    /// Looks for a folder that an unanswered call may have created.
-    async fn settle(&self) -> Result<Option<String>, Error> {
-        match self.look().await? {
-            None => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                self.look().await
+    async fn reconcile(&self, _: &Failure) -> Result<Option<String>, Error> {
+        look_twice(|| self.look()).await
+    }
+
+    fn may_exist(&self, failure: &Failure) -> bool {
+        failure.status() == Some(409)
+    }
+}
+
+impl NewChild<'_> {
+    /// Creates the folder. `true` if this call created it.
+    async fn create(&self) -> Result<(String, bool), Error> {
+        let Folders { drive, policy, .. } = self.folders;
+        let permit = drive.breaker(Call::Folder).acquire().await;
+        let permit = permit.map_err(|failure| Error::CircuitOpen { failure })?;
+        match create(self, drive, permit, *policy, &self.observer, false).await {
+            Ok(Created::New(item)) => Ok((item.id().to_owned(), true)),
+            Ok(Created::Found(id)) => Ok((id, false)),
+            Err(CreateError::Failed { failure, tries, .. }) => {
+                Err(Error::Call { call: Call::Folder, failure, tries })
             }
-            found => Ok(found),
+            Err(CreateError::Error(error)) => Err(error),
         }
     }
 
     async fn look(&self) -> Result<Option<String>, Error> {
-        let Tree { root, truncated } = self.folders.drive.folder(&self.voice, self.parent).await?;
-        let found = root.iter().find_map(|raw| self.is_it(&Node::read(raw)));
+        let Tree { root, truncated } = self.folders.drive.folder(&self.observer, self.parent).await?;
+        let found = root.iter().find_map(|raw| self.id_if_it(&Node::read(raw)));
         if found.is_none() && truncated { self.search().await } else { Ok(found) }
     }
 
     /// Searches for it, if the folder is longer than the service lists.
     async fn search(&self) -> Result<Option<String>, Error> {
-        let hits = self.folders.drive.search(&self.voice, self.name).await?;
+        let hits = self.folders.drive.search(&self.observer, self.name).await?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
-        let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.is_it(&node));
+        let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.id_if_it(&node));
         if found.is_none() && !hits.complete {
             // It may be one of those not listed, and must not be created twice.
             return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
@@ -267,7 +245,7 @@ impl Spot<'_> {
         Ok(found)
     }
 
-    fn is_it(&self, node: &Node) -> Option<String> {
+    fn id_if_it(&self, node: &Node) -> Option<String> {
         (node.is_folder() && node.is_called(self.name)).then(|| node.id().map(str::to_owned)).flatten()
     }
 }

@@ -45,16 +45,11 @@ impl JournalHandle {
     }
 
     /// Records a finished part, unless the disk is full.
-    pub(super) async fn part(&self, file: &FileContext, number: u32, receipt: &CompletedPart, sync: bool) {
+    pub(super) async fn part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) {
         if !self.state().full {
-            let receipt = receipt.clone();
-            self.write(file, move |journal| journal.part(number, &receipt, sync)).await;
+            let part = part.clone();
+            self.write(file, move |journal| journal.part(number, &part, sync)).await;
         }
-    }
-
-    /// Records that finalize is about to be sent, so that the next run does not create a second item.
-    pub(super) async fn finalizing(&self, file: &FileContext, sync: bool) {
-        self.write(file, move |journal| journal.finalizing(sync)).await;
     }
 
     /// Applies a function to the journal, if there is one. `false` if it failed; the user has been warned then.

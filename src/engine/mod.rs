@@ -5,7 +5,7 @@ mod activity;
 mod concurrency;
 mod content;
 mod context;
-mod create_outcome;
+mod create;
 mod directory;
 mod endpoint_hint;
 mod existing;

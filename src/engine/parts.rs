@@ -1,6 +1,5 @@
 //! Sends the parts of one file: a permit for each, retries until it is in storage, and a hedge for one that is stuck.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,40 +7,16 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::concurrency::Permit;
-use super::journal_handle::JournalHandle;
-use super::session::FileUpload;
+use super::session::{FileUpload, Session, UploadAbort};
 use super::urls::Urls;
 use crate::dial::TransferError;
-use crate::error::{Call, Error, Failure, RetryClass, Transport};
+use crate::error::{Error, Failure, RetryClass, Transport};
 use crate::etag::CompletedPart;
 use crate::event::{Attempt, Event, PartProgress, Phase};
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
 use crate::storage::Put;
-
-/// Why an upload ended without an item.
-#[derive(Debug)]
-pub(super) enum UploadAbort {
-    /// The multipart upload no longer exists. It can be started again.
-    Gone(Error),
-    /// Any other error.
-    Error(Error),
-}
-
-impl From<Error> for UploadAbort {
-    fn from(error: Error) -> Self {
-        match &error {
-            // The service does not know the upload that it was asked to sign URLs for.
-            Error::Call { call: Call::SignUrls, failure, .. }
-                if failure.class_of_call(Call::SignUrls) == RetryClass::Gone =>
-            {
-                Self::Gone(error)
-            }
-            _ => Self::Error(error),
-        }
-    }
-}
 
 /// Attempts at a part whose bytes arrive damaged. Sending them for minutes would not help.
 const CHECKSUM_TRIES: u32 = 3;
@@ -58,62 +33,65 @@ const LATE_DOUBLINGS: u32 = 5;
 /// How long a failed upload waits until finished parts are on record. A disk may hang.
 const RECORDING_GRACE: Duration = Duration::from_secs(2);
 
-/// Sends the parts of one file.
-pub(super) struct PartSender {
-    pub(super) upload: Arc<FileUpload>,
-    pub(super) parts: Parts,
-    pub(super) urls: Urls,
-    pub(super) record: JournalHandle,
+/// What the tasks of one file's parts share.
+struct PartSender {
+    upload: Arc<FileUpload>,
+    parts: Parts,
+    urls: Urls,
     /// Held for reading by each part while it is recorded.
-    pub(super) recording: RwLock<()>,
+    recording: RwLock<()>,
 }
 
-/// Sends the parts that are not in `finished`, and adds them to it.
-pub(super) async fn send(
-    sender: &Arc<PartSender>,
-    finished: &mut BTreeMap<u32, CompletedPart>,
-) -> Result<(), UploadAbort> {
-    let missing: Vec<u32> = sender.parts.numbers().filter(|number| !finished.contains_key(number)).collect();
-    let Some(first) = missing.first() else { return Ok(()) };
-    // Before parts acquire permits, so that none is held while the service signs.
-    let (context, count) = (&sender.upload.context, missing.len());
-    context.preconnect(count, context.endpoint.get());
-    let signed = sender.urls.get(&sender.upload.file, *first).await?;
-    context.preconnect(count, context.endpoint.learn(&signed.url));
-    sender.upload.file.phase(Phase::Send);
-    let mut missing = missing.into_iter().peekable();
-    // Tasks, so that parts use all cores. Dropping the set aborts all of them.
-    let mut in_flight = JoinSet::new();
-    let size = |number: Option<&u32>| number.map_or(0, |number| sender.parts.len(*number));
-    let mut next_permit = Box::pin(sender.upload.context.permits.acquire(size(missing.peek())));
-    loop {
-        tokio::select! {
-            permit = &mut next_permit, if missing.peek().is_some() => {
-                if let Some(number) = missing.next() {
-                    in_flight.spawn(Arc::clone(sender).part(number, permit));
-                }
-                if missing.peek().is_some() {
-                    next_permit = Box::pin(sender.upload.context.permits.acquire(size(missing.peek())));
-                }
-            }
-            Some(done) = in_flight.join_next(), if !in_flight.is_empty() => {
-                let done = done.map_err(|error| Error::Internal(format!("a part's task ended: {error}")).into());
-                match done.flatten() {
-                    Ok((number, completed)) => {
-                        finished.insert(number, completed);
+impl FileUpload {
+    /// Sends the session's missing parts.
+    pub(super) async fn send_parts(self: &Arc<Self>, session: &mut Session) -> Result<(), UploadAbort> {
+        let (context, file, parts) = (&self.context, &self.file, session.parts);
+        let missing: Vec<u32> =
+            parts.numbers().filter(|number| !session.finished.contains_key(number)).collect();
+        let Some(first) = missing.first() else { return Ok(()) };
+        let urls = Urls::new(Arc::clone(&context.drive), session.upload.clone(), parts.count, context.rules);
+        let sender =
+            Arc::new(PartSender { upload: Arc::clone(self), parts, urls, recording: RwLock::default() });
+        // Before parts acquire permits, so that none is held while the service signs.
+        context.preconnect(missing.len(), context.endpoint.get());
+        let signed = sender.urls.get(file, *first).await?;
+        context.preconnect(missing.len(), context.endpoint.learn(&signed.url));
+        file.phase(Phase::Send);
+        let mut missing = missing.into_iter().peekable();
+        // Tasks, so that parts use all cores. Dropping the set aborts all of them.
+        let mut in_flight = JoinSet::new();
+        let acquire =
+            |part: Option<&u32>| Box::pin(context.permits.acquire(part.map_or(0, |part| parts.len(*part))));
+        let mut next_permit = acquire(missing.peek());
+        loop {
+            tokio::select! {
+                permit = &mut next_permit, if missing.peek().is_some() => {
+                    if let Some(part) = missing.next() {
+                        in_flight.spawn(Arc::clone(&sender).send(part, permit));
                     }
-                    Err(abort) => {
-                        // Wait until parts in storage are on record. The next run does not send them again, and no line
-                        // of this upload is written once another has started.
-                        let recorded = tokio::time::timeout(RECORDING_GRACE, sender.recording.write()).await;
-                        // No part may continue once the upload has failed or starts again.
-                        in_flight.shutdown().await;
-                        drop(recorded);
-                        return Err(abort);
+                    if missing.peek().is_some() {
+                        next_permit = acquire(missing.peek());
                     }
                 }
+                Some(done) = in_flight.join_next(), if !in_flight.is_empty() => {
+                    let done = done.map_err(|error| Error::Internal(format!("a part's task ended: {error}")).into());
+                    match done.flatten() {
+                        Ok((number, completed)) => {
+                            session.finished.insert(number, completed);
+                        }
+                        Err(abort) => {
+                            // Wait until parts in storage are on record. The next run does not send them again, and no
+                            // line of this upload is written once another has started.
+                            let recorded = tokio::time::timeout(RECORDING_GRACE, sender.recording.write()).await;
+                            // No part may continue once the upload has failed or starts again.
+                            in_flight.shutdown().await;
+                            drop(recorded);
+                            return Err(abort);
+                        }
+                    }
+                }
+                else => return Ok(()),
             }
-            else => return Ok(()),
         }
     }
 }
@@ -134,22 +112,25 @@ impl Drop for AbortReport<'_> {
 }
 
 impl PartSender {
-    async fn part(self: Arc<Self>, part: u32, permit: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
-        let (id, size, progress) =
-            (self.upload.file.id, self.parts.len(part), Arc::new(PartProgress::default()));
-        self.upload.file.tell(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
-        let mut report = AbortReport { file: &self.upload.file, part, done: false };
+    async fn send(self: Arc<Self>, part: u32, permit: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
+        let FileUpload { context, file, source, record, .. } = &*self.upload;
+        let (id, size, progress) = (file.id, self.parts.len(part), Arc::new(PartProgress::default()));
+        file.tell(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
+        let mut report = AbortReport { file, part, done: false };
         let begun = Instant::now();
         let completed = self.until_stored(part, &progress).await?;
         let recording = self.recording.read().await;
         // Writing the record needs no permit.
         drop(permit);
-        let source = Arc::clone(&self.upload.source);
-        self.upload.context.disk.run(move || source.check_unchanged()).await??;
-        self.record.part(&self.upload.file, part, &completed, true).await;
+        let source = Arc::clone(source);
+        context.disk.run(move || source.check_unchanged()).await??;
+        // A file of one part is recorded when it is finalized.
+        if self.parts.count > 1 {
+            record.part(file, part, &completed, true).await;
+        }
         drop(recording);
         report.done = true;
-        self.upload.file.tell(&Event::PartDone { file: id, part, size, elapsed: begun.elapsed() });
+        file.tell(&Event::PartDone { file: id, part, size, elapsed: begun.elapsed() });
         Ok((part, completed))
     }
 
@@ -159,15 +140,16 @@ impl PartSender {
         part: u32,
         progress: &Arc<PartProgress>,
     ) -> Result<CompletedPart, UploadAbort> {
-        let (breaker, policy) = (&self.upload.context.storage_breaker, self.upload.context.policy);
+        let FileUpload { context, file, .. } = &*self.upload;
+        let breaker = &context.storage_breaker;
         let mut permit = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
-        let mut budget = RetryBudget::new(policy);
+        let mut budget = RetryBudget::new(context.policy);
         let (mut tries, mut damaged, mut expired, mut timeouts, mut fresh) = (0, 0, 0, 0, false);
         loop {
-            let signed = self.urls.get(&self.upload.file, part).await?;
+            let signed = self.urls.get(file, part).await?;
             let (furthest, begun) = (progress.high_water(), Instant::now());
             let answer_patience = 1 << timeouts;
-            let failure = match self.once(part, &signed.url, progress, fresh, answer_patience).await {
+            let failure = match self.attempt(part, &signed.url, progress, fresh, answer_patience).await {
                 Ok(completed) => {
                     self.urls.worked();
                     breaker.record_success();
@@ -214,17 +196,17 @@ impl PartSender {
                 }
                 return Err(Error::Part { part, failure, tries }.into());
             };
-            if let Some(news) = self.upload.context.permits.failed(&failure, Instant::now()) {
-                self.upload.file.note(&news);
+            if let Some(message) = context.permits.failed(&failure, Instant::now()) {
+                file.note(&message);
             }
-            self.upload.file.retry_part(part, budget.attempts().max(1), &failure, wait);
+            file.retry_part(part, budget.attempts().max(1), &failure, wait);
             tokio::time::sleep(wait).await;
         }
     }
 
     /// One attempt: on one connection, or on two if the first falls behind. The first success counts; a part that is
     /// sent twice overwrites itself (S3, UploadPart).
-    async fn once(
+    async fn attempt(
         &self,
         part: u32,
         url: &crate::secret::SignedUrl,
@@ -232,38 +214,36 @@ impl PartSender {
         fresh: bool,
         answer_patience: u32,
     ) -> Result<CompletedPart, TransferError> {
-        let range = self.parts.range(part);
+        let FileUpload { context, file, source, .. } = &*self.upload;
+        let (range, size) = (self.parts.range(part), self.parts.len(part));
         progress.set(Attempt::Hedge, 0);
         let put = |attempt, fresh| {
-            self.upload.context.storage.put(Put {
+            context.storage.put(Put {
                 url,
-                source: &self.upload.source,
-                range: (range.start, range.end - range.start),
+                source,
+                range: (range.start, size),
                 progress,
                 attempt,
-                sent: &self.upload.file.sent,
+                sent: &file.sent,
                 fresh,
                 answer_patience,
             })
         };
-        let mut first = std::pin::pin!(put(Attempt::Primary, fresh));
-        let (size, context) = (range.end - range.start, &self.upload.context);
-        let _place = match context.hedging.watch(&mut first, progress, size, &context.permits).await {
+        let mut primary = std::pin::pin!(put(Attempt::Primary, fresh));
+        let _permit = match context.hedging.watch(&mut primary, progress, size, &context.permits).await {
             Ok(done) => return done,
             Err(permit) => permit,
         };
-        self.upload
-            .file
-            .note(&format!("part {part} is behind the others: trying it on a second connection too"));
-        let mut second = std::pin::pin!(put(Attempt::Hedge, true));
+        file.note(&format!("part {part} is behind the others: trying it on a second connection too"));
+        let mut hedge = std::pin::pin!(put(Attempt::Hedge, true));
         tokio::select! {
-            done = &mut first => match done {
-                Err(TransferError::Failure(_)) => second.await,
-                settled => settled,
+            done = &mut primary => match done {
+                Err(TransferError::Failure(_)) => hedge.await,
+                done => done,
             },
-            done = &mut second => match done {
-                Err(TransferError::Failure(_)) => first.await,
-                settled => settled,
+            done = &mut hedge => match done {
+                Err(TransferError::Failure(_)) => primary.await,
+                done => done,
             },
         }
     }

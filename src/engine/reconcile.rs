@@ -11,9 +11,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::content::ContentCheck;
 use super::context::Context;
-use super::create_outcome::LOOK_AGAIN;
+use super::create::look_twice;
 use super::journal::{JournalStore, Recorded};
 use super::ledger::{Made, Maker};
 use super::session::{FileUpload, Session};
@@ -31,14 +30,6 @@ use crate::storage::ObjectInfo;
 
 /// Attempts with download URLs that had expired when they were issued.
 const EXPIRED_TRIES: u32 = 3;
-
-/// Looks for the item of an upload that may have been finalized.
-pub(super) struct Reconciler<'a> {
-    pub(super) upload: &'a FileUpload,
-    pub(super) session: &'a Session,
-    /// Knows the file and all of its parts.
-    pub(super) content: &'a ContentCheck,
-}
 
 /// An item that may be ours, according to a listing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,32 +49,30 @@ enum Content {
     Unknown(&'static str),
 }
 
-impl Reconciler<'_> {
-    /// Looks for the item twice, because a call that timed out may still be running.
+impl FileUpload {
+    /// Looks for the item of a session that may have been finalized. Twice, because a call that timed out may still be
+    /// running.
     /// # Errors
     /// [`Error::Unsettled`] if there may be one or not.
-    pub(super) async fn run(&self) -> Result<Option<Item>, Error> {
-        self.upload.file.phase(Phase::Settle);
-        if let Some(item) = self.look().await? {
-            return Ok(Some(item));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-        self.look().await
+    pub(super) async fn reconcile(&self, session: &Session) -> Result<Option<Item>, Error> {
+        self.file.phase(Phase::Settle);
+        look_twice(|| self.look_for_item(session)).await
     }
 
-    async fn look(&self) -> Result<Option<Item>, Error> {
-        let candidates = self.candidates().await?;
+    async fn look_for_item(&self, session: &Session) -> Result<Option<Item>, Error> {
+        let candidates = self.candidates(session).await?;
         if candidates.is_empty() {
             return Ok(None);
         }
         if let Some(known) = candidates.iter().find(|candidate| candidate.known) {
-            return self.claim(&known.id).await.map(Some);
+            return self.claim(session, &known.id).await.map(Some);
         }
+        let etag = self.multipart_etag(session).await.map_err(|error| unsettled(&error))?;
         let (mut ours, mut newest, mut unknown) = (Vec::new(), 0, None);
         for Candidate { id, created_ms, .. } in candidates {
-            match (self.content_of(&id).await?, created_ms) {
+            match (self.content_of(&id, &etag).await?, created_ms) {
                 (Content::Other, _) => {
-                    self.upload.file.note(&format!("item {id} has this name and size, but another content"));
+                    self.file.note(&format!("item {id} has this name and size, but another content"));
                 }
                 (Content::Ours, Some(at)) => {
                     newest = newest.max(at);
@@ -97,11 +86,11 @@ impl Reconciler<'_> {
                 }
             }
         }
-        let claimants = 1 + self.rivals(newest).await?;
+        let claimants = 1 + self.rivals(session, newest, etag).await?;
         match (ours.as_slice(), unknown) {
             ([], None) => Ok(None),
             ([], Some(what)) => Err(Error::Unsettled { what }),
-            ([id, ..], _) if ours.len() == claimants => self.claim(id).await.map(Some),
+            ([id, ..], _) if ours.len() == claimants => self.claim(session, id).await.map(Some),
             (ours, _) if ours.len() < claimants => Err(Error::Unsettled {
                 what: format!(
                     "an item with this content exists ({}), but it may be another upload's",
@@ -114,47 +103,33 @@ impl Reconciler<'_> {
         }
     }
 
-    async fn claim(&self, id: &str) -> Result<Item, Error> {
-        let item = self
-            .upload
-            .context
-            .drive
-            .item(&*self.upload.file, id)
-            .await
-            .map_err(|error| unsettled(&error))?;
-        let (context, claimed, upload) =
-            (Arc::clone(&self.upload.context), id.to_owned(), self.session.upload.clone());
+    async fn claim(&self, session: &Session, id: &str) -> Result<Item, Error> {
+        let item = self.context.drive.item(&*self.file, id).await.map_err(|error| unsettled(&error))?;
+        let (context, claimed, upload) = (Arc::clone(&self.context), id.to_owned(), session.upload.clone());
         let claimed = on_disk(move || context.ledger.claim(&claimed, &upload)).await;
         if claimed.map_err(|error| unsettled(&error))? {
             return Ok(item);
         }
-        Err(Error::Unsettled { what: format!("another run has just taken item {id} for its own") })
+        Err(Error::Unsettled { what: format!("another run has just claimed item {id}") })
     }
 
     /// In order of creation.
-    async fn candidates(&self) -> Result<BTreeSet<Candidate>, Error> {
-        let drive = &self.upload.context.drive;
-        let (context, upload) = (Arc::clone(&self.upload.context), self.session.upload.clone());
-        let made = on_disk(move || context.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
-        let tree = drive
-            .folder(&*self.upload.file, self.upload.parent())
-            .await
-            .map_err(|error| unsettled(&error))?;
+    async fn candidates(&self, session: &Session) -> Result<BTreeSet<Candidate>, Error> {
+        let Self { context, file, job, .. } = self;
+        let (shared, upload) = (Arc::clone(context), session.upload.clone());
+        let made = on_disk(move || shared.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
+        let tree = context.drive.folder(&**file, self.parent()).await.map_err(|error| unsettled(&error))?;
         let mut found = BTreeSet::new();
         for raw in &tree.root {
-            found.extend(self.candidate(&Node::read(raw), &made)?);
+            found.extend(self.candidate(session, &Node::read(raw), &made)?);
         }
         if !tree.truncated {
             return Ok(found);
         }
-        let hits = drive
-            .search(&*self.upload.file, &self.upload.job.name)
-            .await
-            .map_err(|error| unsettled(&error))?;
-        for node in
-            hits.hits.iter().map(|raw| Node::read(raw)).filter(|node| node.parent() == self.upload.parent())
-        {
-            found.extend(self.candidate(&node, &made)?);
+        let hits = context.drive.search(&**file, &job.name).await.map_err(|error| unsettled(&error))?;
+        let nodes = hits.hits.iter().map(|raw| Node::read(raw));
+        for node in nodes.filter(|node| node.parent() == self.parent()) {
+            found.extend(self.candidate(session, &node, &made)?);
         }
         if found.is_empty() && !hits.complete {
             let what = "the service lists neither all of the folder nor all that the search finds".to_owned();
@@ -164,16 +139,16 @@ impl Reconciler<'_> {
     }
 
     /// `None` if it is certainly not ours.
-    fn candidate(&self, node: &Node, made: &Made) -> Result<Option<Candidate>, Error> {
+    fn candidate(&self, session: &Session, node: &Node, made: &Made) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
-        let since = self.session.started.saturating_mul(1000);
+        let since = session.started.saturating_mul(1000);
         let created_ms = node.created_ms();
         let other = node.is_folder()
-            || node.size().is_some_and(|size| size != self.upload.source.size())
+            || node.size().is_some_and(|size| size != self.source.size())
             // An item without a name makes the listing incomplete, and the search decides.
-            || !node.is_called(&self.upload.job.name)
+            || !node.is_called(&self.job.name)
             || created_ms.is_some_and(|at| at < since)
-            || node.id().is_some_and(|id| self.upload.context.is_made_here(id) || made.maker_of(id) == Maker::Other);
+            || node.id().is_some_and(|id| self.context.is_made_here(id) || made.maker_of(id) == Maker::Other);
         if other {
             return Ok(None);
         }
@@ -184,36 +159,28 @@ impl Reconciler<'_> {
         Ok(Some(Candidate { created_ms, id: id.to_owned(), known: made.maker_of(id) == Maker::Us }))
     }
 
-    async fn content_of(&self, id: &str) -> Result<Content, Error> {
-        match object_info(&self.upload.context, &self.upload.file, id).await {
-            Ok(info) if info.size == self.upload.source.size() && !info.encrypted => {
-                let ours = self.content.multipart_etag(&self.session.finished).await;
-                Ok(judge(&info, self.upload.source.size(), Some(&ours.map_err(|error| unsettled(&error))?)))
-            }
-            Ok(info) => Ok(judge(&info, self.upload.source.size(), None)),
+    async fn content_of(&self, id: &str, etag: &str) -> Result<Content, Error> {
+        match object_info(&self.context, &self.file, id).await {
+            Ok(info) => Ok(judge(&info, self.source.size(), etag)),
             // Deleted since it was listed.
             Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(Content::Other),
             Err(error) => Err(unsettled(&error)),
         }
     }
 
-    /// Counts other interrupted uploads from this machine that may own one of the candidates. The newest candidate was
-    /// created at `newest`.
-    async fn rivals(&self, newest: i64) -> Result<usize, Error> {
-        let (api, name, size) =
-            (self.upload.context.api.clone(), self.upload.job.name.clone(), self.upload.source.size());
-        let (parent, upload) = (self.upload.parent().map(str::to_owned), self.session.upload.clone());
-        let context = Arc::clone(&self.upload.context);
-        let ours =
-            self.content.multipart_etag(&self.session.finished).await.map_err(|error| unsettled(&error))?;
+    /// Counts other interrupted uploads from this machine that may own one of the candidates, the newest of which was
+    /// created at `newest`. `etag` is ours.
+    async fn rivals(&self, session: &Session, newest: i64, etag: String) -> Result<usize, Error> {
+        let (name, size, upload) = (self.job.name.clone(), self.source.size(), session.upload.clone());
+        let (parent, context) = (self.parent().map(str::to_owned), Arc::clone(&self.context));
         on_disk(move || {
             let uploads = context.state.iter().flat_map(JournalStore::at_finalize);
-            let rivals = uploads.filter(|(binding, recorded)| {
-                (&binding.api, &binding.parent, &binding.name) == (&api, &parent, &name)
+            let rivals = uploads.filter(|(key, recorded)| {
+                (&key.api, &key.parent, &key.name) == (&context.api, &parent, &name)
                     && recorded.head.identity.size == size
                     && recorded.head.upload != upload
                     && recorded.head.started.saturating_mul(1000) <= newest
-                    && etag_of(recorded).is_none_or(|theirs| theirs == ours)
+                    && etag_of(recorded).is_none_or(|theirs| theirs == etag)
             });
             rivals.count()
         })
@@ -267,8 +234,8 @@ fn unsettled(error: &Error) -> Error {
     Error::Unsettled { what: chain(error) }
 }
 
-/// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give, if known.
-fn judge(info: &ObjectInfo, size: u64, expected: Option<&str>) -> Content {
+/// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give.
+fn judge(info: &ObjectInfo, size: u64, expected: &str) -> Content {
     if info.size != size {
         return Content::Other;
     }
@@ -278,9 +245,7 @@ fn judge(info: &ObjectInfo, size: u64, expected: Option<&str>) -> Content {
     if info.encrypted {
         return Content::Unknown("it is encrypted, so its ETag is no checksum");
     }
-    let (Some(etag), Some(expected)) = (&info.etag, expected) else {
-        return Content::Unknown("its checksum or that of the parts is not known");
-    };
+    let Some(etag) = &info.etag else { return Content::Unknown("it has no ETag") };
     let etag = etag.to_ascii_lowercase();
     if etag == expected {
         return Content::Ours;
@@ -306,10 +271,10 @@ mod tests {
 
     #[test]
     fn an_object_is_ours_only_by_its_size_and_its_multipart_etag() {
-        assert_eq!(judge(&info(7, OURS), 7, Some(OURS)), Content::Ours);
-        assert_eq!(judge(&info(7, &OURS.to_uppercase()), 7, Some(OURS)), Content::Ours);
-        assert_eq!(judge(&info(8, OURS), 7, Some(OURS)), Content::Other);
-        assert_eq!(judge(&info(7, "00000000000000000000000000000000-2"), 7, Some(OURS)), Content::Other);
+        assert_eq!(judge(&info(7, OURS), 7, OURS), Content::Ours);
+        assert_eq!(judge(&info(7, &OURS.to_uppercase()), 7, OURS), Content::Ours);
+        assert_eq!(judge(&info(8, OURS), 7, OURS), Content::Other);
+        assert_eq!(judge(&info(7, "00000000000000000000000000000000-2"), 7, OURS), Content::Other);
     }
 
     #[test]
@@ -322,12 +287,12 @@ mod tests {
             "-2",
             "",
         ] {
-            let content = judge(&info(7, etag), 7, Some(OURS));
+            let content = judge(&info(7, etag), 7, OURS);
             assert!(matches!(content, Content::Unknown(_)), "{etag}: {content:?}");
         }
         let none = ObjectInfo { etag: None, ..info(7, "") };
         let encrypted = ObjectInfo { encrypted: true, ..info(7, OURS) };
-        for (info, expected) in [(&none, Some(OURS)), (&encrypted, Some(OURS)), (&info(7, OURS), None)] {
+        for (info, expected) in [(&none, OURS), (&encrypted, OURS), (&info(7, OURS), "")] {
             assert!(matches!(judge(info, 7, expected), Content::Unknown(_)), "{info:?}");
         }
     }
@@ -335,8 +300,8 @@ mod tests {
     #[test]
     fn what_is_empty_is_the_same_whatever_its_etag() {
         let empty = ObjectInfo { size: 0, etag: None, encrypted: false };
-        assert_eq!(judge(&empty, 0, None), Content::Ours);
-        assert_eq!(judge(&info(1, OURS), 0, Some(OURS)), Content::Other);
-        assert_eq!(judge(&empty, 7, Some(OURS)), Content::Other);
+        assert_eq!(judge(&empty, 0, ""), Content::Ours);
+        assert_eq!(judge(&info(1, OURS), 0, OURS), Content::Other);
+        assert_eq!(judge(&empty, 7, OURS), Content::Other);
     }
 }

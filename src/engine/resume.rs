@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::content::{ContentCheck, compare};
+use super::content::compare;
 use super::journal::{Header, Recorded};
-use super::reconcile::Reconciler;
 use super::session::{FileUpload, Session};
 use crate::error::Error;
 use crate::event::{Event, Phase};
@@ -17,7 +16,7 @@ pub(super) enum Resumed {
     /// The file has another size or content, or the user wants another upload.
     StartOver,
     /// The parts that still have the file's bytes.
-    Session(Session),
+    Session(Box<Session>),
     /// Its item: finalize succeeded, only the answer was lost.
     Done(Item),
 }
@@ -37,71 +36,63 @@ impl FileUpload {
             return Ok(Resumed::StartOver);
         }
         // An upload that may have been finalized is reconciled first, whatever its parts.
-        if !finalizing && context.part_size.is_some_and(|asked| asked != part_size) {
+        if !finalizing && context.part_size.is_some_and(|given| given != part_size) {
             file.note(&format!(
                 "an earlier upload has parts of {part_size} bytes: starting over with --part-size"
             ));
             return Ok(Resumed::StartOver);
         }
-        if let Some(asked) = job.mime_type.as_ref().filter(|asked| mime_type.as_ref() != Some(asked)) {
+        if let Some(given) = job.mime_type.as_ref().filter(|given| mime_type.as_ref() != Some(given)) {
             let earlier = mime_type.as_deref().unwrap_or("an unknown MIME type");
             if !finalizing {
                 file.note(&format!(
-                    "an earlier upload has {earlier}: starting over with --mime-type {asked}"
+                    "an earlier upload has {earlier}: starting over with --mime-type {given}"
                 ));
                 return Ok(Resumed::StartOver);
             }
             // The item may exist already, and the type of an upload cannot be changed.
             file.warn(&format!(
-                "an earlier run was about to finish this upload with {earlier}: that counts, and not --mime-type {asked}"
+                "an earlier run was about to finish this upload with {earlier}: that counts, and not --mime-type {given}"
             ));
         }
         let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(Resumed::StartOver) };
         finished.retain(|number, _| (1..=parts.count).contains(number));
         self.tell_start(parts);
-        let session = |finished| Session {
-            upload: upload.clone(),
-            started,
-            mime_type: mime_type.clone(),
-            parts,
-            finished,
-            finalizing,
-        };
-        let asked = Arc::clone(source);
-        let may_be_written = context.disk.run(move || asked.may_be_written()).await?;
+        let mut session = Session::new(upload, started, mime_type, parts, source);
+        (session.finished, session.finalizing) = (finished, finalizing);
+        let opened = Arc::clone(source);
+        let may_be_written = context.disk.run(move || opened.may_be_written()).await?;
         if may_be_written || !source.identity().proves_unchanged_since(&identity) {
             file.phase(Phase::Check);
             file.note("the file may have changed since an earlier upload began: comparing its parts");
-            let before = finished.len();
+            let before = session.finished.len();
             // Without a recorded MD5 the ETag decides. A different one need not mean different bytes (KMS).
             let mut proven_different = false;
-            for part in compare(source, parts, &finished).await? {
-                let recorded = finished.remove(&part);
+            for part in compare(source, parts, &session.finished).await? {
+                let recorded = session.finished.remove(&part);
                 proven_different |= recorded.is_some_and(|part| part.md5.is_some());
             }
-            if finished.len() < before {
-                file.note(&format!("{} of {before} parts are proven to be the same", finished.len()));
+            let same = session.finished.len();
+            if same < before {
+                file.note(&format!("{same} of {before} parts are proven to be the same"));
                 if finalizing && !proven_different {
-                    file.note("an earlier run was at finalize: looking whether the item is there");
-                    let content = ContentCheck::new(Arc::clone(source), parts, context.disk.clone());
-                    let session = &session(finished.clone());
-                    let reconciler = Reconciler { upload: self, session, content: &content };
-                    if let Some(item) = reconciler.run().await? {
+                    file.note("an earlier run started to finalize: looking for the item");
+                    if let Some(item) = self.reconcile(&session).await? {
                         return Ok(Resumed::Done(item));
                     }
                 }
                 // An item from an earlier finalize would have other content.
-                if finalizing || finished.is_empty() {
+                if finalizing || same == 0 {
                     return Ok(Resumed::StartOver);
                 }
             }
             let identity = source.identity().clone();
             record.write(file, |journal| journal.compared(identity)).await;
         }
-        let bytes = finished.keys().map(|number| parts.len(*number)).sum();
+        let bytes = session.finished.keys().map(|number| parts.len(*number)).sum();
         file.resumed.store(bytes, Ordering::Relaxed);
-        let count = u32::try_from(finished.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(session.finished.len()).unwrap_or(u32::MAX);
         file.tell(&Event::Resumed { file: file.id, parts: count, bytes });
-        Ok(Resumed::Session(session(finished)))
+        Ok(Resumed::Session(Box::new(session)))
     }
 }

@@ -1,16 +1,21 @@
-//! One file's upload, and the upload in storage that it sends parts to.
+//! One file's upload, and the multipart upload that it begins or resumes and finishes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::directory::Directory;
+use super::journal::Begun;
 use super::journal_handle::JournalHandle;
-use crate::drive::wire::Upload;
+use crate::circuit_breaker::CircuitBreaker;
+use crate::drive::wire::{Start, Upload};
+use crate::error::{Call, Error, RetryClass, chain};
 use crate::etag::CompletedPart;
-use crate::event::Event;
+use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
+use crate::item::Item;
 use crate::plan::{Job, Parts};
+use crate::platform::Identity;
 use crate::source::Source;
 
 /// The upload of one file.
@@ -35,6 +40,68 @@ pub(super) struct Session {
     pub(super) finished: BTreeMap<u32, CompletedPart>,
     /// An earlier run may have finalized it.
     pub(super) finalizing: bool,
+    /// The last state of the file for which the finished parts are known to have its bytes.
+    verified: Mutex<Identity>,
+}
+
+/// Why an upload ended without an item.
+#[derive(Debug)]
+pub(super) enum UploadAbort {
+    /// The multipart upload no longer exists. It can be started again.
+    Gone(Error),
+    /// Any other error.
+    Error(Error),
+}
+
+impl From<Error> for UploadAbort {
+    fn from(error: Error) -> Self {
+        match &error {
+            // The service does not know the upload that it was asked to sign URLs for.
+            Error::Call { call: Call::SignUrls, failure, .. }
+                if failure.class_of_call(Call::SignUrls) == RetryClass::Gone =>
+            {
+                Self::Gone(error)
+            }
+            _ => Self::Error(error),
+        }
+    }
+}
+
+impl Session {
+    /// A session without finished parts. All parts are read or compared after `source` was opened.
+    pub(super) fn new(
+        upload: Upload,
+        started: i64,
+        mime_type: Option<String>,
+        parts: Parts,
+        source: &Source,
+    ) -> Self {
+        let (finished, verified) = (BTreeMap::new(), Mutex::new(source.identity().clone()));
+        Self { upload, started, mime_type, parts, finished, finalizing: false, verified }
+    }
+
+    /// A file of one part is on record only while it is finalized. Without a sync to disk that costs little, and still
+    /// survives a kill.
+    pub(super) fn is_synced(&self) -> bool {
+        self.parts.count > 1
+    }
+
+    pub(super) fn verified(&self) -> MutexGuard<'_, Identity> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// S3 builds a shorter object without an error if parts are missing.
+    fn check_complete(&self) -> Result<(), Error> {
+        let (parts, finished) = (self.parts, &self.finished);
+        if let Some(missing) = parts.numbers().find(|number| !finished.contains_key(number)) {
+            return Err(Error::Incomplete { what: format!("part {missing} of {} is missing", parts.count) });
+        }
+        let sum: u64 = finished.keys().map(|number| parts.len(*number)).sum();
+        if sum != parts.size || finished.len() != parts.count as usize {
+            return Err(Error::Incomplete { what: format!("{sum} bytes of {}", parts.size) });
+        }
+        Ok(())
+    }
 }
 
 impl FileUpload {
@@ -52,5 +119,76 @@ impl FileUpload {
             parts: parts.count,
             part_size: parts.part_size,
         });
+    }
+
+    /// Starts a multipart upload.
+    pub(super) async fn begin(&self) -> Result<Session, Error> {
+        // Do not start an upload that cannot be sent or finalized.
+        let breakers = [&self.context.storage_breaker, self.context.drive.breaker(Call::Finalize)];
+        if let Some(failure) = breakers.into_iter().find_map(CircuitBreaker::is_open) {
+            return Err(Error::CircuitOpen { failure });
+        }
+        let size = self.source.size();
+        let parts = Parts::plan(size, self.context.part_size)?;
+        let mime_type = match &self.job.mime_type {
+            Some(given) => given.clone(),
+            None => {
+                let (source, name) = (Arc::clone(&self.source), self.job.name.clone());
+                self.context.disk.run(move || source.mime_type(&name)).await??
+            }
+        };
+        self.tell_start(parts);
+        self.file.phase(Phase::Start);
+        let start = Start {
+            file_name: &self.job.name,
+            file_size: size,
+            mime_type: &mime_type,
+            parent_id: self.directory.id.as_deref(),
+        };
+        self.context.preconnect(parts.count as usize, self.context.endpoint.get());
+        let started = self.context.drive.start(&*self.file, &start).await;
+        let started = started.inspect_err(|error| self.directory.note_missing(error))?;
+        let session = Session::new(started.upload, started.at, Some(mime_type), parts, &self.source);
+        if session.is_synced() {
+            self.begin_record(&session).await;
+        }
+        Ok(session)
+    }
+
+    async fn begin_record(&self, session: &Session) {
+        let begun = Begun {
+            identity: self.source.identity().clone(),
+            part_size: session.parts.part_size,
+            upload: session.upload.clone(),
+            started: session.started,
+            mime_type: session.mime_type.clone(),
+        };
+        self.record.begin(&self.file, begun, session.is_synced()).await;
+    }
+
+    /// Sends the missing parts and finalizes.
+    pub(super) async fn finish(self: &Arc<Self>, mut session: Session) -> Result<Item, UploadAbort> {
+        let file = &self.file;
+        if session.finalizing {
+            file.note("an earlier run started to finalize: looking for the item");
+            if let Some(item) = self.reconcile(&session).await? {
+                return Ok(item);
+            }
+        }
+        match self.send_parts(&mut session).await {
+            // It may be gone because it was finalized. Starting again could create a second item.
+            Err(UploadAbort::Gone(error)) if session.finalizing => {
+                return Err(Error::Unsettled { what: chain(&error) }.into());
+            }
+            sent => sent?,
+        }
+        session.check_complete()?;
+        if self.record.is_to_begin() {
+            self.begin_record(&session).await;
+            if let (1, Some((number, part))) = (session.parts.count, session.finished.iter().next()) {
+                self.record.part(file, *number, part, false).await;
+            }
+        }
+        self.finalize(&session).await
     }
 }

@@ -1,28 +1,21 @@
 //! The stages of one file's upload: find the folder, lock, open, resume or start, send the parts, finalize.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{OwnedMutexGuard, RwLock};
+use tokio::sync::OwnedMutexGuard;
 
-use super::content::ContentCheck;
 use super::context::Context;
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
-use super::finalize::Finalizer;
-use super::journal::{Begun, Journal, Recorded};
+use super::journal::{Journal, Recorded};
 use super::journal_handle::JournalHandle;
 use super::keyed_lock::Waiting;
-use super::parts::{PartSender, UploadAbort, send};
 use super::peers::source_number;
 use super::resume::Resumed;
-use super::session::{FileUpload, Session};
-use super::urls::Urls;
-use crate::circuit_breaker::CircuitBreaker;
+use super::session::{FileUpload, UploadAbort};
 use crate::disk::on_disk;
-use crate::drive::wire::Start;
-use crate::error::{Call, Error};
+use crate::error::Error;
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
 use crate::item::Item;
@@ -159,15 +152,13 @@ impl FileUpload {
         let mut restarted = false;
         loop {
             let session = match earlier.take() {
-                Some(session) => session,
+                Some(session) => *session,
                 None => self.begin().await?,
             };
-            let content =
-                ContentCheck::new(Arc::clone(&self.source), session.parts, self.context.disk.clone());
-            match self.finish(session, &content).await {
+            match self.finish(session).await {
                 Ok(item) => return Ok(item),
                 Err(UploadAbort::Error(error)) if error.blames_bytes() => {
-                    return Err(content.blame(error).await);
+                    return Err(self.explain_damage(error).await);
                 }
                 Err(UploadAbort::Gone(error)) if !restarted => {
                     restarted = true;
@@ -180,109 +171,5 @@ impl FileUpload {
                 Err(UploadAbort::Gone(error) | UploadAbort::Error(error)) => return Err(error),
             }
         }
-    }
-
-    async fn begin(&self) -> Result<Session, Error> {
-        // Do not start an upload that cannot be sent or finalized.
-        let breakers = [&self.context.storage_breaker, self.context.drive.breaker(Call::Finalize)];
-        if let Some(failure) = breakers.into_iter().find_map(CircuitBreaker::is_open) {
-            return Err(Error::CircuitOpen { failure });
-        }
-        let size = self.source.size();
-        let parts = Parts::plan(size, self.context.part_size)?;
-        let mime_type = match &self.job.mime_type {
-            Some(given) => given.clone(),
-            None => {
-                let (source, name) = (Arc::clone(&self.source), self.job.name.clone());
-                self.context.disk.run(move || source.mime_type(&name)).await??
-            }
-        };
-        self.tell_start(parts);
-        self.file.phase(Phase::Start);
-        let start = Start {
-            file_name: &self.job.name,
-            file_size: size,
-            mime_type: &mime_type,
-            parent_id: self.directory.id.as_deref(),
-        };
-        self.context.preconnect(parts.count as usize, self.context.endpoint.get());
-        let started = self.context.drive.start(&*self.file, &start).await;
-        let started = started.inspect_err(|error| self.directory.note_missing(error))?;
-        let session = Session {
-            upload: started.upload,
-            started: started.at,
-            mime_type: Some(mime_type),
-            parts,
-            finished: BTreeMap::new(),
-            finalizing: false,
-        };
-        if parts.count > 1 {
-            self.begin_record(&session, true).await;
-        }
-        Ok(session)
-    }
-
-    async fn begin_record(&self, session: &Session, sync: bool) {
-        let begun = Begun {
-            identity: self.source.identity().clone(),
-            part_size: session.parts.part_size,
-            upload: session.upload.clone(),
-            started: session.started,
-            mime_type: session.mime_type.clone(),
-        };
-        self.record.begin(&self.file, begun, sync).await;
-    }
-
-    /// Sends the missing parts and finalizes.
-    async fn finish(
-        self: &Arc<Self>,
-        mut session: Session,
-        content: &ContentCheck,
-    ) -> Result<Item, UploadAbort> {
-        let Self { context, file, source, .. } = &**self;
-        let (parts, finalizing) = (session.parts, session.finalizing);
-        // A file of one part is on record only while it is finalized, without a sync to disk. That is fast, and
-        // survives a kill just as well.
-        let single = parts.count == 1;
-        let sender = Arc::new(PartSender {
-            upload: Arc::clone(self),
-            parts,
-            urls: Urls::new(Arc::clone(&context.drive), session.upload.clone(), parts.count, context.rules),
-            record: if single { JournalHandle::default() } else { self.record.clone() },
-            recording: RwLock::default(),
-        });
-        if finalizing {
-            file.note("an earlier run was at finalize: looking whether the item is there");
-            if let Some(item) = (Finalizer { upload: self, session: &session, content }).settle().await? {
-                return Ok(item);
-            }
-        }
-        match send(&sender, &mut session.finished).await {
-            // It may be gone because it was finalized. Starting again could create a second item.
-            Err(UploadAbort::Gone(error)) if finalizing => {
-                return Err(Error::Unsettled { what: crate::error::chain(&error) }.into());
-            }
-            sent => sent?,
-        }
-
-        // S3 builds a shorter object without an error if parts are missing.
-        let finished = &session.finished;
-        if let Some(missing) = parts.numbers().find(|number| !finished.contains_key(number)) {
-            return Err(
-                Error::Incomplete { what: format!("part {missing} of {} is missing", parts.count) }.into()
-            );
-        }
-        let sum: u64 = finished.keys().map(|number| parts.len(*number)).sum();
-        if sum != source.size() || finished.len() != parts.count as usize {
-            return Err(Error::Incomplete { what: format!("{sum} bytes of {}", source.size()) }.into());
-        }
-
-        if self.record.is_to_begin() {
-            self.begin_record(&session, !single).await;
-            if let (true, Some((number, receipt))) = (single, finished.iter().next()) {
-                self.record.part(file, *number, receipt, false).await;
-            }
-        }
-        Finalizer { upload: self, session: &session, content }.run().await
     }
 }
