@@ -17,7 +17,7 @@ const REDRAWS_PER_SECOND: u8 = 1;
 
 /// Formats messages, and draws bars below them.
 pub(super) struct Bars {
-    words: Human,
+    human: Human,
     drawing: Drawing,
 }
 
@@ -84,11 +84,11 @@ impl Bars {
     /// How often to draw.
     pub(super) const TICK: Duration = Duration::from_millis(100);
 
-    /// Formats messages with `words`.
-    pub(super) fn new(words: Human, paint: Styles) -> Self {
+    /// Formats messages with `human`.
+    pub(super) fn new(human: Human, paint: Styles) -> Self {
         // indicatif's styles ask console.
         console::set_colors_enabled(paint.0);
-        Self { words, drawing: Drawing::new(Theme { unicode: unicode(), paint }) }
+        Self { human, drawing: Drawing::new(Theme { unicode: unicode(), paint }) }
     }
 
     /// Whether the terminal can be drawn on. Some only print, and build servers only pretend to have one.
@@ -119,7 +119,7 @@ fn unicode() -> bool {
 
 impl Formatter for Bars {
     fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
-        self.words.about(event, state)
+        self.human.format(event, state)
     }
 
     fn render(&mut self, state: &State, now: Instant, columns: usize, height: usize) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! The sentences that the faces for people share: errors with their hints, warnings, what `-v` and `-vv` add,
-//! the summary. Everything from outside is made safe here.
+//! Messages for people: errors with hints, warnings, `-v` and `-vv`, and the summary. Control characters from outside
+//! are escaped here.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,33 +11,33 @@ use crate::format::{bytes, human_duration, plural, rate, safe, safe_lines};
 use crate::options::Display;
 use crate::outcome::{Outcome, Status, Summary};
 
-/// Turns events into lines, as many as the user asked for.
+/// Formats events, as verbosely as the user asked.
 #[derive(Debug)]
 pub(super) struct Human {
     quiet: bool,
     verbose: u8,
     pub(super) paint: Styles,
-    /// Hints that were given: advice for a thousand files is given once.
+    /// Hints already printed: each is printed once.
     hints: HashSet<String>,
     interrupted: bool,
-    /// Folders that could not be found or made, and were told of.
+    /// Folders whose failure has been reported.
     folders: HashSet<String>,
-    /// What files failed of, and how many of each.
+    /// Causes of failed files, with their numbers.
     causes: BTreeMap<String, u64>,
-    /// What files were warned of, and how many of each.
+    /// Kinds of warnings, with their numbers.
     warned: BTreeMap<String, u64>,
 }
 
-/// What is said of a given file that the filters leave out.
+/// The message for a given file that the filters exclude.
 pub(super) const EXCLUDED: &str = "skipped: excluded by --include or --exclude";
 
-/// So many files that failed of the same thing are named; the rest are counted.
+/// Files to name for each cause. The rest is counted.
 const NAMED: u64 = 3;
-/// So many things are told apart; files that fail of others are all named.
+/// Causes to tell apart. Files with other causes are all named.
 const CAUSES_MOST: usize = 32;
 
 impl Human {
-    /// Words for these settings.
+    /// Messages for these settings.
     pub(super) fn new(display: &Display, paint: Styles) -> Self {
         Self {
             quiet: display.quiet,
@@ -51,11 +51,11 @@ impl Human {
         }
     }
 
-    /// What is to be said about an event that `state` knows of already.
-    pub(super) fn about(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
+    /// Lines about an event that `state` already includes.
+    pub(super) fn format(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
         match event {
             Event::Warning { path, message } if !self.quiet => {
-                // A tree of links is one piece of news, not one for each link.
+                // A tree full of links is one message, not one for each link.
                 let kind = message.split([';', ':', '(']).next().unwrap_or_default();
                 if path.is_some() && is_one_more(&mut self.warned, kind.to_owned(), self.verbose) {
                     return Vec::new();
@@ -77,9 +77,9 @@ impl Human {
             Event::Retry { .. } if self.verbose > 0 => {
                 retry_line(event, state, self.paint).into_iter().collect()
             }
-            Event::FileDone { outcome, .. } => self.about_file(outcome, state),
-            // Each is named: it ends the run, or it is all that a dry run has to say of a file.
-            Event::Error { path, error } => self.about_error(*path, error, true, false),
+            Event::FileDone { outcome, .. } => self.format_outcome(outcome, state),
+            // Always printed: it ends the run, or it is about a file of a dry run.
+            Event::Error { path, error } => self.format_error(*path, error, true, false),
             Event::Planned { files, bytes, folders } => {
                 let plan = (!self.quiet).then(|| plan(*files, *bytes, *folders));
                 self.more().into_iter().chain(plan).collect()
@@ -97,9 +97,9 @@ impl Human {
         format!("{} {path}{}", self.paint.yellow("warning:"), safe(message))
     }
 
-    fn about_file(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
+    fn format_outcome(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
         match &outcome.result {
-            Err(error) => self.about_error(Some(&outcome.path), error, state.single(), true),
+            Err(error) => self.format_error(Some(&outcome.path), error, state.single(), true),
             // The summary of a single file says the same.
             Ok(_) if self.verbose > 0 && !state.single() => {
                 state.last.iter().map(|ended| ended_line(ended.status, state)).collect()
@@ -108,13 +108,13 @@ impl Human {
         }
     }
 
-    fn about_error(&mut self, path: Option<&str>, error: &Error, single: bool, counts: bool) -> Vec<String> {
-        // A signal stops all files at once: that is one piece of news, not one for each file.
+    fn format_error(&mut self, path: Option<&str>, error: &Error, single: bool, counts: bool) -> Vec<String> {
+        // A signal stops all files at once, and is one message.
         let interrupted = error.code() == Code::Interrupted;
         if interrupted && std::mem::replace(&mut self.interrupted, true) {
             return Vec::new();
         }
-        // The folder has told why; a file that should have gone into it has nothing to add.
+        // The folder has reported the cause. Files in it add nothing.
         let folder = match error.without_advice() {
             Error::Folder { path: folder, .. } if !self.folders.insert(folder.clone()) => return Vec::new(),
             Error::Folder { path: folder, .. } => Some(folder.as_str()),
@@ -127,12 +127,12 @@ impl Human {
             None => String::new(),
         };
         let message = chain(error);
-        // Only our own words about a configuration have lines of their own (TOML's snippet).
+        // Only our own messages about configuration have several lines (TOML's snippet).
         let message = match error {
             Error::Usage { .. } => safe_lines(&message),
             _ => safe(&message).into_owned(),
         };
-        // What is wrong with a local file is to be mended there, whatever others have: each is named.
+        // Problems of local files are fixed one by one, so each is named.
         if counts
             && error.code() != Code::LocalFile
             && is_one_more(&mut self.causes, cause(error), self.verbose)
@@ -146,7 +146,7 @@ impl Human {
         lines
     }
 
-    /// What is left to say of those that were counted.
+    /// Lines about what was only counted.
     fn more(&mut self) -> Vec<String> {
         let kinds = [
             (self.paint.yellow("warning:"), std::mem::take(&mut self.warned)),
@@ -166,7 +166,7 @@ impl Human {
     }
 }
 
-/// Whether so many have been named already that one more is only counted.
+/// Whether enough have been named that this one is only counted.
 fn is_one_more(counts: &mut BTreeMap<String, u64>, what: String, verbose: u8) -> bool {
     if !counts.contains_key(&what) && counts.len() == CAUSES_MOST {
         return false;
@@ -185,8 +185,7 @@ fn plan(files: u64, size: u64, folders: u64) -> String {
     }
 }
 
-/// What an error has in common with those of other files: not which folder or part it was, and how often it was
-/// tried.
+/// The cause that errors of several files share: without the folder, the part and the number of attempts.
 fn cause(error: &Error) -> String {
     let text = match error.without_advice() {
         Error::Folder { error, .. } | Error::Shared(error) => return cause(error),
@@ -204,7 +203,7 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Styles) -> Opt
     Some(format!("{head} {file}{} again in {wait} (retry {retry}): {}", safe(what), safe(cause)))
 }
 
-/// What a phase is called while a person waits for it; `None` where the parts speak for themselves.
+/// The text for a phase while the user waits for it; `None` if the rows of parts show it.
 pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
     Some(match phase {
         Phase::Wait => "waiting for another copera-upload that is uploading it",
@@ -218,7 +217,7 @@ pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
     })
 }
 
-/// The same of a file that has not begun.
+/// The same for a file that has not started.
 pub(super) fn early_words(early: &Early) -> Option<String> {
     let words = phase_words(early.phase)?;
     Some(match early.spooled {
@@ -227,7 +226,7 @@ pub(super) fn early_words(early: &Early) -> Option<String> {
     })
 }
 
-/// `1.2 GiB in 1m 10s (17.5 MiB/s)`, the rate without what an earlier run had sent.
+/// `1.2 GiB in 1m 10s (17.5 MiB/s)`; the rate does not include bytes from an earlier run.
 fn effort(total: u64, resumed: u64, elapsed: std::time::Duration) -> String {
     let mut line = bytes(total);
     if resumed > 0 {
@@ -235,7 +234,7 @@ fn effort(total: u64, resumed: u64, elapsed: std::time::Duration) -> String {
     }
     line.push_str(&format!(" in {}", human_duration(elapsed)));
     let sent = total.saturating_sub(resumed);
-    // A rate out of a few milliseconds is noise.
+    // A rate over a few milliseconds is noise.
     if sent > 0 && elapsed.as_millis() >= 10 {
         line.push_str(&format!(" ({})", rate(sent as f64 / elapsed.as_secs_f64())));
     }
@@ -250,7 +249,7 @@ fn ended_line(status: Status, state: &State) -> String {
     }
 }
 
-/// The one line that stays when all is over; `None` when an error has said it all.
+/// The last line; `None` if an error has said everything.
 fn summary(tally: &Summary, state: &State) -> Option<String> {
     if tally.files() == 0 {
         return Some("nothing to upload".to_owned());

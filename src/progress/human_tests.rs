@@ -29,7 +29,7 @@ fn refused() -> Error {
 /// Takes the event in and says what there is to say.
 fn say(words: &mut Human, play: &mut Play, event: &Event<'_>) -> Vec<String> {
     play.state.apply(event, play.now);
-    words.about(event, &play.state)
+    words.format(event, &play.state)
 }
 
 #[test]

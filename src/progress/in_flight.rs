@@ -1,36 +1,34 @@
-//! The parts in flight, each in a slot that it keeps until it ends, so that its line on a screen stays where
-//! it is.
+//! Parts in flight. Each keeps its slot until it ends, so that its row stays in place.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::{FileId, PartProgress};
 
-/// A part younger than this has no line: ten thousand small files must not flicker.
+/// A younger part has no row: ten thousand small files must not flicker.
 const YOUNG: Duration = Duration::from_millis(100);
-/// A part that had a line keeps it so long after its end, for a successor to take it over in place.
+/// How long a finished part keeps its row, so that the next one can take it over in place.
 const LINGER: Duration = Duration::from_millis(300);
-/// A part whose bytes are all taken says after this that it waits for the answer.
+/// A part whose bytes have all been accepted waits for the response; this is shown after this time.
 const SLOW_ANSWER: Duration = Duration::from_secs(1);
-/// No byte for so long is worth a word.
+/// A part that has not moved for this long says so.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// A try that failed, and when the next one comes.
+/// A failed attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
     /// Retries so far.
     pub(super) retry: u32,
-    /// Why.
     pub(super) cause: String,
-    /// When the next try begins.
+    /// When the next attempt starts.
     pub(super) until: Instant,
 }
 
 impl Trouble {
-    /// `retry 2 in 4s: 503 SlowDown`, or without "in 4s" once it is under way.
+    /// `retry 2 in 4s: 503 SlowDown`, or without "in 4s" once it has started.
     pub(super) fn words(&self, now: Instant) -> String {
         let wait = self.until.saturating_duration_since(now);
-        // Up, so that the last second is not "0s".
+        // Rounded up, so that the last second is not "0s".
         match wait.as_millis().div_ceil(1000) {
             0 => format!("retry {}: {}", self.retry, self.cause),
             seconds => format!("retry {} in {seconds}s: {}", self.retry, self.cause),
@@ -53,9 +51,9 @@ struct Part {
     size: u64,
     progress: Arc<PartProgress>,
     begun: Instant,
-    /// What of `progress.high()` has been counted into the rate.
+    /// Bytes counted into the rate.
     counted: u64,
-    /// `progress.taken()` when it last changed, and when that was.
+    /// Bytes of the current attempt when they last changed.
     taken: u64,
     moved: Instant,
     trouble: Option<Trouble>,
@@ -70,22 +68,22 @@ impl Part {
 #[derive(Debug, Default)]
 struct Slot {
     part: Option<Part>,
-    /// The last part that had this line, and until when it shows.
+    /// The last part of this row, its size, and how long to show it.
     ghost: Option<(Label, u64, Instant)>,
 }
 
-/// One part as a screen shows it.
+/// The row of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PartRow {
     pub(super) file: Arc<str>,
     /// Its number, if the file has several.
     pub(super) part: Option<u32>,
     pub(super) size: u64,
-    /// Of the current attempt.
+    /// Bytes of the current attempt.
     pub(super) taken: u64,
     /// It is in storage.
     pub(super) done: bool,
-    /// What is the matter with it.
+    /// Why it does not progress.
     pub(super) note: Option<String>,
 }
 
@@ -106,7 +104,7 @@ impl Flight {
             .find(|slot| slot.part.as_ref().is_some_and(|p| p.file == file && p.number == number))
     }
 
-    /// A part takes the first free slot.
+    /// Adds a part to the first free slot.
     pub(super) fn start(
         &mut self,
         file: FileId,
@@ -138,7 +136,7 @@ impl Flight {
         }
     }
 
-    /// A part is done; the bytes of it that no sample has counted yet.
+    /// Removes a finished part. Returns the bytes that no sample has counted.
     pub(super) fn done(&mut self, file: FileId, number: u32, size: u64, now: Instant) -> u64 {
         let Some(slot) = self.slot_of(file, number) else { return size };
         let Some(part) = slot.part.take() else { return size };
@@ -148,14 +146,14 @@ impl Flight {
         size.saturating_sub(part.counted)
     }
 
-    /// A part ends without being done.
+    /// Removes an aborted part.
     pub(super) fn stop(&mut self, file: FileId, number: u32) {
         if let Some(slot) = self.slot_of(file, number) {
             slot.part = None;
         }
     }
 
-    /// All parts of a file end.
+    /// Removes all parts of a file.
     pub(super) fn stop_all(&mut self, file: FileId) {
         for slot in &mut self.slots {
             if slot.part.as_ref().is_some_and(|p| p.file == file) {
@@ -164,7 +162,7 @@ impl Flight {
         }
     }
 
-    /// A part will be tried again.
+    /// A part will be retried.
     pub(super) fn trouble(&mut self, file: FileId, number: u32, trouble: Trouble) {
         if let Some(part) = self.slot_of(file, number).and_then(|slot| slot.part.as_mut()) {
             part.taken = part.progress.acked();
@@ -173,7 +171,7 @@ impl Flight {
         }
     }
 
-    /// Reads all meters; the bytes that are further than ever since the last time.
+    /// Samples all parts. Returns the bytes sent for the first time since the last sample.
     pub(super) fn sample(&mut self, now: Instant) -> u64 {
         let mut fresh = 0;
         for part in self.slots.iter_mut().filter_map(|slot| slot.part.as_mut()) {
@@ -184,7 +182,7 @@ impl Flight {
             if taken != part.taken {
                 part.taken = taken;
                 part.moved = now;
-                // Bytes flow again. (Back to 0 is only the new attempt's beginning.)
+                // Bytes are accepted again. A count of 0 is only the start of a new attempt.
                 if taken > 0 && part.trouble.as_ref().is_some_and(|trouble| trouble.until <= now) {
                     part.trouble = None;
                 }
@@ -193,32 +191,32 @@ impl Flight {
         fresh
     }
 
-    /// Bytes of a file's parts in flight, each as far as any attempt got.
+    /// Bytes of a file's parts in flight, by their furthest attempts.
     pub(super) fn bytes_of(&self, file: FileId) -> u64 {
         self.parts().filter(|p| p.file == file).map(Part::high).sum()
     }
 
-    /// Bytes of all parts in flight, each as far as any attempt got.
+    /// Bytes of all parts in flight, by their furthest attempts.
     pub(super) fn bytes(&self) -> u64 {
         self.parts().map(Part::high).sum()
     }
 
-    /// How many there are.
+    /// Number of parts.
     pub(super) fn count(&self) -> usize {
         self.parts().count()
     }
 
-    /// How many wait to be tried again.
+    /// Parts that wait for a retry.
     pub(super) fn waiting(&self, now: Instant) -> usize {
         self.parts().filter(|p| p.trouble.as_ref().is_some_and(|trouble| trouble.until > now)).count()
     }
 
-    /// How long no part in flight has moved.
+    /// How long no part has moved.
     pub(super) fn still_for(&self, now: Instant) -> Option<Duration> {
         self.parts().map(|p| now.saturating_duration_since(p.moved)).min().filter(|still| *still >= STALLED)
     }
 
-    /// What a screen shows, by slot.
+    /// The rows, by slot.
     pub(super) fn rows(&self, now: Instant) -> Vec<PartRow> {
         let mut rows = Vec::new();
         for slot in &self.slots {

@@ -1,5 +1,4 @@
-//! The face for machines (`--log-format json`): each line of stderr is one object of
-//! `events.schema.json`.
+//! Progress for programs (`--log-format json`). Each line on stderr is an object of `events.schema.json`.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +22,10 @@ pub(super) struct Json {
 }
 
 impl Json {
-    /// How often its clock has to be looked at.
+    /// How often to check the time.
     pub(super) const TICK: Duration = Duration::from_millis(500);
 
-    /// A face for these settings.
+    /// JSON lines for these settings.
     pub(super) fn new(display: &Display) -> Self {
         Self {
             quiet: display.quiet,
@@ -88,7 +87,7 @@ impl Formatter for Json {
                 "bytes": tally.bytes, "resumed_bytes": state.resumed, "seconds": seconds(tally.elapsed),
                 "exit_code": tally.exit_code(),
             }),
-            // Places in flight are for those who draw them; what is known is in `progress`.
+            // Only for drawing; the `progress` event has what is known.
             Event::Discovered { .. }
             | Event::Spooled { .. }
             | Event::PartStart { .. }
@@ -108,7 +107,7 @@ impl Formatter for Json {
             "complete": state.complete(), "bytes_per_second": state.rate().map(|rate| rate as u64),
             "seconds_left": state.time_left().map(|left| left.as_secs()),
             "parts_in_flight": state.flight.count(),
-            // Of standard input, whose size is not known yet.
+            // Of standard input, whose size is unknown until then.
             "bytes_read": Some(state.spooled()).filter(|read| *read > 0),
         }))]
     }
@@ -138,7 +137,7 @@ fn about_error(path: Option<&str>, error: &Error) -> Value {
     })
 }
 
-/// The object as one line: the time behind its `event`, nothing that is null.
+/// Formats an object as one line: adds the time, removes nulls.
 fn line(object: Value) -> String {
     let mut fields = Map::new();
     if let Value::Object(object) = object {

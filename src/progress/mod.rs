@@ -32,14 +32,14 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         let period = wants_progress.then_some(json::Json::TICK);
         return Arc::new(renderer::Renderer::start(Box::new(json::Json::new(display)), out, period, false));
     }
-    let words = human::Human::new(display, paint);
+    let human = human::Human::new(display, paint);
     let wants_bars = wants_progress && display.progress != ProgressMode::Plain;
     let is_drawable = display.progress == ProgressMode::Bar || bars::Bars::drawable();
     if wants_bars && stderr().is_terminal() && is_drawable {
-        let (voice, shared) = (bars::Bars::new(words, paint), std::io::stdout().is_terminal());
-        return Arc::new(renderer::Renderer::start(Box::new(voice), out, Some(bars::Bars::TICK), shared));
+        let (formatter, shared) = (bars::Bars::new(human, paint), std::io::stdout().is_terminal());
+        return Arc::new(renderer::Renderer::start(Box::new(formatter), out, Some(bars::Bars::TICK), shared));
     }
     let period = wants_progress.then_some(plain::Plain::TICK);
-    let voice = plain::Plain::new(words, wants_progress);
-    Arc::new(renderer::Renderer::start(Box::new(voice), out, period, false))
+    let formatter = plain::Plain::new(human, wants_progress);
+    Arc::new(renderer::Renderer::start(Box::new(formatter), out, period, false))
 }

@@ -1,5 +1,4 @@
-//! The face without a terminal, for logs and cron mails: whole lines, no carriage return, no escape code, and
-//! not many of them.
+//! Progress without a terminal, for logs and cron mails: few, whole lines without escape codes.
 
 use std::time::{Duration, Instant};
 
@@ -9,41 +8,41 @@ use super::state::State;
 use crate::event::Event;
 use crate::format::{bytes, human_duration, plural, rate};
 
-/// An upload that is over sooner needs no line that says it began.
+/// A shorter upload is not announced.
 const SHORT: Duration = Duration::from_secs(3);
-/// A retry is worth a line when it waits for so long, or
+/// A retry gets a line if it waits for this long, or
 const LONG_WAIT: Duration = Duration::from_secs(5);
-/// when it is not the first but this one in a row.
+/// if it is this one in a row.
 const OFTEN: u32 = 3;
 
 /// Lines for a log.
 pub(super) struct Plain {
-    words: Human,
-    /// `--progress none` and `-q` leave this out.
+    human: Human,
+    /// False with `--progress none`.
     progress: bool,
     announced: bool,
     beat: ProgressInterval,
     retries: Retries,
 }
 
-/// Retries that were not told yet.
+/// Retries that have not been reported.
 #[derive(Default)]
 struct Retries {
-    /// The last that was worth a line.
+    /// The last one worth a line.
     line: Option<String>,
-    /// How many there were since the last line.
+    /// Their number since the last line.
     count: u64,
     told: Option<Instant>,
 }
 
 impl Plain {
-    /// How often its clock has to be looked at.
+    /// How often to check the time.
     pub(super) const TICK: Duration = Duration::from_millis(500);
 
-    /// A face with these words.
-    pub(super) fn new(words: Human, progress: bool) -> Self {
+    /// Formats messages with `human`.
+    pub(super) fn new(human: Human, progress: bool) -> Self {
         Self {
-            words,
+            human,
             progress,
             announced: false,
             beat: ProgressInterval::default(),
@@ -54,12 +53,12 @@ impl Plain {
 
 impl Formatter for Plain {
     fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
-        let lines = self.words.about(event, state);
-        // With -v each retry has been told already.
+        let lines = self.human.format(event, state);
+        // With -v, each retry has been reported already.
         if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
             self.retries.count += 1;
             if *wait >= LONG_WAIT || *retry >= OFTEN {
-                self.retries.line = retry_line(event, state, self.words.paint);
+                self.retries.line = retry_line(event, state, self.human.paint);
             }
         }
         lines
@@ -139,7 +138,7 @@ fn progress_line(state: &State, now: Instant) -> String {
             state.flight.still_for(now).map(|still| format!("no byte for {}", human_duration(still))),
         );
     }
-    // What people wait for when nothing is in flight, or longer than a line's time.
+    // What to wait for when no part is in flight, or for longer than the interval.
     let slow = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
         let words = phase_words(file.phase).filter(|_| flying == 0 || elapsed >= ProgressInterval::PERIOD)?;

@@ -1,21 +1,21 @@
-//! How fast bytes went in the last seconds.
+//! The rate of the last seconds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How far back the rate looks: long enough to be calm, short enough to follow a line that changes.
+/// Window of the rate: long enough to be steady, short enough to follow changes.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Samples are this far apart, which is also how often the shown rate changes.
+/// Interval of samples, and of changes of the displayed rate.
 const SPACING: Duration = Duration::from_millis(500);
-/// From less than this, time left would be a guess.
+/// Time left is not estimated from less than this.
 const ENOUGH: Duration = Duration::from_secs(3);
 
-/// A sliding window over a count that only grows.
+/// A sliding window over a count that never decreases.
 #[derive(Debug, Default)]
 pub(super) struct Rate(VecDeque<(Instant, u64)>);
 
 impl Rate {
-    /// Notes the count at a time.
+    /// Adds a sample.
     pub(super) fn push(&mut self, now: Instant, count: u64) {
         if self.0.back().is_some_and(|(last, _)| now.saturating_duration_since(*last) < SPACING) {
             return;
@@ -31,17 +31,17 @@ impl Rate {
         Some((to.saturating_duration_since(*from), last.saturating_sub(*first)))
     }
 
-    /// Bytes a second over the window.
+    /// Units per second in the window.
     pub(super) fn per_second(&self) -> Option<f64> {
         let (span, moved) = self.span()?;
         (span >= SPACING).then(|| moved as f64 / span.as_secs_f64())
     }
 
-    /// How long so many bytes will take at this rate; `None` while nobody can tell.
+    /// How long the rest will take at this rate, if that can be estimated.
     pub(super) fn time_for(&self, left: u64) -> Option<Duration> {
         let (span, _) = self.span()?;
         let rate = self.per_second().filter(|rate| *rate >= 1.0 && span >= ENOUGH)?;
-        // A year from now is no forecast.
+        // More than a year is not an estimate.
         Duration::try_from_secs_f64(left as f64 / rate).ok().filter(|left| left.as_secs() < 365 * 86_400)
     }
 }

@@ -1,5 +1,5 @@
-//! What all faces have in common: events are taken in at once, and a thread of its own writes. So a terminal
-//! that is stopped (Ctrl-S) or a pipe that nobody reads holds up no upload.
+//! Renders progress. Events are taken in at once, and a separate thread writes, so that a stopped terminal (Ctrl-S) or
+//! a pipe that nobody reads holds up no upload.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,28 +13,28 @@ use super::state::State;
 use crate::event::{Event, Reporter};
 use crate::platform;
 
-/// What makes one face different from another. Nothing of it writes or waits.
+/// Formats events and draws frames. It neither writes nor blocks.
 pub(super) trait Formatter: Send {
-    /// Lines about an event that `state` has taken in.
+    /// Lines about an event that `state` already includes.
     fn format_event(&mut self, event: &Event<'_>, state: &State, now: Instant) -> Vec<String>;
 
-    /// Lines that are due because time passed.
+    /// Lines that are due because of the time.
     fn on_tick(&mut self, _state: &State, _now: Instant) -> Vec<String> {
         Vec::new()
     }
 
-    /// Lines that stand at the bottom of the terminal until the next picture.
+    /// The frame at the bottom of the terminal.
     fn render(&mut self, _state: &State, _now: Instant, _columns: usize, _rows: usize) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// The beat of progress lines: one every ten seconds while something is under way.
+/// The interval between progress lines.
 #[derive(Debug, Default)]
 pub(super) struct ProgressInterval(Option<Instant>);
 
 impl ProgressInterval {
-    /// Between two lines.
+    /// Time between two lines.
     pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
     /// Whether a line is due.
@@ -45,54 +45,54 @@ impl ProgressInterval {
         if since < Self::PERIOD {
             return false;
         }
-        // From the last beat, so that lines do not drift; from now when some were missed (a laptop slept).
+        // Counted from the last line, so that lines do not drift; from now if some were missed (the laptop was asleep).
         self.0 = Some(if since < 2 * Self::PERIOD { last + Self::PERIOD } else { now });
         true
     }
 }
 
-/// So long an impatient end waits for the last lines: a stderr that takes nothing must not bar the way out.
-const LAST_WORD: Duration = Duration::from_millis(300);
+/// How long to wait for the last lines on an impatient exit. A blocked stderr must not prevent it.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A call to the thread: write, and tell there when it is done.
+/// A request to the thread: write, then confirm on this channel.
 type Call = Option<Sender<()>>;
 
-/// A face with its thread.
+/// A formatter with its thread.
 pub(super) struct Renderer {
     shared: Arc<Shared>,
     /// Dropped to end the thread.
     calls: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
-    /// Whether results and pictures meet on one terminal.
+    /// Results and frames go to the same terminal.
     shares_terminal: bool,
 }
 
 struct Shared {
     live: Mutex<Live>,
-    /// Locked before `live` where both are.
+    /// Locked before `live` if both are needed.
     screen: Mutex<Screen>,
-    /// A call is on its way that will write what is queued now.
+    /// A request is pending that will write what is queued now.
     called: AtomicBool,
 }
 
 struct Live {
     state: State,
-    voice: Box<dyn Formatter>,
-    /// Lines to be written.
+    formatter: Box<dyn Formatter>,
+    /// Lines to write.
     queue: Vec<String>,
-    /// Nothing is drawn until something happens.
+    /// Draw nothing until the next event.
     cleared: bool,
 }
 
 impl Renderer {
-    /// Starts a face that writes to `out` and looks at its clock every `period`, if it has one.
+    /// Starts the thread. It writes to `out`, and draws every `period`, if given.
     pub(super) fn start(
-        voice: Box<dyn Formatter>,
+        formatter: Box<dyn Formatter>,
         out: Box<dyn Write + Send>,
         period: Option<Duration>,
         shares_terminal: bool,
     ) -> Self {
-        let live = Live { state: State::default(), voice, queue: Vec::new(), cleared: false };
+        let live = Live { state: State::default(), formatter, queue: Vec::new(), cleared: false };
         let (live, screen) = (Mutex::new(live), Mutex::new(Screen::new(out)));
         let shared = Arc::new(Shared { live, screen, called: AtomicBool::new(false) });
         let (calls, called) = mpsc::channel::<Call>();
@@ -106,15 +106,15 @@ impl Renderer {
                 of_thread.live().cleared |= ends;
                 of_thread.write();
                 match call {
-                    // Nobody may be waiting any more.
+                    // The sender may no longer wait.
                     Ok(Some(done)) => drop(done.send(())),
                     _ if ends => return,
                     _ => {}
                 }
             }
         };
-        // Without a thread nothing moves by itself, but what is said is still written: see `write_soon`.
-        let thread = std::thread::Builder::new().name("report".to_owned()).spawn(work).ok();
+        // Without a thread nothing is drawn, but messages are still written: see `write_soon`.
+        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(work).ok();
         Self { shared, calls: Some(calls), thread, shares_terminal }
     }
 
@@ -123,7 +123,7 @@ impl Renderer {
         calls.is_some_and(|calls| calls.send(call).is_ok())
     }
 
-    /// Has the thread write what is queued.
+    /// Lets the thread write what is queued.
     fn write_soon(&self) {
         if !self.shared.called.swap(true, Ordering::AcqRel) && !self.call(None) {
             self.shared.called.store(false, Ordering::Release);
@@ -131,7 +131,7 @@ impl Renderer {
         }
     }
 
-    /// Has the thread write what is queued, and waits for it, though not for ever if there is a limit.
+    /// Lets the thread write what is queued, and waits for it, at most until the limit.
     fn write_now(&self, limit: Option<Duration>) {
         let (done, written) = mpsc::channel();
         if !self.call(Some(done)) {
@@ -170,17 +170,17 @@ impl Shared {
         self.write_to(&mut self.screen());
     }
 
-    /// Writes what is queued and due, and draws. Events go on being taken in meanwhile.
+    /// Writes what is queued and due, and draws. Events are taken in meanwhile.
     fn write_to(&self, screen: &mut Screen) {
         let now = Instant::now();
         let ((columns, rows), may_draw) = (screen.size(), screen.may_draw());
         let mut live = self.live();
-        let Live { state, voice, queue, cleared } = &mut *live;
+        let Live { state, formatter, queue, cleared } = &mut *live;
         state.sample(now);
-        queue.extend(voice.on_tick(state, now));
+        queue.extend(formatter.on_tick(state, now));
         let lines = std::mem::take(queue);
         let picture =
-            if *cleared || !may_draw { Vec::new() } else { voice.render(state, now, columns, rows) };
+            if *cleared || !may_draw { Vec::new() } else { formatter.render(state, now, columns, rows) };
         drop(live);
         screen.show(&lines, &picture, columns);
     }
@@ -190,14 +190,14 @@ impl Reporter for Renderer {
     fn event(&self, event: &Event<'_>) {
         let now = Instant::now();
         let mut live = self.shared.live();
-        let Live { state, voice, queue, cleared } = &mut *live;
+        let Live { state, formatter, queue, cleared } = &mut *live;
         *cleared = false;
         state.apply(event, now);
         let before = queue.len();
-        queue.extend(voice.format_event(event, state, now));
+        queue.extend(formatter.format_event(event, state, now));
         let news = queue.len() > before;
         drop(live);
-        // After the last word the process may end at any time.
+        // The process may exit after these.
         if matches!(event, Event::Finished { .. } | Event::Planned { .. } | Event::Error { .. }) {
             self.write_now(None);
         } else if news {
@@ -216,8 +216,8 @@ impl Reporter for Renderer {
     }
 
     fn pause(&self, stop: &mut dyn FnMut()) {
-        // Held until the program goes on, so that nothing is drawn in between, or half.
-        let mut screen = self.shared.screen_within(LAST_WORD);
+        // Held until the process continues, so that nothing is drawn meanwhile.
+        let mut screen = self.shared.screen_within(FLUSH_TIMEOUT);
         if let Some(screen) = &mut screen {
             screen.erase();
         }
@@ -226,12 +226,12 @@ impl Reporter for Renderer {
 
     fn clear(&self) {
         self.shared.live().cleared = true;
-        self.write_now(Some(LAST_WORD));
+        self.write_now(Some(FLUSH_TIMEOUT));
     }
 }
 
 impl Drop for Renderer {
-    /// The thread writes what is left, takes the picture away and ends.
+    /// The thread writes what is left, erases the frame and ends.
     fn drop(&mut self) {
         self.calls = None;
         if let Some(thread) = self.thread.take() {

@@ -1,5 +1,4 @@
-//! What the events so far add up to: the one account that every face draws from. Pure: time comes in as an
-//! argument, nothing is drawn.
+//! The model: what the events add up to. It draws nothing, and is told the time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,26 +10,25 @@ use crate::event::{Event, FileId, Phase};
 use crate::format::safe;
 use crate::outcome::{Outcome, Status};
 
-/// A call that is tried again has this long to answer before its trouble is taken for over: what the longest
-/// ordinary API call has.
+/// A failed call counts as recovered after this long without news: the timeout of ordinary API calls.
 const CALL: Duration = Duration::from_secs(60);
 
-/// A file on its way.
+/// A file in progress.
 #[derive(Debug)]
 pub(super) struct File {
-    /// What it is called on a screen, safe to print.
+    /// Its name on the terminal, without control characters.
     pub(super) label: Arc<str>,
     pub(super) size: u64,
     pub(super) parts: u32,
     pub(super) phase: Phase,
     pub(super) since: Instant,
-    /// A call of it that is tried again.
+    /// A call that is being retried.
     pub(super) trouble: Option<Trouble>,
     done_parts: u32,
     done_bytes: u64,
 }
 
-/// What a file that has not begun waits for.
+/// A file that has not started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Early {
     pub(super) phase: Phase,
@@ -39,7 +37,7 @@ pub(super) struct Early {
     pub(super) spooled: u64,
 }
 
-/// A file whose way is over.
+/// A file that is finished.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) label: Arc<str>,
@@ -56,49 +54,48 @@ impl Ended {
     }
 }
 
-/// The account.
+/// The state of a run.
 #[derive(Debug, Default)]
 pub(super) struct State {
     files: BTreeMap<FileId, File>,
-    /// Phases of files that have not begun: an earlier run's parts are compared before it is known what of
-    /// the file there is to send.
+    /// Phases of files that have not started: the parts of an earlier run are compared before it is known what to send.
     early: BTreeMap<FileId, Early>,
     pub(super) flight: Flight,
     rate: Rate,
-    /// Of files, by the same reckoning.
+    /// The rate of files.
     pace: Rate,
-    /// Bytes sent for the first time in this run: only grows.
+    /// Bytes sent for the first time in this run. Never decreases.
     moved: u64,
-    /// Files, bytes, complete.
+    /// Files, bytes, whether these are all.
     known: Option<(u64, u64, bool)>,
-    /// Files and bytes that events were about.
+    /// Files and bytes seen in events.
     seen: (u64, u64),
     ended: u64,
-    /// Bytes of ended files that are done.
+    /// Bytes of finished files that are in storage.
     settled: u64,
     /// Bytes of failed files that will not be sent.
     lost: u64,
-    /// Bytes of uploaded files that an earlier run had sent.
+    /// Bytes of uploaded files that an earlier run sent.
     pub(super) resumed: u64,
     pub(super) interrupted: u64,
     pub(super) unsettled: u64,
-    /// The last file that ended.
+    /// The file that finished last.
     pub(super) last: Option<Ended>,
-    /// When the first thing happened.
+    /// When the first event arrived.
     pub(super) begun: Option<Instant>,
-    /// A call that belongs to no file and is tried again.
+    /// A call that belongs to no file and is being retried.
     pub(super) trouble: Option<(String, Trouble)>,
     pub(super) finished: bool,
 }
 
 impl State {
-    /// Takes an event into account.
+    /// Includes an event.
     pub(super) fn apply(&mut self, event: &Event<'_>, now: Instant) {
         self.begun.get_or_insert(now);
         match *event {
             Event::Discovered { files, bytes, complete } => self.known = Some((files, bytes, complete)),
             Event::FileStart { file, path, name, size, parts, .. } => {
-                // "-" says nothing; the name that standard input gets does.
+                // The name says more than "-".
                 let label = Arc::from(safe(if path == "-" { name } else { path }));
                 let new = File {
                     label,
@@ -110,7 +107,7 @@ impl State {
                     done_parts: 0,
                     done_bytes: 0,
                 };
-                // Told twice (planned anew after a restart), it is still one file.
+                // A file that is started twice (planned again after a restart) is still one file.
                 match self.files.insert(file, new) {
                     Some(old) => self.seen.1 = (self.seen.1 + size).saturating_sub(old.size),
                     None => self.seen = (self.seen.0 + 1, self.seen.1 + size),
@@ -140,7 +137,7 @@ impl State {
                 }
             }
             Event::PartStart { file, part, size, ref progress } => {
-                // None if a task that was dropped reports late.
+                // None if a dropped task reports late.
                 if let Some(started) = self.files.get(&file) {
                     let name = (&started.label, started.parts);
                     self.flight.start(file, name, part, size, progress.clone(), now);
@@ -186,7 +183,7 @@ impl State {
         }
     }
 
-    /// A part of it moves, so the call for its URLs is answered.
+    /// A part moves, so the call for its URLs has succeeded.
     fn calm(&mut self, file: FileId) {
         if let Some(file) = self.files.get_mut(&file) {
             file.trouble = None;
@@ -203,7 +200,7 @@ impl State {
         let file = self.files.remove(&id);
         let (label, size) = match file {
             Some(file) => (file.label, file.size),
-            // It ended before it began: skipped, or not readable.
+            // Finished before it started: skipped or unreadable.
             None => {
                 self.seen = (self.seen.0 + 1, self.seen.1 + outcome.bytes);
                 (Arc::from(safe(&outcome.path)), outcome.bytes)
@@ -226,7 +223,7 @@ impl State {
         self.last = Some(Ended::new(label, outcome));
     }
 
-    /// Reads the meters. The more often, the truer the rate; ten times a second is plenty.
+    /// Samples the parts in flight. Ten times per second is enough.
     pub(super) fn sample(&mut self, now: Instant) {
         self.moved += self.flight.sample(now);
         if self.flight.count() > 0 {
@@ -246,19 +243,19 @@ impl State {
         self.files.get(&id).map_or(0, |file| (file.done_bytes + self.flight.bytes_of(id)).min(file.size))
     }
 
-    /// Bytes that count as done: in storage, or on the way as far as any attempt got.
+    /// Bytes done: in storage, or sent by the furthest attempt.
     pub(super) fn done(&self) -> u64 {
         let active: u64 = self.files.values().map(|file| file.done_bytes).sum();
         (self.settled + active + self.flight.bytes()).min(self.total())
     }
 
-    /// Bytes that are to be done, as far as is known.
+    /// Bytes in total, as far as known.
     pub(super) fn total(&self) -> u64 {
         let known = self.known.map_or(0, |(_, bytes, _)| bytes);
         known.max(self.seen.1).saturating_sub(self.lost)
     }
 
-    /// Whole percents, rounded down; 100 only when every part of every file is in storage.
+    /// The percentage, rounded down. 100 only if every part of every file is in storage.
     pub(super) fn percent(&self) -> u8 {
         let whole = self.complete()
             && self.flight.count() == 0
@@ -272,12 +269,12 @@ impl State {
         u8::try_from(percent.min(99)).unwrap_or(99)
     }
 
-    /// Bytes a second of the last seconds; resumed and repeated bytes do not count.
+    /// Bytes per second recently, without resumed and repeated bytes.
     pub(super) fn rate(&self) -> Option<f64> {
         self.rate.per_second()
     }
 
-    /// How long the rest will take, if that can be told.
+    /// The estimated time left.
     pub(super) fn time_left(&self) -> Option<Duration> {
         if !self.complete() {
             return None;
@@ -289,7 +286,7 @@ impl State {
         Some(calls.map_or(bytes, |calls| bytes.max(calls)))
     }
 
-    /// All files known and those that are over.
+    /// Known files, and finished files.
     pub(super) fn files(&self) -> (u64, u64) {
         (self.known.map_or(0, |(files, ..)| files).max(self.seen.0), self.ended)
     }
@@ -299,27 +296,27 @@ impl State {
         self.known.is_none_or(|(.., complete)| complete)
     }
 
-    /// Whether this run is about one file alone.
+    /// Whether the run has a single file.
     pub(super) fn single(&self) -> bool {
         self.complete() && self.files().0 <= 1
     }
 
-    /// The files on their way, in the order they began.
+    /// Files in progress, in the order they started.
     pub(super) fn active(&self) -> impl Iterator<Item = &File> {
         self.files.values()
     }
 
-    /// What files that have not begun yet wait for.
+    /// Files that have not started.
     pub(super) fn early(&self) -> impl Iterator<Item = Early> {
         self.early.values().copied()
     }
 
-    /// Bytes of standard input that were read and belong to no file that has begun.
+    /// Bytes of standard input read for files that have not started.
     pub(super) fn spooled(&self) -> u64 {
         self.early.values().map(|early| early.spooled).sum()
     }
 
-    /// A file on its way.
+    /// A file in progress.
     pub(super) fn file(&self, id: FileId) -> Option<&File> {
         self.files.get(&id)
     }

@@ -1,6 +1,6 @@
 //! Text on a terminal: width, cutting, colors.
 
-/// Columns that a text takes on a terminal.
+/// Width of a text on a terminal, in columns.
 pub(super) fn width(text: &str) -> usize {
     console::measure_text_width(text)
 }
@@ -9,22 +9,22 @@ fn char_width(c: char) -> usize {
     console::measure_text_width(c.encode_utf8(&mut [0; 4]))
 }
 
-/// As much of the text's beginning as `columns` hold.
+/// The start of a text, up to this width.
 fn head(text: &str, columns: usize) -> &str {
-    // Measured as a whole: a character may widen the one before it (U+FE0F makes an emoji of a symbol).
+    // Measured as a whole: a character can widen the one before it (U+FE0F turns a symbol into an emoji).
     let ends = text.char_indices().map(|(at, c)| &text[..at + c.len_utf8()]);
     ends.take_while(|head| width(head) <= columns).last().unwrap_or_default()
 }
 
-/// As much of the text's end as `columns` hold.
+/// The end of a text, up to this width.
 fn tail(text: &str, columns: usize) -> &str {
     let starts = text.char_indices().rev().map(|(at, _)| &text[at..]);
     let tail = starts.take_while(|tail| width(tail) <= columns).last().unwrap_or_default();
-    // Nothing that would change what it is put behind.
+    // Without characters that would change the one before them.
     tail.trim_start_matches(|c| char_width(c) == 0)
 }
 
-/// Cuts a name in its middle to `columns`: its beginning and its extension say more than what is between.
+/// Shortens a name in the middle: its start and its extension say most.
 pub(super) fn cut_middle(text: &str, columns: usize, dots: &str) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -35,7 +35,7 @@ pub(super) fn cut_middle(text: &str, columns: usize, dots: &str) -> String {
     format!("{}{dots}{}", head(text, room.div_ceil(2)), tail(text, room / 2))
 }
 
-/// Cuts a sentence at its end to `columns`.
+/// Shortens a sentence at the end.
 pub(super) fn cut_end(text: &str, columns: usize, dots: &str) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -46,12 +46,12 @@ pub(super) fn cut_end(text: &str, columns: usize, dots: &str) -> String {
     }
 }
 
-/// The text with spaces behind it up to `columns`.
+/// Pads a text with spaces to this width.
 pub(super) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// Colours, or none.
+/// Whether to use colors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Styles(pub(super) bool);
 
@@ -65,17 +65,17 @@ impl Styles {
         self.with("1;31", text)
     }
 
-    /// Warnings and troubles that pass.
+    /// Warnings and transient problems.
     pub(super) fn yellow(self, text: &str) -> String {
         self.with("33", text)
     }
 
-    /// Advice.
+    /// Hints.
     pub(super) fn cyan(self, text: &str) -> String {
         self.with("36", text)
     }
 
-    /// What is there but matters less.
+    /// Less important text.
     pub(super) fn dim(self, text: &str) -> String {
         self.with("2", text)
     }
