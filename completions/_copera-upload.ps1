@@ -62,8 +62,8 @@ Register-ArgumentCompleter -Native -CommandName 'copera-upload' -ScriptBlock {
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be uploaded, one JSON line per file, and exit')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help; --help prints more than -h')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help; --help prints more than -h')
-            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version')
-            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print the version')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version; with -v also commit, target and features, for bug reports')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print the version; with -v also commit, target and features, for bug reports')
             break
         }
     })

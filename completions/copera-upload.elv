@@ -59,8 +59,8 @@ set edit:completion:arg-completer[copera-upload] = {|@words|
             cand --dry-run 'Print what would be uploaded, one JSON line per file, and exit'
             cand -h 'Print help; --help prints more than -h'
             cand --help 'Print help; --help prints more than -h'
-            cand -V 'Print the version'
-            cand --version 'Print the version'
+            cand -V 'Print the version; with -v also commit, target and features, for bug reports'
+            cand --version 'Print the version; with -v also commit, target and features, for bug reports'
         }
     ]
     $completions[$command]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use copera_upload::cli::{Cli, generate};
+use copera_upload::cli::{Cli, generate, version};
 use copera_upload::environment::Environment;
 use copera_upload::{platform, run};
 
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_or_exit();
     ExitCode::from(match cli.generate {
         Some(what) => generate::run(what),
+        None if cli.version => version::run(cli.display.verbose > 0),
         None => run::run(cli, &Environment::from_process()),
     })
 }

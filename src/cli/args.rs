@@ -104,7 +104,7 @@ pub struct Cli {
     ///
     /// For a file whose name begins with `-`, write ./-name or put the name after `--`. Standard input is first
     /// copied to a temporary file, because the service needs to know the size in advance.
-    #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login"], value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login", "version"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
     /// Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]
@@ -219,9 +219,9 @@ pub struct Cli {
     #[arg(short, long, help_heading = "Other", action = ArgAction::Help)]
     help: Option<bool>,
 
-    /// Print the version
-    #[arg(short = 'V', long, help_heading = "Other", action = ArgAction::Version)]
-    version: Option<bool>,
+    /// Print the version; with -v also commit, target and features, for bug reports
+    #[arg(short = 'V', long, help_heading = "Other")]
+    pub version: bool,
 }
 
 /// What `--generate` prints.

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod generate;
+pub mod version;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};

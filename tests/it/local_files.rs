@@ -156,5 +156,9 @@ fn help_version_and_generated_files_need_nothing() {
     let long = world.run(&["--help"]);
     assert!(short.ok().stdout.len() < long.ok().stdout.len());
     assert_eq!(world.run(&["-V"]).ok().stdout, concat!("copera-upload ", env!("CARGO_PKG_VERSION"), "\n"));
+    let details = world.run(&["--version", "-v"]);
+    for line in ["commit: ", "target: ", "features: "] {
+        assert!(details.ok().stdout.contains(line), "{details:?}");
+    }
     assert!(world.run(&["--generate", "man"]).ok().stdout.starts_with(".ie"));
 }
