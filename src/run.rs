@@ -5,8 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::cli::Cli;
 use crate::drive::Drive;
-use crate::engine::journal::{self, JournalStore};
-use crate::engine::peers::{Peers, RunKey};
+use crate::engine::state::{self, JournalStore, Peers, RunKey};
 use crate::engine::{Rules, Stopper};
 use crate::environment::Environment;
 use crate::error::{Call, Error, Failure};
@@ -194,7 +193,7 @@ fn run_key(settings: &Settings) -> Result<RunKey, Error> {
     let (account, selection) = (&settings.account, &settings.selection);
     Ok(RunKey {
         api: account.api_url.clone(),
-        account: journal::account(account.token.as_ref().ok_or(Error::NoToken)?),
+        account: state::account(account.token.as_ref().ok_or(Error::NoToken)?),
         parent: selection.destination.parent.clone(),
         name: selection.destination.name.clone(),
         paths: selection.paths.iter().map(RunKey::path).collect(),
@@ -235,7 +234,7 @@ fn engine_options(
         state_dir: settings.state_dir.clone(),
         peers: Arc::clone(peers),
         api: account.api_url.clone(),
-        account: journal::account(&token),
+        account: state::account(&token),
         policy,
         part_size: transfer.part_size,
         concurrency: transfer.concurrency,

@@ -13,10 +13,8 @@ use super::concurrency::Permits;
 use super::endpoint_hint::EndpointHint;
 use super::folders::Folders;
 use super::hedge::Hedging;
-use super::journal::JournalStore;
 use super::keyed_lock::KeyedMutex;
-use super::ledger::Ledger;
-use super::peers::Peers;
+use super::state::{JournalStore, Ledger, Peers};
 use super::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
@@ -80,7 +78,8 @@ pub(super) struct Context {
     pub(super) if_exists: IfExists,
     pub(super) rules: Rules,
     pub(super) folders: Folders,
-    pub(super) bulk: Elastic,
+    /// Limits the files of several parts that are in progress.
+    pub(super) large_files: Elastic,
     /// For operations on input files other than reading parts.
     pub(super) disk: Disk,
     /// Operations that hang. As many more files may be in progress.
@@ -88,10 +87,10 @@ pub(super) struct Context {
     /// The run has more than one file.
     pub(super) several: AtomicBool,
     /// One upload at a time for each name in each folder.
-    pub(super) keyed_lock: KeyedMutex<u64>,
+    pub(super) target_locks: KeyedMutex<u64>,
     /// Items that this run created, or used for one of its files: they do not stand for another file. Hashes of their
     /// IDs, at about ten bytes per file.
-    pub(super) taken: Mutex<HashSet<u64>>,
+    pub(super) used_items: Mutex<HashSet<u64>>,
     pub(super) hasher: RandomState,
     pub(super) reporter: Arc<dyn Reporter>,
 }
@@ -105,8 +104,8 @@ impl Context {
     }
 
     /// Wraps a file's error so that its hint is right.
-    pub(super) fn with_advice(&self, work: &FileContext, error: Error) -> Error {
-        if work.unrecorded.load(Ordering::Relaxed) {
+    pub(super) fn with_advice(&self, file: &FileContext, error: Error) -> Error {
+        if file.unrecorded.load(Ordering::Relaxed) {
             Error::Unrecorded(Box::new(error))
         } else if self.several.load(Ordering::Relaxed) && self.if_exists == IfExists::Upload {
             Error::OneOfSeveral(Box::new(error))
@@ -116,12 +115,12 @@ impl Context {
     }
 
     pub(super) fn is_made_here(&self, id: &str) -> bool {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.contains(&self.hasher.hash_one(id))
+        let used = self.used_items.lock().unwrap_or_else(PoisonError::into_inner);
+        used.contains(&self.hasher.hash_one(id))
     }
 
     pub(super) fn note_made(&self, id: &str) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.insert(self.hasher.hash_one(id));
+        let mut used = self.used_items.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(self.hasher.hash_one(id));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::peers::{Peers, Snapshot};
+use super::state::{Peers, Snapshot};
 use crate::disk::on_disk;
 use crate::drive::wire::Tree;
 use crate::drive::{Drive, RetryObserver};
@@ -94,7 +94,7 @@ impl Directory {
         };
         if list {
             let others = Arc::clone(peers);
-            let seen = on_disk(move || others.look()).await.map_err(Arc::new)?;
+            let seen = on_disk(move || others.snapshot()).await.map_err(Arc::new)?;
             let listed = drive.folder(caller, self.id.as_deref()).await;
             let listed = listed.map(|tree| Contents::read(&tree, self.with_files, seen)).map_err(Arc::new);
             match &mut *known {

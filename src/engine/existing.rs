@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::directory::Directory;
-use super::peers::TargetLock;
 use super::reconcile::object_info;
+use super::state::TargetLock;
 use crate::error::{Error, Kind};
 use crate::file_context::FileContext;
 use crate::item::Item;
@@ -12,12 +12,12 @@ use crate::plan::Job;
 
 /// Looks for a file with the job's name. Returns the item to use instead of uploading, if any. Without `size` (standard
 /// input that has not been read), only `--if-exists fail` can be decided.
-pub(super) async fn look(
+pub(super) async fn find(
     context: &Context,
     file: &FileContext,
     job: &Job,
     directory: &Directory,
-    taken: &TargetLock,
+    lock: &TargetLock,
     size: Option<u64>,
 ) -> Result<Option<Item>, Error> {
     if context.if_exists == IfExists::Upload {
@@ -26,7 +26,7 @@ pub(super) async fn look(
     // An item that this run created or used for another file does not count. For a file that is given twice it does,
     // and may be newer than the listing.
     let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
-    let is_stale = |seen| same_file || taken.is_stale(seen);
+    let is_stale = |seen| same_file || lock.is_stale(seen);
     let is_candidate = |item: &Item| same_file || !context.is_made_here(item.id());
     let wanted = (job.name.as_str(), size.unwrap_or(0));
     let (found, certain) = context.folders.file(file, directory, wanted, is_stale, is_candidate).await?;
@@ -44,14 +44,14 @@ pub(super) async fn look(
     if size.is_none() {
         return Ok(None);
     }
-    let there = match found.size {
-        Some(there) => there,
+    let found_size = match found.size {
+        Some(size) => size,
         // The listing does not tell. Uploading without knowing could create a second item.
         None => object_info(context, file, found.item.id()).await?.size,
     };
-    if size == Some(there) {
+    if size == Some(found_size) {
         return Ok(Some(found.item));
     }
-    file.note("there is one of that name and another size: uploading");
+    file.note("a file with this name and another size exists: uploading");
     Ok(None)
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use super::context::Context;
 use super::directory::Directory;
-use super::journal::{Journal, OpenError, Recorded, UploadKey, path_texts};
-use super::lock_file::{LockFile, Mode};
-use super::peers::{RETRY_LOCK, SHORT_WAIT, Target, TargetLock};
+use super::state::{
+    Journal, LockFile, Mode, OpenError, RETRY_LOCK, Recorded, SHORT_WAIT, Target, TargetLock, UploadKey,
+    path_texts,
+};
 use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::Phase;
@@ -30,17 +31,18 @@ pub(super) struct LockedFile {
 pub(super) struct Locks {
     /// Locks the target in the drive. Without `--if-exists` it is shared: other runs may upload other files of that
     /// name.
-    pub(super) place: TargetLock,
+    pub(super) target: TargetLock,
     /// Stands in for the record if none is kept (`--no-resume`).
     _record: Option<LockFile>,
 }
 
 enum Attempt {
-    Taken(LockedFile, Option<String>),
+    /// Locked, with a warning about an earlier record.
+    Locked(LockedFile, Option<String>),
     /// Another run uploads this file to this target.
     RecordBusy(PathBuf),
     /// Another run has locked this target.
-    PlaceBusy,
+    TargetBusy,
     /// Locked, but no record can be kept.
     Unrecorded(LockedFile, std::io::Error),
 }
@@ -65,22 +67,22 @@ pub(super) async fn lock(
         let (context, target, input) = (Arc::clone(context), target.clone(), job.input.clone());
         let (parent, name) = (directory.id.clone(), job.name.clone());
         let attempted = on_disk(move || attempt(&context, input, parent, name, &target, waited));
-        let taken = match attempted.await? {
-            Attempt::Taken(taken, warning) => {
+        match attempted.await? {
+            Attempt::Locked(locked, warning) => {
                 warning.iter().for_each(|warning| file.warn(warning));
-                taken
+                return Ok(locked);
             }
-            Attempt::Unrecorded(taken, error) => {
+            Attempt::Unrecorded(locked, error) => {
                 file.unrecorded.store(true, Ordering::Relaxed);
                 file.warn(&format!(
                     "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
                 ));
-                taken
+                return Ok(locked);
             }
             Attempt::RecordBusy(record) if !waits && busy == SHORT_WAIT => {
                 return Err(Error::Busy { record });
             }
-            Attempt::RecordBusy(_) | Attempt::PlaceBusy => {
+            Attempt::RecordBusy(_) | Attempt::TargetBusy => {
                 busy += 1;
                 // A run that is about to exit is not worth a message.
                 if busy == SHORT_WAIT {
@@ -89,10 +91,8 @@ pub(super) async fn lock(
                 }
                 waited = true;
                 tokio::time::sleep(RETRY_LOCK).await;
-                continue;
             }
-        };
-        return Ok(taken);
+        }
     }
 }
 
@@ -105,7 +105,7 @@ fn attempt(
     target: &Target,
     waited: bool,
 ) -> Attempt {
-    let (mut journal, mut recorded, mut lock) = (None, None, None);
+    let (mut journal, mut recorded, mut record_lock) = (None, None, None);
     let (mut warning, mut unrecorded) = (None, None);
     if let Some(journals) = &context.journals {
         let (path, early) = match input {
@@ -114,15 +114,15 @@ fn attempt(
             Input::Stdin => ("-".to_owned(), "-".to_owned()),
         };
         let (api, account) = (context.api.clone(), context.account.clone());
-        let binding = UploadKey { api, account, parent, name, path };
+        let key = UploadKey { api, account, parent, name, path };
         // If two runs start at the same moment, one with a record and one without, at least one of them sees the other.
-        let (record, path) = (journals.path_of(&binding), journals.path_of(&binding).with_extension("lock"));
+        let (record, path) = (journals.path_of(&key), journals.path_of(&key).with_extension("lock"));
         let is_locked =
             |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
         if context.resume {
-            match journals.open_any(binding, early) {
-                Ok((opened, known, useless)) => {
-                    (journal, recorded, warning) = (Some(opened), known, useless);
+            match journals.open_any(key, early) {
+                Ok((opened, earlier, unusable)) => {
+                    (journal, recorded, warning) = (Some(opened), earlier, unusable);
                 }
                 Err(OpenError::Busy(record)) => return Attempt::RecordBusy(record),
                 Err(OpenError::Io(error)) => unrecorded = Some(error),
@@ -134,7 +134,7 @@ fn attempt(
             match LockFile::try_acquire(&path, Mode::Exclusive) {
                 Ok(None) => return Attempt::RecordBusy(path),
                 // Without locks, runs do not see each other.
-                taken => lock = taken.ok().flatten(),
+                acquired => record_lock = acquired.ok().flatten(),
             }
             if is_locked(&record) {
                 return Attempt::RecordBusy(record);
@@ -142,10 +142,12 @@ fn attempt(
         }
     }
     let mode = if context.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
-    let Some(place) = context.peers.try_lock_target(target, mode, waited) else { return Attempt::PlaceBusy };
-    let taken = LockedFile { journal, recorded, locks: Locks { place, _record: lock } };
+    let Some(target) = context.peers.try_lock_target(target, mode, waited) else {
+        return Attempt::TargetBusy;
+    };
+    let locked = LockedFile { journal, recorded, locks: Locks { target, _record: record_lock } };
     match unrecorded {
-        Some(error) => Attempt::Unrecorded(taken, error),
-        None => Attempt::Taken(taken, warning),
+        Some(error) => Attempt::Unrecorded(locked, error),
+        None => Attempt::Locked(locked, warning),
     }
 }

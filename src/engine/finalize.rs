@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::create::{CreateError, Created, Creation, create};
-use super::journal::Journal;
 use super::session::{FileUpload, Session, UploadAbort};
+use super::state::Journal;
 use crate::disk::on_disk;
 use crate::drive::wire::{Finalize, FinishedPart};
 use crate::error::{Call, Error, Failure, RetryClass};

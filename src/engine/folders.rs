@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::create::{CreateError, Created, Creation, create, look_twice};
 use super::directory::{Contents, Directory, Found};
 use super::keyed_lock::KeyedMutex;
-use super::peers::{Peers, Snapshot};
+use super::state::{Peers, Snapshot};
 use crate::disk::on_disk;
 use crate::drive::wire::{NewFolder, Tree};
 use crate::drive::{Drive, RetryObserver};

@@ -1,7 +1,6 @@
 //! The transfer engine: takes jobs, returns outcomes, and reports events. It knows nothing of the command line,
 //! configuration files or terminals.
 
-mod activity;
 mod concurrency;
 mod content;
 mod context;
@@ -13,17 +12,13 @@ mod file_lock;
 mod finalize;
 mod folders;
 mod hedge;
-pub mod journal;
-mod journal_handle;
 mod keyed_lock;
-mod ledger;
-mod lock_file;
 mod parts;
-pub mod peers;
 mod reconcile;
 mod resume;
 mod run;
 mod session;
+pub mod state;
 mod stopper;
 mod upload;
 mod urls;

@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::create::look_twice;
-use super::journal::{JournalStore, Recorded};
-use super::ledger::{Made, Maker};
 use super::session::{FileUpload, Session};
+use super::state::{JournalStore, Maker, Makers, Recorded};
 use super::urls;
 use crate::dial::TransferError;
 use crate::disk::on_disk;
@@ -117,11 +116,11 @@ impl FileUpload {
     async fn candidates(&self, session: &Session) -> Result<BTreeSet<Candidate>, Error> {
         let Self { context, file, job, .. } = self;
         let (shared, upload) = (Arc::clone(context), session.upload.clone());
-        let made = on_disk(move || shared.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
+        let makers = on_disk(move || shared.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
         let tree = context.drive.folder(&**file, self.parent()).await.map_err(|error| unsettled(&error))?;
         let mut found = BTreeSet::new();
         for raw in &tree.root {
-            found.extend(self.candidate(session, &Node::read(raw), &made)?);
+            found.extend(self.candidate(session, &Node::read(raw), &makers)?);
         }
         if !tree.truncated {
             return Ok(found);
@@ -129,7 +128,7 @@ impl FileUpload {
         let hits = context.drive.search(&**file, &job.name).await.map_err(|error| unsettled(&error))?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
         for node in nodes.filter(|node| node.parent() == self.parent()) {
-            found.extend(self.candidate(session, &node, &made)?);
+            found.extend(self.candidate(session, &node, &makers)?);
         }
         if found.is_empty() && !hits.complete {
             let what = "the service lists neither all of the folder nor all that the search finds".to_owned();
@@ -139,7 +138,7 @@ impl FileUpload {
     }
 
     /// `None` if it is certainly not ours.
-    fn candidate(&self, session: &Session, node: &Node, made: &Made) -> Result<Option<Candidate>, Error> {
+    fn candidate(&self, session: &Session, node: &Node, makers: &Makers) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
         let since = session.started.saturating_mul(1000);
         let created_ms = node.created_ms();
@@ -148,7 +147,7 @@ impl FileUpload {
             // An item without a name makes the listing incomplete, and the search decides.
             || !node.is_called(&self.job.name)
             || created_ms.is_some_and(|at| at < since)
-            || node.id().is_some_and(|id| self.context.is_made_here(id) || made.maker_of(id) == Maker::Other);
+            || node.id().is_some_and(|id| self.context.is_made_here(id) || makers.maker_of(id) == Maker::Other);
         if other {
             return Ok(None);
         }
@@ -156,7 +155,7 @@ impl FileUpload {
             let what = "the folder has an item of this name whose id cannot be read".to_owned();
             return Err(Error::Unsettled { what });
         };
-        Ok(Some(Candidate { created_ms, id: id.to_owned(), known: made.maker_of(id) == Maker::Us }))
+        Ok(Some(Candidate { created_ms, id: id.to_owned(), known: makers.maker_of(id) == Maker::Us }))
     }
 
     async fn content_of(&self, id: &str, etag: &str) -> Result<Content, Error> {

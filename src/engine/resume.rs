@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::content::compare;
-use super::journal::{Header, Recorded};
 use super::session::{FileUpload, Session};
+use super::state::{Header, Recorded};
 use crate::error::Error;
 use crate::event::{Event, Phase};
 use crate::item::Item;

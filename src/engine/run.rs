@@ -16,9 +16,8 @@ use super::context::{Context, Options};
 use super::endpoint_hint::EndpointHint;
 use super::folders::Folders;
 use super::hedge::Hedging;
-use super::journal::JournalStore;
-use super::keyed_lock::{KeyedMutex, Waiting};
-use super::ledger::Ledger;
+use super::keyed_lock::{KeyedMutex, Queued};
+use super::state::{JournalStore, Ledger};
 use super::stopper::Stopper;
 use super::upload::Ack;
 use crate::circuit_breaker::CircuitBreaker;
@@ -78,23 +77,23 @@ pub fn run(
         part_size: options.part_size,
         if_exists: options.if_exists,
         rules: options.rules,
-        bulk: Elastic::new(LARGE_AT_ONCE),
+        large_files: Elastic::new(LARGE_AT_ONCE),
         disk: Disk::default(),
         stuck: watch::Sender::new(0),
         several: AtomicBool::new(false),
-        keyed_lock: KeyedMutex::default(),
-        taken: Mutex::default(),
+        target_locks: KeyedMutex::default(),
+        used_items: Mutex::default(),
         hasher: RandomState::new(),
         reporter: options.reporter,
     });
     let (results, receiver) = mpsc::channel(options.limits.files);
     let planned = plan(steps, stopper.clone(), Arc::clone(&context.reporter));
     tokio::spawn(async move {
-        let steering = tokio::spawn(run_controller(Arc::clone(&context)));
-        let lending = tokio::spawn(lend(Arc::clone(&context)));
-        do_all(context, planned, options.limits.files, stopper, results).await;
-        steering.abort();
-        lending.abort();
+        let controller = tokio::spawn(run_controller(Arc::clone(&context)));
+        let replacing = tokio::spawn(replace_stuck(Arc::clone(&context)));
+        run_steps(context, planned, options.limits.files, stopper, results).await;
+        controller.abort();
+        replacing.abort();
     });
     receiver
 }
@@ -128,20 +127,20 @@ fn plan(
     planned
 }
 
-async fn do_all(
+async fn run_steps(
     context: Arc<Context>,
     mut planned: mpsc::Receiver<(FileId, Step)>,
     at_once: usize,
     stopper: Stopper,
     results: mpsc::Sender<Settled>,
 ) {
-    let mut under_way = JoinSet::new();
+    let mut running = JoinSet::new();
     // For the outcome of a task that panicked.
     let mut paths = HashMap::new();
     let (mut more, mut files) = (true, 0_u64);
     let mut stuck = context.stuck.subscribe();
     loop {
-        let room = under_way.len() < at_once + *stuck.borrow_and_update();
+        let room = running.len() < at_once + *stuck.borrow_and_update();
         let settled = tokio::select! {
             Ok(()) = stuck.changed(), if more && !room => continue,
             step = planned.recv(), if more && room => {
@@ -165,15 +164,15 @@ async fn do_all(
                 context.several.store(files > 1, Ordering::Relaxed);
                 let (context, stopper) = (Arc::clone(&context), stopper.clone());
                 // Enqueued here, because tasks do not start in the order of the files.
-                let line = match &step {
-                    Step::File(Planned { job: Ok(job), .. }) => Some(context.keyed_lock.enqueue(job.target())),
+                let queued = match &step {
+                    Step::File(Planned { job: Ok(job), .. }) => Some(context.target_locks.enqueue(job.target())),
                     _ => None,
                 };
-                let task = under_way.spawn(async move { settle(&context, id, step, line, &stopper).await });
+                let task = running.spawn(async move { run_step(&context, id, step, queued, &stopper).await });
                 paths.insert(task.id(), (id, path));
                 continue;
             }
-            Some(ended) = under_way.join_next_with_id() => match ended {
+            Some(ended) = running.join_next_with_id() => match ended {
                 Ok((id, settled)) => {
                     paths.remove(&id);
                     settled
@@ -193,35 +192,35 @@ async fn do_all(
     }
 }
 
-async fn settle(
+async fn run_step(
     context: &Arc<Context>,
     id: FileId,
     step: Step,
-    line: Option<Waiting>,
+    queued: Option<Queued>,
     stopper: &Stopper,
 ) -> Option<Settled> {
     let (outcome, ack) = match step {
-        Step::File(planned) => one(context, id, planned, line, stopper).await,
-        Step::Folder(folder) => (make(context, id, folder, stopper).await?, Ack::default()),
+        Step::File(planned) => run_file(context, id, planned, queued, stopper).await,
+        Step::Folder(folder) => (run_folder(context, id, folder, stopper).await?, Ack::default()),
         Step::Excluded { .. } | Step::Warning { .. } => return None,
     };
     Some((id, outcome, ack))
 }
 
-async fn one(
+async fn run_file(
     context: &Arc<Context>,
     id: FileId,
     planned: Planned,
-    line: Option<Waiting>,
+    queued: Option<Queued>,
     stopper: &Stopper,
 ) -> (Outcome, Ack) {
     let started = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
     let file = Arc::new(FileContext::new(id, planned.shown, size, Arc::clone(&context.reporter)));
     let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
-    let odd = given.as_deref().is_some_and(|id| !is_id(id));
-    let result = match (planned.job, line) {
-        (Ok(job), Some(line)) => {
+    let suspect = given.as_deref().is_some_and(|id| !is_id(id));
+    let result = match (planned.job, queued) {
+        (Ok(job), Some(queued)) => {
             job.warnings.iter().for_each(|warning| file.warn(warning));
             if let Some(twin) = job.twin.as_ref().filter(|_| context.if_exists != IfExists::Fail) {
                 file.warn(&twin.warning(context.if_exists));
@@ -229,7 +228,7 @@ async fn one(
             tokio::select! {
                 biased;
                 error = stopper.stopped() => Err(error),
-                result = super::upload::upload(context, &file, &job, line) => result,
+                result = super::upload::upload(context, &file, &job, queued) => result,
             }
         }
         (Ok(_), None) => Err(Error::Internal("a file without a position in its queue".to_owned())),
@@ -240,8 +239,8 @@ async fn one(
         Err(error) => {
             let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
-                error if !error.is_refusal() => with_api_blamed(given.as_deref(), error),
-                error if odd => Error::SuspectParentId(Box::new(error)),
+                error if !error.is_refusal() => blame_api(given.as_deref(), error),
+                error if suspect => Error::SuspectParentId(Box::new(error)),
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
             };
@@ -251,29 +250,34 @@ async fn one(
 }
 
 /// Makes sure that a folder exists. Returns an outcome only if it does not.
-async fn make(context: &Arc<Context>, id: FileId, folder: Arc<Folder>, stopper: &Stopper) -> Option<Outcome> {
+async fn run_folder(
+    context: &Arc<Context>,
+    id: FileId,
+    folder: Arc<Folder>,
+    stopper: &Stopper,
+) -> Option<Outcome> {
     let started = Instant::now();
     let file = FileContext::new(id, folder.shown.clone(), 0, Arc::clone(&context.reporter));
-    let place = Parent::New(folder);
+    let parent = Parent::New(folder);
     let error = tokio::select! {
         biased;
         _ = stopper.stopped() => {
             stopper.cut.store(true, Ordering::Relaxed);
             return None;
         }
-        found = context.folders.find(&place) => found.err()?,
+        found = context.folders.find(&parent) => found.err()?,
     };
     // A missing folder above has been reported already.
-    let own = matches!(&error, Error::Folder { path, .. } if *path == file.path);
-    let error = with_api_blamed(place.given(), error);
-    own.then(|| Outcome {
+    let is_own = matches!(&error, Error::Folder { path, .. } if *path == file.path);
+    let error = blame_api(parent.given(), error);
+    is_own.then(|| Outcome {
         is_folder: true,
         ..outcome(&file, Err(context.with_advice(&file, error)), started)
     })
 }
 
 /// Without `--parent`, a 404 is not about a folder: the root always exists.
-fn with_api_blamed(parent: Option<&str>, error: Error) -> Error {
+fn blame_api(parent: Option<&str>, error: Error) -> Error {
     if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
 }
 
@@ -291,7 +295,7 @@ fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) ->
 }
 
 /// While file operations hang, lets as many others run in their place.
-async fn lend(context: Arc<Context>) {
+async fn replace_stuck(context: Arc<Context>) {
     let (mut reads, mut others) = (context.storage.stuck_reads(), context.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
     loop {
@@ -299,8 +303,8 @@ async fn lend(context: Arc<Context>) {
         let now = reads_now + others.now();
         context.permits.lend(reads_now.saturating_sub(lent_for_reads));
         context.permits.take_back(lent_for_reads.saturating_sub(reads_now));
-        context.bulk.add_permits(now.saturating_sub(lent));
-        context.bulk.remove_permits(lent.saturating_sub(now));
+        context.large_files.add_permits(now.saturating_sub(lent));
+        context.large_files.remove_permits(lent.saturating_sub(now));
         context.stuck.send_replace(now);
         (lent_for_reads, lent) = (reads_now, now);
         tokio::select! {

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::directory::Directory;
-use super::journal::Begun;
-use super::journal_handle::JournalHandle;
+use super::state::{Begun, JournalHandle};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::{Start, Upload};
 use crate::error::{Call, Error, RetryClass, chain};

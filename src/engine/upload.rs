@@ -8,12 +8,10 @@ use tokio::sync::OwnedMutexGuard;
 use super::context::Context;
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
-use super::journal::{Journal, Recorded};
-use super::journal_handle::JournalHandle;
-use super::keyed_lock::Waiting;
-use super::peers::source_number;
+use super::keyed_lock::Queued;
 use super::resume::Resumed;
 use super::session::{FileUpload, UploadAbort};
+use super::state::{Journal, JournalHandle, Recorded, source_number};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::{Event, Phase};
@@ -32,7 +30,8 @@ use crate::spool;
 pub struct Ack {
     locks: Option<Locks>,
     record: JournalHandle,
-    _turn: Option<OwnedMutexGuard<()>>,
+    /// Held until other files of this run may look for their item at this target.
+    _target_guard: Option<OwnedMutexGuard<()>>,
 }
 
 impl Ack {
@@ -49,58 +48,60 @@ impl Ack {
     }
 }
 
-/// Uploads one file. `line` is its position among this run's files with the same target. They are uploaded one after
+/// Uploads one file. `queued` is its position among this run's files with the same target. They are uploaded one after
 /// the other, because each may have to look for its own item there.
 pub(super) async fn upload(
     context: &Arc<Context>,
     file: &Arc<FileContext>,
     job: &Job,
-    line: Waiting,
+    queued: Queued,
 ) -> Result<(Done, Ack), Error> {
     if context.if_exists == IfExists::Fail
         && let Some(twin) = &job.twin
     {
         return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
     }
-    let turn = Some(line.turn().await);
+    let guard = Some(queued.lock().await);
     let directory = context.folders.find(&job.place).await?;
     directory.is_there()?;
     let LockedFile { journal, recorded, mut locks } = file_lock::lock(context, file, job, &directory).await?;
     let record = JournalHandle::new(journal);
-    // An item that an earlier run may have created is looked for as our own.
-    let own = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
+    // Reconciling finds an item that an earlier run may have created; `--if-exists` must not.
+    let may_own_item = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
     if job.input == Input::Stdin {
         // Report a wrong token, a missing folder or a taken name before reading a pipe for hours.
         context.folders.check(&**file, &directory).await?;
-        if !own {
-            existing::look(context, file, job, &directory, &locks.place, None).await?;
+        if !may_own_item {
+            existing::find(context, file, job, &directory, &locks.target, None).await?;
         }
     }
     let source = Arc::new(open(context, file, job).await?);
     file.size.store(source.size(), Ordering::Relaxed);
-    let number = match &job.input {
+    let source_id = match &job.input {
         Input::File(path) => Some(source_number(path, source.identity())),
         Input::Stdin => None,
     };
-    if !own {
+    if !may_own_item {
         // A file sent by another run belongs to that run until it ends.
-        if context.if_exists == IfExists::Upload && number.is_some_and(|number| locks.place.was_sent(number))
-        {
+        if context.if_exists == IfExists::Upload && source_id.is_some_and(|id| locks.target.was_sent(id)) {
             return Err(Error::SentByOther);
         }
         let size = Some(source.size());
-        if let Some(item) = existing::look(context, file, job, &directory, &locks.place, size).await? {
+        if let Some(item) = existing::find(context, file, job, &directory, &locks.target, size).await? {
             // The item stands for this file and no other.
             context.note_made(item.id());
-            return Ok((Done { item, skipped: true }, Ack { record, locks: Some(locks), _turn: turn }));
+            return Ok((
+                Done { item, skipped: true },
+                Ack { record, locks: Some(locks), _target_guard: guard },
+            ));
         }
     }
     // Only a few large files at a time, so that the first are finished before the last are started.
-    let _bulk = match Parts::plan(source.size(), context.part_size)?.count {
+    let _large = match Parts::plan(source.size(), context.part_size)?.count {
         1 => None,
-        _ => Some(context.bulk.acquire().await),
+        _ => Some(context.large_files.acquire().await),
     };
-    locks.place.begin();
+    locks.target.begin();
     let upload = Arc::new(FileUpload {
         context: Arc::clone(context),
         file: Arc::clone(file),
@@ -111,8 +112,8 @@ pub(super) async fn upload(
     });
     let item = upload.run(recorded).await?;
     context.note_made(item.id());
-    locks.place.end(number);
-    Ok((Done { item, skipped: false }, Ack { record, locks: Some(locks), _turn: turn }))
+    locks.target.end(source_id);
+    Ok((Done { item, skipped: false }, Ack { record, locks: Some(locks), _target_guard: guard }))
 }
 
 async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {

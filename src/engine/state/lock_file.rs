@@ -10,7 +10,7 @@ use crate::platform;
 
 /// How many may hold a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub enum Mode {
     /// Any number, while nobody holds it exclusively.
     Shared,
     /// One.
@@ -19,7 +19,7 @@ pub(super) enum Mode {
 
 /// A lock, held until it is dropped. Nothing is written to its file: on Windows only the holder can read a locked file.
 #[derive(Debug)]
-pub(super) struct LockFile {
+pub struct LockFile {
     file: File,
     path: PathBuf,
     mode: Mode,
@@ -31,7 +31,7 @@ impl LockFile {
     /// Acquires the lock. `None` if another holder prevents it.
     /// # Errors
     /// Those of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
-    pub(super) fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
+    pub fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
         loop {
             let (file, found) = match platform::open_or_create_private(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -63,18 +63,18 @@ impl LockFile {
     }
 
     /// Whether the file existed: somebody held the lock a moment ago, or did not exit in order.
-    pub(super) fn was_found(&self) -> bool {
+    pub fn was_found(&self) -> bool {
         self.found
     }
 
     /// Keeps the file when the lock is released, for the next holder to find. Returns its path.
-    pub(super) fn leave_behind(&mut self) -> PathBuf {
+    pub fn leave_behind(&mut self) -> PathBuf {
         self.left_behind = true;
         self.path.clone()
     }
 
     /// Turns a shared lock into an exclusive one. If there are other holders, the lock is lost.
-    pub(super) fn try_upgrade(&mut self) -> bool {
+    pub fn try_upgrade(&mut self) -> bool {
         if self.mode == Mode::Shared {
             // On Windows nobody, not even the holder, can lock a locked file. Wine reports an error for an unlock that
             // succeeded, so only the next lock shows the result.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::drive::wire::Upload;
+use crate::etag::Etag;
 
 fn binding() -> UploadKey {
     UploadKey { api: "a".into(), account: "b".into(), parent: None, name: "n".into(), path: "/p".into() }
@@ -104,7 +106,7 @@ fn a_record_of_another_version_is_a_warning_and_a_new_start() {
     let mut recorded = filled(&journals);
     recorded.head.format = 2;
     let (path, _) = text(folder.path());
-    std::fs::write(path, line(&Entry::Head(Box::new(recorded.head))).unwrap()).unwrap();
+    std::fs::write(path, record::line(&Entry::Head(Box::new(recorded.head))).unwrap()).unwrap();
     let (_, recorded, warning) = open(&journals);
     assert!(recorded.is_none() && warning.is_some());
 }
@@ -135,7 +137,7 @@ fn a_record_of_an_early_version_counts() {
         r#"{"part":{"number":1,"etag":"00000000000000000000000000000001","md5":null}}"#,
         r#""finalizing""#,
     ];
-    let text: String = parts.into_iter().map(line_of).collect();
+    let text: String = parts.into_iter().map(record::with_checksum).collect();
     std::fs::write(folder.path().join(binding().file_name()), &text).unwrap();
     let (mut journal, recorded, warning) = open(&journals);
     let recorded = recorded.unwrap();
@@ -173,7 +175,7 @@ fn a_record_that_early_versions_kept_by_another_path_counts() {
 /// Whatever remains of a record, what is read from it is true: the same upload, and parts that were
 /// recorded with just these receipts.
 fn assert_true(text: &[u8], whole: &Recorded) {
-    if let Ok(Some(read)) = read(text, &binding()) {
+    if let Ok(Some(read)) = record::read(text, &binding()) {
         assert_eq!(read.head, whole.head);
         for (number, receipt) in &read.parts {
             assert_eq!(whole.parts.get(number), Some(receipt));
@@ -305,6 +307,6 @@ proptest::proptest! {
 
     #[test]
     fn any_bytes_are_taken_for_a_record(bytes in proptest::collection::vec(0u8.., 0..300)) {
-        proptest::prop_assert!(!matches!(read(&bytes, &binding()), Ok(Some(_))));
+        proptest::prop_assert!(!matches!(record::read(&bytes, &binding()), Ok(Some(_))));
     }
 }

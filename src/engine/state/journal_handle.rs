@@ -4,13 +4,14 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::journal::{Begun, Journal};
+use super::journal::Journal;
+use super::record::Begun;
 use crate::etag::CompletedPart;
 use crate::file_context::FileContext;
 
 /// A journal, or none.
 #[derive(Clone, Default)]
-pub(super) struct JournalHandle(Arc<Mutex<State>>);
+pub struct JournalHandle(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -22,7 +23,7 @@ struct State {
 }
 
 impl JournalHandle {
-    pub(super) fn new(journal: Option<Journal>) -> Self {
+    pub fn new(journal: Option<Journal>) -> Self {
         Self(Arc::new(Mutex::new(State { journal, full: false, warned: false })))
     }
 
@@ -31,12 +32,12 @@ impl JournalHandle {
     }
 
     /// Whether the journal has no upload yet.
-    pub(super) fn is_to_begin(&self) -> bool {
+    pub fn is_to_begin(&self) -> bool {
         self.state().journal.as_ref().is_some_and(|journal| !journal.is_begun())
     }
 
     /// Records a new upload.
-    pub(super) async fn begin(&self, file: &FileContext, begun: Begun, sync: bool) {
+    pub async fn begin(&self, file: &FileContext, begun: Begun, sync: bool) {
         let written = self.write(file, move |journal| journal.begin(begun, sync)).await;
         if written {
             self.state().full = false;
@@ -45,7 +46,7 @@ impl JournalHandle {
     }
 
     /// Records a finished part, unless the disk is full.
-    pub(super) async fn part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) {
+    pub async fn part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) {
         if !self.state().full {
             let part = part.clone();
             self.write(file, move |journal| journal.part(number, &part, sync)).await;
@@ -53,7 +54,7 @@ impl JournalHandle {
     }
 
     /// Applies a function to the journal, if there is one. `false` if it failed; the user has been warned then.
-    pub(super) async fn write<F>(&self, file: &FileContext, act: F) -> bool
+    pub async fn write<F>(&self, file: &FileContext, act: F) -> bool
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
     {
@@ -85,7 +86,7 @@ impl JournalHandle {
     }
 
     /// Removes the record.
-    pub(super) fn remove(&self) {
+    pub fn remove(&self) {
         if let Some(journal) = self.state().journal.take() {
             journal.remove();
         }

@@ -18,7 +18,7 @@ const BLOCK: usize = 64 * 1024;
 
 /// The log, opened by one run.
 #[derive(Debug)]
-pub(super) struct ActivityLog {
+pub struct ActivityLog {
     /// Marks this run's entries.
     run: String,
     path: PathBuf,
@@ -45,7 +45,7 @@ struct State {
 
 /// A position in the log. Later entries follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Position(u64);
+pub struct Position(u64);
 
 /// A line of the log: the run, what it created, and from which file.
 struct Entry<'a> {
@@ -59,7 +59,7 @@ impl ActivityLog {
     /// another run is just joining or leaving.
     /// # Errors
     /// Those of the file system.
-    pub(super) fn open(path: &Path, run: &str, is_alive: impl Fn(&str) -> bool) -> io::Result<Option<Self>> {
+    pub fn open(path: &Path, run: &str, is_alive: impl Fn(&str) -> bool) -> io::Result<Option<Self>> {
         let lock = path.with_extension("runs");
         if let Some(alone) = LockFile::try_acquire(&lock, Mode::Exclusive)? {
             // Left by runs that have ended.
@@ -88,7 +88,7 @@ impl ActivityLog {
     /// Reads what other runs have added, and returns the position after it.
     /// # Errors
     /// Those of the file system.
-    pub(super) fn read_on(&self) -> io::Result<Position> {
+    pub fn read_on(&self) -> io::Result<Position> {
         // A run that writes now is active now.
         self.state().read_on(&self.run, |_| true).map(Position)
     }
@@ -96,7 +96,7 @@ impl ActivityLog {
     /// Records that this run has created `target`, and from which file.
     /// # Errors
     /// Those of the file system.
-    pub(super) fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
+    pub fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
         let source = source.map_or_else(|| "-".to_owned(), |source| format!("{source:016x}"));
         // One write, so that the line is appended as a whole. The leading newline ends a line that a full disk has cut
         // off.
@@ -105,25 +105,25 @@ impl ActivityLog {
     }
 
     /// Removes a file together with the log: it stands for an entry that could not be written.
-    pub(super) fn remove_at_end(&self, path: PathBuf) {
+    pub fn remove_at_end(&self, path: PathBuf) {
         self.state().left.push(path);
     }
 
     /// Whether an item was created under this run's name since the log was opened.
     /// # Errors
     /// Those of the file system.
-    pub(super) fn has_own(&self) -> io::Result<bool> {
+    pub fn has_own(&self) -> io::Result<bool> {
         self.read_on()?;
         Ok(self.state().own > 0)
     }
 
     /// Whether another run has created `target` since that position, as far as the log has been read.
-    pub(super) fn has_changed(&self, target: u64, since: Position) -> bool {
+    pub fn has_changed(&self, target: u64, since: Position) -> bool {
         self.state().targets.get(&target).is_some_and(|at| *at >= since.0)
     }
 
     /// Whether another active run has sent this file to this target, as far as the log has been read.
-    pub(super) fn has_sent(&self, target: u64, source: u64) -> bool {
+    pub fn has_sent(&self, target: u64, source: u64) -> bool {
         self.state().sent.contains(&(target, source))
     }
 }

@@ -20,7 +20,7 @@ use crate::platform;
 const HASH: usize = 32;
 
 /// The ledger of one API.
-pub(super) struct Ledger {
+pub struct Ledger {
     folder: Option<PathBuf>,
     /// The prefix of this API's file names.
     prefix: String,
@@ -29,14 +29,14 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// The ledger of an API in this folder; without a folder nothing is kept.
-    pub(super) fn new(folder: Option<&Path>, api: &str) -> Self {
+    pub fn new(folder: Option<&Path>, api: &str) -> Self {
         let prefix = format!("{}-", hash(api));
         Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new() }
     }
 
     /// Records that an upload created this item. If the disk rejects it, only this proof is missing. Blocks on the
     /// disk.
-    pub(super) fn note(&self, item: &str, upload: &Upload) {
+    pub fn note(&self, item: &str, upload: &Upload) {
         if let Some((file, path)) = self.file.get_or_init(|| self.open())
             && write(file, item, upload).is_err()
             && file.metadata().is_ok_and(|metadata| metadata.len() == 0)
@@ -47,7 +47,7 @@ impl Ledger {
 
     /// Claims an item for an upload that found it. `false` if it belongs to another already. Blocks on the disk.
     /// Two runs may find the same item at the same time, so looking and claiming happen under a lock.
-    pub(super) fn claim(&self, item: &str, upload: &Upload) -> bool {
+    pub fn claim(&self, item: &str, upload: &Upload) -> bool {
         // A separate file, because a locked file cannot be read on Windows. It is empty, and removed like the others.
         // Without locks in this file system, the race is unlikely enough.
         let lock = self.folder.as_ref().and_then(|folder| self.create(folder, "claim"));
@@ -60,7 +60,7 @@ impl Ledger {
     }
 
     /// The items of at least the last month. Blocks on the disk.
-    pub(super) fn read(&self, upload: &Upload) -> Made {
+    pub fn read(&self, upload: &Upload) -> Makers {
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let files = entries.into_iter().flatten().flatten().filter(|entry| {
             let name = entry.file_name();
@@ -68,16 +68,16 @@ impl Ledger {
         });
         let texts = files.filter_map(|file| std::fs::read(file.path()).ok());
         let ours = hash(&upload.upload_id);
-        let mut made = HashMap::new();
+        let mut makers = HashMap::new();
         for text in texts {
             let lines = text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
             for (item, upload) in lines.filter_map(|line| line.split_once(' ')) {
                 if item.len() == HASH && upload.len() == HASH {
-                    made.insert(item.to_owned(), if upload == ours { Maker::Us } else { Maker::Other });
+                    makers.insert(item.to_owned(), if upload == ours { Maker::Us } else { Maker::Other });
                 }
             }
         }
-        Made(made)
+        Makers(makers)
     }
 
     fn open(&self) -> Option<(File, PathBuf)> {
@@ -94,7 +94,7 @@ impl Ledger {
 
 /// The upload that created an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Maker {
+pub enum Maker {
     /// The one that asks.
     Us,
     /// Another one from this machine.
@@ -104,10 +104,10 @@ pub(super) enum Maker {
 }
 
 /// Makers by the hashes of item IDs.
-pub(super) struct Made(HashMap<String, Maker>);
+pub struct Makers(HashMap<String, Maker>);
 
-impl Made {
-    pub(super) fn maker_of(&self, item: &str) -> Maker {
+impl Makers {
+    pub fn maker_of(&self, item: &str) -> Maker {
         self.0.get(&hash(item)).copied().unwrap_or(Maker::Unknown)
     }
 }
@@ -150,8 +150,8 @@ mod tests {
         let path = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
         File::options().append(true).open(path).unwrap().write_all(b"\n0123").unwrap();
         ledger.note("b", &upload("2"));
-        let made = ledger.read(&upload("1"));
-        assert_eq!(["a", "b", "c"].map(|id| made.maker_of(id)), [Maker::Us, Maker::Other, Maker::Unknown]);
+        let makers = ledger.read(&upload("1"));
+        assert_eq!(["a", "b", "c"].map(|id| makers.maker_of(id)), [Maker::Us, Maker::Other, Maker::Unknown]);
     }
 
     #[test]

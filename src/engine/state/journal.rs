@@ -1,0 +1,276 @@
+//! Records on disk: one file for each upload. They let the same command resume after Ctrl-C, a kill or a reboot.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::record::{self, Begun, Entry, Header, Recorded, UploadKey};
+use crate::etag::CompletedPart;
+use crate::platform::{self, Identity};
+
+/// Records that have not changed for this long are removed. S3 deletes unfinished uploads after some days (a lifecycle
+/// rule of the bucket, commonly 7).
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Limit on the size of a record. One with 10,000 parts has about 2 MB.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// A folder of records.
+#[derive(Debug, Clone)]
+pub struct JournalStore(PathBuf);
+
+/// A locked record. Its content has been read; entries are appended.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    key: UploadKey,
+    /// It has a valid first line.
+    begun: bool,
+    /// The offset of the status line; `None` if statuses are appended.
+    status_at: Option<u64>,
+    /// The last line may be incomplete, so the next entry starts a new one.
+    torn: bool,
+}
+
+/// A record, its content from an earlier run, and a warning if that could not be used.
+pub type Opened = (Journal, Option<Recorded>, Option<String>);
+
+/// Why a record could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Locked by another process.
+    Busy(PathBuf),
+    /// The disk failed.
+    Io(io::Error),
+}
+
+impl JournalStore {
+    /// Opens a file's record like [`JournalStore::open`]. Early versions kept it under the path `early`; one that is
+    /// still there is used.
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_any(&self, key: UploadKey, early: String) -> Result<Opened, OpenError> {
+        let early = UploadKey { path: early, ..key.clone() };
+        let has_early = early != key && self.0.join(early.file_name()).exists();
+        let opened = self.open(key)?;
+        if has_early && opened.1.is_none() {
+            let other = self.open(early)?;
+            if other.1.is_some() {
+                return Ok(other);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Records in this folder, which is created when needed.
+    pub fn new(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// The folder of the records.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of the record for a key, whether it exists or not.
+    pub fn path_of(&self, key: &UploadKey) -> PathBuf {
+        self.0.join(key.file_name())
+    }
+
+    /// Opens the record for a key, locks it for this process, and reads it. The `String` is a warning about a record
+    /// that could not be used.
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(&self, key: UploadKey) -> Result<Opened, OpenError> {
+        platform::create_private_dir(&self.0).map_err(OpenError::Io)?;
+        let path = self.0.join(key.file_name());
+        let file = loop {
+            let file = platform::open_private(&path).map_err(OpenError::Io)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(OpenError::Busy(path)),
+                // A file system without locks (some network file systems): continue without.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
+            }
+            // The previous holder may have removed the record just before it released the lock.
+            if platform::is_replaced(&file, &path).is_ok_and(|replaced| !replaced) {
+                break file;
+            }
+        };
+        let mut text = Vec::new();
+        BufReader::new(&file).take(MAX_SIZE).read_to_end(&mut text).map_err(OpenError::Io)?;
+        let torn = !text.is_empty() && !text.ends_with(b"\n");
+        let mut journal = Journal { file, path, key, begun: false, status_at: None, torn };
+        match record::read(&text, &journal.key) {
+            Ok(recorded) => {
+                journal.begun = recorded.is_some();
+                let has_status = recorded.as_ref().is_some_and(|recorded| recorded.head.status_line);
+                journal.status_at =
+                    has_status.then(|| record::find_status_line(&text)).flatten().map(|(at, _)| at);
+                Ok((journal, recorded, None))
+            }
+            Err(warning) => {
+                journal.clear().map_err(OpenError::Io)?;
+                Ok((journal, None, Some(warning)))
+            }
+        }
+    }
+
+    /// Uploads in this folder whose items may exist without having been reported. Blocks on the disk.
+    pub fn at_finalize(&self) -> impl Iterator<Item = (UploadKey, Recorded)> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        let records = entries.filter(|path| path.extension().is_some_and(|end| end == "upload"));
+        records.filter_map(|path| {
+            let mut text = Vec::new();
+            File::open(path).ok()?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
+            let Some(Entry::Head(head)) =
+                text.split(|byte| *byte == b'\n').next().and_then(record::read_line)
+            else {
+                return None;
+            };
+            let key = head.key;
+            let recorded = record::read(&text, &key).ok()??;
+            recorded.finalizing.then_some((key, recorded))
+        })
+    }
+
+    /// Removes records that have not changed for a month and are not locked.
+    pub fn clean(&self, now: SystemTime) {
+        let Ok(entries) = std::fs::read_dir(&self.0) else { return };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let old = || {
+                entry
+                    .metadata()
+                    .and_then(|m| m.modified())
+                    .ok()
+                    .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
+            };
+            // Includes the storage host (`endpoint_hint.rs`), which is learned again, and locks left by killed runs
+            // (`lock_file.rs`).
+            let kinds = ["upload", "storage", "items", "new", "lock", "run"];
+            if path.extension().is_some_and(|end| kinds.iter().any(|kind| end == *kind))
+                && old()
+                && let Ok(file) = File::options().read(true).append(true).open(&path)
+                && file.try_lock().is_ok()
+            {
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Whether it has a valid first line. Nothing in it counts without one.
+    pub fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Starts the record anew for an upload that was just started. If this fails, the record is empty.
+    /// # Errors
+    /// Those of the disk.
+    pub fn begin(&mut self, begun: Begun, sync: bool) -> io::Result<()> {
+        self.clear()?;
+        let head = Header::new(self.key.clone(), begun);
+        let mut text = record::line(&Entry::Head(Box::new(head)))?;
+        let status_at = text.len() as u64;
+        text.push_str(&record::status_line(&Entry::NotFinalized)?);
+        if let Err(error) = self.append(&text, sync) {
+            let _ = self.clear();
+            return Err(error);
+        }
+        (self.begun, self.status_at) = (true, Some(status_at));
+        Ok(())
+    }
+
+    /// Records a finished part. Without `sync`, the line survives a kill, but not a power failure.
+    /// # Errors
+    /// Those of the disk.
+    pub fn part(&mut self, number: u32, part: &CompletedPart, sync: bool) -> io::Result<()> {
+        self.add(&Entry::Part { number, etag: part.etag.clone(), md5: part.md5.clone() }, sync)
+    }
+
+    /// Records that the parts were compared with the file as it is now.
+    /// # Errors
+    /// Those of the disk.
+    pub fn compared(&mut self, identity: Identity) -> io::Result<()> {
+        self.add(&Entry::Identity(identity), true)
+    }
+
+    /// Records that finalize is about to be sent.
+    /// # Errors
+    /// Those of the disk.
+    pub fn finalizing(&mut self, sync: bool) -> io::Result<()> {
+        self.set_status(&Entry::Finalizing, sync)
+    }
+
+    /// Records that there is no item: finalize was refused, or did not reach the service.
+    /// # Errors
+    /// Those of the disk.
+    pub fn not_finalized(&mut self, sync: bool) -> io::Result<()> {
+        self.set_status(&Entry::NotFinalized, sync)
+    }
+
+    /// Removes the record of a finished upload.
+    pub fn remove(self) {
+        // Before the lock is released, so that nobody reads it in between.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    /// Empties the record.
+    /// # Errors
+    /// Those of the disk.
+    pub fn clear(&mut self) -> io::Result<()> {
+        (self.begun, self.status_at) = (false, None);
+        self.file.set_len(0)?;
+        self.torn = false;
+        Ok(())
+    }
+
+    fn set_status(&mut self, status: &Entry, sync: bool) -> io::Result<()> {
+        if let Some(at) = self.status_at {
+            let line = record::status_line(status)?;
+            let written =
+                self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(line.as_bytes()));
+            if written.is_ok() {
+                return self.sync(sync);
+            }
+            // A full file system that copies on write refuses this too. A status at the end overrides the status line.
+            self.status_at = None;
+        }
+        self.add(status, sync)
+    }
+
+    fn add(&mut self, entry: &Entry, sync: bool) -> io::Result<()> {
+        self.append(&record::line(entry)?, sync)
+    }
+
+    fn append(&mut self, text: &str, sync: bool) -> io::Result<()> {
+        self.file.seek(SeekFrom::End(0))?;
+        let begin = if self.torn { "\n" } else { "" };
+        // Until everything is written. One write, so that a crash tears at most the last line.
+        self.torn = true;
+        self.file.write_all(format!("{begin}{text}").as_bytes())?;
+        self.torn = false;
+        self.sync(sync)
+    }
+
+    fn sync(&self, sync: bool) -> io::Result<()> {
+        if sync { self.file.sync_data() } else { Ok(()) }
+    }
+}
+
+impl Drop for Journal {
+    /// Removes an empty record.
+    fn drop(&mut self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;
