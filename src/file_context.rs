@@ -68,15 +68,15 @@ impl FileContext {
 
     /// Counts and reports another attempt at a part, after `wait`.
     pub fn retry_part(&self, part: u32, retry: u32, failure: &Failure, wait: Duration) {
-        self.told(&format!("part {part}"), Some(part), retry, failure, wait);
+        self.count_retry(&format!("part {part}"), Some(part), retry, failure, wait);
     }
 
     /// Counts and reports another request about an object, after `wait`.
     pub fn retry_object(&self, retry: u32, failure: &Failure, wait: Duration) {
-        self.told("ask storage about the item", None, retry, failure, wait);
+        self.count_retry("ask storage about the item", None, retry, failure, wait);
     }
 
-    fn told(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
+    fn count_retry(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.tell(&Event::Retry {
             file: Some(self.id),
@@ -91,7 +91,7 @@ impl FileContext {
 
 impl RetryObserver for FileContext {
     fn retry(&self, call: Call, retry: u32, failure: &Failure, wait: Duration) {
-        self.told(call.aim(), None, retry, failure, wait);
+        self.count_retry(call.aim(), None, retry, failure, wait);
     }
 }
 

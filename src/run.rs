@@ -227,11 +227,10 @@ fn engine_options(
         Arc::clone(reporter),
     )?;
     Ok(engine::Options {
-        drive,
+        drive: Arc::new(drive),
         storage: Storage::new(transfer, connector, Redactor::new(&token), Arc::clone(reporter)),
         journals: journals(settings, &**reporter),
         resume: transfer.resume(),
-        state_dir: settings.state_dir.clone(),
         peers: Arc::clone(peers),
         api: account.api_url.clone(),
         account: state::account(&token),

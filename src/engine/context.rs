@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,14 +26,15 @@ use crate::options::IfExists;
 use crate::retry::RetryPolicy;
 use crate::storage::Storage;
 
+/// Files of more than one part that are uploaded at once: enough to keep the network busy while some are started or
+/// finalized, and few enough that after an interruption most files are finished or not started.
+const LARGE_AT_ONCE: usize = 8;
 /// What the engine needs.
 pub struct Options {
-    pub drive: Drive,
+    pub drive: Arc<Drive>,
     pub storage: Storage,
-    /// Where records and their locks are kept, if anywhere.
+    /// Where records and other state are kept between runs, if anywhere.
     pub journals: Option<JournalStore>,
-    /// Where other state is kept between runs, with or without records.
-    pub state_dir: Option<PathBuf>,
     /// Read and write records. Otherwise they are only locked.
     pub resume: bool,
     /// Other runs on this machine.
@@ -68,7 +68,6 @@ pub(super) struct Context {
     pub(super) hedging: Hedging,
     pub(super) journals: Option<JournalStore>,
     pub(super) ledger: Ledger,
-    pub(super) state: Option<JournalStore>,
     pub(super) resume: bool,
     pub(super) peers: Arc<Peers>,
     pub(super) api: String,
@@ -96,6 +95,47 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// The context of a run.
+    pub(super) fn new(options: Options) -> Self {
+        let Options { drive, storage, journals, resume, peers, api, account, policy, .. } = options;
+        let Options { part_size, limits, if_exists, rules, reporter, .. } = options;
+        let folder = journals.as_ref().map(JournalStore::folder);
+        let with_files = if_exists != IfExists::Upload;
+        Self {
+            storage_breaker: CircuitBreaker::default(),
+            endpoint: EndpointHint::new(folder.filter(|_| resume), &api, rules),
+            permits: Permits::new(options.concurrency, options.limit_rate, limits.parts),
+            hedging: Hedging::default(),
+            ledger: Ledger::new(folder, &api),
+            folders: Folders::new(
+                Arc::clone(&drive),
+                Arc::clone(&peers),
+                policy,
+                Arc::clone(&reporter),
+                with_files,
+            ),
+            large_files: Elastic::new(LARGE_AT_ONCE),
+            disk: Disk::default(),
+            stuck: watch::Sender::new(0),
+            several: AtomicBool::new(false),
+            target_locks: KeyedMutex::default(),
+            used_items: Mutex::default(),
+            hasher: RandomState::new(),
+            drive,
+            storage,
+            journals,
+            resume,
+            peers,
+            api,
+            account,
+            policy,
+            part_size,
+            if_exists,
+            rules,
+            reporter,
+        }
+    }
+
     /// If the storage host is known, opens connections to it while waiting for the API.
     pub(super) fn preconnect(&self, parts: usize, endpoint: Option<hyper::Uri>) {
         if let Some(endpoint) = endpoint {

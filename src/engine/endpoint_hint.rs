@@ -4,7 +4,7 @@
 //! connection.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::Uri;
@@ -18,7 +18,7 @@ use crate::platform;
 use crate::secret::SignedUrl;
 
 /// Limit on the size of the file. A host name has at most 253 characters (RFC 1035).
-const LONGEST: u64 = 300;
+const MAX_SIZE: u64 = 300;
 
 /// The last known host.
 pub(super) struct EndpointHint {
@@ -29,19 +29,19 @@ pub(super) struct EndpointHint {
 
 impl EndpointHint {
     /// The storage host of this API, kept in `folder`. The host from an earlier run is read in the background.
-    pub(super) fn new(folder: Option<PathBuf>, api: &str, rules: Rules) -> Arc<Self> {
+    pub(super) fn new(folder: Option<&Path>, api: &str, rules: Rules) -> Arc<Self> {
         let name = format!("{}.storage", &hex(&Sha256::digest(api))[..40]);
         let file = folder.map(|folder| folder.join(name));
-        let host = Arc::new(Self { file, known: Mutex::default() });
-        if host.file.is_some() {
-            let read = Arc::clone(&host);
+        let hint = Arc::new(Self { file, known: Mutex::default() });
+        if hint.file.is_some() {
+            let read = Arc::clone(&hint);
             tokio::task::spawn_blocking(move || read.read(rules));
         }
-        host
+        hint
     }
 
     fn read(&self, rules: Rules) {
-        let Some((bytes, _)) = self.file.as_ref().and_then(|file| read_file(file, LONGEST).ok()) else {
+        let Some((bytes, _)) = self.file.as_ref().and_then(|file| read_file(file, MAX_SIZE).ok()) else {
             return;
         };
         let text = String::from_utf8_lossy(&bytes);
@@ -59,8 +59,8 @@ impl EndpointHint {
     pub(super) fn learn(self: &Arc<Self>, url: &SignedUrl) -> Option<Uri> {
         let uri: Uri = url.expose().parse().ok()?;
         let host: Uri = format!("{}://{}", uri.scheme_str()?, http::host_and_port(&uri)).parse().ok()?;
-        let news = self.known().replace(host.clone()).is_none_or(|before| before != host);
-        if news && let Some(file) = self.file.clone() {
+        let is_new = self.known().replace(host.clone()).is_none_or(|before| before != host);
+        if is_new && let Some(file) = self.file.clone() {
             let text = format!("{host}\n");
             // If it cannot be written, the next run starts slightly later.
             tokio::task::spawn_blocking(move || {

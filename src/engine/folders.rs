@@ -1,4 +1,4 @@
-//! Finds or creates the folders of files: each once, by whoever asks first. Independent folders are handled in
+//! Finds or creates the folders of files: each once, when the first file asks for it. Independent folders are handled in
 //! parallel.
 
 use std::collections::{HashMap, VecDeque};
@@ -63,19 +63,19 @@ impl Folders {
     /// Returns the folder, creating it if necessary.
     /// # Errors
     /// [`Error::Folder`] if it, or one above it, does not exist and cannot be created.
-    pub(super) async fn find(&self, place: &Parent) -> Result<Arc<Directory>, Error> {
-        let (mut way, mut at) = (Vec::new(), place);
+    pub(super) async fn find(&self, parent: &Parent) -> Result<Arc<Directory>, Error> {
+        let (mut missing, mut at) = (Vec::new(), parent);
         let given = loop {
             match at {
                 Parent::Existing(id) => break id,
                 Parent::New(folder) => {
-                    way.push(folder);
+                    missing.push(folder);
                     at = &folder.above;
                 }
             }
         };
         let mut directory = self.given(given);
-        while let Some(folder) = way.pop() {
+        while let Some(folder) = missing.pop() {
             directory = self
                 .below(&directory, folder)
                 .await
@@ -158,15 +158,15 @@ impl Folders {
         is_stale: impl FnOnce(Snapshot) -> bool,
         is_candidate: impl Fn(&Item) -> bool,
     ) -> Result<(Option<Found>, bool), Error> {
-        let look = |files: &[Found]| {
+        let best_of = |files: &[Found]| {
             let mut best = files.iter().filter(|file| is_candidate(&file.item));
             let first = best.clone().next();
             let best = best.find(|file| file.size == Some(size)).or(first);
             best.map(|file| Found { size: file.size, item: file.item.clone() })
         };
-        let look_into = |contents: &mut Contents| (look(contents.files_called(name)), contents.truncated);
+        let select = |contents: &mut Contents| (best_of(contents.files_called(name)), contents.truncated);
         let (found, truncated) = directory
-            .contents(&self.drive, &self.peers, observer, is_stale, look_into)
+            .contents(&self.drive, &self.peers, observer, is_stale, select)
             .await
             .map_err(Error::Shared)?;
         if found.is_some() || !truncated {
@@ -179,7 +179,7 @@ impl Folders {
             is_it.then(|| Found::read(raw, &node)).flatten()
         };
         let files: Vec<Found> = hits.hits.iter().filter_map(|raw| here(raw)).collect();
-        let found = look(&files);
+        let found = best_of(&files);
         let certain = found.is_some() || hits.complete;
         Ok((found, certain))
     }

@@ -15,43 +15,41 @@ use std::time::{Duration, Instant};
 use super::concurrency::{Permit, Permits};
 use crate::event::PartProgress;
 
-/// How often to look at an attempt.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// If looks are further apart, the process was stopped (Ctrl-Z), and not the part.
-const STOPPED: Duration = Duration::from_secs(1);
-
-/// A part is stuck if it has not moved for this long …
-const STILL: Duration = Duration::from_millis(1500);
-/// … while others sent this many bytes each, more than buffers on the way could hold of it. With eight parts at 250
-/// KB/s that takes 16 s, and no TCP starves one connection for so long …
-const PROOF: f64 = 512.0 * 1024.0;
-/// … and if it takes this many times longer than the slowest attempt of late.
-const SLOWER: f64 = 1.5;
-/// If not moving says little (see above; also, a response may be slow), the same is asked of its share. The slowest
-/// attempt's share is taken to be at least this many times the part's size: its own bytes, and those that others start
-/// while it waits for its response.
-const USUAL: f64 = 2.0;
+/// How often to check an attempt.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// If checks are further apart, the process was suspended (Ctrl-Z), and the part is not to blame.
+const MAX_CHECK_GAP: Duration = Duration::from_secs(1);
 /// The number of recent attempts to remember.
-const REMEMBERED: usize = 32;
+const MAX_REMEMBERED: usize = 32;
 
-/// If nothing moves at all, a part that takes this many times longer than the slowest of late tries a new connection
-/// (about 0.1 % of S3's requests take 5 s) …
-const LATE: f64 = 2.0;
-/// … or, before any has finished, one that has not moved for this long …
-const NOTHING: Duration = Duration::from_secs(5);
-/// … or this long, where a full buffer on a slow network may look the same.
-const NOTHING_BLIND: Duration = Duration::from_secs(10);
+// A part is stuck if it has not moved for `MIN_IDLE`, while others sent `MIN_SHARE` each, and if it takes `STUCK_FACTOR`
+// times longer than the slowest recent attempt.
+const MIN_IDLE: Duration = Duration::from_millis(1500);
+/// More bytes than buffers on the way could hold. With eight parts at 250 KB/s that takes 16 s, and no TCP starves one
+/// connection for so long.
+const MIN_SHARE: f64 = 512.0 * 1024.0;
+const STUCK_FACTOR: f64 = 1.5;
+/// If idle time proves little (a full buffer, a slow response), shares are compared instead of times. The slowest
+/// attempt's share counts as at least this many times the part's size: its own bytes, and those that others start while
+/// it waits for its response.
+const MIN_SHARE_FACTOR: f64 = 2.0;
 
-/// A moving part is slow if it sent less than this fraction (one in …) of its share …
-const SLOW: f64 = 10.0;
-/// … over this long …
-const LATELY: Duration = Duration::from_secs(4);
-/// … in which a share was at least this.
-const SLOW_PROOF: f64 = 1024.0 * 1024.0;
-/// A hedge pays if more than one in this many of the part's bytes are left.
-const WORTH: u64 = 5;
-/// The last part of all is slow if the rest of it takes this many times longer than the slowest whole part of late.
-const SLOW_ALONE: f64 = 3.0;
+// If nothing moves at all, one part tries a new connection: one that takes `PROBE_FACTOR` times longer than the slowest
+// recent attempt (about 0.1 % of S3's requests take 5 s). Before any attempt has finished, the part has to be idle for
+// `PROBE_IDLE`, or `PROBE_IDLE_NO_TCP_INFO` where a full buffer on a slow network checks the same.
+const PROBE_FACTOR: f64 = 2.0;
+const PROBE_IDLE: Duration = Duration::from_secs(5);
+const PROBE_IDLE_NO_TCP_INFO: Duration = Duration::from_secs(10);
+
+// A moving part is slow if during `RECENT` it sent less than its share divided by `SLOW_DIVISOR`, and the share was at
+// least `SLOW_MIN_SHARE`.
+const RECENT: Duration = Duration::from_secs(4);
+const SLOW_DIVISOR: f64 = 10.0;
+const SLOW_MIN_SHARE: f64 = 1024.0 * 1024.0;
+/// A hedge pays if more than this fraction (one in …) of the part's bytes are left.
+const WORTH_DIVISOR: u64 = 5;
+/// The last part in flight is slow if the rest of it takes this many times longer than the slowest recent whole part.
+const SLOW_ALONE_FACTOR: f64 = 3.0;
 
 /// The durations of a run's attempts.
 #[derive(Default)]
@@ -77,28 +75,28 @@ struct Progress {
     begun: (Instant, f64),
     /// When it last moved, and the share at that time.
     moved: (Instant, f64),
-    /// (time, bytes sent, share), for [`LATELY`].
-    looks: VecDeque<(Instant, u64, f64)>,
+    /// (time, bytes sent, share), for [`RECENT`].
+    checks: VecDeque<(Instant, u64, f64)>,
 }
 
 /// The state of an attempt at one time.
 #[derive(Debug, Clone, Copy)]
 struct AttemptStats {
     size: u64,
-    taken: u64,
+    acked: u64,
     /// Acknowledgements are not known.
     no_tcp_info: bool,
     /// No other part is in flight.
     alone: bool,
     elapsed: Duration,
-    still: Duration,
+    idle: Duration,
     /// How long no part has moved.
-    line_still: Duration,
+    all_idle: Duration,
     /// The share since it started, and since it last moved.
     share: f64,
-    share_still: f64,
+    share_idle: f64,
     /// Bytes sent recently, in what time, and the share meanwhile; `None` before it has lasted long enough.
-    lately: Option<(u64, Duration, f64)>,
+    recent: Option<(u64, Duration, f64)>,
 }
 
 /// Why to hedge an attempt.
@@ -114,21 +112,22 @@ enum Hedge {
 
 impl AttemptStats {
     fn should_hedge(&self, slowest: Option<Slowest>) -> Option<Hedge> {
-        let answer = self.taken >= self.size;
+        let answer = self.acked >= self.size;
         let took = |times: f64| slowest.map(|slowest| self.elapsed > slowest.time.mul_f64(times));
-        if self.still >= STILL && self.share_still >= PROOF {
-            let drained = self.share_still >= self.taken as f64 + PROOF;
-            let usual = slowest.map_or(0.0, |slowest| slowest.share).max(self.size as f64 * USUAL);
-            if !answer && drained && took(SLOWER).unwrap_or(true) || self.share >= usual * SLOWER {
+        if self.idle >= MIN_IDLE && self.share_idle >= MIN_SHARE {
+            let drained = self.share_idle >= self.acked as f64 + MIN_SHARE;
+            let usual = slowest.map_or(0.0, |slowest| slowest.share).max(self.size as f64 * MIN_SHARE_FACTOR);
+            if !answer && drained && took(STUCK_FACTOR).unwrap_or(true) || self.share >= usual * STUCK_FACTOR
+            {
                 return Some(Hedge::Stuck);
             }
         }
-        let nothing = self.still.min(self.line_still);
-        let limit = if self.no_tcp_info { NOTHING_BLIND } else { NOTHING };
-        if nothing >= STILL && took(LATE).unwrap_or(!answer && nothing >= limit) {
+        let nothing = self.idle.min(self.all_idle);
+        let limit = if self.no_tcp_info { PROBE_IDLE_NO_TCP_INFO } else { PROBE_IDLE };
+        if nothing >= MIN_IDLE && took(PROBE_FACTOR).unwrap_or(!answer && nothing >= limit) {
             return Some(Hedge::Probe);
         }
-        if (self.size - self.taken.min(self.size)) * WORTH > self.size && self.is_slow(slowest) {
+        if (self.size - self.acked.min(self.size)) * WORTH_DIVISOR > self.size && self.is_slow(slowest) {
             return Some(Hedge::Slow);
         }
         None
@@ -136,56 +135,56 @@ impl AttemptStats {
 
     fn is_slow(&self, slowest: Option<Slowest>) -> bool {
         // Buffered bytes make it look better, so in total it is at least as slow as it seems.
-        let as_a_whole = Some((self.taken, self.elapsed, self.share)).filter(|_| self.elapsed >= LATELY);
-        let lately = if self.no_tcp_info { as_a_whole } else { self.lately };
-        let Some((taken, lasted, share)) = lately else { return false };
+        let as_a_whole = Some((self.acked, self.elapsed, self.share)).filter(|_| self.elapsed >= RECENT);
+        let recent = if self.no_tcp_info { as_a_whole } else { self.recent };
+        let Some((acked, lasted, share)) = recent else { return false };
         if self.alone {
-            let left = (self.size - self.taken.min(self.size)) as f64 / taken.max(1) as f64;
+            let left = (self.size - self.acked.min(self.size)) as f64 / acked.max(1) as f64;
             let left = lasted.mul_f64(left.min(1e6));
-            return slowest.is_some_and(|slowest| left > slowest.time.mul_f64(SLOW_ALONE));
+            return slowest.is_some_and(|slowest| left > slowest.time.mul_f64(SLOW_ALONE_FACTOR));
         }
-        share >= SLOW_PROOF && taken as f64 * SLOW < share
+        share >= SLOW_MIN_SHARE && acked as f64 * SLOW_DIVISOR < share
     }
 }
 
 impl Progress {
     fn new(at: Instant, share: f64) -> Self {
-        Self { begun: (at, share), moved: (at, share), looks: VecDeque::from([(at, 0, share)]) }
+        Self { begun: (at, share), moved: (at, share), checks: VecDeque::from([(at, 0, share)]) }
     }
 
-    fn look(&mut self, at: Instant, taken: u64, share: f64) {
-        let (last, before) = self.looks.back().map_or((at, 0), |(last, before, _)| (*last, *before));
-        let stopped = at.saturating_duration_since(last) > STOPPED;
-        if taken != before || stopped {
+    fn check(&mut self, at: Instant, acked: u64, share: f64) {
+        let (last, before) = self.checks.back().map_or((at, 0), |(last, before, _)| (*last, *before));
+        let stopped = at.saturating_duration_since(last) > MAX_CHECK_GAP;
+        if acked != before || stopped {
             self.moved = (at, share);
         }
         if stopped {
-            self.looks.clear();
+            self.checks.clear();
         }
-        self.looks.push_back((at, taken, share));
-        while self.looks.get(1).is_some_and(|(second, ..)| at.duration_since(*second) >= LATELY) {
-            self.looks.pop_front();
+        self.checks.push_back((at, acked, share));
+        while self.checks.get(1).is_some_and(|(second, ..)| at.duration_since(*second) >= RECENT) {
+            self.checks.pop_front();
         }
     }
 
-    fn lately(&self) -> Option<(u64, Duration, f64)> {
-        let ((begin, before, had), (end, taken, share)) = (self.looks.front()?, self.looks.back()?);
+    fn recent(&self) -> Option<(u64, Duration, f64)> {
+        let ((begin, before, had), (end, acked, share)) = (self.checks.front()?, self.checks.back()?);
         let lasted = end.duration_since(*begin);
-        (lasted >= LATELY).then(|| (taken.saturating_sub(*before), lasted, share - had))
+        (lasted >= RECENT).then(|| (acked.saturating_sub(*before), lasted, share - had))
     }
 }
 
 impl Hedging {
-    fn took(&self) -> MutexGuard<'_, VecDeque<Completed>> {
+    fn attempts(&self) -> MutexGuard<'_, VecDeque<Completed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finished(&self, took: Completed) {
-        let mut all = self.took();
-        if all.len() == REMEMBERED {
+    fn record(&self, attempt: Completed) {
+        let mut all = self.attempts();
+        if all.len() == MAX_REMEMBERED {
             all.pop_front();
         }
-        all.push_back(took);
+        all.push_back(attempt);
     }
 
     /// The slowest attempt; smaller parts count in proportion.
@@ -194,7 +193,7 @@ impl Hedging {
             let times = (size as f64 / took.size.max(1) as f64).max(1.0);
             Slowest { share: took.share * times, time: took.time.mul_f64(times) }
         };
-        self.took().iter().map(scaled).reduce(|one, other| Slowest {
+        self.attempts().iter().map(scaled).reduce(|one, other| Slowest {
             share: one.share.max(other.share),
             time: one.time.max(other.time),
         })
@@ -214,16 +213,16 @@ impl Hedging {
             done = first => {
                 if done.is_ok() {
                     let share = permits.share() - begun.1;
-                    self.finished(Completed { size, share, time: begun.0.elapsed() });
+                    self.record(Completed { size, share, time: begun.0.elapsed() });
                 }
                 Ok(done)
             }
-            place = self.worth_it(&mut progress, part, size, permits) => Err(place),
+            permit = self.until_hedge_pays(&mut progress, part, size, permits) => Err(permit),
         }
     }
 
     /// Returns when a hedge pays.
-    async fn worth_it(
+    async fn until_hedge_pays(
         &self,
         progress: &mut Progress,
         part: &PartProgress,
@@ -231,29 +230,29 @@ impl Hedging {
         permits: &Arc<Permits>,
     ) -> Option<Permit> {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let (now, taken, share) = (Instant::now(), part.acked(), permits.share());
-            progress.look(now, taken, share);
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            let (now, acked, share) = (Instant::now(), part.acked(), permits.share());
+            progress.check(now, acked, share);
             let seen = AttemptStats {
                 size,
-                taken,
+                acked,
                 no_tcp_info: permits.has_no_tcp_info(),
                 alone: permits.in_flight() <= 1,
                 elapsed: now.duration_since(progress.begun.0),
-                still: now.duration_since(progress.moved.0),
-                line_still: permits.still_for(now),
+                idle: now.duration_since(progress.moved.0),
+                all_idle: permits.still_for(now),
                 share: share - progress.begun.1,
-                share_still: share - progress.moved.1,
-                lately: progress.lately(),
+                share_idle: share - progress.moved.1,
+                recent: progress.recent(),
             };
-            let place = match seen.should_hedge(self.slowest(size)) {
+            let permit = match seen.should_hedge(self.slowest(size)) {
                 None => continue,
                 Some(Hedge::Stuck) => return None,
                 Some(Hedge::Probe) => permits.acquire_probe(),
                 Some(Hedge::Slow) => permits.acquire_hedge(size),
             };
-            if place.is_some() {
-                return place;
+            if permit.is_some() {
+                return permit;
             }
         }
     }

@@ -38,7 +38,7 @@ type Hedges = Vec<(f64, usize, Hedge)>;
 /// A part under way in the simulation.
 struct Flying {
     sent: f64,
-    taken: u64,
+    acked: u64,
     full: Option<f64>,
     progress: Progress,
     hedged: bool,
@@ -56,7 +56,7 @@ impl Shared {
                 if place.is_none() && left > 0 {
                     left -= 1;
                     let progress = Progress::new(at, line.share());
-                    *place = Some(Flying { sent: 0.0, taken: 0, full: None, progress, hedged: false });
+                    *place = Some(Flying { sent: 0.0, acked: 0, full: None, progress, hedged: false });
                 }
             }
             let sends = |flying: &Option<Flying>| flying.as_ref().is_some_and(|one| one.full.is_none());
@@ -75,13 +75,13 @@ impl Shared {
                 if one.sent >= PART as f64 {
                     one.full.get_or_insert(now);
                 }
-                let taken = (one.sent as u64 + self.buffer.unwrap_or(0)).min(PART);
-                taken_all += taken - one.taken;
-                one.taken = taken;
+                let acked = (one.sent as u64 + self.buffer.unwrap_or(0)).min(PART);
+                taken_all += acked - one.acked;
+                one.acked = acked;
                 if one.full.is_some_and(|full| now >= full + self.answer) {
                     let (begun, share) = one.progress.begun;
                     let time = at.duration_since(begun);
-                    hedging.finished(Completed { size: PART, share: line.share() - share, time });
+                    hedging.record(Completed { size: PART, share: line.share() - share, time });
                     *place = None;
                 }
             }
@@ -90,18 +90,18 @@ impl Shared {
             let share = line.share();
             for (index, one) in flying.iter_mut().enumerate().filter_map(|(i, one)| Some((i, one.as_mut()?)))
             {
-                one.progress.look(at, one.taken, share);
+                one.progress.check(at, one.acked, share);
                 let seen = AttemptStats {
                     size: PART,
-                    taken: one.taken,
+                    acked: one.acked,
                     no_tcp_info: self.buffer.is_some(),
                     alone: in_flight == 1,
                     elapsed: at.duration_since(one.progress.begun.0),
-                    still: at.duration_since(one.progress.moved.0),
-                    line_still: line.still_for(at),
+                    idle: at.duration_since(one.progress.moved.0),
+                    all_idle: line.still_for(at),
                     share: share - one.progress.begun.1,
-                    share_still: share - one.progress.moved.1,
-                    lately: one.progress.lately(),
+                    share_idle: share - one.progress.moved.1,
+                    recent: one.progress.recent(),
                 };
                 if let (Some(hedge), false) = (seen.should_hedge(hedging.slowest(PART)), one.hedged) {
                     hedges.push((now, index, hedge));
@@ -185,27 +185,27 @@ fn a_part_that_trickles_is_hedged_and_one_that_is_merely_slower_is_not() {
 fn seen() -> AttemptStats {
     AttemptStats {
         size: PART,
-        taken: MIB,
+        acked: MIB,
         no_tcp_info: false,
         alone: false,
         elapsed: seconds(30.0),
-        still: Duration::ZERO,
-        line_still: Duration::ZERO,
+        idle: Duration::ZERO,
+        all_idle: Duration::ZERO,
         share: 4.0 * MIB as f64,
-        share_still: 0.0,
-        lately: None,
+        share_idle: 0.0,
+        recent: None,
     }
 }
 
 #[test]
 fn standing_still_is_told_from_a_line_that_is_thin() {
-    let still = AttemptStats { still: seconds(20.0), ..seen() };
+    let still = AttemptStats { idle: seconds(20.0), ..seen() };
     assert_eq!(still.should_hedge(None), None, "others got nothing either");
-    let others_move = AttemptStats { share_still: MIB as f64 + PROOF, ..still };
+    let others_move = AttemptStats { share_idle: MIB as f64 + MIN_SHARE, ..still };
     assert_eq!(others_move.should_hedge(None), Some(Hedge::Stuck));
-    let in_a_proxy = AttemptStats { taken: 4 * MIB, ..others_move };
-    assert_eq!(in_a_proxy.should_hedge(None), None, "what was taken may fill a buffer on the way");
-    let brief = AttemptStats { still: seconds(1.0), ..others_move };
+    let in_a_proxy = AttemptStats { acked: 4 * MIB, ..others_move };
+    assert_eq!(in_a_proxy.should_hedge(None), None, "what was acked may fill a buffer on the way");
+    let brief = AttemptStats { idle: seconds(1.0), ..others_move };
     assert_eq!(brief.should_hedge(None), None, "two lost packets in a row do that");
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
     assert_eq!(others_move.should_hedge(slowest(25.0)), None, "some always take long");
@@ -215,7 +215,7 @@ fn standing_still_is_told_from_a_line_that_is_thin() {
 #[test]
 fn a_part_that_is_taken_whole_must_be_slow_as_a_whole() {
     // Its buffer drains, or its answer is slow.
-    let waits = AttemptStats { taken: PART, still: seconds(9.0), share_still: 9e6, ..seen() };
+    let waits = AttemptStats { acked: PART, idle: seconds(9.0), share_idle: 9e6, ..seen() };
     for blind in [true, false] {
         let waits = AttemptStats { no_tcp_info: blind, ..waits };
         assert_eq!(waits.should_hedge(None), None);
@@ -227,21 +227,21 @@ fn a_part_that_is_taken_whole_must_be_slow_as_a_whole() {
 
 #[test]
 fn when_nothing_moves_one_part_may_find_out_why() {
-    let nothing = AttemptStats { still: seconds(6.0), line_still: seconds(5.0), alone: true, ..seen() };
+    let nothing = AttemptStats { idle: seconds(6.0), all_idle: seconds(5.0), alone: true, ..seen() };
     assert_eq!(nothing.should_hedge(None), Some(Hedge::Probe));
-    assert_eq!(AttemptStats { line_still: seconds(1.0), ..nothing }.should_hedge(None), None, "others move");
+    assert_eq!(AttemptStats { all_idle: seconds(1.0), ..nothing }.should_hedge(None), None, "others move");
     assert_eq!(
         AttemptStats { no_tcp_info: true, ..nothing }.should_hedge(None),
         None,
-        "a full buffer looks so"
+        "a full buffer checks so"
     );
     assert_eq!(
-        AttemptStats { taken: PART, ..nothing }.should_hedge(None),
+        AttemptStats { acked: PART, ..nothing }.should_hedge(None),
         None,
         "nobody knows how long answers take"
     );
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
-    for seen in [nothing, AttemptStats { no_tcp_info: true, taken: PART, ..nothing }] {
+    for seen in [nothing, AttemptStats { no_tcp_info: true, acked: PART, ..nothing }] {
         assert_eq!(seen.should_hedge(slowest(16.0)), None);
         assert_eq!(seen.should_hedge(slowest(14.0)), Some(Hedge::Probe));
     }
@@ -251,12 +251,12 @@ fn when_nothing_moves_one_part_may_find_out_why() {
 fn a_stopped_program_finds_no_part_that_stands_still() {
     let begun = Instant::now();
     let mut progress = Progress::new(begun, 0.0);
-    (1..=20).for_each(|look| progress.look(begun + LOOK_EVERY * look, 7, f64::from(look)));
-    assert_eq!(progress.moved, (begun + LOOK_EVERY, 1.0));
+    (1..=20).for_each(|look| progress.check(begun + CHECK_INTERVAL * look, 7, f64::from(look)));
+    assert_eq!(progress.moved, (begun + CHECK_INTERVAL, 1.0));
     let continued = begun + Duration::from_secs(60);
-    progress.look(continued, 7, 21.0);
+    progress.check(continued, 7, 21.0);
     assert_eq!(progress.moved, (continued, 21.0));
-    assert_eq!(progress.lately(), None);
+    assert_eq!(progress.recent(), None);
 }
 
 #[test]
@@ -264,10 +264,10 @@ fn the_slowest_of_late_is_scaled_to_a_larger_part_and_not_to_a_smaller_one() {
     let hedging = Hedging::default();
     assert_eq!(hedging.slowest(PART), None);
     for share in [3.0, 2.0] {
-        hedging.finished(Completed { size: MIB, share, time: seconds(share) });
+        hedging.record(Completed { size: MIB, share, time: seconds(share) });
     }
     assert_eq!(hedging.slowest(4 * MIB), Some(Slowest { share: 12.0, time: seconds(12.0) }));
     assert_eq!(hedging.slowest(1000), Some(Slowest { share: 3.0, time: seconds(3.0) }));
-    (0..REMEMBERED).for_each(|_| hedging.finished(Completed { size: MIB, share: 1.0, time: seconds(1.0) }));
+    (0..MAX_REMEMBERED).for_each(|_| hedging.record(Completed { size: MIB, share: 1.0, time: seconds(1.0) }));
     assert_eq!(hedging.slowest(MIB), Some(Slowest { share: 1.0, time: seconds(1.0) }));
 }

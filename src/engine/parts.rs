@@ -151,7 +151,7 @@ impl PartSender {
             let answer_patience = 1 << timeouts;
             let failure = match self.attempt(part, &signed.url, progress, fresh, answer_patience).await {
                 Ok(completed) => {
-                    self.urls.worked();
+                    self.urls.record_success();
                     breaker.record_success();
                     return Ok(completed);
                 }
@@ -178,7 +178,7 @@ impl PartSender {
                 // The success of other parts does not help: this part's URL has expired each time.
                 RetryClass::Expired if expired >= EXPIRED_TRIES => None,
                 RetryClass::Expired => {
-                    self.urls.expired(signed.generation).await;
+                    self.urls.report_expired(signed.generation).await;
                     expired += 1;
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }

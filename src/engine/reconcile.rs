@@ -55,7 +55,10 @@ impl FileUpload {
     /// [`Error::Unsettled`] if there may be one or not.
     pub(super) async fn reconcile(&self, session: &Session) -> Result<Option<Item>, Error> {
         self.file.phase(Phase::Settle);
-        look_twice(|| self.look_for_item(session)).await
+        look_twice(|| self.look_for_item(session)).await.map_err(|error| match error {
+            Error::Unsettled { .. } => error,
+            error => Error::Unsettled { what: chain(&error) },
+        })
     }
 
     async fn look_for_item(&self, session: &Session) -> Result<Option<Item>, Error> {
@@ -66,7 +69,7 @@ impl FileUpload {
         if let Some(known) = candidates.iter().find(|candidate| candidate.known) {
             return self.claim(session, &known.id).await.map(Some);
         }
-        let etag = self.multipart_etag(session).await.map_err(|error| unsettled(&error))?;
+        let etag = self.multipart_etag(session).await?;
         let (mut ours, mut newest, mut unknown) = (Vec::new(), 0, None);
         for Candidate { id, created_ms, .. } in candidates {
             match (self.content_of(&id, &etag).await?, created_ms) {
@@ -103,10 +106,10 @@ impl FileUpload {
     }
 
     async fn claim(&self, session: &Session, id: &str) -> Result<Item, Error> {
-        let item = self.context.drive.item(&*self.file, id).await.map_err(|error| unsettled(&error))?;
+        let item = self.context.drive.item(&*self.file, id).await?;
         let (context, claimed, upload) = (Arc::clone(&self.context), id.to_owned(), session.upload.clone());
         let claimed = on_disk(move || context.ledger.claim(&claimed, &upload)).await;
-        if claimed.map_err(|error| unsettled(&error))? {
+        if claimed? {
             return Ok(item);
         }
         Err(Error::Unsettled { what: format!("another run has just claimed item {id}") })
@@ -116,8 +119,8 @@ impl FileUpload {
     async fn candidates(&self, session: &Session) -> Result<BTreeSet<Candidate>, Error> {
         let Self { context, file, job, .. } = self;
         let (shared, upload) = (Arc::clone(context), session.upload.clone());
-        let makers = on_disk(move || shared.ledger.read(&upload)).await.map_err(|error| unsettled(&error))?;
-        let tree = context.drive.folder(&**file, self.parent()).await.map_err(|error| unsettled(&error))?;
+        let makers = on_disk(move || shared.ledger.read(&upload)).await?;
+        let tree = context.drive.folder(&**file, self.parent()).await?;
         let mut found = BTreeSet::new();
         for raw in &tree.root {
             found.extend(self.candidate(session, &Node::read(raw), &makers)?);
@@ -125,7 +128,7 @@ impl FileUpload {
         if !tree.truncated {
             return Ok(found);
         }
-        let hits = context.drive.search(&**file, &job.name).await.map_err(|error| unsettled(&error))?;
+        let hits = context.drive.search(&**file, &job.name).await?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
         for node in nodes.filter(|node| node.parent() == self.parent()) {
             found.extend(self.candidate(session, &node, &makers)?);
@@ -163,7 +166,7 @@ impl FileUpload {
             Ok(info) => Ok(judge(&info, self.source.size(), etag)),
             // Deleted since it was listed.
             Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(Content::Other),
-            Err(error) => Err(unsettled(&error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -173,7 +176,7 @@ impl FileUpload {
         let (name, size, upload) = (self.job.name.clone(), self.source.size(), session.upload.clone());
         let (parent, context) = (self.parent().map(str::to_owned), Arc::clone(&self.context));
         on_disk(move || {
-            let uploads = context.state.iter().flat_map(JournalStore::at_finalize);
+            let uploads = context.journals.iter().flat_map(JournalStore::at_finalize);
             let rivals = uploads.filter(|(key, recorded)| {
                 (&key.api, &key.parent, &key.name) == (&context.api, &parent, &name)
                     && recorded.head.identity.size == size
@@ -184,7 +187,6 @@ impl FileUpload {
             rivals.count()
         })
         .await
-        .map_err(|error| unsettled(&error))
     }
 }
 
@@ -227,10 +229,6 @@ pub(super) async fn object_info(
         file.retry_object(tries, &failure, wait);
         tokio::time::sleep(wait).await;
     }
-}
-
-fn unsettled(error: &Error) -> Error {
-    Error::Unsettled { what: chain(error) }
 }
 
 /// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give.

@@ -1,27 +1,18 @@
 //! Runs files in parallel and returns their outcomes.
 
 use std::collections::HashMap;
-use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::concurrency::Elastic;
-use super::concurrency::Permits;
 use super::concurrency::SAMPLE_INTERVAL;
 use super::context::{Context, Options};
-use super::endpoint_hint::EndpointHint;
-use super::folders::Folders;
-use super::hedge::Hedging;
-use super::keyed_lock::{KeyedMutex, Queued};
-use super::state::{JournalStore, Ledger};
+use super::keyed_lock::Queued;
 use super::stopper::Stopper;
 use super::upload::Ack;
-use crate::circuit_breaker::CircuitBreaker;
-use crate::disk::Disk;
 use crate::error::{Code, Error};
 use crate::event::{Event, FileId, Reporter};
 use crate::file_context::FileContext;
@@ -30,9 +21,6 @@ use crate::options::IfExists;
 use crate::outcome::{Done, Outcome};
 use crate::plan::{Folder, Parent, Planned, Step};
 
-/// Files of more than one part that are uploaded at once: enough to keep the network busy while some are started or
-/// finalized, and few enough that after an interruption most files are finished or not started.
-const LARGE_AT_ONCE: usize = 8;
 /// Steps planned in advance, so that the user sees the total early. About 300 bytes each.
 const PLANNED_AHEAD: usize = 4096;
 
@@ -47,51 +35,14 @@ pub fn run(
     steps: impl Iterator<Item = Step> + Send + 'static,
     stopper: Stopper,
 ) -> mpsc::Receiver<Settled> {
-    let drive = Arc::new(options.drive);
-    let with_files = options.if_exists != IfExists::Upload;
-    let folder =
-        options.journals.as_ref().filter(|_| options.resume).map(|journals| journals.folder().to_owned());
-    let endpoint = EndpointHint::new(folder, &options.api, options.rules);
-    let context = Arc::new(Context {
-        folders: Folders::new(
-            Arc::clone(&drive),
-            Arc::clone(&options.peers),
-            options.policy,
-            Arc::clone(&options.reporter),
-            with_files,
-        ),
-        drive,
-        storage: options.storage,
-        storage_breaker: CircuitBreaker::default(),
-        endpoint,
-        permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
-        hedging: Hedging::default(),
-        journals: options.journals,
-        ledger: Ledger::new(options.state_dir.as_deref(), &options.api),
-        state: options.state_dir.map(JournalStore::new),
-        resume: options.resume,
-        peers: options.peers,
-        api: options.api,
-        account: options.account,
-        policy: options.policy,
-        part_size: options.part_size,
-        if_exists: options.if_exists,
-        rules: options.rules,
-        large_files: Elastic::new(LARGE_AT_ONCE),
-        disk: Disk::default(),
-        stuck: watch::Sender::new(0),
-        several: AtomicBool::new(false),
-        target_locks: KeyedMutex::default(),
-        used_items: Mutex::default(),
-        hasher: RandomState::new(),
-        reporter: options.reporter,
-    });
-    let (results, receiver) = mpsc::channel(options.limits.files);
+    let at_once = options.limits.files;
+    let context = Arc::new(Context::new(options));
+    let (results, receiver) = mpsc::channel(at_once);
     let planned = plan(steps, stopper.clone(), Arc::clone(&context.reporter));
     tokio::spawn(async move {
         let controller = tokio::spawn(run_controller(Arc::clone(&context)));
         let replacing = tokio::spawn(replace_stuck(Arc::clone(&context)));
-        run_steps(context, planned, options.limits.files, stopper, results).await;
+        run_steps(context, planned, at_once, stopper, results).await;
         controller.abort();
         replacing.abort();
     });

@@ -11,13 +11,13 @@ use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::secret::SignedUrl;
 
-/// URLs are renewed when this fraction of their lifetime is left, but at most [`AHEAD_MOST`] in advance. S3 checks the
+/// URLs are renewed when this fraction of their lifetime is left, but at most [`MAX_RENEWAL_AHEAD`] in advance. S3 checks the
 /// lifetime when a request starts, so there has to be time to connect.
-const AHEAD_SHARE: u32 = 3;
-/// See [`AHEAD_SHARE`].
-const AHEAD_MOST: Duration = Duration::from_secs(60);
+const RENEWAL_FRACTION: u32 = 3;
+/// See [`RENEWAL_FRACTION`].
+const MAX_RENEWAL_AHEAD: Duration = Duration::from_secs(60);
 /// Renewals in a row after which the service is expected to go on issuing expired URLs.
-const DEAD_MOST: u32 = 4;
+const MAX_EXPIRED: u32 = 4;
 
 /// What signed URLs may look like.
 #[derive(Debug, Clone, Copy)]
@@ -35,17 +35,17 @@ pub struct Urls {
     state: tokio::sync::Mutex<State>,
     /// Consecutive responses whose URLs storage called expired before any part succeeded. Outside of the lock, which is
     /// held during a renewal, so that a finished part does not wait.
-    dead: AtomicU32,
+    expired_in_a_row: AtomicU32,
 }
 
 #[derive(Default)]
 struct State {
-    set: Option<Set>,
+    set: Option<SignedSet>,
     generation: u64,
 }
 
 /// The URLs of one response.
-struct Set {
+struct SignedSet {
     urls: Packed,
     renew_at: Option<Instant>,
     /// Storage called them expired. It says so for each part in flight.
@@ -54,7 +54,7 @@ struct Set {
 
 impl State {
     /// Whether this is the first report about this response.
-    fn expired(&mut self, generation: u64) -> bool {
+    fn mark_expired(&mut self, generation: u64) -> bool {
         let current = self.set.as_mut().filter(|set| self.generation == generation && !set.expired);
         current.map(|set| set.expired = true).is_some()
     }
@@ -63,14 +63,21 @@ impl State {
 /// A part's URL, and the response that it is from.
 pub struct Signed {
     pub url: SignedUrl,
-    /// For [`Urls::expired`].
+    /// For [`Urls::report_expired`].
     pub generation: u64,
 }
 
 impl Urls {
     /// For an upload of `count` parts. Requests nothing yet.
     pub fn new(drive: Arc<Drive>, upload: Upload, count: u32, rules: Rules) -> Self {
-        Self { drive, upload, count, rules, state: tokio::sync::Mutex::default(), dead: AtomicU32::new(0) }
+        Self {
+            drive,
+            upload,
+            count,
+            rules,
+            state: tokio::sync::Mutex::default(),
+            expired_in_a_row: AtomicU32::new(0),
+        }
     }
 
     /// A part's URL with some lifetime left.
@@ -78,25 +85,25 @@ impl Urls {
     /// Those of the call; [`Error::Urls`] if the response is incomplete, or if new URLs have expired every time.
     pub async fn get(&self, file: &FileContext, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
-        let lapses = |set: &Set| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());
-        let stale = state.set.as_ref().is_none_or(lapses);
+        let is_stale = |set: &SignedSet| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());
+        let stale = state.set.as_ref().is_none_or(is_stale);
         if stale {
-            let dead = self.dead.load(Ordering::Relaxed);
-            if dead >= DEAD_MOST {
+            let expired_in_a_row = self.expired_in_a_row.load(Ordering::Relaxed);
+            if expired_in_a_row >= MAX_EXPIRED {
                 return Err(Error::Urls {
                     what: format!(
-                        "they had expired when they were handed out, {DEAD_MOST} times in a row; is the service's clock right?"
+                        "they had expired when they were issued, {MAX_EXPIRED} times in a row; is the service's clock right?"
                     ),
                 });
             }
             if state.set.is_some() {
-                file.note("the signed URLs lapse: getting fresh ones");
+                file.note("the signed URLs have expired or are about to: requesting new ones");
             } else {
                 file.phase(Phase::Sign);
             }
-            if dead > 1 {
+            if expired_in_a_row > 1 {
                 // A clock that is slightly off may need a moment.
-                tokio::time::sleep(Duration::from_millis(250) * (1 << dead)).await;
+                tokio::time::sleep(Duration::from_millis(250) * (1 << expired_in_a_row)).await;
             }
             let answer = self.drive.sign_urls(file, &self.upload, self.count).await?;
             state.set = Some(self.read(answer)?);
@@ -107,18 +114,18 @@ impl Urls {
     }
 
     /// Storage calls URLs of this response expired. The first report causes a renewal.
-    pub async fn expired(&self, generation: u64) {
-        if self.state.lock().await.expired(generation) {
-            self.dead.fetch_add(1, Ordering::Relaxed);
+    pub async fn report_expired(&self, generation: u64) {
+        if self.state.lock().await.mark_expired(generation) {
+            self.expired_in_a_row.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A part succeeded: the URLs are valid.
-    pub fn worked(&self) {
-        self.dead.store(0, Ordering::Relaxed);
+    pub fn record_success(&self) {
+        self.expired_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    fn read(&self, SignedParts { body, at }: SignedParts) -> Result<Set, Error> {
+    fn read(&self, SignedParts { body, at }: SignedParts) -> Result<SignedSet, Error> {
         let urls = parse_urls(&body, self.count).map_err(|what| Error::Urls { what })?;
         for url in &urls {
             check(url, self.rules).map_err(|what| Error::Urls { what })?;
@@ -126,9 +133,10 @@ impl Urls {
         // The earliest expiry counts if they differ. If it has passed by the service's own clock, the clocks disagree,
         // and storage decides.
         let life = urls.iter().filter_map(|url| life_left(url, at)).min().filter(|life| !life.is_zero());
-        Ok(Set {
-            renew_at: life
-                .map(|life| Instant::now() + life.saturating_sub(AHEAD_MOST.min(life / AHEAD_SHARE))),
+        Ok(SignedSet {
+            renew_at: life.map(|life| {
+                Instant::now() + life.saturating_sub(MAX_RENEWAL_AHEAD.min(life / RENEWAL_FRACTION))
+            }),
             urls: Packed::new(urls.iter().map(AsRef::as_ref)),
             expired: false,
         })
@@ -233,10 +241,10 @@ mod tests {
 
     #[test]
     fn parts_whose_urls_expire_together_count_as_one_dead_answer() {
-        let set = Set { urls: Packed::new(std::iter::once("u")), renew_at: None, expired: false };
+        let set = SignedSet { urls: Packed::new(std::iter::once("u")), renew_at: None, expired: false };
         let mut state = State { set: Some(set), generation: 2 };
-        assert!(!state.expired(1), "that was about the answer before");
-        assert_eq!((0..8).filter(|_| state.expired(2)).count(), 1);
+        assert!(!state.mark_expired(1), "the report is about the previous response");
+        assert_eq!((0..8).filter(|_| state.mark_expired(2)).count(), 1);
     }
 
     #[test]
