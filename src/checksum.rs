@@ -1,4 +1,5 @@
 //! MD5 of all parts in flight, computed together.
+//!
 //! MD5 of one stream cannot use a wide CPU: each block depends on the one before. But the parts in flight are
 //! independent streams, and `md5-many` hashes up to 16 of them in parallel in SIMD lanes (chosen at run time, with a
 //! scalar fallback). So chunks wait until every stream has one, and whoever pushes the last one hashes them all. A part

@@ -1,4 +1,5 @@
 //! A circuit breaker for each kind of request, shared by all files.
+//!
 //! Each call has a retry budget of its own. If a service is down, every file would use up its whole budget: days, with
 //! thousands of files. So when one budget is used up and nothing has succeeded meanwhile, the breaker lets a few probes
 //! through, each a single attempt, and then opens.
@@ -64,6 +65,7 @@ pub struct Permit<'a> {
 
 impl CircuitBreaker {
     /// Waits until an attempt is allowed.
+    ///
     /// # Errors
     /// The failure that opened the breaker.
     pub async fn acquire(&self) -> Result<Permit<'_>, Failure> {

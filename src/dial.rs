@@ -77,6 +77,7 @@ impl Connector {
     }
 
     /// The TLS configuration.
+    ///
     /// # Errors
     /// [`Error::Usage`] if it cannot be set up.
     pub fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
@@ -94,6 +95,7 @@ impl Connector {
 
     /// Connects to the URL's host, through the proxy if there is one. TLS with the host itself is the next step,
     /// [`Connector::secure`]. `wrap` is applied to the socket before anything is sent.
+    ///
     /// # Errors
     /// A [`Failure`] of the transport, or [`Error`] if TLS cannot be set up.
     /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
@@ -117,6 +119,7 @@ impl Connector {
     }
 
     /// Performs the TLS handshake with the URL's host.
+    ///
     /// # Errors
     /// Those of [`Connector::open`].
     pub async fn secure(&self, uri: &Uri, stream: BoxedStream) -> Result<BoxedStream, TransferError> {

@@ -37,6 +37,7 @@ impl Default for Disk {
 
 impl Disk {
     /// Runs `work` on a blocking thread.
+    ///
     /// # Errors
     /// [`Error::Internal`] if it panicked or the runtime is shutting down.
     pub async fn run<T: Send + 'static>(

@@ -32,6 +32,7 @@ pub fn host_and_port(uri: &Uri) -> &str {
 }
 
 /// Checks that a URL's host can exist at all. Trying again does not help otherwise.
+///
 /// # Errors
 /// What is wrong with it.
 pub fn check_host(host: &str) -> Result<(), String> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::platform;
 
 /// Opens and reads a file of at most `limit` bytes, a pipe (`<(…)`) or the null device.
+///
 /// # Errors
 /// Those of the system; [`ErrorKind::FileTooLarge`]; [`ErrorKind::InvalidInput`] for other devices and for a FIFO
 /// without a writer, which would block forever.
@@ -32,6 +33,7 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
 }
 
 /// Reads to the end, at most `limit` bytes.
+///
 /// # Errors
 /// Those of the reader, and [`ErrorKind::FileTooLarge`].
 pub fn read(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {

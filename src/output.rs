@@ -45,6 +45,7 @@ impl Output {
     }
 
     /// Prints the result of one file: its item, or its row of the report.
+    ///
     /// # Errors
     /// The first write that fails; later results are dropped. A closed pipe (`| head`) is not an error.
     pub fn result(&self, outcome: &Outcome) -> io::Result<()> {
@@ -69,6 +70,7 @@ impl Output {
     }
 
     /// Prints one line of a plan, whatever the mode.
+    ///
     /// # Errors
     /// Those of [`Self::result`].
     pub fn dry_run_line(&self, json: &str) -> io::Result<()> {
@@ -185,6 +187,7 @@ fn token_end(text: &str, first: char) -> usize {
 }
 
 /// One file's row of the report, as one line of JSON.
+///
 /// # Errors
 /// Only those of the serializer's signature.
 fn report_row(outcome: &Outcome) -> serde_json::Result<String> {

@@ -1,5 +1,6 @@
 //! Chooses the proxy for a URL from the variables that curl reads. They are resolved once, into plain values that the
 //! API client and storage share, so that both take the same route.
+//!
 //! An invalid value is an error: a request meant for a proxy must not go directly without a word.
 
 mod no_proxy;
@@ -49,6 +50,7 @@ pub struct Proxies {
 
 impl Proxies {
     /// Resolves the variables that are set. `warnings` receives what is ignored.
+    ///
     /// # Errors
     /// [`Error::Usage`] for a value that cannot be parsed or has an unsupported scheme.
     pub fn resolve(

@@ -1,4 +1,5 @@
 //! Types for what must never be printed: the token and the query of a signed URL.
+//!
 //! Neither has a `Display`, and `Debug` shows a mask: a secret can only reach a screen or log through a call named
 //! `expose`. Types cannot cover what a *server* sends, so each of its messages goes through [`Redactor::redact`] before
 //! it is stored.

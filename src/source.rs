@@ -28,6 +28,7 @@ pub struct Source {
 
 impl Source {
     /// Opens a regular file and remembers its state.
+    ///
     /// # Errors
     /// [`Error::Local`] if it cannot be opened, [`Error::NotAFile`] if it is not a regular file, [`Error::WrongSize`]
     /// if it has bytes beyond its reported size.
@@ -45,6 +46,7 @@ impl Source {
     }
 
     /// Takes an open file whose name does not matter.
+    ///
     /// # Errors
     /// [`Error::Local`] if its state cannot be read, [`Error::WrongSize`] if it has bytes beyond its reported size.
     pub fn unnamed(file: File) -> Result<Self, Error> {
@@ -55,6 +57,7 @@ impl Source {
     }
 
     /// Takes an open file that no other program has access to.
+    ///
     /// # Errors
     /// Those of [`Source::unnamed`].
     pub fn own(file: File) -> Result<Self, Error> {
@@ -70,6 +73,7 @@ impl Source {
     }
 
     /// Reads up to `most` bytes from the start. Blocks on the disk.
+    ///
     /// # Errors
     /// Those of [`Source::read_at`].
     pub fn head(&self, most: usize) -> Result<Vec<u8>, Error> {
@@ -82,6 +86,7 @@ impl Source {
     }
 
     /// Guesses the MIME type for a name in the drive. Blocks on the disk if no extension is known.
+    ///
     /// # Errors
     /// Those of [`Source::read_at`].
     pub fn mime_type(&self, name: &str) -> Result<String, Error> {
@@ -114,6 +119,7 @@ impl Source {
     }
 
     /// Reads at least one of the bytes that the file had when it was opened. Blocks on the disk.
+    ///
     /// # Errors
     /// [`Error::Local`] if the read fails, [`Error::Changed`] if the file has become shorter, [`Error::WrongSize`] if
     /// its reported size was wrong from the start.
@@ -130,6 +136,7 @@ impl Source {
 
     /// Checks that the file ends where the system says. Files in `/proc` and on some FUSE file systems report 0 bytes
     /// and have more; other files may grow.
+    ///
     /// # Errors
     /// [`Error::Changed`] if it has grown, [`Error::WrongSize`] if its size was wrong from the start, [`Error::Local`]
     /// if the read fails.
@@ -148,6 +155,7 @@ impl Source {
     /// Checks that it is still the file that was opened: its size, its modification time and the file at its path.
     /// Returns its current state. The caller judges the `ctime`: a write changes it even if the modification time was
     /// restored, but so does `chmod` or a new hard link.
+    ///
     /// # Errors
     /// [`Error::Changed`] if it differs, [`Error::Local`] if the system cannot tell.
     pub fn check_unchanged(&self) -> Result<Identity, Error> {

@@ -1,4 +1,5 @@
 //! The API client. Each call is retried until it succeeds, is refused, or its retry budget is used up.
+//!
 //! The client follows no redirects (the token would be sent along), limits the size of responses, and redacts every
 //! message before it is stored.
 
@@ -98,6 +99,7 @@ pub struct SignedParts {
 
 impl Drive {
     /// A client for one account.
+    ///
     /// # Errors
     /// [`Error::Usage`] for an invalid URL or token, [`Error::Internal`] if TLS cannot be set up.
     pub fn new(options: Options, reporter: Arc<dyn Reporter>) -> Result<Self, Error> {
@@ -155,6 +157,7 @@ impl Drive {
     }
 
     /// Starts a multipart upload.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn start(&self, caller: &dyn RetryObserver, start: &wire::Start<'_>) -> Result<Started, Error> {
@@ -169,6 +172,7 @@ impl Drive {
     }
 
     /// Requests signed URLs for all parts of an upload.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn sign_urls(
@@ -185,6 +189,7 @@ impl Drive {
 
     /// Finalizes an upload: a single attempt. The caller decides about another, because this call and
     /// [`Drive::make_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
+    ///
     /// # Errors
     /// Those of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
     pub async fn finalize<E>(
@@ -196,6 +201,7 @@ impl Drive {
     }
 
     /// Creates a folder: a single attempt.
+    ///
     /// # Errors
     /// The [`Failure`].
     pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
@@ -237,6 +243,7 @@ impl Drive {
     }
 
     /// Lists a folder, as far as one response goes (500 items).
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn folder(
@@ -251,6 +258,7 @@ impl Drive {
 
     /// Checks that the token gives access to the drive, by listing its root as an upload does. No call is about the
     /// token alone, and those for the workspace or the search may need other scopes.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn check(&self, caller: &dyn RetryObserver) -> Result<(), Error> {
@@ -259,6 +267,7 @@ impl Drive {
     }
 
     /// Searches items by name or content. Returns 50 at most.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn search(&self, caller: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
@@ -267,6 +276,7 @@ impl Drive {
     }
 
     /// Requests an item by its ID.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn item(&self, caller: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
@@ -281,6 +291,7 @@ impl Drive {
     }
 
     /// Requests a signed URL that a file's content can be downloaded from for a while.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn download_url(&self, caller: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
@@ -289,6 +300,7 @@ impl Drive {
     }
 
     /// Requests the workspace's slug, its name in URLs.
+    ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn slug(&self, caller: &dyn RetryObserver) -> Result<String, Error> {

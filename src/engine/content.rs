@@ -25,10 +25,13 @@ const COMPARE_TRIES: u32 = 3;
 
 impl FileUpload {
     /// Proves that the finished parts are the file, immediately before finalize.
+    ///
     /// A write changes a file's `ctime` even if the modification time is restored (`touch -r`, `cp -p`, VeraCrypt), but
     /// so do `chmod`, `chown` and a new hard link. If it has changed, the parts are compared with the file again.
+    ///
     /// A file that is touched all the time passes too: every part was equal to it after the last one had been sent, so
     /// the parts are the file as it was at that moment.
+    ///
     /// # Errors
     /// [`Error::Changed`] if they differ, or may differ and nothing can prove otherwise; [`Error::WrongSize`];
     /// [`Error::Local`] if the file cannot be read.
@@ -76,6 +79,7 @@ impl FileUpload {
 
     /// The ETag that S3 gives an object of the file's parts. A part without a known checksum is read again: a full disk
     /// may have kept it off the record.
+    ///
     /// # Errors
     /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn multipart_etag(&self, session: &Session) -> Result<String, Error> {

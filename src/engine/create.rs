@@ -21,6 +21,7 @@ pub(super) trait Creation: Sync {
     type Found: Send;
 
     /// Sends the request once. `unclear`: an earlier attempt may have succeeded.
+    ///
     /// # Errors
     /// Nothing was sent, and there must not be another attempt.
     fn attempt(&self, unclear: bool) -> impl Future<Output = Result<Result<Item, Failure>, Error>> + Send;

@@ -1,5 +1,6 @@
 //! The host of storage, known from the first signed URL or from earlier runs. Connections to it can be opened while
 //! waiting for the API.
+//!
 //! It is only a hint: nothing is sent until a signed URL names the host, and a URL to another host opens its own
 //! connection.
 

@@ -50,6 +50,7 @@ enum Attempt {
 /// Locks a file's record and its target. With `--if-exists skip` or `fail`, waits while another run uploads to this
 /// target, because its result decides. Otherwise a second upload of the same file to the same target is a conflict, and
 /// other files may be uploaded there meanwhile.
+///
 /// No lock is held while waiting, so two runs cannot deadlock.
 pub(super) async fn lock(
     context: &Arc<Context>,

@@ -61,6 +61,7 @@ impl Folders {
     }
 
     /// Returns the folder, creating it if necessary.
+    ///
     /// # Errors
     /// [`Error::Folder`] if it, or one above it, does not exist and cannot be created.
     pub(super) async fn find(&self, parent: &Parent) -> Result<Arc<Directory>, Error> {
@@ -136,6 +137,7 @@ impl Folders {
     }
 
     /// Checks that a folder can be listed.
+    ///
     /// # Errors
     /// Those of the call.
     pub(super) async fn check(
@@ -148,6 +150,7 @@ impl Folders {
 
     /// Returns a file of this name, preferably with this size, among those that `is_candidate` accepts. `Ok(None)` is
     /// certain only if the `bool` is true. A listing that `is_stale` is requested again.
+    ///
     /// # Errors
     /// Those of the calls.
     pub(super) async fn file(

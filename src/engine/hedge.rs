@@ -1,10 +1,13 @@
 //! Hedging: sends a part on a second connection too.
+//!
 //! A part sent twice overwrites itself (S3, UploadPart), so this is always safe. But it costs the part's bytes, and on
 //! a full path these delay everything else. So a part is hedged only if it has all but stopped while others progressed.
 //! If nothing moves at all, one part is hedged from time to time.
+//!
 //! A part is compared with its *share*: what one part in flight sent on average meanwhile
 //! ([`super::concurrency::Permits::share`]). Shares do not depend on the speed of the network, on the number of parts
 //! in flight, or on pauses of the whole path.
+//!
 //! If the system does not tell what the peer has acknowledged, bytes in kernel buffers count as sent. A part that does
 //! not move may just be draining its buffer then, and only its total time says something.
 

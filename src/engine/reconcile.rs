@@ -1,9 +1,11 @@
 //! Finds the item that an unclear finalize may have created, and proves that it is ours.
+//!
 //! A candidate is in the folder, has the name and the size, and was created since the upload was started, by the
 //! service's clock. That does not suffice: another file of that name and size may have been uploaded meanwhile. So
 //! storage is asked for one byte of the candidate's object, which tells its size and multipart ETag. An item that
 //! another upload from this machine created, or may have created, is not ours. An item that an earlier run of this
 //! upload saw created is, whatever its object says.
+//!
 //! Everything uncertain is [`Error::Unsettled`]. To claim another's item would report an upload that never happened; to
 //! send finalize again while ours exists would create a second item. So an object whose ETag proves nothing (KMS,
 //! customer keys, copied by the service) is neither claimed nor ignored.
@@ -51,6 +53,7 @@ enum Content {
 impl FileUpload {
     /// Looks for the item of a session that may have been finalized. Twice, because a call that timed out may still be
     /// running.
+    ///
     /// # Errors
     /// [`Error::Unsettled`] if there may be one or not.
     pub(super) async fn reconcile(&self, session: &Session) -> Result<Option<Item>, Error> {
@@ -199,6 +202,7 @@ fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> 
 }
 
 /// Asks storage about an item's object until there is an answer, a refusal, or no retry budget left.
+///
 /// # Errors
 /// Those of the call for the download URL, and [`Error::Object`].
 pub(super) async fn object_info(

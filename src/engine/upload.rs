@@ -24,6 +24,7 @@ use crate::source::Source;
 use crate::spool;
 
 /// What is left to do after the result has been printed.
+///
 /// Until then the record stays. After a kill in between, the next run of the same command reports the existing item and
 /// does not create a second one.
 #[derive(Default)]

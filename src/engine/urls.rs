@@ -81,6 +81,7 @@ impl Urls {
     }
 
     /// A part's URL with some lifetime left.
+    ///
     /// # Errors
     /// Those of the call; [`Error::Urls`] if the response is incomplete, or if new URLs have expired every time.
     pub async fn get(&self, file: &FileContext, part: u32) -> Result<Signed, Error> {

@@ -1,4 +1,5 @@
 //! The error type: a variant per stage, with its source. The hint, the code and the exit code are derived from it.
+//!
 //! Errors about an input file do not contain its path. Whoever prints one puts the path in front.
 
 mod class;

@@ -27,6 +27,7 @@ pub struct Filters(Vec<Filter>);
 
 impl Filter {
     /// Parses an `--include` glob.
+    ///
     /// # Errors
     /// The reason why the glob is invalid.
     pub fn include(glob: &str) -> Result<Self, String> {
@@ -34,6 +35,7 @@ impl Filter {
     }
 
     /// Parses an `--exclude` glob.
+    ///
     /// # Errors
     /// The reason why the glob is invalid.
     pub fn exclude(glob: &str) -> Result<Self, String> {
@@ -98,6 +100,7 @@ impl Filters {
     }
 
     /// Whether to upload an entry, given its path below the given directory (for a given file: its name).
+    ///
     /// For a directory: whether to create its folder even if nothing in it is uploaded.
     pub fn includes(&self, below: &Path, is_dir: bool) -> bool {
         let nothing_matches = !self.0.first().is_some_and(|first| first.includes);

@@ -1,4 +1,5 @@
 //! How a file is split into parts. Pure arithmetic.
+//!
 //! S3's limits: a part has 5 MiB to 5 GiB (the last one may be smaller), and an upload has at most 10,000 parts (Amazon
 //! S3, "Multipart upload limits"). So the largest file has 48.8 TiB.
 
@@ -38,6 +39,7 @@ pub struct Parts {
 
 impl Parts {
     /// Splits a file of `size` bytes into parts of `part_size`, or of a size derived from the file's.
+    ///
     /// # Errors
     /// The file is too large, or `part_size` is out of range or needs too many parts.
     pub fn plan(size: u64, part_size: Option<u64>) -> Result<Self, Error> {

@@ -1,4 +1,5 @@
 //! Connections to storage, and what their sockets say about the bytes that the peer has received.
+//!
 //! S3 only speaks HTTP/1.1: a connection carries one part at a time, so parallel parts need parallel connections. A
 //! general HTTP client does not do here, because it hides the socket, and only the socket knows what the network has
 //! accepted.
@@ -51,6 +52,7 @@ impl Drop for Connection {
 }
 
 /// Opens a connection to the URL's host.
+///
 /// # Errors
 /// A [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
 pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferError> {

@@ -1,4 +1,5 @@
 //! `--limit-rate`, over all parts in flight.
+//!
 //! S3 closes a socket on which it sees no byte for about 20 s. A limited upload must send a little on every connection
 //! all the time, instead of pausing some.
 

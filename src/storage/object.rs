@@ -1,4 +1,5 @@
 //! Asks storage about an object: a GET of one byte with its download URL.
+//!
 //! A signed GET accepts an unsigned `Range` header, but no other. HEAD would need a URL signed for it, so one byte is
 //! the minimum.
 
@@ -31,6 +32,7 @@ pub struct ObjectInfo {
 
 impl Storage {
     /// Requests an object's first byte. The caller has to check the URL.
+    ///
     /// # Errors
     /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {

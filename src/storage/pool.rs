@@ -41,6 +41,7 @@ impl ConnectionPool {
     }
 
     /// A connection to the URL's host: an idle one that is still alive, or a new one (always, if `fresh`).
+    ///
     /// # Errors
     /// Those of [`open`].
     pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, TransferError> {

@@ -81,6 +81,7 @@ impl Storage {
     }
 
     /// Sends a part: one attempt.
+    ///
     /// # Errors
     /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for the file.
     pub async fn put(&self, put: Put<'_>) -> Result<CompletedPart, TransferError> {

@@ -1,9 +1,11 @@
 //! Adapts the number of parts in flight to what the network does with it.
+//!
 //! It starts with one part and goes to a default of a few if that builds no queue. From there it doubles as long as the
 //! rate grows with it (slow start), then stays (steady), and tries a few more from time to time (probe), because
 //! networks change. Where the system reports round-trip times, a standing queue means that the path is full: more
 //! connections would only add delay for everyone on it, so fewer are tried until the rate suffers or one is left.
 //! Packets lost without a queue mean that the path itself loses them; then more connections are what fills it.
+//!
 //! It does no I/O: it is given the time and the counts, and returns a number. Its promises are tested on simulated
 //! paths (`controller_tests.rs`).
 

@@ -1,5 +1,6 @@
 //! A log of what runs on this machine have created in one account's drive, while at least one of them is active. All of
 //! them append to the same file.
+//!
 //! It answers two questions without a request. Has another run created an item of this name in this folder since the
 //! folder was listed? Then it is listed again. And has another run, active at the same time, already sent this file to
 //! this folder? The first run empties the file, the last one removes it.
@@ -57,6 +58,7 @@ struct Entry<'a> {
 impl ActivityLog {
     /// Opens the log at `path` for a run. `is_alive` tells whether a run with entries is still active. `None` if
     /// another run is just joining or leaving.
+    ///
     /// # Errors
     /// Those of the file system.
     pub fn open(path: &Path, run: &str, is_alive: impl Fn(&str) -> bool) -> io::Result<Option<Self>> {
@@ -86,6 +88,7 @@ impl ActivityLog {
     }
 
     /// Reads what other runs have added, and returns the position after it.
+    ///
     /// # Errors
     /// Those of the file system.
     pub fn read_on(&self) -> io::Result<Position> {
@@ -94,6 +97,7 @@ impl ActivityLog {
     }
 
     /// Records that this run has created `target`, and from which file.
+    ///
     /// # Errors
     /// Those of the file system.
     pub fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
@@ -110,6 +114,7 @@ impl ActivityLog {
     }
 
     /// Whether an item was created under this run's name since the log was opened.
+    ///
     /// # Errors
     /// Those of the file system.
     pub fn has_own(&self) -> io::Result<bool> {

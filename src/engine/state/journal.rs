@@ -48,6 +48,7 @@ pub enum OpenError {
 impl JournalStore {
     /// Opens a file's record like [`JournalStore::open`]. Early versions kept it under the path `early`; one that is
     /// still there is used.
+    ///
     /// # Errors
     /// [`OpenError`].
     pub fn open_any(&self, key: UploadKey, early: String) -> Result<Opened, OpenError> {
@@ -80,6 +81,7 @@ impl JournalStore {
 
     /// Opens the record for a key, locks it for this process, and reads it. The `String` is a warning about a record
     /// that could not be used.
+    ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(&self, key: UploadKey) -> Result<Opened, OpenError> {
@@ -169,6 +171,7 @@ impl Journal {
     }
 
     /// Starts the record anew for an upload that was just started. If this fails, the record is empty.
+    ///
     /// # Errors
     /// Those of the disk.
     pub fn begin(&mut self, begun: Begun, sync: bool) -> io::Result<()> {
@@ -186,6 +189,7 @@ impl Journal {
     }
 
     /// Records a finished part. Without `sync`, the line survives a kill, but not a power failure.
+    ///
     /// # Errors
     /// Those of the disk.
     pub fn part(&mut self, number: u32, part: &CompletedPart, sync: bool) -> io::Result<()> {
@@ -193,6 +197,7 @@ impl Journal {
     }
 
     /// Records that the parts were compared with the file as it is now.
+    ///
     /// # Errors
     /// Those of the disk.
     pub fn compared(&mut self, identity: Identity) -> io::Result<()> {
@@ -200,6 +205,7 @@ impl Journal {
     }
 
     /// Records that finalize is about to be sent.
+    ///
     /// # Errors
     /// Those of the disk.
     pub fn finalizing(&mut self, sync: bool) -> io::Result<()> {
@@ -207,6 +213,7 @@ impl Journal {
     }
 
     /// Records that there is no item: finalize was refused, or did not reach the service.
+    ///
     /// # Errors
     /// Those of the disk.
     pub fn not_finalized(&mut self, sync: bool) -> io::Result<()> {
@@ -220,6 +227,7 @@ impl Journal {
     }
 
     /// Empties the record.
+    ///
     /// # Errors
     /// Those of the disk.
     pub fn clear(&mut self) -> io::Result<()> {

@@ -1,6 +1,8 @@
 //! The items that uploads from this machine have created, so that none is claimed by another upload.
+//!
 //! After a lost finalize, an upload looks for its item by name, size and content. An item with the same content from
 //! another run would match too. The ledger tells whose it is.
+//!
 //! There is one file for each API and month; old ones are removed. A line has hashes of an item's ID and of an upload's
 //! ID. It is written once per upload, without a sync, and only read when an upload looks for its item.
 
@@ -46,6 +48,7 @@ impl Ledger {
     }
 
     /// Claims an item for an upload that found it. `false` if it belongs to another already. Blocks on the disk.
+    ///
     /// Two runs may find the same item at the same time, so looking and claiming happen under a lock.
     pub fn claim(&self, item: &str, upload: &Upload) -> bool {
         // A separate file, because a locked file cannot be read on Windows. It is empty, and removed like the others.

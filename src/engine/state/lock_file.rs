@@ -1,4 +1,5 @@
 //! A lock between runs on this machine: a file that exists while the lock is held.
+//!
 //! The system releases the lock when the process ends for whatever reason. A file left behind shows that its last
 //! holder did not exit in order.
 
@@ -29,6 +30,7 @@ pub struct LockFile {
 
 impl LockFile {
     /// Acquires the lock. `None` if another holder prevents it.
+    ///
     /// # Errors
     /// Those of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
     pub fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {

@@ -87,6 +87,7 @@ pub(super) struct Joined {
 impl Peers {
     /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. It is
     /// a lock and not a record, so `--no-resume` and standard input do not matter.
+    ///
     /// # Errors
     /// [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
     pub async fn join(

@@ -2,6 +2,7 @@
 //! started, and then, appended, each finished part and each time that a changed file was compared.
 //! Every line has a checksum. A torn or damaged line counts as not written, and its part is sent again. A damaged first
 //! line makes the record useless, but never wrong.
+//!
 //! Whether finalize was started is in the second line, which is overwritten in place. A full disk, which accepts no
 //! more parts, still accepts this. Without it, the next run could create a second item.
 
