@@ -220,7 +220,7 @@ fn engine_options(
         drive::Options {
             url: account.api_url.clone(),
             token: token.clone(),
-            dialer: Arc::clone(&connector),
+            connector: Arc::clone(&connector),
             policy,
             calls: limits.calls,
         },

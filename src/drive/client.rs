@@ -3,7 +3,6 @@
 //! The client follows no redirects (the token would be sent along), limits the size of responses, and redacts every
 //! message before it is stored.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,28 +12,26 @@ use hyper::Uri;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use super::gate::Gate;
-use super::wire::{self, Upload};
+use super::wire::{self};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::dial::{self, Connector, TransferError};
 use crate::error::{Call, Error, Failure, RetryClass, Transport, chain};
 use crate::event::{Event, Reporter};
 use crate::http::{self, header};
-use crate::item::Item;
 use crate::proxy::Scheme;
 use crate::retry::{RetryBudget, RetryPolicy};
-use crate::secret::{Redactor, SignedUrl, Token};
+use crate::secret::{Redactor, Token};
 
 /// Timeout of a call.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of finalize. Completing a multipart upload "can take several minutes" (S3, CompleteMultipartUpload).
-const FINALIZE_WITHIN: Duration = Duration::from_secs(600);
+const FINALIZE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Limit on the bytes read of a response. 10,000 signed URLs take about 10 MB, and at most twice that.
-const ANSWER_MOST: usize = 32 * 1024 * 1024;
+const MAX_RESPONSE: usize = 32 * 1024 * 1024;
 /// Connections that were idle for longer are not reused.
-const IDLE_MOST: Duration = Duration::from_secs(15);
+const MAX_IDLE: Duration = Duration::from_secs(15);
 
 /// What the client needs.
 pub struct Options {
@@ -42,7 +39,7 @@ pub struct Options {
     pub url: String,
     pub token: Token,
     /// Opens connections.
-    pub dialer: Arc<Connector>,
+    pub connector: Arc<Connector>,
     pub policy: RetryPolicy,
     /// Concurrent calls.
     pub calls: usize,
@@ -54,12 +51,12 @@ pub struct Drive {
     base: Url,
     /// The base URL, for the connector.
     host: Uri,
-    dialer: Arc<Connector>,
+    connector: Arc<Connector>,
     /// The proxy, if any, has let this client through.
-    let_through: AtomicBool,
-    mask: Redactor,
-    policy: RetryPolicy,
-    gate: Gate,
+    proxy_is_open: AtomicBool,
+    pub(super) mask: Redactor,
+    pub(super) policy: RetryPolicy,
+    pub(super) gate: Gate,
     /// Count of successful calls.
     answered: AtomicU64,
     /// One for each kind of call: one endpoint may be down while others work.
@@ -76,25 +73,10 @@ pub trait RetryObserver: Sync {
 }
 
 /// A successful response.
-struct Answer {
-    body: Bytes,
+pub(super) struct Answer {
+    pub(super) body: Bytes,
     /// The service's clock (`Date`) in seconds since 1970, or this machine's if it does not tell.
-    date: i64,
-}
-
-/// The result of `start`.
-pub struct Started {
-    pub upload: Upload,
-    /// The service's clock when it answered, in seconds since 1970.
-    pub at: i64,
-}
-
-/// The result of `sign_urls`.
-pub struct SignedParts {
-    /// The response, for [`wire::parse_urls`].
-    pub body: Bytes,
-    /// The service's clock when it answered, in seconds since 1970.
-    pub at: i64,
+    pub(super) date: i64,
 }
 
 impl Drive {
@@ -114,8 +96,8 @@ impl Drive {
             .user_agent(http::USER_AGENT)
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.dialer.connect_timeout())
-            .pool_idle_timeout(IDLE_MOST)
+            .connect_timeout(options.connector.connect_timeout())
+            .pool_idle_timeout(MAX_IDLE)
             .pool_max_idle_per_host(options.calls)
             .http1_only()
             .http1_max_headers(http::MAX_HEADERS);
@@ -123,7 +105,7 @@ impl Drive {
             .url
             .parse()
             .map_err(|error| Error::usage(format!("the API URL `{base}` is no URL: {error}")))?;
-        let proxy = options.dialer.proxy(&host);
+        let proxy = options.connector.proxy(&host);
         // Redirects are not followed, so there is no other host.
         let client = match proxy {
             Some(proxy) => {
@@ -135,7 +117,7 @@ impl Drive {
         };
         // Without `https` there is nothing to verify, so the platform's certificates are not loaded.
         let https = options.url.starts_with("https:") || proxy.is_some_and(|p| p.scheme() == Scheme::Https);
-        let tls = if https { (*options.dialer.tls()?).clone() } else { no_trust()? };
+        let tls = if https { (*options.connector.tls()?).clone() } else { no_trust()? };
         let http = client
             .tls_backend_preconfigured(tls)
             .build()
@@ -143,9 +125,9 @@ impl Drive {
         Ok(Self {
             http,
             base,
-            let_through: AtomicBool::new(options.dialer.proxy(&host).is_none()),
+            proxy_is_open: AtomicBool::new(options.connector.proxy(&host).is_none()),
             host,
-            dialer: options.dialer,
+            connector: options.connector,
             mask: Redactor::new(&options.token),
             policy: options.policy,
             gate: Gate::new(options.calls),
@@ -154,159 +136,6 @@ impl Drive {
             refused: OnceLock::new(),
             reporter,
         })
-    }
-
-    /// Starts a multipart upload.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn start(&self, caller: &dyn RetryObserver, start: &wire::Start<'_>) -> Result<Started, Error> {
-        let (upload, at) = self
-            .ask_json::<Upload>(caller, Call::Start, self.post("drive/files/upload/multipart/start", start)?)
-            .await?;
-        if upload.upload_id.is_empty() || upload.file_key.is_empty() {
-            let detail = "an empty uploadId or fileKey".to_owned();
-            return Err(Error::Call { call: Call::Start, failure: Failure::Malformed { detail }, tries: 1 });
-        }
-        Ok(Started { upload, at })
-    }
-
-    /// Requests signed URLs for all parts of an upload.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn sign_urls(
-        &self,
-        caller: &dyn RetryObserver,
-        upload: &Upload,
-        parts: u32,
-    ) -> Result<SignedParts, Error> {
-        let request =
-            self.post("drive/files/upload/multipart/presigned-urls", &wire::SignUrls { upload, parts })?;
-        let answer = self.ask(caller, Call::SignUrls, request).await?;
-        Ok(SignedParts { body: answer.body, at: answer.date })
-    }
-
-    /// Finalizes an upload: a single attempt. The caller decides about another, because this call and
-    /// [`Drive::make_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
-    ///
-    /// # Errors
-    /// Those of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
-    pub async fn finalize<E>(
-        &self,
-        finalize: &wire::Finalize<'_>,
-        last_check: impl Future<Output = Result<(), E>>,
-    ) -> Result<Result<Item, Failure>, E> {
-        self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize, last_check).await
-    }
-
-    /// Creates a folder: a single attempt.
-    ///
-    /// # Errors
-    /// The [`Failure`].
-    pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
-        let unchecked = std::future::ready(Ok::<_, Infallible>(()));
-        match self.make(Call::Folder, "drive/folders", folder, unchecked).await {
-            Ok(answer) => answer,
-        }
-    }
-
-    async fn make<E>(
-        &self,
-        call: Call,
-        path: &str,
-        body: &impl serde::Serialize,
-        last_check: impl Future<Output = Result<(), E>>,
-    ) -> Result<Result<Item, Failure>, E> {
-        let request = match self.post(path, body) {
-            Ok(request) => request,
-            Err(error) => return Ok(Err(Failure::Malformed { detail: chain(&error) })),
-        };
-        let _place = self.gate.acquire(call).await;
-        self.gate.wait().await;
-        last_check.await?;
-        Ok(self.made(call, request).await)
-    }
-
-    async fn made(&self, call: Call, request: reqwest::Request) -> Result<Item, Failure> {
-        let answer = self.once(call, request).await.inspect_err(|failure| {
-            if let (Some(429), Some(wish)) =
-                (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
-            {
-                self.gate.pause_for(wish);
-            }
-        })?;
-        serde_json::from_slice::<Box<RawValue>>(&answer.body)
-            .ok()
-            .and_then(Item::new)
-            .ok_or_else(|| Failure::Malformed { detail: "no drive item in the answer".to_owned() })
-    }
-
-    /// Lists a folder, as far as one response goes (500 items).
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn folder(
-        &self,
-        caller: &dyn RetryObserver,
-        parent: Option<&str>,
-    ) -> Result<wire::Tree, Error> {
-        let mut query = vec![("depth", "1")];
-        query.extend(parent.map(|parent| ("parentId", parent)));
-        Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
-    }
-
-    /// Checks that the token gives access to the drive, by listing its root as an upload does. No call is about the
-    /// token alone, and those for the workspace or the search may need other scopes.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn check(&self, caller: &dyn RetryObserver) -> Result<(), Error> {
-        let request = self.get("drive/tree", &[("depth", "1")])?;
-        self.ask_json::<wire::Tree>(caller, Call::Check, request).await.map(drop)
-    }
-
-    /// Searches items by name or content. Returns 50 at most.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn search(&self, caller: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
-        let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
-        Ok(self.ask_json(caller, Call::Search, request).await?.0)
-    }
-
-    /// Requests an item by its ID.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn item(&self, caller: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
-        let (raw, _) = self
-            .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
-            .await?;
-        Item::new(raw).filter(|item| item.id() == id).ok_or_else(|| Error::Call {
-            call: Call::Item,
-            failure: Failure::Malformed { detail: "it is not the item that was asked for".to_owned() },
-            tries: 1,
-        })
-    }
-
-    /// Requests a signed URL that a file's content can be downloaded from for a while.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn download_url(&self, caller: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
-        let request = self.get(&format!("drive/files/{id}/download"), &[])?;
-        Ok(self.ask_json::<wire::Download>(caller, Call::Download, request).await?.0.url)
-    }
-
-    /// Requests the workspace's slug, its name in URLs.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
-    pub async fn slug(&self, caller: &dyn RetryObserver) -> Result<String, Error> {
-        let request = self.get("workspace/info", &[])?;
-        let (workspace, _) = self.ask_json::<wire::Workspace>(caller, Call::Workspace, request).await?;
-        Ok(workspace.slug)
     }
 
     /// Successful calls so far. Tells whether the service lets others through.
@@ -319,7 +148,7 @@ impl Drive {
         &self.breakers[call as usize]
     }
 
-    fn url(&self, path: &str) -> Result<Url, Error> {
+    pub(super) fn url(&self, path: &str) -> Result<Url, Error> {
         let mut url = self.base.clone();
         // Appended as segments, so that an ID from a server cannot change the rest of the path.
         url.path_segments_mut()
@@ -329,7 +158,7 @@ impl Drive {
         Ok(url)
     }
 
-    fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<reqwest::Request, Error> {
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<reqwest::Request, Error> {
         let mut url = self.url(path)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -337,7 +166,7 @@ impl Drive {
         Ok(reqwest::Request::new(Method::GET, url))
     }
 
-    fn post(&self, path: &str, body: &impl serde::Serialize) -> Result<reqwest::Request, Error> {
+    pub(super) fn post(&self, path: &str, body: &impl serde::Serialize) -> Result<reqwest::Request, Error> {
         let url = self.url(path)?;
         self.http
             .post(url)
@@ -346,7 +175,7 @@ impl Drive {
             .map_err(|error| Error::Internal(format!("request: {}", chain(&error.without_url()))))
     }
 
-    async fn ask_json<T: DeserializeOwned>(
+    pub(super) async fn ask_json<T: DeserializeOwned>(
         &self,
         caller: &dyn RetryObserver,
         call: Call,
@@ -361,18 +190,18 @@ impl Drive {
     }
 
     /// Tries until there is a response, a refusal, or no retry budget left.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         caller: &dyn RetryObserver,
         call: Call,
         request: reqwest::Request,
     ) -> Result<Answer, Error> {
-        let turn = self.breaker(call).acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
-        let mut place = Some(self.gate.acquire(call).await);
-        let mut patience = RetryBudget::new(self.policy);
+        let permit = self.breaker(call).acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut gate_permit = Some(self.gate.acquire(call).await);
+        let mut budget = RetryBudget::new(self.policy);
         loop {
-            if place.is_none() {
-                place = Some(self.gate.acquire(call).await);
+            if gate_permit.is_none() {
+                gate_permit = Some(self.gate.acquire(call).await);
             }
             self.gate.wait().await;
             let others = self.answered();
@@ -385,11 +214,11 @@ impl Drive {
             };
             if failure.status() == Some(429) && self.answered() > others {
                 // Other calls succeeded meanwhile: the service is up, and this call only has to wait.
-                patience.reset();
+                budget.reset();
             }
-            let tries = patience.attempts() + 1;
+            let tries = budget.attempts() + 1;
             let wait = match failure.class_of_call(call) {
-                RetryClass::Transient => turn.next_backoff(&mut patience, &failure),
+                RetryClass::Transient => permit.next_backoff(&mut budget, &failure),
                 _ => None,
             };
             let Some(wait) = wait else { return Err(Error::Call { call, failure, tries }) };
@@ -398,22 +227,22 @@ impl Drive {
                 // No call is sent meanwhile, and the order of waiting calls is kept.
                 self.gate.pause_for(wait);
             } else {
-                place = None;
+                gate_permit = None;
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn once(&self, call: Call, mut request: reqwest::Request) -> Result<Answer, Failure> {
+    pub(super) async fn once(&self, call: Call, mut request: reqwest::Request) -> Result<Answer, Failure> {
         if let Some(failure) = self.refused.get() {
             return Err(failure.clone());
         }
-        *request.timeout_mut() = Some(if call == Call::Finalize { FINALIZE_WITHIN } else { ANSWER_WITHIN });
+        *request.timeout_mut() = Some(if call == Call::Finalize { FINALIZE_TIMEOUT } else { CALL_TIMEOUT });
         let method = request.method().clone();
         let mut shown = request.url().clone();
         shown.set_query(None);
         let begun = Instant::now();
-        let result = match self.way().await {
+        let result = match self.open_proxy().await {
             Ok(()) => self.exchange(request).await,
             Err(failure) => Err(failure),
         };
@@ -456,12 +285,12 @@ impl Drive {
 
     /// Has the proxy, if any, open a connection to the API before reqwest does, because reqwest does not tell with
     /// which status a proxy refuses. Once, and again after failed connections.
-    async fn way(&self) -> Result<(), Failure> {
-        if self.let_through.load(Ordering::Relaxed) {
+    async fn open_proxy(&self) -> Result<(), Failure> {
+        if self.proxy_is_open.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.dialer.open(&self.host, |stream| Box::new(stream)).await {
-            Ok(_) => self.let_through.store(true, Ordering::Relaxed),
+        match self.connector.open(&self.host, |stream| Box::new(stream)).await {
+            Ok(_) => self.proxy_is_open.store(true, Ordering::Relaxed),
             Err(TransferError::Failure(failure)) => return Err(failure),
             Err(TransferError::Error(error)) => {
                 return Err(Failure::transport(Transport::Tls, chain(&error)));
@@ -481,9 +310,9 @@ impl Drive {
                 _ => Transport::Disconnected,
             };
             let failure = Failure::transport(kind, self.mask.redact(&http::trouble(&error.without_url())));
-            match self.dialer.proxy(&self.host) {
+            match self.connector.proxy(&self.host) {
                 Some(proxy) if kind != Transport::Timeout => {
-                    self.let_through.store(false, Ordering::Relaxed);
+                    self.proxy_is_open.store(false, Ordering::Relaxed);
                     failure.at(&format!("through the proxy {proxy}"))
                 }
                 _ => failure,
@@ -493,10 +322,10 @@ impl Drive {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let expected = header(&headers, "content-length").and_then(|length| length.parse::<usize>().ok());
-        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(ANSWER_MOST));
+        let mut body = Vec::with_capacity(expected.unwrap_or(0).min(MAX_RESPONSE));
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > ANSWER_MOST {
-                let detail = format!("it is larger than {} MiB", ANSWER_MOST >> 20);
+            if body.len() + chunk.len() > MAX_RESPONSE {
+                let detail = format!("it is larger than {} MiB", MAX_RESPONSE >> 20);
                 return Err(Failure::Malformed { detail });
             }
             body.extend_from_slice(&chunk);

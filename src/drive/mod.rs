@@ -1,8 +1,10 @@
 //! The drive's API: calls and wire formats.
 
+mod calls;
 mod client;
 mod gate;
 pub(crate) mod wire;
 
-pub(crate) use self::client::{Drive, Options, RetryObserver, SignedParts};
+pub(crate) use self::calls::SignedParts;
+pub(crate) use self::client::{Drive, Options, RetryObserver};
 pub use self::wire::parse_urls;

@@ -118,7 +118,7 @@ impl<'a> Login<'a> {
         let options = drive::Options {
             url: self.api_url.clone(),
             token: token.clone(),
-            dialer: tls::connector(proxies?, cacert, timeout, self.reporter)?,
+            connector: tls::connector(proxies?, cacert, timeout, self.reporter)?,
             policy: transfer.retry_policy(),
             calls: 1,
         };

@@ -55,9 +55,9 @@ impl Drop for Connection {
 ///
 /// # Errors
 /// A [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
-pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
+pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
     let (written, mut probe) = (Arc::new(AtomicU64::new(0)), None);
-    let stream = dialer.open(uri, |stream| {
+    let stream = connector.open(uri, |stream| {
         platform::configure_socket(&stream);
         let stream = Arc::new(stream);
         probe = Some(Probe { stream: Arc::downgrade(&stream), written: Arc::clone(&written) });
@@ -65,11 +65,11 @@ pub async fn open(dialer: &Connector, uri: &Uri) -> Result<Connection, TransferE
     });
     let mut stream = stream.await?;
     if uri.scheme_str() == Some("https") {
-        stream = dialer.secure(uri, stream).await?;
+        stream = connector.secure(uri, stream).await?;
     }
     let (sender, driver) = handshake(stream).await?;
     let probe = probe.unwrap_or_else(|| Probe { stream: Weak::new(), written: Arc::default() });
-    let proxy = dialer.proxy(uri).filter(|proxy| proxy.forwards(uri));
+    let proxy = connector.proxy(uri).filter(|proxy| proxy.forwards(uri));
     let through = proxy.map(|proxy| proxy.basic_auth().cloned());
     Ok(Connection { sender, probe, reused: false, through, origin: origin(uri), driver })
 }

@@ -18,7 +18,7 @@ const READY_WITHIN: Duration = Duration::from_millis(100);
 
 /// A pool of connections, by origin.
 pub struct ConnectionPool {
-    dialer: Arc<Connector>,
+    connector: Arc<Connector>,
     waiting: Mutex<HashMap<String, Waiting>>,
 }
 
@@ -36,8 +36,8 @@ struct Waiting {
 
 impl ConnectionPool {
     /// An empty pool.
-    pub fn new(dialer: Arc<Connector>) -> Self {
-        Self { dialer, waiting: Mutex::default() }
+    pub fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, waiting: Mutex::default() }
     }
 
     /// A connection to the URL's host: an idle one that is still alive, or a new one (always, if `fresh`).
@@ -69,7 +69,7 @@ impl ConnectionPool {
                 }
             }
         }
-        open(&self.dialer, uri).await
+        open(&self.connector, uri).await
     }
 
     /// Opens connections to the URL's host until `wanted` are idle or being opened.
@@ -82,9 +82,9 @@ impl ConnectionPool {
         waiting.ahead.retain(|(_, begun)| begun.elapsed() < IDLE_MOST);
         for _ in waiting.idle.len() + waiting.ahead.len()..wanted {
             let (tell, coming) = oneshot::channel();
-            let (dialer, uri) = (Arc::clone(&self.dialer), uri.clone());
+            let (connector, uri) = (Arc::clone(&self.connector), uri.clone());
             tokio::spawn(async move {
-                let opened = open(&dialer, &uri).await;
+                let opened = open(&connector, &uri).await;
                 // If nobody waits any more, this closes it.
                 let _ = tell.send((opened, Instant::now()));
             });

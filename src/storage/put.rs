@@ -48,12 +48,12 @@ impl Storage {
     /// Storage with these options.
     pub fn new(
         transfer: &TransferOptions,
-        dialer: Arc<Connector>,
+        connector: Arc<Connector>,
         mask: Redactor,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         Self {
-            connections: ConnectionPool::new(dialer),
+            connections: ConnectionPool::new(connector),
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
             traffic: TransferStats::default(),

@@ -1,0 +1,182 @@
+//! The calls of the API, one method each.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::client::{Drive, RetryObserver};
+use super::wire::{self, Upload};
+use crate::error::{Call, Error, Failure, chain};
+use crate::item::Item;
+use crate::secret::SignedUrl;
+
+/// The result of `start`.
+pub struct Started {
+    pub upload: Upload,
+    /// The service's clock when it answered, in seconds since 1970.
+    pub at: i64,
+}
+
+/// The result of `sign_urls`.
+pub struct SignedParts {
+    /// The response, for [`wire::parse_urls`].
+    pub body: Bytes,
+    /// The service's clock when it answered, in seconds since 1970.
+    pub at: i64,
+}
+
+impl Drive {
+    /// Starts a multipart upload.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn start(&self, caller: &dyn RetryObserver, start: &wire::Start<'_>) -> Result<Started, Error> {
+        let (upload, at) = self
+            .ask_json::<Upload>(caller, Call::Start, self.post("drive/files/upload/multipart/start", start)?)
+            .await?;
+        if upload.upload_id.is_empty() || upload.file_key.is_empty() {
+            let detail = "an empty uploadId or fileKey".to_owned();
+            return Err(Error::Call { call: Call::Start, failure: Failure::Malformed { detail }, tries: 1 });
+        }
+        Ok(Started { upload, at })
+    }
+
+    /// Requests signed URLs for all parts of an upload.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn sign_urls(
+        &self,
+        caller: &dyn RetryObserver,
+        upload: &Upload,
+        parts: u32,
+    ) -> Result<SignedParts, Error> {
+        let request =
+            self.post("drive/files/upload/multipart/presigned-urls", &wire::SignUrls { upload, parts })?;
+        let answer = self.ask(caller, Call::SignUrls, request).await?;
+        Ok(SignedParts { body: answer.body, at: answer.date })
+    }
+
+    /// Finalizes an upload: a single attempt. The caller decides about another, because this call and
+    /// [`Drive::make_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
+    ///
+    /// # Errors
+    /// Those of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
+    pub async fn finalize<E>(
+        &self,
+        finalize: &wire::Finalize<'_>,
+        last_check: impl Future<Output = Result<(), E>>,
+    ) -> Result<Result<Item, Failure>, E> {
+        self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize, last_check).await
+    }
+
+    /// Creates a folder: a single attempt.
+    ///
+    /// # Errors
+    /// The [`Failure`].
+    pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
+        let unchecked = std::future::ready(Ok::<_, Infallible>(()));
+        match self.make(Call::Folder, "drive/folders", folder, unchecked).await {
+            Ok(answer) => answer,
+        }
+    }
+
+    async fn make<E>(
+        &self,
+        call: Call,
+        path: &str,
+        body: &impl serde::Serialize,
+        last_check: impl Future<Output = Result<(), E>>,
+    ) -> Result<Result<Item, Failure>, E> {
+        let request = match self.post(path, body) {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(Failure::Malformed { detail: chain(&error) })),
+        };
+        let _place = self.gate.acquire(call).await;
+        self.gate.wait().await;
+        last_check.await?;
+        Ok(self.made(call, request).await)
+    }
+
+    async fn made(&self, call: Call, request: reqwest::Request) -> Result<Item, Failure> {
+        let answer = self.once(call, request).await.inspect_err(|failure| {
+            if let (Some(429), Some(wish)) =
+                (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
+            {
+                self.gate.pause_for(wish);
+            }
+        })?;
+        serde_json::from_slice::<Box<RawValue>>(&answer.body)
+            .ok()
+            .and_then(Item::new)
+            .ok_or_else(|| Failure::Malformed { detail: "no drive item in the answer".to_owned() })
+    }
+
+    /// Lists a folder, as far as one response goes (500 items).
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn folder(
+        &self,
+        caller: &dyn RetryObserver,
+        parent: Option<&str>,
+    ) -> Result<wire::Tree, Error> {
+        let mut query = vec![("depth", "1")];
+        query.extend(parent.map(|parent| ("parentId", parent)));
+        Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
+    }
+
+    /// Checks that the token gives access to the drive, by listing its root as an upload does. No call is about the
+    /// token alone, and those for the workspace or the search may need other scopes.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn check(&self, caller: &dyn RetryObserver) -> Result<(), Error> {
+        let request = self.get("drive/tree", &[("depth", "1")])?;
+        self.ask_json::<wire::Tree>(caller, Call::Check, request).await.map(drop)
+    }
+
+    /// Searches items by name or content. Returns 50 at most.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn search(&self, caller: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
+        let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
+        Ok(self.ask_json(caller, Call::Search, request).await?.0)
+    }
+
+    /// Requests an item by its ID.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn item(&self, caller: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
+        let (raw, _) = self
+            .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
+            .await?;
+        Item::new(raw).filter(|item| item.id() == id).ok_or_else(|| Error::Call {
+            call: Call::Item,
+            failure: Failure::Malformed { detail: "it is not the item that was asked for".to_owned() },
+            tries: 1,
+        })
+    }
+
+    /// Requests a signed URL that a file's content can be downloaded from for a while.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn download_url(&self, caller: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
+        let request = self.get(&format!("drive/files/{id}/download"), &[])?;
+        Ok(self.ask_json::<wire::Download>(caller, Call::Download, request).await?.0.url)
+    }
+
+    /// Requests the workspace's slug, its name in URLs.
+    ///
+    /// # Errors
+    /// [`Error::Call`].
+    pub async fn slug(&self, caller: &dyn RetryObserver) -> Result<String, Error> {
+        let request = self.get("workspace/info", &[])?;
+        let (workspace, _) = self.ask_json::<wire::Workspace>(caller, Call::Workspace, request).await?;
+        Ok(workspace.slug)
+    }
+}
