@@ -26,7 +26,7 @@ _copera__upload() {
 
     case "${cmd}" in
         copera__upload)
-            opts="-p -n -r -L -j -o -q -v -h -V --parent --name --mime-type --recursive --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --login --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
+            opts="-p -t -n -r -R -0 -L -j -o -q -v -h -V --parent --to --name --mime-type --recursive --relative --files-from --null --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --login --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
             if [[ ${cur} == -* ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -40,6 +40,20 @@ _copera__upload() {
                     return 0
                     ;;
                 -p)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
+                    return 0
+                    ;;
+                -t)
                     COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt +o default +o bashdefault
@@ -64,6 +78,21 @@ _copera__upload() {
                     COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt +o default +o bashdefault
+                    fi
+                    return 0
+                    ;;
+                --files-from)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
                     fi
                     return 0
                     ;;

@@ -1,6 +1,8 @@
 complete -c copera-upload -s p -l parent -d 'Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]' -r -f
+complete -c copera-upload -s t -l to -d 'Folder to upload into, by its path below --parent, for example Reports/2026 [env: COPERA_TO]' -r -f
 complete -c copera-upload -s n -l name -d 'Name in the drive, for a single file; required for standard input [default: the file\'s name]' -r -f
 complete -c copera-upload -l mime-type -d 'MIME type [default: guessed from the extension, then from the content]' -r -f
+complete -c copera-upload -l files-from -d 'Read more paths from a file, one per line, or from standard input (-)' -r -F
 complete -c copera-upload -l include -d 'Upload matching files; repeatable, the last match wins' -r -f
 complete -c copera-upload -l exclude -d 'Exclude matching files and directories; repeatable, the last match wins' -r -f
 complete -c copera-upload -l if-exists -d 'What to do if the folder already has a file of that name' -r -f -a "upload\t'Upload anyway, which creates a second item of that name'
@@ -38,6 +40,8 @@ complete-powershell\t'Completions for PowerShell'
 complete-elvish\t'Completions for elvish'
 man\t'The man page'"
 complete -c copera-upload -s r -l recursive -d 'Upload directories and their contents'
+complete -c copera-upload -s R -l relative -d 'Keep the directories of each relative PATH: `2026/may/a.jpg` goes into the folders `2026/may`'
+complete -c copera-upload -s 0 -l null -d 'Paths in --files-from end with NUL bytes, as `find -print0` and `git ls-files -z` print them'
 complete -c copera-upload -s L -l follow-symlinks -d 'Follow symbolic links in directories [default: skip them with a warning]'
 complete -c copera-upload -l no-resume -d 'Do not resume an earlier upload or keep records for a later one'
 complete -c copera-upload -l no-checksum -d 'Do not compare the MD5 of each part with the ETag that storage returns'

@@ -16,6 +16,8 @@ pub struct Environment {
     pub cli_token: Option<OsString>,
     /// `COPERA_PARENT_ID`
     pub parent: Option<OsString>,
+    /// `COPERA_TO`
+    pub to: Option<OsString>,
     /// `COPERA_PROFILE`
     pub profile: Option<OsString>,
     /// `COPERA_CONFIG`
@@ -45,6 +47,7 @@ impl Environment {
             token: variable("COPERA_TOKEN"),
             cli_token: variable("COPERA_CLI_AUTH_TOKEN"),
             parent: variable("COPERA_PARENT_ID"),
+            to: variable("COPERA_TO"),
             profile: variable("COPERA_PROFILE"),
             config: variable("COPERA_CONFIG"),
             api_url: variable("COPERA_API_URL"),

@@ -14,6 +14,8 @@ use crate::units::{
 pub struct Destination {
     /// The ID of the folder, or `None` for the root of the drive. The service checks IDs.
     pub parent: Option<String>,
+    /// The names of folders below it, from the top down.
+    pub to: Vec<String>,
     /// The name in the drive, for a single file.
     pub name: Option<String>,
     /// The MIME type, or `None` to guess it.

@@ -14,7 +14,7 @@ use crate::file_context::GlobalObserver;
 use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
-use crate::plan::{Input, Parts, Planned, Step};
+use crate::plan::{Input, List, ListSource, Parts, Planned, Step};
 use crate::secret::Redactor;
 use crate::settings::{self, Settings};
 use crate::source::Source;
@@ -57,10 +57,12 @@ fn execute(cli: Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> anyhow:
     })
 }
 
-/// Prints the plan, one line for each file. Nothing is sent.
+/// Prints the plan, one line for each file, in order of path. Nothing is sent.
 fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
     let (mut summary, mut files, mut bytes, mut folders) = (Summary::default(), 0, 0, 0);
-    for step in plan::steps(settings.selection.clone()) {
+    let mut lines = Vec::new();
+    let list = settings.list.clone().map(ListSource::open).transpose()?;
+    for step in plan::steps(settings.selection.clone(), list) {
         let Planned { shown, job } = match step {
             Step::File(planned) => planned,
             Step::Folder(folder) => {
@@ -93,11 +95,11 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             let parts = Parts::plan(source.size(), settings.transfer.part_size)?;
             files += 1;
             bytes += parts.size;
-            plan::dry_run_line(&shown, &job.name, &mime_type, &parts)
+            plan::dry_run_line(&shown, &job.name, &job.place, &mime_type, &parts)
         });
         match line {
             Ok(line) => {
-                output.dry_run_line(&line).map_err(Error::Output)?;
+                lines.push((shown, line));
                 summary.count_planned();
             }
             Err(error) => {
@@ -106,11 +108,16 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             }
         }
     }
+    lines.sort();
+    for (_, line) in &lines {
+        output.dry_run_line(line).map_err(Error::Output)?;
+    }
     reporter.event(&Event::Planned { files, bytes, folders });
     Ok(summary.exit_code())
 }
 
 fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+    let list = settings.list.clone().map(ListSource::open).transpose()?;
     let limits = Limits::from_system()?;
     if limits != Limits::MAX {
         let Limits { files, parts, calls } = limits;
@@ -127,13 +134,14 @@ fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) ->
         reporter.event(&Event::Warning { path: None, message });
     }
     let runtime = limits::runtime()?;
-    let code = runtime.block_on(transfer(settings, limits, output, reporter));
+    let code = runtime.block_on(transfer(settings, list, limits, output, reporter));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     code
 }
 
 async fn transfer(
     settings: &Settings,
+    list: Option<List>,
     limits: Limits,
     output: &Output,
     reporter: &Arc<dyn Reporter>,
@@ -153,7 +161,7 @@ async fn transfer(
             pages = pages(&options.drive, &**reporter) => pages?,
         });
     }
-    let mut outcomes = engine::run(options, plan::steps(settings.selection.clone()), stopper.clone());
+    let mut outcomes = engine::run(options, plan::steps(settings.selection.clone(), list), stopper.clone());
 
     let mut summary = Summary::default();
     let mut write_error = None;
@@ -195,9 +203,12 @@ fn run_key(settings: &Settings) -> Result<RunKey, Error> {
         api: account.api_url.clone(),
         account: state::account(account.token.as_ref().ok_or(Error::NoToken)?),
         parent: selection.destination.parent.clone(),
+        to: selection.destination.to.clone(),
         name: selection.destination.name.clone(),
-        paths: selection.paths.iter().map(RunKey::path).collect(),
+        paths: selection.paths.iter().map(|path| RunKey::path(path)).collect(),
+        list: settings.list.as_ref().map(|list| RunKey::path(list.file.as_os_str())),
         recursive: selection.recursive,
+        relative: selection.relative,
         follow_symlinks: selection.follow_symlinks,
         filters: selection.filters.typed().map(|(glob, includes)| (glob.to_owned(), includes)).collect(),
         if_exists: settings.if_exists,
@@ -211,7 +222,7 @@ fn engine_options(
     reporter: &Arc<dyn Reporter>,
 ) -> Result<engine::Options, Error> {
     let account = &settings.account;
-    let transfer = &settings.transfer;
+    let (transfer, destination) = (&settings.transfer, &settings.selection.destination);
     let token = account.token.clone().ok_or(Error::NoToken)?;
     let policy = transfer.retry_policy();
     let (proxies, timeout) = (account.proxies.clone(), transfer.connect_timeout());
@@ -240,6 +251,7 @@ fn engine_options(
         limits,
         limit_rate: transfer.limit_rate,
         if_exists: settings.if_exists,
+        folder_given: destination.parent.is_some() || !destination.to.is_empty(),
         rules: Rules { allow_http: account.allow_http },
         reporter: Arc::clone(reporter),
     })

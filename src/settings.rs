@@ -1,20 +1,21 @@
 //! Resolves the command line, environment variables and configuration files into one plain struct. Nothing after this
 //! reads any of them.
 
-mod parent;
+mod folder;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use conflate::Merge as _;
 
 use crate::cli::Cli;
 use crate::config::api_url::ApiUrl;
+use crate::config::location::Sourced;
 use crate::config::{self, token};
 use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::options::{Destination, IfExists, OutputMode, TransferOptions};
-use crate::plan::{Filters, Selection, name};
+use crate::plan::{self, Filters, ListSource, Selection, name};
 use crate::proxy::Proxies;
 use crate::secret::Token;
 
@@ -22,6 +23,8 @@ use crate::secret::Token;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub selection: Selection,
+    /// `--files-from`
+    pub list: Option<ListSource>,
     pub if_exists: IfExists,
     pub transfer: TransferOptions,
     pub account: Account,
@@ -53,19 +56,20 @@ pub struct Account {
 /// # Errors
 /// [`Error::Usage`] for invalid options, variables and files, and those of [`token::resolve`].
 pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
+    check_paths(&cli)?;
     let name = resolve_name(&cli, warnings)?;
-    check_paths(&cli.paths)?;
-    let mut parent = None;
-    if let Some(text) = &cli.parent {
-        parent = Some((parent::parse(text, "--parent")?, "--parent".to_owned()));
-    } else if let Some(text) = environment::text(&env.parent, "COPERA_PARENT_ID")? {
-        parent = Some((parent::parse(text, "COPERA_PARENT_ID")?, "COPERA_PARENT_ID".to_owned()));
-    }
+    let parent_option =
+        FolderOption { option: ("--parent", &cli.parent), variable: ("COPERA_PARENT_ID", &env.parent) };
+    let to_option = FolderOption { option: ("--to", &cli.to), variable: ("COPERA_TO", &env.to) };
+    let mut parent = parent_option.given(folder::parse_parent)?;
+    let mut to = to_option.given(folder::parse_to)?;
     let mut config = config::load(cli.config.as_deref(), cli.profile.as_deref(), env)?;
     warnings.append(&mut config.warnings);
-    if let (None, Some(set)) = (&parent, config.profile.parent()) {
-        let from = set.location.to_string();
-        parent = Some((parent::parse(&set.value, &from)?, from));
+    if parent.is_none() {
+        parent = configured(config.profile.parent(), folder::parse_parent)?;
+    }
+    if to.is_none() {
+        to = configured(config.profile.to(), folder::parse_to)?;
     }
 
     let mut sources = Vec::new();
@@ -87,6 +91,9 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     if let Some((_, from)) = &parent {
         add_source("parent", from);
     }
+    if let Some((_, from)) = &to {
+        add_source("to", from);
+    }
     for key in TransferOptions::keys() {
         if cli.given.contains(&key) {
             add_source(&key, &format!("--{}", key.replace('_', "-")));
@@ -98,14 +105,17 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     transfer.merge(config.profile.transfer);
 
     let parent = parent.map(|(parent, _)| parent);
+    let to = to.map(|(to, _)| to).unwrap_or_default();
     Ok(Settings {
         selection: Selection {
             paths: cli.paths,
             recursive: cli.recursive,
+            relative: cli.relative,
             follow_symlinks: cli.follow_symlinks,
             filters: Filters::new(cli.filters),
-            destination: Destination { parent, name, mime_type: cli.mime_type },
+            destination: Destination { parent, to, name, mime_type: cli.mime_type },
         },
+        list: cli.files_from.map(|file| ListSource { file, null: cli.null }),
         if_exists: cli.if_exists,
         transfer,
         account: Account {
@@ -122,12 +132,58 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     })
 }
 
+/// Where a folder can be given, besides a profile.
+struct FolderOption<'a> {
+    option: (&'static str, &'a Option<String>),
+    variable: (&'static str, &'a Option<OsString>),
+}
+
+/// A parser for a folder. The second argument says where it is given.
+type ParseFolder<T> = fn(&str, &str) -> Result<T, Error>;
+
+impl FolderOption<'_> {
+    /// The folder and where it is given.
+    fn given<T>(&self, parse: ParseFolder<T>) -> Result<Option<(T, String)>, Error> {
+        let (option, text) = self.option;
+        if let Some(text) = text {
+            return Ok(Some((parse(text, option)?, option.to_owned())));
+        }
+        let (variable, value) = self.variable;
+        let text = environment::text(value, variable)?;
+        text.map(|text| Ok((parse(text, variable)?, variable.to_owned()))).transpose()
+    }
+}
+
+fn configured<T>(set: Option<Sourced<String>>, parse: ParseFolder<T>) -> Result<Option<(T, String)>, Error> {
+    let Some(Sourced { value, location }) = set else { return Ok(None) };
+    let from = location.to_string();
+    Ok(Some((parse(&value, &from)?, from)))
+}
+
 /// Checks the paths without looking at the disk.
-fn check_paths(paths: &[OsString]) -> Result<(), Error> {
+fn check_paths(cli: &Cli) -> Result<(), Error> {
+    let paths = &cli.paths;
     if paths.iter().any(|path| path.is_empty()) {
         return Err(Error::usage_hint("a PATH is empty", "is a variable in the command unset?"));
     }
-    if paths.len() > 1 && paths.iter().any(|path| path == "-") {
+    if cli.relative {
+        for path in paths.iter().filter(|path| *path != "-") {
+            plan::check_relative(Path::new(path)).map_err(|error| error.about(&name::decode(path).0))?;
+        }
+    }
+    let has_stdin = paths.iter().any(|path| path == "-");
+    if has_stdin && let Some(list) = &cli.files_from {
+        return Err(match list.as_os_str() == "-" {
+            true => {
+                Error::usage("standard input cannot be both uploaded (-) and read as a list (--files-from -)")
+            }
+            false => Error::usage_hint(
+                "standard input (-) cannot be uploaded together with other paths",
+                "upload it by itself; for a file named `-`, use ./-",
+            ),
+        });
+    }
+    if paths.len() > 1 && has_stdin {
         return Err(Error::usage_hint(
             "standard input (-) cannot be uploaded together with other paths",
             "upload it by itself; for a file named `-`, use ./-",
@@ -139,6 +195,9 @@ fn check_paths(paths: &[OsString]) -> Result<(), Error> {
 /// Checks `--name`. Returns it as it is sent.
 fn resolve_name(cli: &Cli, warnings: &mut Vec<String>) -> Result<Option<String>, Error> {
     let Some(given) = &cli.name else { return Ok(None) };
+    if cli.files_from.is_some() {
+        return Err(Error::usage("--name is for one file, and --files-from is for several"));
+    }
     if cli.paths.len() > 1 {
         return Err(Error::usage_hint(
             format!("--name is for one file, and there are {} paths", cli.paths.len()),

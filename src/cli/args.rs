@@ -20,12 +20,14 @@ Examples:
           Ask for a token, check it and save it
   copera-upload report.pdf
           Upload to the root of the drive and print the created item as JSON
-  copera-upload -p 665f1c2ab3d4e5f60718293a -o id *.csv
+  copera-upload --to Reports/2026 -o id *.csv
           Upload several files to a folder and print their IDs, one per line
   copera-upload build.zip --name build-42.zip --limit-rate 2MiB
           Upload under another name, at no more than 2 MiB per second
   copera-upload -r photos --exclude '*.tmp' --if-exists skip
           Upload a directory; running it again sends only what is missing
+  git ls-files -z | copera-upload --files-from - -0 -R --to src
+          Upload the listed files with their directories
   pg_dump shop | copera-upload - --name shop.sql
           Upload the output of another program
   copera-upload --dry-run *.mov
@@ -63,13 +65,14 @@ Configuration:
     copera-upload/config.toml in the user's configuration directory
     .copera.toml in the working directory
     .copera.local.toml in the working directory
-  A profile may set token, token_command, parent, api_url and every option
+  A profile may set token, token_command, parent, to, api_url and every option
   under Transfer, for example part_size = \"16MiB\". Command-line options and
   environment variables override the files.
 
 Environment:
   COPERA_TOKEN, COPERA_CLI_AUTH_TOKEN   the token
   COPERA_PARENT_ID                      same as --parent
+  COPERA_TO                             same as --to
   COPERA_PROFILE                        same as --profile
   COPERA_CONFIG                         same as --config
   COPERA_API_URL                        same as --api-url
@@ -104,12 +107,19 @@ pub struct Cli {
     ///
     /// For a file whose name begins with `-`, write ./-name or put the name after `--`. Standard input is first
     /// copied to a temporary file, because the service needs to know the size in advance.
-    #[arg(value_name = "PATH", required_unless_present_any = ["generate", "login", "version"], value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "generate", "login", "version"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 
     /// Folder to upload into, by its ID or its address in the browser [env: COPERA_PARENT_ID] [default: root of the drive]
     #[arg(short, long, value_name = "ID|URL", help_heading = "Destination")]
     pub parent: Option<String>,
+
+    /// Folder to upload into, by its path below --parent, for example Reports/2026 [env: COPERA_TO]
+    ///
+    /// Folders that do not exist are created once there is something to put into them. If several folders have the
+    /// same name, the oldest is used, with a warning. `/` is the parent itself.
+    #[arg(short, long, value_name = "FOLDER", help_heading = "Destination", value_hint = ValueHint::Other)]
+    pub to: Option<String>,
 
     /// Name in the drive, for a single file; required for standard input [default: the file's name]
     #[arg(short, long, value_name = "NAME", help_heading = "Destination", value_hint = ValueHint::Other)]
@@ -125,6 +135,22 @@ pub struct Cli {
     /// contents directly into the target, as with rsync. Existing folders are reused.
     #[arg(short, long, help_heading = "Destination")]
     pub recursive: bool,
+
+    /// Keep the directories of each relative PATH: `2026/may/a.jpg` goes into the folders `2026/may`
+    #[arg(short = 'R', long, help_heading = "Destination")]
+    pub relative: bool,
+
+    /// Read more paths from a file, one per line, or from standard input (-)
+    ///
+    /// Each line is a path and nothing else: no options, comments or quoting. Empty lines are skipped. Paths on the
+    /// command line come first. The upload begins before the list has ended. A path that does not exist fails
+    /// without stopping the rest.
+    #[arg(long, value_name = "FILE", help_heading = "Destination", value_hint = ValueHint::FilePath)]
+    pub files_from: Option<PathBuf>,
+
+    /// Paths in --files-from end with NUL bytes, as `find -print0` and `git ls-files -z` print them
+    #[arg(short = '0', long, help_heading = "Destination", requires = "files_from")]
+    pub null: bool,
 
     /// Upload matching files; repeatable, the last match wins
     ///
@@ -196,7 +222,7 @@ pub struct Cli {
     /// profile in copera-upload/config.toml in the user's configuration directory, or in the file of --config. The
     /// API URL is stored with it if the profile would otherwise use a different one. The file is made readable only
     /// by its owner.
-    #[arg(long, help_heading = "Account", conflicts_with_all = ["paths", "dry_run", "generate"])]
+    #[arg(long, help_heading = "Account", conflicts_with_all = ["paths", "files_from", "dry_run", "generate"])]
     pub login: bool,
 
     /// What to print to stdout

@@ -23,6 +23,8 @@ pub struct AccountOptions {
     #[serde(deserialize_with = "toml::text")]
     pub parent: Option<String>,
     #[serde(deserialize_with = "toml::text")]
+    pub to: Option<String>,
+    #[serde(deserialize_with = "toml::text")]
     pub api_url: Option<String>,
 }
 
@@ -42,7 +44,7 @@ pub struct Profile {
 
 /// The keys that a profile may have: the account's, then the transfer options.
 pub fn keys() -> impl Iterator<Item = String> {
-    ["token", "token_command", "parent", "api_url"]
+    ["token", "token_command", "parent", "to", "api_url"]
         .map(str::to_owned)
         .into_iter()
         .chain(TransferOptions::keys())
@@ -68,6 +70,10 @@ impl Profile {
 
     pub fn parent(&self) -> Option<Sourced<String>> {
         self.sourced("parent", &self.account.parent)
+    }
+
+    pub fn to(&self) -> Option<Sourced<String>> {
+        self.sourced("to", &self.account.to)
     }
 
     pub fn api_url(&self) -> Option<Sourced<String>> {

@@ -53,6 +53,8 @@ pub struct Options {
     /// Bytes per second, given by the user.
     pub limit_rate: Option<u64>,
     pub if_exists: IfExists,
+    /// The user named a folder with `--parent` or `--to`.
+    pub folder_given: bool,
     pub rules: Rules,
     pub reporter: Arc<dyn Reporter>,
 }
@@ -75,6 +77,7 @@ pub(super) struct Context {
     pub(super) policy: RetryPolicy,
     pub(super) part_size: Option<u64>,
     pub(super) if_exists: IfExists,
+    pub(super) folder_given: bool,
     pub(super) rules: Rules,
     pub(super) folders: Folders,
     /// Limits the files of several parts that are in progress.
@@ -98,7 +101,7 @@ impl Context {
     /// The context of a run.
     pub(super) fn new(options: Options) -> Self {
         let Options { drive, storage, journals, resume, peers, api, account, policy, .. } = options;
-        let Options { part_size, limits, if_exists, rules, reporter, .. } = options;
+        let Options { part_size, limits, if_exists, folder_given, rules, reporter, .. } = options;
         let folder = journals.as_ref().map(JournalStore::folder);
         let with_files = if_exists != IfExists::Upload;
         Self {
@@ -131,6 +134,7 @@ impl Context {
             policy,
             part_size,
             if_exists,
+            folder_given,
             rules,
             reporter,
         }

@@ -41,9 +41,19 @@ pub(super) struct Contents {
 /// A folder in it.
 enum Child {
     /// It exists. All who use it share one `Directory`.
-    There { id: String, live: Weak<Directory> },
+    There { found: FoundFolder, live: Weak<Directory> },
     /// It could not be found or created. This is not tried again for every file in it.
     Failed(Arc<Error>),
+}
+
+/// A folder found by its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FoundFolder {
+    pub(super) id: String,
+    /// In milliseconds since 1970.
+    created_ms: Option<i64>,
+    /// Others have the same name. This is the oldest.
+    pub(super) is_ambiguous: bool,
 }
 
 /// A file in it.
@@ -108,15 +118,24 @@ impl Directory {
         }
     }
 
-    /// A folder in it, if known.
-    pub(super) async fn child(self: &Arc<Self>, name: &str) -> Option<Result<Arc<Self>, Arc<Error>>> {
+    /// A folder in it, if known. Calls `warn` with its ID, once, if others have the same name.
+    pub(super) async fn child(
+        self: &Arc<Self>,
+        name: &str,
+        warn: impl FnOnce(&str),
+    ) -> Option<Result<Arc<Self>, Arc<Error>>> {
         let mut known = self.contents.lock().await;
         match known.as_mut()?.as_mut().ok()?.folders.get_mut(name)? {
-            Child::There { id, live } => Some(Ok(live.upgrade().unwrap_or_else(|| {
-                let child = Self::new(Some(id.clone()), Some(Arc::clone(self)), self.with_files);
-                *live = Arc::downgrade(&child);
-                child
-            }))),
+            Child::There { found, live } => {
+                if std::mem::take(&mut found.is_ambiguous) {
+                    warn(&found.id);
+                }
+                Some(Ok(live.upgrade().unwrap_or_else(|| {
+                    let child = Self::new(Some(found.id.clone()), Some(Arc::clone(self)), self.with_files);
+                    *live = Arc::downgrade(&child);
+                    child
+                })))
+            }
             Child::Failed(error) => Some(Err(Arc::clone(error))),
         }
     }
@@ -141,7 +160,8 @@ impl Directory {
         });
         let child = match &noted {
             Ok(child) => {
-                Child::There { id: child.id.clone().unwrap_or_default(), live: Arc::downgrade(child) }
+                let found = FoundFolder::known(child.id.clone().unwrap_or_default());
+                Child::There { found, live: Arc::downgrade(child) }
             }
             Err(error) => Child::Failed(Arc::clone(error)),
         };
@@ -162,9 +182,13 @@ impl Contents {
             };
             match node.id() {
                 Some(id) if node.is_folder() => {
-                    let child = Child::There { id: id.to_owned(), live: Weak::new() };
-                    // Of two with the same name, the first: the same one in every run.
-                    contents.folders.entry(name).or_insert(child);
+                    let found =
+                        FoundFolder { created_ms: node.created_ms(), ..FoundFolder::known(id.to_owned()) };
+                    let found = match contents.folders.remove(&name) {
+                        Some(Child::There { found: other, .. }) => other.oldest(found),
+                        _ => found,
+                    };
+                    contents.folders.insert(name, Child::There { found, live: Weak::new() });
                 }
                 Some(_) if with_files => {
                     contents.files.entry(name).or_default().extend(Found::read(raw, &node));
@@ -184,6 +208,28 @@ impl Contents {
     /// The files of this name.
     pub(super) fn files_called(&self, name: &str) -> &[Found] {
         self.files.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl FoundFolder {
+    fn known(id: String) -> Self {
+        Self { id, created_ms: None, is_ambiguous: false }
+    }
+
+    /// The oldest folder of this name in a listing.
+    pub(super) fn among<'a>(nodes: impl Iterator<Item = &'a Node>, name: &str) -> Option<Self> {
+        let named = nodes.filter(|node| node.is_folder() && node.is_called(name));
+        let found = named.filter_map(|node| {
+            Some(Self { created_ms: node.created_ms(), ..Self::known(node.id()?.to_owned()) })
+        });
+        found.reduce(Self::oldest)
+    }
+
+    /// The older of two with the same name: the same one in every run. If the service does not say, the first listed.
+    fn oldest(self, later: Self) -> Self {
+        let age = |folder: &Self| folder.created_ms.unwrap_or(i64::MAX);
+        let oldest = if age(&later) < age(&self) { later } else { self };
+        Self { is_ambiguous: true, ..oldest }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::value::RawValue;
 
 use super::create::{CreateError, Created, Creation, create, look_twice};
-use super::directory::{Contents, Directory, Found};
+use super::directory::{Contents, Directory, Found, FoundFolder};
 use super::keyed_lock::KeyedMutex;
 use super::state::{Peers, Snapshot};
 use crate::disk::on_disk;
@@ -93,7 +93,11 @@ impl Folders {
     }
 
     async fn below(&self, directory: &Arc<Directory>, folder: &Folder) -> Result<Arc<Directory>, Arc<Error>> {
-        if let Some(known) = directory.child(&folder.name).await {
+        let warn = |id: &str| {
+            let message = &format!("several folders are named `{}`; using the oldest (id {id})", folder.name);
+            self.reporter.event(&Event::Warning { path: Some(&folder.shown), message });
+        };
+        if let Some(known) = directory.child(&folder.name, warn).await {
             return known;
         }
         let _guard = self.creating.lock((directory.id.clone(), folder.name.clone())).await;
@@ -101,7 +105,7 @@ impl Folders {
         let look = |contents: &mut Contents| (contents.truncated, contents.seen);
         let (truncated, seen) =
             directory.contents(&self.drive, &self.peers, &observer, |_| false, look).await?;
-        if let Some(known) = directory.child(&folder.name).await {
+        if let Some(known) = directory.child(&folder.name, warn).await {
             return known;
         }
         if let Some(warning) = &folder.warning {
@@ -118,7 +122,12 @@ impl Folders {
             (false, false) => Ok(None),
         };
         let result = match found {
-            Ok(Some(id)) => Ok((id, None)),
+            Ok(Some(found)) => {
+                if found.is_ambiguous {
+                    warn(&found.id);
+                }
+                Ok((found.id, None))
+            }
             Ok(None) => {
                 lock.begin();
                 child.create().await.map(|(id, made)| (id, made.then_some(lock.seen)))
@@ -198,14 +207,14 @@ struct NewChild<'a> {
 
 impl Creation for NewChild<'_> {
     const CALL: Call = Call::Folder;
-    type Found = String;
+    type Found = FoundFolder;
 
     async fn attempt(&self, _unclear: bool) -> Result<Result<Item, Failure>, Error> {
         let request = NewFolder { name: self.name, parent_id: self.parent };
         Ok(self.folders.drive.make_folder(&request).await)
     }
 
-    async fn reconcile(&self, _: &Failure) -> Result<Option<String>, Error> {
+    async fn reconcile(&self, _: &Failure) -> Result<Option<FoundFolder>, Error> {
         look_twice(|| self.look()).await
     }
 
@@ -222,7 +231,7 @@ impl NewChild<'_> {
         let permit = permit.map_err(|failure| Error::CircuitOpen { failure })?;
         match create(self, drive, permit, *policy, &self.observer, false).await {
             Ok(Created::New(item)) => Ok((item.id().to_owned(), true)),
-            Ok(Created::Found(id)) => Ok((id, false)),
+            Ok(Created::Found(found)) => Ok((found.id, false)),
             Err(CreateError::Failed { failure, tries, .. }) => {
                 Err(Error::Call { call: Call::Folder, failure, tries })
             }
@@ -230,25 +239,23 @@ impl NewChild<'_> {
         }
     }
 
-    async fn look(&self) -> Result<Option<String>, Error> {
+    async fn look(&self) -> Result<Option<FoundFolder>, Error> {
         let Tree { root, truncated } = self.folders.drive.folder(&self.observer, self.parent).await?;
-        let found = root.iter().find_map(|raw| self.id_if_it(&Node::read(raw)));
+        let nodes: Vec<Node> = root.iter().map(|raw| Node::read(raw)).collect();
+        let found = FoundFolder::among(nodes.iter(), self.name);
         if found.is_none() && truncated { self.search().await } else { Ok(found) }
     }
 
     /// Searches for it, if the folder is longer than the service lists.
-    async fn search(&self) -> Result<Option<String>, Error> {
+    async fn search(&self) -> Result<Option<FoundFolder>, Error> {
         let hits = self.folders.drive.search(&self.observer, self.name).await?;
-        let nodes = hits.hits.iter().map(|raw| Node::read(raw));
-        let found = nodes.filter(|node| node.parent() == self.parent).find_map(|node| self.id_if_it(&node));
+        let nodes: Vec<Node> = hits.hits.iter().map(|raw| Node::read(raw)).collect();
+        let here = nodes.iter().filter(|node| node.parent() == self.parent);
+        let found = FoundFolder::among(here, self.name);
         if found.is_none() && !hits.complete {
             // It may be one of those not listed, and must not be created twice.
             return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
         }
         Ok(found)
-    }
-
-    fn id_if_it(&self, node: &Node) -> Option<String> {
-        (node.is_folder() && node.is_called(self.name)).then(|| node.id().map(str::to_owned)).flatten()
     }
 }

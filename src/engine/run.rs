@@ -94,6 +94,12 @@ async fn run_steps(
         let room = running.len() < at_once + *stuck.borrow_and_update();
         let settled = tokio::select! {
             Ok(()) = stuck.changed(), if more && !room => continue,
+            // Whoever plans may wait for a list or a directory that never ends.
+            _ = stopper.stopped(), if more && planned.is_empty() && !planned.is_closed() => {
+                stopper.cut.store(true, Ordering::Relaxed);
+                more = false;
+                continue;
+            }
             step = planned.recv(), if more && room => {
                 let Some((id, step)) = step else {
                     more = false;
@@ -168,8 +174,7 @@ async fn run_file(
     let started = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
     let file = Arc::new(FileContext::new(id, planned.shown, size, Arc::clone(&context.reporter)));
-    let given = planned.job.as_ref().ok().and_then(|job| job.place.given().map(str::to_owned));
-    let suspect = given.as_deref().is_some_and(|id| !is_id(id));
+    let suspect = planned.job.as_ref().is_ok_and(|job| job.place.given().is_some_and(|id| !is_id(id)));
     let result = match (planned.job, queued) {
         (Ok(job), Some(queued)) => {
             job.warnings.iter().for_each(|warning| file.warn(warning));
@@ -190,7 +195,7 @@ async fn run_file(
         Err(error) => {
             let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
-                error if !error.is_refusal() => blame_api(given.as_deref(), error),
+                error if !error.is_refusal() => blame_api(context, error),
                 error if suspect => Error::SuspectParentId(Box::new(error)),
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
@@ -218,18 +223,24 @@ async fn run_folder(
         }
         found = context.folders.find(&parent) => found.err()?,
     };
-    // A missing folder above has been reported already.
-    let is_own = matches!(&error, Error::Folder { path, .. } if *path == file.path);
-    let error = blame_api(parent.given(), error);
+    // A folder above that has a step of its own reports its failure itself.
+    let Error::Folder { path: failed, .. } = &error else { return None };
+    let above = parent.folders().skip(1).take_while(|folder| !folder.has_step);
+    let is_own = *failed == file.path || above.into_iter().any(|folder| folder.shown == *failed);
+    let error = blame_api(context, error);
     is_own.then(|| Outcome {
         is_folder: true,
         ..outcome(&file, Err(context.with_advice(&file, error)), started)
     })
 }
 
-/// Without `--parent`, a 404 is not about a folder: the root always exists.
-fn blame_api(parent: Option<&str>, error: Error) -> Error {
-    if parent.is_none() && error.code() == Code::NotFound { Error::NoApi(Box::new(error)) } else { error }
+/// Without `--parent` and `--to`, a 404 is not about a folder: the root always exists.
+fn blame_api(context: &Context, error: Error) -> Error {
+    if !context.folder_given && error.code() == Code::NotFound {
+        Error::NoApi(Box::new(error))
+    } else {
+        error
+    }
 }
 
 fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) -> Outcome {

@@ -19,7 +19,7 @@ use crate::file_context::FileContext;
 use crate::item::Item;
 use crate::options::IfExists;
 use crate::outcome::Done;
-use crate::plan::{Input, Job, Parts};
+use crate::plan::{Input, Job, Parent, Parts};
 use crate::source::Source;
 use crate::spool;
 
@@ -63,6 +63,11 @@ pub(super) async fn upload(
         return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
     }
     let guard = Some(queued.lock().await);
+    if let (Input::File(path), Parent::New(_)) = (&job.input, &job.place) {
+        // No folder is created for a file that cannot be read.
+        let path = path.clone();
+        context.disk.run(move || Source::open(&path)).await??;
+    }
     let directory = context.folders.find(&job.place).await?;
     directory.is_there()?;
     let LockedFile { journal, recorded, mut locks } = file_lock::lock(context, file, job, &directory).await?;

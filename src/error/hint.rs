@@ -71,7 +71,7 @@ impl Error {
                 return self.hint_of(failure, again);
             }
             Self::SuspectParentId(_) => {
-                "--parent takes a folder's id, which has 24 characters, or its address in the browser"
+                "--parent takes a folder's id, which has 24 characters, or its address in the browser; --to takes a path"
             }
             Self::NoApi(_) => "no folder was asked for, so it is the API that is not there: check --api-url",
             Self::NotAFile { kind: FIFO } => {
@@ -121,7 +121,7 @@ impl Error {
                  do not reach drives"
             }
             Code::NotFound => {
-                "check --parent: no folder with that id can be seen with this token (an id or an address, not a name)"
+                "check --parent: no folder with that id can be seen with this token (an id or an address; a name goes to --to)"
             }
             Code::Refused
                 if failure.status() == Some(404)

@@ -207,6 +207,14 @@ impl Error {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// A usage error with the path or option that it is about in front.
+    pub fn about(self, what: &str) -> Self {
+        match self {
+            Self::Usage { message, hint } => Self::Usage { message: format!("{what} {message}"), hint },
+            error => error,
+        }
+    }
+
     /// A usage error that keeps the context of a failure, which may already be a typed error.
     pub fn config(error: anyhow::Error, hint: Option<&str>) -> Self {
         error.downcast().unwrap_or_else(|error| Self::Usage {

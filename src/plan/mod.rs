@@ -2,6 +2,8 @@
 //! network.
 
 pub mod filter;
+mod given;
+pub mod list;
 pub mod mime;
 pub mod name;
 pub mod parts;
@@ -9,20 +11,19 @@ mod targets;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::options::Destination;
-use crate::platform::kind_of;
 
 pub use filter::Filters;
+use given::Given;
+pub use given::check_relative;
+pub use list::{List, ListSource};
 pub use parts::Parts;
 use targets::Targets;
 pub use targets::Twin;
-use walk::Walk;
 
 /// Where a job's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,29 @@ impl Parent {
             Self::New(folder) => folder.above.given(),
         }
     }
+
+    /// The folders below the given one, from the bottom up.
+    pub fn folders(&self) -> impl Iterator<Item = &Folder> {
+        std::iter::successors(self.folder(), |folder| folder.above.folder())
+    }
+
+    fn folder(&self) -> Option<&Folder> {
+        match self {
+            Self::Existing(_) => None,
+            Self::New(folder) => Some(folder),
+        }
+    }
+
+    /// The folder named by `--parent` and `--to`.
+    fn target(destination: &Destination) -> Self {
+        let mut target = Self::Existing(destination.parent.clone());
+        for (at, name) in destination.to.iter().enumerate() {
+            let shown = format!("--to {}", destination.to[..=at].join("/"));
+            let (name, warning, has_step) = (name.clone(), None, false);
+            target = Self::New(Arc::new(Folder { above: target, name, shown, warning, has_step }));
+        }
+        target
+    }
 }
 
 /// A folder by its name.
@@ -59,10 +83,12 @@ pub struct Folder {
     pub above: Parent,
     /// Its name in the drive.
     pub name: String,
-    /// The directory's path, as walked to.
+    /// For messages: the directory's path, as walked to, or `--to` and its value up to this folder.
     pub shown: String,
     /// Printed before the folder is created.
     pub warning: Option<String>,
+    /// It has a step of its own, which reports whether it can be created.
+    pub has_step: bool,
 }
 
 /// One file to upload.
@@ -121,141 +147,78 @@ pub struct Selection {
     pub paths: Vec<OsString>,
     /// Upload directories too.
     pub recursive: bool,
+    /// Keep the directories of each path.
+    pub relative: bool,
     /// Follow links in directories.
     pub follow_symlinks: bool,
     /// Apply to entries of directories and to given files.
     pub filters: Filters,
-    /// Target folder, name and MIME type.
+    /// Target folders, name and MIME type.
     pub destination: Destination,
 }
 
-/// All steps of a run, in the order of the PATHs. Each path is looked at when its step is requested. An error does not
-/// stop the rest.
-pub fn steps(selection: Selection) -> impl Iterator<Item = Step> + Send + 'static {
-    let paths = selection.paths.clone();
-    let steps = paths.into_iter().flat_map(move |path| -> Box<dyn Iterator<Item = Step> + Send> {
-        match given(&path, &selection) {
+/// All steps of a run: those of the PATHs, then those of the paths in `list`. Each path is looked at when its step is
+/// requested. An error does not stop the rest.
+pub fn steps(selection: Selection, list: Option<List>) -> impl Iterator<Item = Step> + Send + 'static {
+    let target = Parent::target(&selection.destination);
+    let arguments = selection.paths.clone().into_iter().map(|path| (path == "-", Ok(path)));
+    let paths = arguments.chain(list.into_iter().flatten().map(|path| (false, path)));
+    let steps = paths.flat_map(move |(is_stdin, path)| -> Box<dyn Iterator<Item = Step> + Send> {
+        let path = match path {
+            Ok(path) => path,
+            Err(list::Broken { list, error }) => return one(list, Err(error)),
+        };
+        let found = if is_stdin {
+            given::standard_input(&selection.destination, &target).map(Given::File)
+        } else {
+            given::look_at(&path, &selection, &target)
+        };
+        match found {
             Ok(Given::Directory(walk)) => walk,
-            Ok(Given::Excluded) => Box::new(std::iter::once(Step::Excluded { shown: name::decode(&path).0 })),
-            Ok(Given::File(job)) => one(&path, Ok(job)),
-            Err(error) => one(&path, Err(error)),
+            Ok(Given::Excluded) => {
+                Box::new(std::iter::once(Step::Excluded { shown: shown(&path, is_stdin) }))
+            }
+            Ok(Given::File(job)) => one(shown(&path, is_stdin), Ok(job)),
+            Err(error) => one(shown(&path, is_stdin), Err(error)),
         }
     });
     let mut targets = Targets::default();
     steps.map(move |step| targets.note(step))
 }
 
-fn one(path: &OsStr, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> + Send> {
-    let shown = name::decode(path).0;
+/// The path for messages and reports, in which `-` is standard input.
+fn shown(path: &OsStr, is_stdin: bool) -> String {
+    if path == "-" && !is_stdin { "./-".to_owned() } else { name::decode(path).0 }
+}
+
+fn one(shown: String, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> + Send> {
     Box::new(std::iter::once(Step::File(Planned { shown, job })))
 }
 
-/// What a PATH turned out to be.
-enum Given {
-    File(Job),
-    Directory(Box<dyn Iterator<Item = Step> + Send>),
-    /// A file that the filters exclude.
-    Excluded,
-}
-
-/// Looks at one PATH. Errors do not repeat the path.
-fn given(path: &OsStr, selection: &Selection) -> Result<Given, Error> {
-    let destination = &selection.destination;
-    let place = Parent::Existing(destination.parent.clone());
-    let job = |input, name, size, warnings| Job {
-        input,
-        name,
-        mime_type: destination.mime_type.clone(),
-        size,
-        place: place.clone(),
-        warnings,
-        twin: None,
-    };
-    if path == "-" {
-        let name = destination.name.clone().ok_or_else(|| {
-            Error::usage_hint(
-                "standard input has no name of its own: give it one with --name",
-                "a file that is called `-` is given as ./-",
-            )
-        })?;
-        return Ok(Given::File(job(Input::Stdin, name, None, Vec::new())));
-    }
-    let own_name = Path::new(path).file_name();
-    let path = Path::new(path);
-    let metadata = look_at(path)?;
-    if metadata.is_dir() {
-        if !selection.recursive {
-            return Err(Error::usage_hint(
-                "is a directory",
-                "-r uploads directories with all that is in them",
-            ));
-        }
-        if destination.name.is_some() {
-            return Err(Error::usage_hint(
-                "is a directory, and --name is for one file",
-                "a directory keeps its own name; with a `/` behind it, its contents go straight into the target",
-            ));
-        }
-        let Some(own_name) = own_name.filter(|_| !means_contents(path)) else {
-            return Ok(Given::Directory(Box::new(Walk::new(path, place, None, selection))));
-        };
-        let (name, warning) = name::of_entry(own_name);
-        let shown = name::decode(path.as_os_str()).0;
-        let folder = Arc::new(Folder { above: place, name, shown, warning });
-        // Filters do not apply to the directory itself. If an include comes first, its folder is created only for files
-        // in it.
-        let step = selection.filters.includes(Path::new(""), true).then(|| Step::Folder(Arc::clone(&folder)));
-        return Ok(Given::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
-    }
-    if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
-        return Ok(Given::Excluded);
-    }
-    if !metadata.is_file() {
-        return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
-    }
-    let (name, warning) = match (&destination.name, own_name) {
-        (Some(name), _) => (name.clone(), None),
-        (None, Some(own)) => name::of_entry(own),
-        (None, None) => return Err(Error::usage("has no file name of its own; give one with --name")),
-    };
-    let (input, warnings) = (Input::File(path.to_owned()), warning.into_iter().collect());
-    Ok(Given::File(job(input, name, Some(metadata.len()), warnings)))
-}
-
-/// Whether a directory stands for its contents, as in rsync: `dir/`, `dir/.`, `.`, and paths without a name.
-fn means_contents(path: &Path) -> bool {
-    let text = path.as_os_str().as_encoded_bytes();
-    let separates = |byte: &u8| std::path::is_separator(char::from(*byte));
-    match text {
-        b"." => true,
-        [.., last] if separates(last) => true,
-        [.., before, b'.'] => separates(before),
-        _ => false,
-    }
-}
-
-/// Looks at a path without opening it: opening a FIFO blocks until somebody writes to it, and opening a device can have
-/// side effects. Links are followed.
-fn look_at(path: &Path) -> Result<Metadata, Error> {
-    fs::metadata(path).map_err(|error| {
-        let dangling = error.kind() == ErrorKind::NotFound && path.is_symlink();
-        Error::local(if dangling { "open the file that the link points to" } else { "open the file" }, error)
-    })
-}
-
 /// One line of `--dry-run`: JSON without a line break.
-pub fn dry_run_line(shown: &str, name: &str, mime_type: &str, parts: &Parts) -> Result<String, Error> {
+pub fn dry_run_line(
+    path: &str,
+    name: &str,
+    folder: &Parent,
+    mime_type: &str,
+    parts: &Parts,
+) -> Result<String, Error> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         path: &'a str,
         name: &'a str,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        to: String,
         size: u64,
         mime_type: &'a str,
         part_size: u64,
         parts: u32,
     }
+    let mut names: Vec<_> = folder.folders().map(|folder| folder.name.as_str()).collect();
+    names.reverse();
+    let to = names.join("/");
     let (size, part_size, parts) = (parts.size, parts.part_size, parts.count);
-    serde_json::to_string(&Line { path: shown, name, size, mime_type, part_size, parts })
+    serde_json::to_string(&Line { path, name, to, size, mime_type, part_size, parts })
         .map_err(|e| Error::Internal(format!("the plan cannot be written as JSON: {e}")))
 }
 

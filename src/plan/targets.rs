@@ -125,7 +125,13 @@ mod tests {
     use crate::plan::Folder;
 
     fn folder(above: Parent, name: &str, shown: &str) -> Parent {
-        Parent::New(Arc::new(Folder { above, name: name.into(), shown: shown.into(), warning: None }))
+        Parent::New(Arc::new(Folder {
+            above,
+            name: name.into(),
+            shown: shown.into(),
+            warning: None,
+            has_step: true,
+        }))
     }
 
     fn twin(targets: &mut Targets, place: &Parent, name: &str, shown: &str) -> Option<Twin> {

@@ -1,9 +1,12 @@
+use std::path::Path;
+
 use super::*;
 
 fn selection(paths: &[&Path]) -> Selection {
     Selection {
         paths: paths.iter().map(|path| path.as_os_str().to_owned()).collect(),
         recursive: true,
+        relative: false,
         follow_symlinks: false,
         filters: Filters::default(),
         destination: Destination { parent: Some("p".into()), ..Destination::default() },
@@ -11,7 +14,7 @@ fn selection(paths: &[&Path]) -> Selection {
 }
 
 fn only(selection: Selection) -> Planned {
-    let mut steps: Vec<Step> = steps(selection).collect();
+    let mut steps: Vec<Step> = steps(selection, None).collect();
     assert_eq!(steps.len(), 1, "{steps:?}");
     match steps.remove(0) {
         Step::File(planned) => planned,
@@ -31,7 +34,7 @@ fn tree(selection: Selection) -> Vec<String> {
             Parent::New(folder) => format!("{}/{}", place(&folder.above), folder.name),
         }
     }
-    let mut lines: Vec<String> = steps(selection)
+    let mut lines: Vec<String> = steps(selection, None)
         .map(|step| match step {
             Step::Folder(folder) => format!("{}/", place(&Parent::New(folder))),
             Step::File(Planned { job: Ok(job), .. }) => format!("{}/{}", place(&job.place), job.name),
@@ -59,7 +62,9 @@ fn a_file_becomes_a_job() {
 
 #[test]
 fn a_plan_is_a_line_of_json() {
-    let line = dry_run_line("d/a", "a", "text/plain", &Parts::plan(5, None).unwrap()).unwrap();
+    let line =
+        dry_run_line("d/a", "a", &Parent::Existing(None), "text/plain", &Parts::plan(5, None).unwrap())
+            .unwrap();
     assert_eq!(
         line,
         r#"{"path":"d/a","name":"a","size":5,"mime_type":"text/plain","part_size":5242880,"parts":1}"#
@@ -224,4 +229,28 @@ fn undecodable_names_are_escaped_with_a_warning() {
     assert_eq!((job.name.as_str(), job.warnings.len()), ("a%FF.txt", 1));
     assert!(shown.ends_with("/d/a%FF.txt"));
     assert_eq!(tree(selection(&[&dir.path().join("d")])), ["p/d/", "p/d/a%FF.txt"]);
+}
+
+#[test]
+fn to_is_a_path_of_folders_below_the_parent() {
+    let file = tempfile::Builder::new().prefix("f").tempfile().unwrap();
+    let mut selection = selection(&[file.path()]);
+    selection.destination.to = vec!["Reports".into(), "2026".into()];
+    let job = only(selection).job.unwrap();
+    let folders: Vec<_> = job.place.folders().map(|folder| (&*folder.name, &*folder.shown)).collect();
+    assert_eq!(folders, [("2026", "--to Reports/2026"), ("Reports", "--to Reports")]);
+    assert_eq!(job.place.given(), Some("p"));
+    let line = dry_run_line("f", "f", &job.place, "text/plain", &Parts::plan(5, None).unwrap()).unwrap();
+    assert!(line.contains(r#""name":"f","to":"Reports/2026","size":5"#), "{line}");
+}
+
+#[test]
+fn only_a_path_below_the_working_directory_keeps_its_directories() {
+    for good in ["a", "a/b", "./a/./b", "a//b/", ".", "a..b/...c"] {
+        assert!(check_relative(Path::new(good)).is_ok(), "{good}");
+    }
+    for (bad, why) in [("/a", "absolute"), ("a/../b", "`..`"), ("..", "`..`"), ("/", "absolute")] {
+        let error = check_relative(Path::new(bad)).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(why), "{bad}: {error}");
+    }
 }

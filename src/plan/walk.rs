@@ -70,7 +70,7 @@ impl Walk {
         }
         let (name, warning) = name::of_entry(entry.file_name());
         if kind.is_dir() {
-            let folder = Folder { above: place, name, shown: shown.clone(), warning };
+            let folder = Folder { above: place, name, shown: shown.clone(), warning, has_step: is_included };
             let folder = Arc::new(folder);
             self.places.push(Parent::New(Arc::clone(&folder)));
             // An unmatched folder is created together with the first matching file in it.

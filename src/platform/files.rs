@@ -1,8 +1,10 @@
 //! Opening, reading and locking files and directories.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::time::{Duration, Instant};
 
 /// Reads at `offset` without moving a shared position. May read less than the buffer holds. 0 means the end of the file.
@@ -112,6 +114,24 @@ pub fn sync_dir(path: &Path) {
     let _ = File::open(path).and_then(|folder| folder.sync_all());
     #[cfg(not(unix))]
     let _ = path;
+}
+
+/// A path from bytes: any on Unix, UTF-8 elsewhere.
+///
+/// # Errors
+/// The bytes are not valid.
+#[cfg(unix)]
+pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
+    Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes))
+}
+
+/// A path from bytes: any on Unix, UTF-8 elsewhere.
+///
+/// # Errors
+/// The bytes are not valid.
+#[cfg(not(unix))]
+pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
+    String::from_utf8(bytes).map(OsString::from)
 }
 
 /// The name that [`kind_of`] returns for a named pipe.

@@ -10,6 +10,7 @@ while IFS= read -r line; do
 done <<<"$COPERA_TOKEN"
 
 options=(--output report --if-exists "${INPUT_IF_EXISTS:-upload}")
+[ -z "${INPUT_TO:-}" ] || options+=(--to "$INPUT_TO")
 [ -z "${INPUT_PARENT:-}" ] || options+=(--parent "$INPUT_PARENT")
 [ -z "${INPUT_NAME:-}" ] || options+=(--name "$INPUT_NAME")
 [ -z "${INPUT_LIMIT_RATE:-}" ] || options+=(--limit-rate "$INPUT_LIMIT_RATE")

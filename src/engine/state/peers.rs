@@ -1,7 +1,7 @@
 //! Other runs on this machine. A run joins them by taking its command's lock and opening the log of what they create.
 //! Without a state directory, or where its file system has no locks, runs do not see each other.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,12 +33,18 @@ pub struct RunKey {
     pub account: String,
     /// The target folder; `None` is the root.
     pub parent: Option<String>,
+    /// `--to`.
+    pub to: Vec<String>,
     /// `--name`.
     pub name: Option<String>,
     /// Absolute, in their order; `-` is standard input.
     pub paths: Vec<String>,
+    /// The file of `--files-from`, absolute; `-` is standard input.
+    pub list: Option<String>,
     /// `-r`.
     pub recursive: bool,
+    /// `-R`.
+    pub relative: bool,
     /// `-L`.
     pub follow_symlinks: bool,
     /// The globs of `--include` and `--exclude` in their order, each with whether it is an include.
@@ -49,7 +55,7 @@ pub struct RunKey {
 
 impl RunKey {
     /// A path for the key: absolute, and in hexadecimal, so that different names stay different. A trailing `/` counts.
-    pub fn path(path: &OsString) -> String {
+    pub fn path(path: &OsStr) -> String {
         if path == "-" {
             return "-".to_owned();
         }

@@ -12,8 +12,12 @@ use crate::support::World;
 const EXAMPLE_ID: &str = "665f1c2ab3d4e5f60718293a";
 
 /// Programs in the examples that are not ours: what they print is all that matters.
-const STANDINS: [(&str, &str); 2] =
-    [("pg_dump", "echo 'CREATE TABLE shop (id int);'"), ("pass", "echo \"$COPERA_TOKEN\"")];
+const STANDINS: [(&str, &str); 3] = [
+    ("pg_dump", "echo 'CREATE TABLE shop (id int);'"),
+    ("pass", "echo \"$COPERA_TOKEN\""),
+    // The working directory is no repository.
+    ("git", "printf 'src/main.c\\0report.pdf\\0'"),
+];
 
 /// Files in the working directory, with their sizes.
 const FILES: [(&str, usize); 18] = [
@@ -58,6 +62,7 @@ impl Stage {
             executable(&work.join("bin").join(name), script);
         }
         executable(&work.join("nightly-backup.sh"), "copera-upload -q -o id backup.tar");
+        std::fs::write(work.join("list.txt"), "photos/beach.jpg\nsrc/main.c\n").unwrap();
         std::fs::write(work.join("token"), world.drive.token()).unwrap();
         let home = work.join("home");
         std::fs::create_dir_all(home.join(".local/bin")).unwrap();

@@ -1,8 +1,10 @@
-//! `--parent`: the ID of a folder, or its address in the browser.
+//! The target folder: `--parent`, its ID or its address in the browser, and `--to`, a path below it.
 
 use reqwest::Url;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::error::Error;
+use crate::plan::name;
 
 /// The host of the pages of folders and files.
 const APP_HOST: &str = "app.copera.ai";
@@ -15,7 +17,7 @@ const HINT: &str = "--parent takes the ID of a folder or its address in the brow
 ///
 /// # Errors
 /// [`Error::Usage`] for a blank text, and for an address that is not one of a folder.
-pub(super) fn parse(text: &str, from: &str) -> Result<String, Error> {
+pub(super) fn parse_parent(text: &str, from: &str) -> Result<String, Error> {
     let text = text.trim();
     let wrong = |why: &str| Error::usage_hint(format!("{from}: {why}"), HINT);
     if text.is_empty() {
@@ -26,6 +28,26 @@ pub(super) fn parse(text: &str, from: &str) -> Result<String, Error> {
         return folder_of(&url).map_err(|why| wrong(&why));
     }
     Ok(text.to_owned())
+}
+
+/// The names in a path below the parent, as they are sent. `from` names the option, variable or location in errors.
+///
+/// # Errors
+/// [`Error::Usage`] for a blank text, `.`, `..` and an address.
+pub(super) fn parse_to(text: &str, from: &str) -> Result<Vec<String>, Error> {
+    if text.trim().is_empty() {
+        return Err(Error::usage_hint(format!("{from}: it is empty"), "`/` is the parent itself"));
+    }
+    if text.contains("://") {
+        let hint = "--parent takes the address of a folder, --to its path, such as Reports/2026";
+        return Err(Error::usage_hint(format!("{from}: it is an address"), hint));
+    }
+    let names = text.split('/').filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(|name| name.nfc().collect()).collect();
+    match names.iter().find_map(|name| Some((name, name::check(name).err()?))) {
+        Some((name, why)) => Err(Error::usage(format!("{from}: `{name}` {why}"))),
+        None => Ok(names),
+    }
 }
 
 fn folder_of(url: &Url) -> Result<String, String> {
@@ -56,10 +78,10 @@ mod tests {
             format!("https://app.copera.ai/acme/drive/f/{ID}/"),
             format!(" https://app.copera.ai/acme/drive/f/{ID}?view=list&sort=name#top "),
         ] {
-            assert_eq!(parse(&text, "--parent").unwrap(), ID, "{text:?}");
+            assert_eq!(parse_parent(&text, "--parent").unwrap(), ID, "{text:?}");
         }
         for text in ["short", "a b", "Reports/2026"] {
-            assert_eq!(parse(text, "--parent").unwrap(), text, "the service judges it");
+            assert_eq!(parse_parent(text, "--parent").unwrap(), text, "the service judges it");
         }
     }
 
@@ -80,13 +102,40 @@ mod tests {
             ("https://app.copera.ai.example.com/a/drive/f/1", "not one of https"),
             ("https://", "not a valid URL"),
         ] {
-            let Err(Error::Usage { message, .. }) = parse(text, "COPERA_PARENT_ID") else {
+            let Err(Error::Usage { message, .. }) = parse_parent(text, "COPERA_PARENT_ID") else {
                 panic!("{text:?}")
             };
             assert!(
                 message.starts_with("COPERA_PARENT_ID: ") && message.contains(why),
                 "{text:?}: {message}"
             );
+        }
+    }
+
+    #[test]
+    fn a_path_is_split_into_names() {
+        for (text, names) in [
+            ("Reports", &["Reports"][..]),
+            ("/Reports//2026/", &["Reports", "2026"]),
+            ("/", &[]),
+            ("//", &[]),
+            (" a /b c", &[" a ", "b c"]),
+            ("Cafe\u{301}/...", &["Café", "..."]),
+        ] {
+            assert_eq!(parse_to(text, "--to").unwrap(), names, "{text:?}");
+        }
+        for (text, why) in [
+            ("", "empty"),
+            (" \t", "empty"),
+            ("a/../b", "`..`"),
+            ("./a", "`.`"),
+            ("a\0", "NUL"),
+            ("https://app.copera.ai/acme/drive/f/1", "address"),
+        ] {
+            let error = parse_to(text, "COPERA_TO").unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let message = error.to_string();
+            assert!(message.starts_with("COPERA_TO: ") && message.contains(why), "{text:?}: {message}");
         }
     }
 }

@@ -1,0 +1,156 @@
+//! Looks at one PATH: a file, or a directory and what becomes of it.
+
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use super::walk::Walk;
+use super::{Folder, Input, Job, Parent, Selection, Step, name};
+use crate::error::Error;
+use crate::options::Destination;
+use crate::platform::kind_of;
+
+/// What a PATH turned out to be.
+pub(super) enum Given {
+    File(Job),
+    Directory(Box<dyn Iterator<Item = Step> + Send>),
+    /// A file that the filters exclude.
+    Excluded,
+}
+
+/// The job for the PATH `-`.
+pub(super) fn standard_input(destination: &Destination, target: &Parent) -> Result<Job, Error> {
+    let name = destination.name.clone().ok_or_else(|| {
+        Error::usage_hint(
+            "standard input has no name of its own: give it one with --name",
+            "a file that is called `-` is given as ./-",
+        )
+    })?;
+    Ok(Job {
+        input: Input::Stdin,
+        name,
+        mime_type: destination.mime_type.clone(),
+        size: None,
+        place: target.clone(),
+        warnings: Vec::new(),
+        twin: None,
+    })
+}
+
+/// Looks at a path. Errors do not repeat it.
+pub(super) fn look_at(
+    path: &std::ffi::OsStr,
+    selection: &Selection,
+    target: &Parent,
+) -> Result<Given, Error> {
+    let destination = &selection.destination;
+    let path = Path::new(path);
+    if selection.relative {
+        check_relative(path)?;
+    }
+    let metadata = metadata(path)?;
+    let own_name = path.file_name();
+    if metadata.is_dir() {
+        if !selection.recursive {
+            return Err(Error::usage_hint(
+                "is a directory",
+                "-r uploads directories with all that is in them",
+            ));
+        }
+        if destination.name.is_some() {
+            return Err(Error::usage_hint(
+                "is a directory, and --name is for one file",
+                "a directory keeps its own name; with a `/` behind it, its contents go straight into the target",
+            ));
+        }
+        let is_folder = own_name.is_some() && (selection.relative || !means_contents(path));
+        let Some(own_name) = own_name.filter(|_| is_folder) else {
+            return Ok(Given::Directory(Box::new(Walk::new(path, target.clone(), None, selection))));
+        };
+        let above = if selection.relative { directories_of(path, target) } else { target.clone() };
+        let (name, warning) = name::of_entry(own_name);
+        let shown = name::decode(path.as_os_str()).0;
+        // Filters do not apply to the directory itself. If an include comes first, its folder is created only for files
+        // in it.
+        let has_step = selection.filters.includes(Path::new(""), true);
+        let folder = Arc::new(Folder { above, name, shown, warning, has_step });
+        let step = has_step.then(|| Step::Folder(Arc::clone(&folder)));
+        return Ok(Given::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
+    }
+    if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
+        return Ok(Given::Excluded);
+    }
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
+    }
+    let (name, warning) = match (&destination.name, own_name) {
+        (Some(name), _) => (name.clone(), None),
+        (None, Some(own)) => name::of_entry(own),
+        (None, None) => return Err(Error::usage("has no file name of its own; give one with --name")),
+    };
+    Ok(Given::File(Job {
+        input: Input::File(path.to_owned()),
+        name,
+        mime_type: destination.mime_type.clone(),
+        size: Some(metadata.len()),
+        place: if selection.relative { directories_of(path, target) } else { target.clone() },
+        warnings: warning.into_iter().collect(),
+        twin: None,
+    }))
+}
+
+/// Checks that the directories of a path can be kept (`-R`).
+///
+/// # Errors
+/// [`Error::Usage`] for an absolute path, and for one with `..`.
+pub fn check_relative(path: &Path) -> Result<(), Error> {
+    let wrong = |why: &str| {
+        let hint = "-R keeps the directories of a path, so it needs one below the working directory";
+        Err(Error::usage_hint(format!("{why}, and -R was given"), hint))
+    };
+    for component in path.components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => return wrong("is an absolute path"),
+            Component::ParentDir => return wrong("has `..` in it"),
+            Component::CurDir | Component::Normal(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The folders for the directories of a relative path, without its last component.
+fn directories_of(path: &Path, target: &Parent) -> Parent {
+    let mut folder = target.clone();
+    let mut walked = std::path::PathBuf::new();
+    for component in path.parent().into_iter().flat_map(Path::components) {
+        walked.push(component);
+        if let Component::Normal(own) = component {
+            let (name, warning) = name::of_entry(own);
+            let shown = name::decode(walked.as_os_str()).0;
+            folder = Parent::New(Arc::new(Folder { above: folder, name, shown, warning, has_step: false }));
+        }
+    }
+    folder
+}
+
+/// Whether a directory stands for its contents, as in rsync: `dir/`, `dir/.`, `.`, and paths without a name.
+fn means_contents(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    let separates = |byte: &u8| std::path::is_separator(char::from(*byte));
+    match text {
+        b"." => true,
+        [.., last] if separates(last) => true,
+        [.., before, b'.'] => separates(before),
+        _ => false,
+    }
+}
+
+/// Looks at a path without opening it: opening a FIFO blocks until somebody writes to it, and opening a device can have
+/// side effects. Links are followed.
+fn metadata(path: &Path) -> Result<Metadata, Error> {
+    fs::metadata(path).map_err(|error| {
+        let dangling = error.kind() == ErrorKind::NotFound && path.is_symlink();
+        Error::local(if dangling { "open the file that the link points to" } else { "open the file" }, error)
+    })
+}
