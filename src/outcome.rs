@@ -47,15 +47,26 @@ pub struct Outcome {
 pub struct Done {
     /// The item as the service returned it.
     pub item: Item,
-    /// Whether it existed before.
-    pub skipped: bool,
+    /// How it came about.
+    pub origin: Origin,
+}
+
+/// How the item of a file came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This run uploaded it, or finished an upload that an earlier run began.
+    Uploaded,
+    /// An earlier run of the same command uploaded it.
+    Earlier,
+    /// A file with this name existed.
+    Existing,
 }
 
 impl Outcome {
     /// The status for the report.
     pub fn status(&self) -> Status {
         match &self.result {
-            Ok(done) if done.skipped => Status::Skipped,
+            Ok(done) if done.origin == Origin::Existing => Status::Skipped,
             Ok(_) => Status::Uploaded,
             Err(error) => match error.code() {
                 Code::Unsettled => Status::Unsettled,
@@ -71,6 +82,8 @@ impl Outcome {
 pub struct Summary {
     /// Files uploaded.
     pub uploaded: u64,
+    /// Files that earlier runs of the command uploaded; they count as uploaded too.
+    pub earlier: u64,
     /// Files that existed already.
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
@@ -93,9 +106,10 @@ impl Summary {
     /// Adds one outcome.
     pub fn add(&mut self, outcome: &Outcome) {
         match &outcome.result {
-            Ok(done) if done.skipped => self.skipped += 1,
-            Ok(_) => {
+            Ok(done) if done.origin == Origin::Existing => self.skipped += 1,
+            Ok(done) => {
                 self.uploaded += 1;
+                self.earlier += u64::from(done.origin == Origin::Earlier);
                 self.bytes += outcome.bytes;
             }
             Err(error) if outcome.is_folder => {

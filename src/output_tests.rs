@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::error::Error;
 use crate::item::Item;
-use crate::outcome::Done;
+use crate::outcome::{Done, Origin};
 
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -54,7 +54,7 @@ fn outcome(result: Result<Done, Error>) -> Outcome {
 
 fn uploaded(json: &str) -> Outcome {
     let item = Item::new(RawValue::from_string(json.to_owned()).unwrap()).unwrap();
-    outcome(Ok(Done { item, skipped: false }))
+    outcome(Ok(Done { item, origin: Origin::Uploaded }))
 }
 
 const ODD: &str = r#"{ "_id":"66b",

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cli::Cli;
+use crate::disk::on_disk;
 use crate::drive::Drive;
-use crate::engine::state::{self, JournalStore, Peers, RunKey};
+use crate::engine::state::{self, JournalStore, Peers, RunKey, RunRecord};
 use crate::engine::{Rules, Stopper};
 use crate::environment::Environment;
 use crate::error::{Call, Error, Failure};
@@ -23,6 +24,9 @@ use crate::{drive, engine, limits, login, plan, progress, signals, spool, tls};
 
 /// How long to wait for blocking work after the last result. Reads from a hung disk never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often the record of a run is written to the disk.
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs the command, prints everything there is to print, and returns the exit code.
 pub fn run(cli: Cli, env: &Environment) -> u8 {
@@ -150,10 +154,13 @@ async fn transfer(
     let stopper = Stopper::default();
     let progress = Arc::clone(reporter);
     signals::listen(stopper.clone(), Arc::clone(reporter), move || progress.clear());
-    let state_dir = settings.state_dir.clone();
-    let peers = Peers::join(state_dir, run_key(settings)?, &stopper, &**reporter).await?;
+    let key = run_key(settings)?;
+    let peers = Peers::join(settings.state_dir.clone(), &key, &stopper, &**reporter).await?;
     let peers = Arc::new(peers);
-    let options = engine_options(settings, limits, &peers, reporter)?;
+    let record = open_record(settings, &key, &**reporter);
+    let syncing = record.clone().map(|record| tokio::spawn(sync_regularly(record)));
+    let options =
+        engine::Options { finished: record.clone(), ..engine_options(settings, limits, &peers, reporter)? };
     if output.wants_pages() {
         // Before the upload, because without it no URL can be printed.
         output.set_pages(tokio::select! {
@@ -180,10 +187,47 @@ async fn transfer(
     }
     summary.elapsed = begun.elapsed();
     summary.signal = stopper.signal().filter(|_| summary.interrupted > 0 || stopper.cut_short());
+    if let Some(syncing) = syncing {
+        syncing.abort();
+    }
+    let is_complete = summary.exit_code() == 0 && write_error.is_none() && !stopper.cut_short();
+    match (&settings.state_dir, record) {
+        (Some(folder), _) if is_complete => RunRecord::remove(folder, &key),
+        (_, Some(record)) => drop(on_disk(move || record.sync()).await),
+        _ => {}
+    }
     reporter.event(&Event::Finished { tally: &summary });
     match write_error {
         Some(error) if summary.signal.is_none() => Err(error),
         _ => Ok(summary.exit_code()),
+    }
+}
+
+/// Opens the record of what earlier runs of the command have finished. A command for a single file needs none: the
+/// upload has its own record.
+fn open_record(settings: &Settings, key: &RunKey, reporter: &dyn Reporter) -> Option<Arc<RunRecord>> {
+    let selection = &settings.selection;
+    let several = selection.paths.len() > 1 || selection.recursive || settings.list.is_some();
+    let folder = settings.state_dir.as_ref().filter(|_| several && settings.transfer.resume())?;
+    match RunRecord::open(folder, key) {
+        Ok(record) => Some(Arc::new(record)),
+        Err(error) => {
+            let message = &format!(
+                "finished files cannot be recorded ({error}); after an interruption they are uploaded again"
+            );
+            reporter.event(&Event::Warning { path: None, message });
+            None
+        }
+    }
+}
+
+/// Writes the record to the disk now and then, so that a power failure costs only the last seconds.
+async fn sync_regularly(record: Arc<RunRecord>) {
+    loop {
+        tokio::time::sleep(SYNC_INTERVAL).await;
+        let record = Arc::clone(&record);
+        // If no thread can be started, the next round tries again.
+        let _ = on_disk(move || record.sync()).await;
     }
 }
 
@@ -241,6 +285,7 @@ fn engine_options(
         drive: Arc::new(drive),
         storage: Storage::new(transfer, connector, Redactor::new(&token), Arc::clone(reporter)),
         journals: journals(settings, &**reporter),
+        finished: None,
         resume: transfer.resume(),
         peers: Arc::clone(peers),
         api: account.api_url.clone(),

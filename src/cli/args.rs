@@ -25,7 +25,7 @@ Examples:
   copera-upload build.zip --name build-42.zip --limit-rate 2MiB
           Upload under another name, at no more than 2 MiB per second
   copera-upload -r photos --exclude '*.tmp' --if-exists skip
-          Upload a directory; running it again sends only what is missing
+          Upload what has been added to a directory since the last time
   git ls-files -z | copera-upload --files-from - -0 -R --to src
           Upload the listed files with their directories
   pg_dump shop | copera-upload - --name shop.sql

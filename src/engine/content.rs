@@ -83,20 +83,7 @@ impl FileUpload {
     /// # Errors
     /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn multipart_etag(&self, session: &Session) -> Result<String, Error> {
-        let parts = session.parts;
-        let mut md5s = Vec::with_capacity(parts.count as usize);
-        for number in parts.numbers() {
-            let md5 = match session.finished.get(&number).and_then(CompletedPart::md5_of_content) {
-                Some(md5) => Some(md5),
-                None => {
-                    let (source, range) = (Arc::clone(&self.source), parts.range(number));
-                    let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
-                    Etag::from(sum).md5()
-                }
-            };
-            md5s.push(md5.ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))?);
-        }
-        Ok(multipart_etag(md5s.into_iter()))
+        etag_of_file(&self.source, session.parts, &session.finished).await
     }
 
     /// Explains why storage has other bytes than recorded: the file changed while it was read, or else `error`.
@@ -120,6 +107,30 @@ impl FileUpload {
         });
         look.await?
     }
+}
+
+/// The ETag that S3 gives an object of the file in these parts. Parts whose checksum is not in `known` are read.
+///
+/// # Errors
+/// [`Error::Local`] if the file cannot be read.
+pub(super) async fn etag_of_file(
+    source: &Arc<Source>,
+    parts: Parts,
+    known: &BTreeMap<u32, CompletedPart>,
+) -> Result<String, Error> {
+    let mut md5s = Vec::with_capacity(parts.count as usize);
+    for number in parts.numbers() {
+        let md5 = match known.get(&number).and_then(CompletedPart::md5_of_content) {
+            Some(md5) => Some(md5),
+            None => {
+                let (source, range) = (Arc::clone(source), parts.range(number));
+                let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
+                Etag::from(sum).md5()
+            }
+        };
+        md5s.push(md5.ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))?);
+    }
+    Ok(multipart_etag(md5s.into_iter()))
 }
 
 /// The MD5 of a range of a file. Blocks on the disk.

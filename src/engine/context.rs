@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use super::concurrency::Elastic;
 use super::concurrency::Permits;
 use super::endpoint_hint::EndpointHint;
+use super::finished::FinishedFiles;
 use super::folders::Folders;
 use super::hedge::Hedging;
 use super::keyed_lock::KeyedMutex;
-use super::state::{JournalStore, Ledger, Peers};
+use super::state::{JournalStore, Ledger, Peers, RunRecord};
 use super::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
@@ -35,6 +36,8 @@ pub struct Options {
     pub storage: Storage,
     /// Where records and other state are kept between runs, if anywhere.
     pub journals: Option<JournalStore>,
+    /// What runs of this command have finished, unless the command is about a single file.
+    pub finished: Option<Arc<RunRecord>>,
     /// Read and write records. Otherwise they are only locked.
     pub resume: bool,
     /// Other runs on this machine.
@@ -70,6 +73,7 @@ pub(super) struct Context {
     pub(super) hedging: Hedging,
     pub(super) journals: Option<JournalStore>,
     pub(super) ledger: Ledger,
+    pub(super) finished: Option<FinishedFiles>,
     pub(super) resume: bool,
     pub(super) peers: Arc<Peers>,
     pub(super) api: String,
@@ -86,8 +90,6 @@ pub(super) struct Context {
     pub(super) disk: Disk,
     /// Operations that hang. As many more files may be in progress.
     pub(super) stuck: watch::Sender<usize>,
-    /// The run has more than one file.
-    pub(super) several: AtomicBool,
     /// One upload at a time for each name in each folder.
     pub(super) target_locks: KeyedMutex<u64>,
     /// Items that this run created, or used for one of its files: they do not stand for another file. Hashes of their
@@ -100,7 +102,7 @@ pub(super) struct Context {
 impl Context {
     /// The context of a run.
     pub(super) fn new(options: Options) -> Self {
-        let Options { drive, storage, journals, resume, peers, api, account, policy, .. } = options;
+        let Options { drive, storage, journals, finished, resume, peers, api, account, policy, .. } = options;
         let Options { part_size, limits, if_exists, folder_given, rules, reporter, .. } = options;
         let folder = journals.as_ref().map(JournalStore::folder);
         let with_files = if_exists != IfExists::Upload;
@@ -120,10 +122,10 @@ impl Context {
             large_files: Elastic::new(LARGE_AT_ONCE),
             disk: Disk::default(),
             stuck: watch::Sender::new(0),
-            several: AtomicBool::new(false),
             target_locks: KeyedMutex::default(),
             used_items: Mutex::default(),
             hasher: RandomState::new(),
+            finished: finished.map(FinishedFiles::new),
             drive,
             storage,
             journals,
@@ -149,13 +151,7 @@ impl Context {
 
     /// Wraps a file's error so that its hint is right.
     pub(super) fn with_advice(&self, file: &FileContext, error: Error) -> Error {
-        if file.unrecorded.load(Ordering::Relaxed) {
-            Error::Unrecorded(Box::new(error))
-        } else if self.several.load(Ordering::Relaxed) && self.if_exists == IfExists::Upload {
-            Error::OneOfSeveral(Box::new(error))
-        } else {
-            error
-        }
+        if file.unrecorded.load(Ordering::Relaxed) { Error::Unrecorded(Box::new(error)) } else { error }
     }
 
     pub(super) fn is_made_here(&self, id: &str) -> bool {

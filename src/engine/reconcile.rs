@@ -15,13 +15,12 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::create::look_twice;
-use super::session::{FileUpload, Session};
+use super::session::{FileUpload, Session, etag_of_parts};
 use super::state::{JournalStore, Maker, Makers, Recorded};
 use super::urls;
 use crate::dial::TransferError;
 use crate::disk::on_disk;
 use crate::error::{Error, RetryClass, chain};
-use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::item::{Item, Node};
@@ -195,10 +194,7 @@ impl FileUpload {
 
 /// The ETag of an object made of a record's parts, if all their checksums are on record.
 fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> {
-    let parts = Parts::plan(head.identity.size, Some(head.part_size)).ok()?;
-    let md5 = |number| finished.get(&number).and_then(CompletedPart::md5_of_content);
-    let md5s: Vec<[u8; 16]> = parts.numbers().map(md5).collect::<Option<_>>()?;
-    Some(multipart_etag(md5s.into_iter()))
+    etag_of_parts(Parts::plan(head.identity.size, Some(head.part_size)).ok()?, finished)
 }
 
 /// Asks storage about an item's object until there is an answer, a refusal, or no retry budget left.

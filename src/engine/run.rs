@@ -88,7 +88,7 @@ async fn run_steps(
     let mut running = JoinSet::new();
     // For the outcome of a task that panicked.
     let mut paths = HashMap::new();
-    let (mut more, mut files) = (true, 0_u64);
+    let mut more = true;
     let mut stuck = context.stuck.subscribe();
     loop {
         let room = running.len() < at_once + *stuck.borrow_and_update();
@@ -117,8 +117,6 @@ async fn run_steps(
                         continue;
                     }
                 };
-                files += u64::from(matches!(step, Step::File(_)));
-                context.several.store(files > 1, Ordering::Relaxed);
                 let (context, stopper) = (Arc::clone(&context), stopper.clone());
                 // Enqueued here, because tasks do not start in the order of the files.
                 let queued = match &step {

@@ -9,7 +9,7 @@ use super::state::{Begun, JournalHandle};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::{Start, Upload};
 use crate::error::{Call, Error, RetryClass, chain};
-use crate::etag::CompletedPart;
+use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
 use crate::item::Item;
@@ -64,6 +64,33 @@ impl From<Error> for UploadAbort {
             _ => Self::Error(error),
         }
     }
+}
+
+/// What an item is known to hold.
+pub(super) struct Proof {
+    /// The file when its parts were last known to be its content.
+    pub(super) identity: Identity,
+    pub(super) part_size: u64,
+    pub(super) etag: Option<String>,
+}
+
+impl Proof {
+    /// Of an item that was found without its parts' checksums.
+    pub(super) fn of_source(source: &Source) -> Self {
+        Self { identity: source.identity().clone(), part_size: 0, etag: None }
+    }
+
+    pub(super) fn of_session(session: &Session) -> Self {
+        let etag = etag_of_parts(session.parts, &session.finished);
+        Self { identity: session.verified().clone(), part_size: session.parts.part_size, etag }
+    }
+}
+
+/// The ETag of an object made of these parts, if all their checksums are known.
+pub(super) fn etag_of_parts(parts: Parts, finished: &BTreeMap<u32, CompletedPart>) -> Option<String> {
+    let md5 = |number| finished.get(&number).and_then(CompletedPart::md5_of_content);
+    let md5s: Vec<[u8; 16]> = parts.numbers().map(md5).collect::<Option<_>>()?;
+    Some(multipart_etag(md5s.into_iter()))
 }
 
 impl Session {
@@ -166,12 +193,12 @@ impl FileUpload {
     }
 
     /// Sends the missing parts and finalizes.
-    pub(super) async fn finish(self: &Arc<Self>, mut session: Session) -> Result<Item, UploadAbort> {
+    pub(super) async fn finish(self: &Arc<Self>, mut session: Session) -> Result<(Item, Proof), UploadAbort> {
         let file = &self.file;
         if session.finalizing {
             file.note("an earlier run started to finalize: looking for the item");
             if let Some(item) = self.reconcile(&session).await? {
-                return Ok(item);
+                return Ok((item, Proof::of_session(&session)));
             }
         }
         match self.send_parts(&mut session).await {
@@ -188,6 +215,7 @@ impl FileUpload {
                 self.record.part(file, *number, part, false).await;
             }
         }
-        self.finalize(&session).await
+        let item = self.finalize(&session).await?;
+        Ok((item, Proof::of_session(&session)))
     }
 }

@@ -6,19 +6,20 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 
 use super::context::Context;
+use super::earlier;
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
 use super::keyed_lock::Queued;
 use super::resume::Resumed;
-use super::session::{FileUpload, UploadAbort};
-use super::state::{Journal, JournalHandle, Recorded, source_number};
+use super::session::{FileUpload, Proof, UploadAbort};
+use super::state::{FinishedFile, Journal, JournalHandle, Recorded, source_number};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
 use crate::item::Item;
 use crate::options::IfExists;
-use crate::outcome::Done;
+use crate::outcome::{Done, Origin};
 use crate::plan::{Input, Job, Parent, Parts};
 use crate::source::Source;
 use crate::spool;
@@ -31,6 +32,8 @@ use crate::spool;
 pub struct Ack {
     locks: Option<Locks>,
     record: JournalHandle,
+    /// What to add to the record of the run.
+    finished: Option<(Arc<Context>, Arc<FileContext>, FinishedFile)>,
     /// Held until other files of this run may look for their item at this target.
     _target_guard: Option<OwnedMutexGuard<()>>,
 }
@@ -38,9 +41,15 @@ pub struct Ack {
 impl Ack {
     /// The result has been printed: removes the record and releases the locks.
     pub async fn commit(self) {
-        let Self { record, locks, .. } = self;
+        let Self { record, locks, finished, .. } = self;
         // If no thread can be started, the record stays, which is harmless.
         let _ = on_disk(move || {
+            // Before the upload's own record goes.
+            if let Some((context, file, finished)) = finished
+                && let Some(files) = &context.finished
+            {
+                files.add(&file, &finished);
+            }
             // First: other runs learn of the item while the record still keeps them away.
             drop(locks);
             record.remove();
@@ -63,6 +72,11 @@ pub(super) async fn upload(
         return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
     }
     let guard = Some(queued.lock().await);
+    if let Some(item) = earlier::find(context, file, job).await? {
+        context.note_made(item.id());
+        let ack = Ack { _target_guard: guard, ..Ack::default() };
+        return Ok((Done { item, origin: Origin::Earlier }, ack));
+    }
     if let (Input::File(path), Parent::New(_)) = (&job.input, &job.place) {
         // No folder is created for a file that cannot be read.
         let path = path.clone();
@@ -97,8 +111,8 @@ pub(super) async fn upload(
             // The item stands for this file and no other.
             context.note_made(item.id());
             return Ok((
-                Done { item, skipped: true },
-                Ack { record, locks: Some(locks), _target_guard: guard },
+                Done { item, origin: Origin::Existing },
+                Ack { record, locks: Some(locks), finished: None, _target_guard: guard },
             ));
         }
     }
@@ -116,10 +130,13 @@ pub(super) async fn upload(
         directory,
         record: record.clone(),
     });
-    let item = upload.run(recorded).await?;
+    let (item, proof) = upload.run(recorded).await?;
     context.note_made(item.id());
     locks.target.end(source_id);
-    Ok((Done { item, skipped: false }, Ack { record, locks: Some(locks), _target_guard: guard }))
+    let finished = earlier::finished(&upload, &item, proof);
+    let finished = finished.map(|finished| (Arc::clone(context), Arc::clone(file), finished));
+    let ack = Ack { record, locks: Some(locks), finished, _target_guard: guard };
+    Ok((Done { item, origin: Origin::Uploaded }, ack))
 }
 
 async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
@@ -146,14 +163,14 @@ async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<S
 }
 
 impl FileUpload {
-    /// Resumes or starts the upload, and returns the item.
-    async fn run(self: &Arc<Self>, recorded: Option<Recorded>) -> Result<Item, Error> {
+    /// Resumes or starts the upload. Returns the item and what it is known to hold.
+    async fn run(self: &Arc<Self>, recorded: Option<Recorded>) -> Result<(Item, Proof), Error> {
         let mut earlier = match recorded {
             None => None,
             Some(recorded) => match self.resume(recorded).await? {
                 Resumed::StartOver => None,
                 Resumed::Session(session) => Some(session),
-                Resumed::Done(item) => return Ok(item),
+                Resumed::Done(item) => return Ok((item, Proof::of_source(&self.source))),
             },
         };
         let mut restarted = false;
@@ -163,7 +180,7 @@ impl FileUpload {
                 None => self.begin().await?,
             };
             match self.finish(session).await {
-                Ok(item) => return Ok(item),
+                Ok(done) => return Ok(done),
                 Err(UploadAbort::Error(error)) if error.blames_bytes() => {
                     return Err(self.explain_damage(error).await);
                 }

@@ -58,11 +58,6 @@ impl Error {
                     return error.advice("run the same command again; it starts over, because no record of this upload is kept");
                 }
             },
-            Self::OneOfSeveral(error) => {
-                return error.advice(
-                    "run the same command again with --if-exists skip to resume (without it, finished files are uploaded again)",
-                );
-            }
             Self::Interrupted(_) => again,
             Self::Call { failure, .. }
             | Self::Part { failure, .. }

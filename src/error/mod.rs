@@ -167,9 +167,6 @@ pub enum Error {
     /// starts over.
     #[error(transparent)]
     Unrecorded(Box<Self>),
-    /// Any of these for one of several files: the same command would upload the finished ones again.
-    #[error(transparent)]
-    OneOfSeveral(Box<Self>),
     /// Standard input could not be stored.
     #[error("could not keep standard input in {}", .folder.display())]
     Spool {
@@ -231,10 +228,9 @@ impl Error {
     /// The error without wrappers that only change the hint.
     pub fn without_advice(&self) -> &Self {
         match self {
-            Self::Unrecorded(error)
-            | Self::OneOfSeveral(error)
-            | Self::SuspectParentId(error)
-            | Self::NoApi(error) => error.without_advice(),
+            Self::Unrecorded(error) | Self::SuspectParentId(error) | Self::NoApi(error) => {
+                error.without_advice()
+            }
             error => error,
         }
     }
@@ -293,7 +289,6 @@ impl Error {
             Self::Empty(error)
             | Self::SuspectParentId(error)
             | Self::Unrecorded(error)
-            | Self::OneOfSeveral(error)
             | Self::LoginFailed(error) => error.code(),
             Self::Incomplete { .. } => Code::Integrity,
             Self::Unsettled { .. } => Code::Unsettled,
@@ -305,9 +300,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
-            Self::Unrecorded(error) | Self::OneOfSeveral(error) | Self::LoginFailed(error) => {
-                error.exit_code()
-            }
+            Self::Unrecorded(error) | Self::LoginFailed(error) => error.exit_code(),
             other => other.code().exit_code(),
         }
     }

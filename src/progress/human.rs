@@ -261,6 +261,9 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
     }
     let failed = tally.failed.saturating_sub(state.interrupted + state.unsettled);
     let mut line = format!("uploaded {}", plural(tally.uploaded, "file"));
+    if tally.earlier > 0 {
+        line.push_str(&format!(" ({} earlier)", tally.earlier));
+    }
     for (count, what) in [
         (tally.skipped, "skipped"),
         (failed, "failed"),

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::error::Error;
 use crate::event::{Event, FileId, PartProgress, Phase};
 use crate::item::Item;
-use crate::outcome::{Done, Outcome};
+use crate::outcome::{Done, Origin, Outcome};
 
 pub(super) const MIB: u64 = 1 << 20;
 
@@ -83,11 +83,11 @@ pub(super) fn outcome(path: &str, bytes: u64, result: Result<Done, Error>) -> Ou
 }
 
 pub(super) fn uploaded(path: &str, bytes: u64) -> Outcome {
-    outcome(path, bytes, Ok(Done { item: item(), skipped: false }))
+    outcome(path, bytes, Ok(Done { item: item(), origin: Origin::Uploaded }))
 }
 
 pub(super) fn skipped(path: &str, bytes: u64) -> Outcome {
-    outcome(path, bytes, Ok(Done { item: item(), skipped: true }))
+    outcome(path, bytes, Ok(Done { item: item(), origin: Origin::Existing }))
 }
 
 /// A stderr that a test can read.

@@ -8,6 +8,7 @@
     reason = "a test ends where its expectation does"
 )]
 
+mod again;
 mod answers;
 mod basics;
 mod bounds;

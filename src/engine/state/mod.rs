@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `*.upload` | the record of one upload: [`record`], [`journal`] | exclusive, during the file's upload |
 //! | `*.lock` | nothing; stands in for the record under `--no-resume`, or is a [`target_lock`] | see below |
+//! | `*.finished` | what runs of a command have finished: [`run_record`] | exclusive, during a run |
 //! | `*.run` | nothing | exclusive, during a run: a command runs once at a time ([`peers`]) |
 //! | `*.activity`, `*.runs` | what active runs have created: [`activity_log`] | shared by all runs |
 //! | `*.items` | which upload created which item: [`ledger`] | exclusive, while an item is claimed |
@@ -21,6 +22,7 @@ mod ledger;
 mod lock_file;
 mod peers;
 mod record;
+mod run_record;
 mod target_lock;
 
 pub use self::journal::{Journal, JournalStore, OpenError};
@@ -28,5 +30,6 @@ pub use self::journal_handle::JournalHandle;
 pub use self::ledger::{Ledger, Maker, Makers};
 pub use self::lock_file::{LockFile, Mode};
 pub use self::peers::{Peers, RETRY_LOCK, RunKey, SHORT_WAIT};
-pub use self::record::{Begun, Header, Recorded, UploadKey, account, path_texts};
+pub use self::record::{Begun, Header, Recorded, UploadKey, absolute_text, account, path_texts};
+pub use self::run_record::{FileKey, FinishedFile, RunRecord};
 pub use self::target_lock::{Snapshot, Target, TargetLock, source_number};

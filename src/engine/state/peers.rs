@@ -25,7 +25,7 @@ pub const RETRY_LOCK: Duration = Duration::from_millis(100);
 pub const SHORT_WAIT: u32 = 10;
 
 /// What makes two commands the same. All other options may differ.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RunKey {
     /// The API's URL.
     pub api: String,
@@ -64,7 +64,7 @@ impl RunKey {
     }
 
     /// A name for runs of this command, which reveals nothing about it.
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         digest(self)[..32].to_owned()
     }
 }
@@ -98,12 +98,12 @@ impl Peers {
     /// [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
     pub async fn join(
         folder: Option<PathBuf>,
-        key: RunKey,
+        key: &RunKey,
         stopper: &Stopper,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let Some(folder) = folder else { return Ok(Self::default()) };
-        let mut joining = Joining::new(folder, key);
+        let mut joining = Joining::new(folder, key.clone());
         let mut tries = 0..SHORT_WAIT;
         loop {
             let joined;

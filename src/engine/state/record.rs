@@ -180,9 +180,14 @@ pub fn find_status_line(text: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Reads a line. `None` if it is damaged.
 pub fn read_line(line: &[u8]) -> Option<Entry> {
+    serde_json::from_slice(checked(line)?).ok()
+}
+
+/// The text of a line without its checksum. `None` if it is damaged.
+pub fn checked(line: &[u8]) -> Option<&[u8]> {
     let (head, text) = line.split_at_checked(SUM)?;
     let text = text.strip_prefix(b" ")?;
-    (checksum(text).as_bytes() == head).then(|| serde_json::from_slice(text).ok())?
+    (checksum(text).as_bytes() == head).then_some(text)
 }
 
 /// The paths that a file's record may be kept under: its canonical path, and the given path made absolute, as early
@@ -191,6 +196,11 @@ pub fn path_texts(path: &Path) -> (String, String) {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let canonical = platform::canonical(path).unwrap_or_else(|_| absolute.clone());
     (text_of(&canonical), text_of(&absolute))
+}
+
+/// The path of a file made absolute, as text.
+pub fn absolute_text(path: &Path) -> String {
+    text_of(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 /// A path as text that is unique even if it is not valid Unicode.

@@ -77,6 +77,17 @@ struct Inner {
     sessions: HashMap<String, Session>,
 }
 
+impl Inner {
+    fn index(&mut self) {
+        self.by_id.clear();
+        self.children.clear();
+        for (index, item) in self.items.iter().enumerate() {
+            self.by_id.insert(item.id.clone(), index);
+            self.children.entry(item.parent.clone()).or_default().push(index);
+        }
+    }
+}
+
 /// All items and sessions of a drive.
 #[derive(Default)]
 pub(crate) struct Items {
@@ -106,6 +117,22 @@ impl Items {
         inner.children.entry(item.parent.clone()).or_default().push(index);
         inner.items.push(item.clone());
         item
+    }
+
+    /// Deletes an item. What is in a folder stays, without a place in the tree.
+    pub(crate) fn remove(&self, id: &str) {
+        let mut inner = self.lock();
+        inner.items.retain(|item| item.id != id);
+        inner.index();
+    }
+
+    /// Moves an item into another folder.
+    pub(crate) fn move_to(&self, id: &str, parent: Option<&str>) {
+        let mut inner = self.lock();
+        for item in inner.items.iter_mut().filter(|item| item.id == id) {
+            item.parent = parent.map(str::to_owned);
+        }
+        inner.index();
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Item> {

@@ -208,6 +208,16 @@ impl LocalDrive {
         Ok(self.shared.items.add(name, parent.map(str::to_owned), now, Some(file)).id)
     }
 
+    /// Deletes an item, as a user would in the browser.
+    pub fn remove_item(&self, id: &str) {
+        self.shared.items.remove(id);
+    }
+
+    /// Moves an item into another folder, as a user would in the browser.
+    pub fn move_item(&self, id: &str, parent: Option<&str>) {
+        self.shared.items.move_to(id, parent);
+    }
+
     /// Gives a file other bytes, past the API; its item stays as it is.
     pub fn replace_object(&self, file_id: &str, bytes: &[u8]) -> anyhow::Result<()> {
         self.put_object(&self.key_of(file_id)?, bytes).map(drop)

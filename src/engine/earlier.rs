@@ -1,0 +1,100 @@
+//! Files that earlier runs of the same command have finished, and that are not sent again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::value::RawValue;
+
+use super::content::etag_of_file;
+use super::context::Context;
+use super::session::{FileUpload, Proof};
+use super::state::{FileKey, FinishedFile, UploadKey, absolute_text, path_texts};
+use crate::disk::on_disk;
+use crate::error::Error;
+use crate::event::Phase;
+use crate::file_context::FileContext;
+use crate::item::Item;
+use crate::plan::{Input, Job, Parts};
+use crate::source::Source;
+
+/// Returns the item of a file that an earlier run of this command has finished, if the file is unchanged and the item
+/// still exists.
+pub(super) async fn find(
+    context: &Arc<Context>,
+    file: &Arc<FileContext>,
+    job: &Job,
+) -> Result<Option<Item>, Error> {
+    let (Some(finished), Input::File(path)) = (&context.finished, &job.input) else { return Ok(None) };
+    if finished.record.is_empty() {
+        return Ok(None);
+    }
+    let key = key_of(job, path);
+    loop {
+        let (record, wanted) = (Arc::clone(&finished.record), key.clone());
+        let Some(entry) = on_disk(move || record.take(&wanted)).await? else { return Ok(None) };
+        let Some(item) = Item::new(entry.item.clone()) else { continue };
+        let opened = path.clone();
+        let source = Arc::new(context.disk.run(move || Source::open(&opened)).await??);
+        if !is_unchanged(file, &source, &entry).await? {
+            file.note("the file has changed since an earlier run uploaded it: uploading it again");
+            continue;
+        }
+        if !finished.is_there(&context.drive, file, &entry, item.id()).await? {
+            file.note(&format!("item {} of an earlier run is gone: uploading the file again", item.id()));
+            continue;
+        }
+        file.note(&format!("an earlier run has uploaded it (item {})", item.id()));
+        file.size.store(source.size(), Ordering::Relaxed);
+        file.resumed.store(source.size(), Ordering::Relaxed);
+        remove_upload_record(context, job, path, entry.parent).await;
+        return Ok(Some(item));
+    }
+}
+
+async fn is_unchanged(file: &FileContext, source: &Arc<Source>, entry: &FinishedFile) -> Result<bool, Error> {
+    if source.identity().proves_unchanged_since(&entry.identity) {
+        return Ok(true);
+    }
+    let (Some(etag), true) = (&entry.etag, source.size() == entry.identity.size) else { return Ok(false) };
+    let Ok(parts) = Parts::plan(source.size(), Some(entry.part_size)) else { return Ok(false) };
+    file.phase(Phase::Check);
+    file.note("the file may have changed since an earlier run uploaded it: comparing its content");
+    Ok(etag_of_file(source, parts, &BTreeMap::new()).await? == *etag)
+}
+
+/// A kill between the two steps of [`Ack::commit`](super::upload::Ack::commit) leaves the record of the upload, from
+/// which a later upload of the file would take the same item.
+async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent: Option<String>) {
+    let Some(journals) = context.journals.clone() else { return };
+    let (api, account, name) = (context.api.clone(), context.account.clone(), job.name.clone());
+    let path = path.to_owned();
+    // If no thread can be started, the record stays until it is found again.
+    let _ = on_disk(move || {
+        let key = UploadKey { api, account, parent, name, path: path_texts(&path).0 };
+        if journals.path_of(&key).exists()
+            && let Ok((journal, ..)) = journals.open(key)
+        {
+            journal.remove();
+        }
+    })
+    .await;
+}
+
+/// A finished file that is to be recorded once its result has been printed. `None` if no record is kept.
+pub(super) fn finished(upload: &FileUpload, item: &Item, proof: Proof) -> Option<FinishedFile> {
+    let (Some(_), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
+    let Proof { identity, part_size, etag } = proof;
+    // In one line. Within a string a line break is escaped.
+    let item = RawValue::from_string(item.json().replace(['\n', '\r'], " ")).ok()?;
+    let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
+    Some(FinishedFile { key, identity, part_size, etag, parent, item })
+}
+
+fn key_of(job: &Job, path: &Path) -> FileKey {
+    let mut target = vec![job.name.clone()];
+    target.extend(job.place.folders().map(|folder| folder.name.clone()));
+    target.reverse();
+    FileKey { path: absolute_text(path), target }
+}

@@ -1,0 +1,74 @@
+//! The record of this command's runs, and whether the items in it are still in the drive.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::state::{FinishedFile, RunRecord};
+use crate::drive::Drive;
+use crate::error::Error;
+use crate::file_context::FileContext;
+use crate::item::Node;
+
+/// The IDs in a folder, as listed.
+type Listing = Arc<OnceCell<HashSet<String>>>;
+
+/// The finished files of earlier runs.
+pub(super) struct FinishedFiles {
+    pub(super) record: Arc<RunRecord>,
+    /// The folders that they are in, each listed once.
+    listings: Mutex<HashMap<Option<String>, Listing>>,
+    /// The user has been told that the disk accepts no more entries.
+    warned: AtomicBool,
+}
+
+impl FinishedFiles {
+    pub(super) fn new(record: Arc<RunRecord>) -> Self {
+        Self { record, listings: Mutex::default(), warned: AtomicBool::new(false) }
+    }
+
+    /// Whether an item is still in the drive. It may have been moved.
+    pub(super) async fn is_there(
+        &self,
+        drive: &Drive,
+        file: &FileContext,
+        entry: &FinishedFile,
+        id: &str,
+    ) -> Result<bool, Error> {
+        let listing = {
+            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(listings.entry(entry.parent.clone()).or_default())
+        };
+        let list = || async {
+            match drive.folder(file, entry.parent.as_deref()).await {
+                Ok(tree) => {
+                    let ids = tree.root.iter().filter_map(|raw| Node::read(raw).id().map(str::to_owned));
+                    Ok(ids.collect())
+                }
+                Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(HashSet::new()),
+                Err(error) => Err(error),
+            }
+        };
+        if listing.get_or_try_init(list).await?.contains(id) {
+            return Ok(true);
+        }
+        match drive.item(file, id).await {
+            Ok(_) => Ok(true),
+            Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a file. If the disk rejects it, there is one warning. Blocks on the disk.
+    pub(super) fn add(&self, file: &FileContext, finished: &FinishedFile) {
+        if let Err(error) = self.record.add(finished)
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            file.warn(&format!(
+                "finished files cannot be recorded ({error}); after an interruption they are uploaded again"
+            ));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What a run of several files has finished, so that the next run of the same command does not send it again.
+//!
+//! The file of a single upload is removed once its result has been printed. This record takes over then. It is removed
+//! when a run ends with everything done. It has a line for each finished file, with a checksum; a torn line counts as
+//! not written.
+
+use std::collections::HashSet;
+use std::fs::{File, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::peers::RunKey;
+use super::record::{checked, with_checksum};
+use crate::platform::{self, Identity};
+
+/// Limit on the length of a line. An item has some hundred bytes.
+const LINE_MAX: u64 = 1024 * 1024;
+
+/// Identifies a finished file within a command.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileKey {
+    /// The absolute path, as text that is unique even if it is not valid Unicode.
+    pub path: String,
+    /// The names of the folders below the parent, and of the file.
+    pub target: Vec<String>,
+}
+
+/// A finished file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FinishedFile {
+    #[serde(flatten)]
+    pub key: FileKey,
+    /// The file when its parts were last known to be its content.
+    pub identity: Identity,
+    /// Size of a part in bytes.
+    pub part_size: u64,
+    /// The multipart ETag of its content, if known.
+    pub etag: Option<String>,
+    /// The ID of the folder; `None` is the root.
+    pub parent: Option<String>,
+    /// The item as the service returned it.
+    pub item: Box<RawValue>,
+}
+
+/// The record of a command. Only one run of a command is active at a time.
+#[derive(Debug)]
+pub struct RunRecord {
+    file: Mutex<File>,
+    path: PathBuf,
+    /// The finished files of earlier runs, by hashes of their keys, with the offsets of their lines. About 16 bytes for
+    /// each file.
+    earlier: Vec<(u64, u64)>,
+    /// Indices into `earlier` that this run has used.
+    used: Mutex<HashSet<usize>>,
+    hasher: RandomState,
+    unsynced: AtomicBool,
+}
+
+impl RunRecord {
+    /// Opens the record of a command, and reads it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the disk. A damaged line is skipped.
+    pub fn open(folder: &Path, key: &RunKey) -> io::Result<Self> {
+        platform::create_private_dir(folder)?;
+        let path = path_of(folder, key);
+        let file = platform::open_private(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            // Keeps the clean-up of old records away. The command has a lock of its own.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(error) => return Err(error.into()),
+        }
+        let hasher = RandomState::new();
+        let mut earlier = Vec::new();
+        let mut reader = BufReader::new(&file);
+        let (mut at, mut line) = (0, Vec::new());
+        while reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? > 0 {
+            if let Some(finished) = read(&line) {
+                earlier.push((hasher.hash_one(finished.key), at));
+            }
+            at += line.len() as u64;
+            line.clear();
+        }
+        earlier.sort_unstable();
+        let (used, unsynced) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { file: Mutex::new(file), path, earlier, used, hasher, unsynced })
+    }
+
+    /// Removes the record of a command, if there is one.
+    pub fn remove(folder: &Path, key: &RunKey) {
+        let _ = std::fs::remove_file(path_of(folder, key));
+    }
+
+    /// Whether earlier runs have finished any file.
+    pub fn is_empty(&self) -> bool {
+        self.earlier.is_empty()
+    }
+
+    /// Takes the latest entry of a file that this run has not taken yet: a file that is given twice has two. Blocks on
+    /// the disk.
+    pub fn take(&self, key: &FileKey) -> Option<FinishedFile> {
+        let hash = self.hasher.hash_one(key);
+        let first = self.earlier.partition_point(|(other, _)| *other < hash);
+        let last = self.earlier.partition_point(|(other, _)| *other <= hash);
+        for index in (first..last).rev() {
+            if self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
+                && let Some(finished) = self.read_at(self.earlier[index].1)
+                && finished.key == *key
+            {
+                return Some(finished);
+            }
+        }
+        None
+    }
+
+    /// Adds a finished file. The line survives a kill, and after [`RunRecord::sync`] a power failure. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn add(&self, finished: &FinishedFile) -> io::Result<()> {
+        // One write. The leading newline separates it from a line that a full disk has cut off.
+        let line = format!("\n{}", with_checksum(&serde_json::to_string(finished)?));
+        let mut file = self.file();
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(line.as_bytes())?;
+        self.unsynced.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes what was added to the disk. Blocks on it.
+    pub fn sync(&self) {
+        if self.unsynced.swap(false, Ordering::Relaxed) {
+            // A handle of its own, so that nobody waits to add a line.
+            let file = self.file().try_clone();
+            // A failure here can only matter after a power failure.
+            let _ = file.and_then(|file| file.sync_data());
+        }
+    }
+
+    fn read_at(&self, offset: u64) -> Option<FinishedFile> {
+        let mut line = Vec::new();
+        let mut file = self.file();
+        file.seek(SeekFrom::Start(offset)).ok()?;
+        BufReader::new(&*file).take(LINE_MAX).read_until(b'\n', &mut line).ok()?;
+        read(&line)
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RunRecord {
+    /// Removes an empty record.
+    fn drop(&mut self) {
+        if self.file().metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn path_of(folder: &Path, key: &RunKey) -> PathBuf {
+    folder.join(format!("{}.finished", key.id()))
+}
+
+fn read(line: &[u8]) -> Option<FinishedFile> {
+    serde_json::from_slice(checked(line.strip_suffix(b"\n")?)?).ok()
+}
+
+#[cfg(test)]
+#[path = "run_record_tests.rs"]
+mod tests;
