@@ -111,7 +111,7 @@ _copera__upload() {
                     return 0
                     ;;
                 --if-exists)
-                    COMPREPLY=($(compgen -W "upload skip fail" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "upload skip newer fail" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt +o default +o bashdefault
                     fi

@@ -7,6 +7,7 @@ complete -c copera-upload -l include -d 'Upload matching files; repeatable, the 
 complete -c copera-upload -l exclude -d 'Exclude matching files and directories; repeatable, the last match wins' -r -f
 complete -c copera-upload -l if-exists -d 'What to do if the folder already has a file of that name' -r -f -a "upload\t'Upload anyway, which creates a second item of that name'
 skip\t'Skip if a file with the same name and size exists, otherwise upload'
+newer\t'Skip if the newest file of that name has the same size and was created after the file was modified, otherwise upload'
 fail\t'Fail with exit code 5'"
 complete -c copera-upload -s j -l concurrency -d 'Concurrent part uploads, 1 to 64 [default: adaptive, up to 32]' -r -f
 complete -c copera-upload -l part-size -d 'Size of a part, 5MiB to 5GiB [default: chosen from the file\'s size]' -r -f

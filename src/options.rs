@@ -29,6 +29,8 @@ pub enum IfExists {
     Upload,
     /// Skip if a file with the same name and size exists, otherwise upload
     Skip,
+    /// Skip if the newest file of that name has the same size and was created after the file was modified, otherwise upload
+    Newer,
     /// Fail with exit code 5
     Fail,
 }

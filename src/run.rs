@@ -30,9 +30,26 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs the command, prints everything there is to print, and returns the exit code.
 pub fn run(cli: Cli, env: &Environment) -> u8 {
-    let reporter = progress::choose(&cli.display);
-    let code = execute(cli, env, &reporter).unwrap_or_else(|error| {
-        let error = Error::from(error);
+    let mut display = cli.display.clone();
+    if cli.login {
+        let reporter = progress::choose(&display);
+        return finish(&reporter, login::run(&cli, env, &reporter).map(|()| 0).map_err(Error::from));
+    }
+    let mut warnings = Vec::new();
+    let settings = settings::resolve(cli, env, &mut warnings);
+    if let Some(progress) = settings.as_ref().ok().and_then(|settings| settings.progress) {
+        display.progress = progress;
+    }
+    let reporter = progress::choose(&display);
+    for message in &warnings {
+        reporter.event(&Event::Warning { path: None, message });
+    }
+    finish(&reporter, settings.and_then(|settings| execute(&settings, &reporter)))
+}
+
+/// Prints the error, if any. Returns the exit code.
+fn finish(reporter: &Arc<dyn Reporter>, result: Result<u8, Error>) -> u8 {
+    let code = result.unwrap_or_else(|error| {
         reporter.event(&Event::Error { path: None, error: &error });
         error.exit_code()
     });
@@ -40,25 +57,15 @@ pub fn run(cli: Cli, env: &Environment) -> u8 {
     code
 }
 
-fn execute(cli: Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> anyhow::Result<u8> {
-    if cli.login {
-        login::run(&cli, env, reporter)?;
-        return Ok(0);
-    }
-    let mut warnings = Vec::new();
-    let settings = settings::resolve(cli, env, &mut warnings);
-    for message in &warnings {
-        reporter.event(&Event::Warning { path: None, message });
-    }
-    let settings = settings?;
+fn execute(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
     for message in &settings.sources {
         reporter.event(&Event::Verbose { message });
     }
     let output = Output::stdout(settings.output);
-    Ok(match settings.dry_run {
-        true => dry_run(&settings, &output, &**reporter)?,
-        false => upload(&settings, &output, reporter)?,
-    })
+    match settings.dry_run {
+        true => dry_run(settings, &output, &**reporter),
+        false => upload(settings, &output, reporter),
+    }
 }
 
 /// Prints the plan, one line for each file, in order of path. Nothing is sent.

@@ -11,10 +11,11 @@ use conflate::Merge as _;
 use crate::cli::Cli;
 use crate::config::api_url::ApiUrl;
 use crate::config::location::Sourced;
+use crate::config::profile::OVERRIDABLE;
 use crate::config::{self, token};
 use crate::environment::{self, Environment};
 use crate::error::Error;
-use crate::options::{Destination, IfExists, OutputMode, TransferOptions};
+use crate::options::{Destination, IfExists, OutputMode, ProgressMode, TransferOptions};
 use crate::plan::{self, Filters, ListSource, Selection, name};
 use crate::proxy::Proxies;
 use crate::secret::Token;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub transfer: TransferOptions,
     pub account: Account,
     pub output: OutputMode,
+    /// `progress` of the profile, unless the command line overrides it.
+    pub progress: Option<ProgressMode>,
     pub dry_run: bool,
     /// Where records of uploads are kept, if the platform has a directory for them.
     pub state_dir: Option<PathBuf>,
@@ -94,7 +97,22 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     if let Some((_, from)) = &to {
         add_source("to", from);
     }
-    for key in TransferOptions::keys() {
+    let profile = &config.profile;
+    let overridden = |key: &str| cli.given.iter().any(|given| given == key);
+    let if_exists = profile.options.if_exists.filter(|_| !overridden("if_exists")).unwrap_or(cli.if_exists);
+    let output = profile.options.output.filter(|_| !overridden("output")).unwrap_or(cli.output);
+    let progress = profile.options.progress.filter(|_| !overridden("progress"));
+    let filters = Filters::new(profile.filters(), cli.filters);
+    for key in ["include", "exclude"] {
+        // Both count.
+        if let Some(location) = profile.locations.get(key) {
+            add_source(key, &location.to_string());
+        }
+        if overridden(key) {
+            add_source(key, &format!("--{key}"));
+        }
+    }
+    for key in OVERRIDABLE.into_iter().map(str::to_owned).chain(TransferOptions::keys()) {
         if cli.given.contains(&key) {
             add_source(&key, &format!("--{}", key.replace('_', "-")));
         } else if let Some(location) = config.profile.locations.get(&key) {
@@ -112,11 +130,11 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
             recursive: cli.recursive,
             relative: cli.relative,
             follow_symlinks: cli.follow_symlinks,
-            filters: Filters::new(cli.filters),
+            filters,
             destination: Destination { parent, to, name, mime_type: cli.mime_type },
         },
         list: cli.files_from.map(|file| ListSource { file, null: cli.null }),
-        if_exists: cli.if_exists,
+        if_exists,
         transfer,
         account: Account {
             api_url: api_url.url,
@@ -125,7 +143,8 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
             cacert: cli.cacert,
             proxies,
         },
-        output: cli.output,
+        output,
+        progress,
         dry_run: cli.dry_run,
         state_dir: env.state_dir.as_ref().map(|dir| dir.join(env!("CARGO_PKG_NAME"))),
         sources,

@@ -161,6 +161,36 @@ pub mod toml {
         retries: u32 = parse_retries,
     }
 
+    /// One of the values of an option.
+    pub fn choice<'de, D: Deserializer<'de>, T: clap::ValueEnum>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = String::deserialize(deserializer).unwrap_or_default();
+        T::from_str(&text, false).map(Some).map_err(|_| {
+            let values = T::value_variants().iter().filter_map(T::to_possible_value);
+            let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
+            D::Error::custom(format!("must be one of {}", names.join(", ")))
+        })
+    }
+
+    /// A string or a list of strings.
+    pub fn list<'de, D: Deserializer<'de>, T>(
+        deserializer: D,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "must be a string or a list of strings")]
+        enum List {
+            One(String),
+            Several(Vec<String>),
+        }
+        let texts = match List::deserialize(deserializer)? {
+            List::One(text) => vec![text],
+            List::Several(texts) => texts,
+        };
+        texts.iter().map(|text| parse(text)).collect::<Result<_, _>>().map(Some).map_err(D::Error::custom)
+    }
+
     /// `true` or `false`.
     pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
         bool::deserialize(deserializer).map(Some).map_err(|_| D::Error::custom("must be true or false"))

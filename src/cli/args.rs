@@ -65,8 +65,8 @@ Configuration:
     copera-upload/config.toml in the user's configuration directory
     .copera.toml in the working directory
     .copera.local.toml in the working directory
-  A profile may set token, token_command, parent, to, api_url and every option
-  under Transfer, for example part_size = \"16MiB\". Command-line options and
+  A profile may set token, token_command, parent, to, api_url, if_exists,
+  include, exclude, output, progress and every option under Transfer, for example part_size = \"16MiB\". Command-line options and
   environment variables override the files.
 
 Environment:
@@ -184,7 +184,7 @@ pub struct Cli {
     #[command(flatten)]
     pub transfer: TransferOptions,
 
-    /// Keys of the transfer options that were given on the command line
+    /// Keys of the options that were given on the command line, as a profile has them
     #[arg(skip)]
     pub given: Vec<String>,
 

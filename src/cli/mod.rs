@@ -31,7 +31,11 @@ impl Cli {
         args: impl IntoIterator<Item = A>,
     ) -> Result<Self, clap::Error> {
         let mut matches = Self::command().try_get_matches_from(args)?;
-        let mut given = Vec::new();
+        let mut given: Vec<String> = ["if_exists", "output", "progress", "include", "exclude"]
+            .into_iter()
+            .filter(|key| matches.value_source(key) == Some(ValueSource::CommandLine))
+            .map(str::to_owned)
+            .collect();
         for key in TransferOptions::keys() {
             match matches.value_source(&key) {
                 Some(ValueSource::CommandLine) => given.push(key),

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 use super::location::{ConfigFile, Location, Sourced};
-use super::profile::{AccountOptions, Profile, keys};
+use super::profile::{Profile, ProfileOptions, keys};
 use crate::error::Error;
 use crate::options::TransferOptions;
 use crate::units::toml as value;
@@ -30,7 +30,7 @@ pub(super) struct Layer {
 impl Layer {
     /// Whether any profile has a token.
     pub(super) fn holds_token(&self) -> bool {
-        self.profiles.values().any(|profile| profile.account.token.is_some())
+        self.profiles.values().any(|profile| profile.options.token.is_some())
     }
 }
 
@@ -129,15 +129,15 @@ impl Section<'_> {
     }
 
     fn profile(&self, warnings: &mut Vec<String>) -> Result<Profile, Error> {
-        let (mut account, not_account) = self.read::<AccountOptions>()?;
+        let (mut options, not_options) = self.read::<ProfileOptions>()?;
         let (transfer, not_transfer) = self.read::<TransferOptions>()?;
-        let unknown = &not_account & &not_transfer;
+        let unknown = &not_options & &not_transfer;
         self.reject(unknown, || format!("a profile may set {}", keys().collect::<Vec<_>>().join(", ")))?;
         let located = self.table.get_ref().keys().map(|key| key.get_ref().to_string());
         let mut locations: BTreeMap<_, _> = located.map(|key| (key.clone(), self.location(&key))).collect();
         // Otherwise a repository could run any command on the machine of a user who uploads from it.
         if self.file.project
-            && account.token_command.take().is_some()
+            && options.token_command.take().is_some()
             && let Some(location) = locations.remove("token_command")
         {
             warnings.push(format!(
@@ -145,7 +145,7 @@ impl Section<'_> {
                 self.prefix
             ));
         }
-        Ok(Profile { account, transfer, locations })
+        Ok(Profile { options, transfer, locations })
     }
 
     fn sourced<T>(&self, key: &str, value: Option<T>) -> Option<Sourced<T>> {
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(profile.transfer.retry_for.unwrap(), Duration::from_secs(90));
         assert_eq!(profile.transfer.limit_rate.unwrap(), 1000);
         assert!(profile.transfer.no_resume.unwrap());
-        assert_eq!(profile.account.token.as_ref().unwrap().expose(), "t");
+        assert_eq!(profile.options.token.as_ref().unwrap().expose(), "t");
     }
 
     #[test]
@@ -274,11 +274,11 @@ mod tests {
     #[test]
     fn the_token_command_of_a_project_file_is_ignored() {
         let layer = read("[profiles.a]\ntoken_command = 'rm -r ~'", false, true).unwrap();
-        assert!(layer.profiles["a"].account.token_command.is_none());
+        assert!(layer.profiles["a"].options.token_command.is_none());
         assert!(layer.warnings[0].starts_with("f.toml:2: profiles.a.token_command is ignored"));
         assert!(
             read("profiles.a.token_command = 'pass'", false, false).unwrap().profiles["a"]
-                .account
+                .options
                 .token_command
                 .is_some()
         );

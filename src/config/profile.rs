@@ -7,15 +7,16 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::location::{Location, Sourced};
-use crate::options::TransferOptions;
+use crate::options::{IfExists, OutputMode, ProgressMode, TransferOptions};
+use crate::plan::filter::Filter;
 use crate::secret::Token;
 use crate::units::toml;
 
-/// What a profile sets about the account.
+/// What a profile sets besides the transfer options.
 #[derive(Debug, Clone, Default, Deserialize, conflate::Merge)]
 #[merge(strategy = conflate::option::overwrite_none)]
 #[serde(default)]
-pub struct AccountOptions {
+pub struct ProfileOptions {
     #[serde(deserialize_with = "token")]
     pub token: Option<Token>,
     #[serde(deserialize_with = "toml::text")]
@@ -26,6 +27,24 @@ pub struct AccountOptions {
     pub to: Option<String>,
     #[serde(deserialize_with = "toml::text")]
     pub api_url: Option<String>,
+    #[serde(deserialize_with = "toml::choice")]
+    pub if_exists: Option<IfExists>,
+    #[serde(deserialize_with = "toml::choice")]
+    pub output: Option<OutputMode>,
+    #[serde(deserialize_with = "toml::choice")]
+    pub progress: Option<ProgressMode>,
+    #[serde(deserialize_with = "include")]
+    pub include: Option<Vec<Filter>>,
+    #[serde(deserialize_with = "exclude")]
+    pub exclude: Option<Vec<Filter>>,
+}
+
+fn include<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Filter>>, D::Error> {
+    toml::list(deserializer, Filter::include)
+}
+
+fn exclude<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Filter>>, D::Error> {
+    toml::list(deserializer, Filter::exclude)
 }
 
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
@@ -36,24 +55,28 @@ fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D:
 /// A profile, from one file or merged from several.
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
-    pub account: AccountOptions,
+    pub options: ProfileOptions,
     pub transfer: TransferOptions,
     /// Where each key is set.
     pub locations: BTreeMap<String, Location>,
 }
 
-/// The keys that a profile may have: the account's, then the transfer options.
+/// Keys of options whose command-line form overrides them.
+pub const OVERRIDABLE: [&str; 3] = ["if_exists", "output", "progress"];
+
+/// The keys that a profile may have. The transfer options come last.
 pub fn keys() -> impl Iterator<Item = String> {
-    ["token", "token_command", "parent", "to", "api_url"]
-        .map(str::to_owned)
+    ["token", "token_command", "parent", "to", "api_url", "include", "exclude"]
         .into_iter()
+        .chain(OVERRIDABLE)
+        .map(str::to_owned)
         .chain(TransferOptions::keys())
 }
 
 impl Profile {
     /// Adds what this profile lacks from one of a file with lower precedence.
     pub fn merge(&mut self, lower: Self) {
-        self.account.merge(lower.account);
+        self.options.merge(lower.options);
         self.transfer.merge(lower.transfer);
         for (key, location) in lower.locations {
             self.locations.entry(key).or_insert(location);
@@ -61,23 +84,39 @@ impl Profile {
     }
 
     pub fn token(&self) -> Option<Sourced<Token>> {
-        self.sourced("token", &self.account.token)
+        self.sourced("token", &self.options.token)
     }
 
     pub fn token_command(&self) -> Option<Sourced<String>> {
-        self.sourced("token_command", &self.account.token_command)
+        self.sourced("token_command", &self.options.token_command)
     }
 
     pub fn parent(&self) -> Option<Sourced<String>> {
-        self.sourced("parent", &self.account.parent)
+        self.sourced("parent", &self.options.parent)
     }
 
     pub fn to(&self) -> Option<Sourced<String>> {
-        self.sourced("to", &self.account.to)
+        self.sourced("to", &self.options.to)
     }
 
     pub fn api_url(&self) -> Option<Sourced<String>> {
-        self.sourced("api_url", &self.account.api_url)
+        self.sourced("api_url", &self.options.api_url)
+    }
+
+    /// The globs of `include` and `exclude`. Within one file they keep the order of the two keys, otherwise `include`
+    /// comes first.
+    pub fn filters(&self) -> Vec<Filter> {
+        let [include, exclude] =
+            [&self.options.include, &self.options.exclude].map(|globs| globs.iter().flatten());
+        let is_excluded_first = match (self.locations.get("include"), self.locations.get("exclude")) {
+            (Some(include), Some(exclude)) => include.same_file(exclude) && exclude.line < include.line,
+            _ => false,
+        };
+        if is_excluded_first {
+            exclude.chain(include).cloned().collect()
+        } else {
+            include.chain(exclude).cloned().collect()
+        }
     }
 
     fn sourced<T: Clone>(&self, key: &str, value: &Option<T>) -> Option<Sourced<T>> {

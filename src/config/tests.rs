@@ -23,6 +23,9 @@ pub(crate) fn example_value(key: &str) -> &'static str {
     match key {
         "part_size" => "'8MiB'",
         "api_url" => "'https://own.example'",
+        "if_exists" => "'skip'",
+        "output" => "'id'",
+        "progress" => "'plain'",
         flag if flag.starts_with("no_") => "true",
         _ => "'8'",
     }

@@ -13,6 +13,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 
+use super::clock::ServiceClock;
 use super::gate::Gate;
 use super::wire::{self};
 use crate::circuit_breaker::CircuitBreaker;
@@ -59,6 +60,7 @@ pub struct Drive {
     pub(super) gate: Gate,
     /// Count of successful calls.
     answered: AtomicU64,
+    clock: ServiceClock,
     /// One for each kind of call: one endpoint may be down while others work.
     breakers: [CircuitBreaker; Call::KINDS],
     /// A failure that every call would meet: token refused (401), proxy refused, TLS.
@@ -132,6 +134,7 @@ impl Drive {
             policy: options.policy,
             gate: Gate::new(options.calls),
             answered: AtomicU64::new(0),
+            clock: ServiceClock::default(),
             breakers: Default::default(),
             refused: OnceLock::new(),
             reporter,
@@ -233,6 +236,11 @@ impl Drive {
         }
     }
 
+    /// A time of this machine as the service's clock shows it, both in milliseconds since 1970.
+    pub fn to_service_clock(&self, local: i64) -> i64 {
+        self.clock.of_local(local)
+    }
+
     pub(super) async fn once(&self, call: Call, mut request: reqwest::Request) -> Result<Answer, Failure> {
         if let Some(failure) = self.refused.get() {
             return Err(failure.clone());
@@ -241,7 +249,7 @@ impl Drive {
         let method = request.method().clone();
         let mut shown = request.url().clone();
         shown.set_query(None);
-        let begun = Instant::now();
+        let (begun, sent) = (Instant::now(), jiff::Timestamp::now());
         let result = match self.open_proxy().await {
             Ok(()) => self.exchange(request).await,
             Err(failure) => Err(failure),
@@ -260,6 +268,7 @@ impl Drive {
         });
         let (status, headers, body) = result?;
         let date = http::clock(&headers);
+        self.clock.observe(date, sent.as_millisecond(), jiff::Timestamp::now().as_millisecond());
         if (200..300).contains(&status) {
             if http::is_web_page(&headers, &body) {
                 return Err(Failure::WebPage);

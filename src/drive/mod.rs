@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod clock;
 mod gate;
 pub(crate) mod wire;
 

@@ -57,9 +57,12 @@ pub(super) struct FoundFolder {
 }
 
 /// A file in it.
+#[derive(Clone)]
 pub(super) struct Found {
     /// Size in bytes.
     pub(super) size: Option<u64>,
+    /// By the service's clock, in milliseconds since 1970.
+    pub(super) created_ms: Option<i64>,
     /// As listed.
     pub(super) item: Item,
 }
@@ -236,6 +239,6 @@ impl FoundFolder {
 impl Found {
     /// Reads a file from a listing. `None` if it is not an item.
     pub(super) fn read(raw: &RawValue, node: &Node) -> Option<Self> {
-        Some(Self { size: node.size(), item: Item::new(raw.to_owned())? })
+        Some(Self { size: node.size(), created_ms: node.created_ms(), item: Item::new(raw.to_owned())? })
     }
 }

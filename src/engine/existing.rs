@@ -1,7 +1,7 @@
 //! `--if-exists`: looks for an existing file before uploading.
 
 use super::context::Context;
-use super::directory::Directory;
+use super::directory::{Directory, Found};
 use super::reconcile::object_info;
 use super::state::TargetLock;
 use crate::error::{Error, Kind};
@@ -9,16 +9,17 @@ use crate::file_context::FileContext;
 use crate::item::Item;
 use crate::options::IfExists;
 use crate::plan::Job;
+use crate::source::Source;
 
-/// Looks for a file with the job's name. Returns the item to use instead of uploading, if any. Without `size` (standard
-/// input that has not been read), only `--if-exists fail` can be decided.
+/// Looks for a file with the job's name. Returns the item to use instead of uploading, if any. Without `source`
+/// (standard input that has not been read), only `--if-exists fail` can be decided.
 pub(super) async fn find(
     context: &Context,
     file: &FileContext,
     job: &Job,
     directory: &Directory,
     lock: &TargetLock,
-    size: Option<u64>,
+    source: Option<&Source>,
 ) -> Result<Option<Item>, Error> {
     if context.if_exists == IfExists::Upload {
         return Ok(None);
@@ -27,31 +28,46 @@ pub(super) async fn find(
     // and may be newer than the listing.
     let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
     let is_stale = |seen| same_file || lock.is_stale(seen);
-    let is_candidate = |item: &Item| same_file || !context.is_made_here(item.id());
-    let wanted = (job.name.as_str(), size.unwrap_or(0));
-    let (found, certain) = context.folders.file(file, directory, wanted, is_stale, is_candidate).await?;
-    let Some(found) = found else {
+    let is_candidate = |found: &Found| same_file || !context.is_made_here(found.item.id());
+    // The newest may be one that is not listed.
+    let listed_suffice =
+        |listed: &[Found]| context.if_exists != IfExists::Newer && listed.iter().any(is_candidate);
+    let (mut found, is_all) =
+        context.folders.files(file, directory, &job.name, is_stale, listed_suffice).await?;
+    found.retain(is_candidate);
+    if !is_all && (found.is_empty() || context.if_exists == IfExists::Newer) {
         // Uploading might create a second item, which the user wanted to avoid.
-        return if certain {
-            Ok(None)
-        } else {
-            Err(Error::Unlisted { kind: Kind::File, name: job.name.clone() })
-        };
+        return Err(Error::Unlisted { kind: Kind::File, name: job.name.clone() });
+    }
+    let wanted = source.map(Source::size);
+    let best = match context.if_exists {
+        IfExists::Newer => found.iter().max_by_key(|found| found.created_ms),
+        _ => found.iter().find(|found| found.size == wanted).or(found.first()),
     };
+    let Some(best) = best else { return Ok(None) };
     if context.if_exists == IfExists::Fail {
-        return Err(Error::Exists { name: job.name.clone(), id: found.item.id().to_owned() });
+        return Err(Error::Exists { name: job.name.clone(), id: best.item.id().to_owned() });
     }
-    if size.is_none() {
-        return Ok(None);
-    }
-    let found_size = match found.size {
+    let Some(source) = source else { return Ok(None) };
+    let size = match best.size {
         Some(size) => size,
         // The listing does not tell. Uploading without knowing could create a second item.
-        None => object_info(context, file, found.item.id()).await?.size,
+        None => object_info(context, file, best.item.id()).await?.size,
     };
-    if size == Some(found_size) {
-        return Ok(Some(found.item));
-    }
-    file.note("a file with this name and another size exists: uploading");
+    let why = if size != source.size() {
+        "a file with this name and another size exists"
+    } else if context.if_exists == IfExists::Newer && is_newer(context, source, best) {
+        "it was modified after the newest file with this name was created"
+    } else {
+        return Ok(Some(best.item.clone()));
+    };
+    file.note(&format!("{why}: uploading"));
     Ok(None)
+}
+
+/// Whether the file was modified after the item was created. If the service does not say when that was, it counts as
+/// modified: an update must not be lost.
+fn is_newer(context: &Context, source: &Source, found: &Found) -> bool {
+    let modified = i64::try_from(source.identity().mtime.div_euclid(1_000_000)).unwrap_or(i64::MAX);
+    found.created_ms.is_none_or(|created| context.drive.to_service_clock(modified) > created)
 }

@@ -47,7 +47,7 @@ enum Attempt {
     Unrecorded(LockedFile, std::io::Error),
 }
 
-/// Locks a file's record and its target. With `--if-exists skip` or `fail`, waits while another run uploads to this
+/// Locks a file's record and its target. With `--if-exists skip`, `newer` or `fail`, waits while another run uploads to this
 /// target, because its result decides. Otherwise a second upload of the same file to the same target is a conflict, and
 /// other files may be uploaded there meanwhile.
 ///

@@ -4,8 +4,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::value::RawValue;
-
 use super::create::{CreateError, Created, Creation, create, look_twice};
 use super::directory::{Contents, Directory, Found, FoundFolder};
 use super::keyed_lock::KeyedMutex;
@@ -157,43 +155,36 @@ impl Folders {
         directory.contents(&self.drive, &self.peers, observer, |_| false, |_| ()).await.map_err(Error::Shared)
     }
 
-    /// Returns a file of this name, preferably with this size, among those that `is_candidate` accepts. `Ok(None)` is
-    /// certain only if the `bool` is true. A listing that `is_stale` is requested again.
+    /// Returns the files of this name, and whether these are all. A listing that `is_stale` is requested again. The
+    /// rest of a folder that is longer than the service lists is searched if `listed_suffice` says no.
     ///
     /// # Errors
     /// Those of the calls.
-    pub(super) async fn file(
+    pub(super) async fn files(
         &self,
         observer: &dyn RetryObserver,
         directory: &Directory,
-        (name, size): (&str, u64),
+        name: &str,
         is_stale: impl FnOnce(Snapshot) -> bool,
-        is_candidate: impl Fn(&Item) -> bool,
-    ) -> Result<(Option<Found>, bool), Error> {
-        let best_of = |files: &[Found]| {
-            let mut best = files.iter().filter(|file| is_candidate(&file.item));
-            let first = best.clone().next();
-            let best = best.find(|file| file.size == Some(size)).or(first);
-            best.map(|file| Found { size: file.size, item: file.item.clone() })
-        };
-        let select = |contents: &mut Contents| (best_of(contents.files_called(name)), contents.truncated);
-        let (found, truncated) = directory
+        listed_suffice: impl FnOnce(&[Found]) -> bool,
+    ) -> Result<(Vec<Found>, bool), Error> {
+        let select = |contents: &mut Contents| (contents.files_called(name).to_vec(), contents.truncated);
+        let (mut found, truncated) = directory
             .contents(&self.drive, &self.peers, observer, is_stale, select)
             .await
             .map_err(Error::Shared)?;
-        if found.is_some() || !truncated {
+        if !truncated || listed_suffice(&found) {
             return Ok((found, true));
         }
         let hits = self.drive.search(observer, name).await?;
-        let here = |raw: &RawValue| {
+        for raw in &hits.hits {
             let node = Node::read(raw);
             let is_it = !node.is_folder() && node.is_called(name) && node.parent() == directory.id.as_deref();
-            is_it.then(|| Found::read(raw, &node)).flatten()
-        };
-        let files: Vec<Found> = hits.hits.iter().filter_map(|raw| here(raw)).collect();
-        let found = best_of(&files);
-        let certain = found.is_some() || hits.complete;
-        Ok((found, certain))
+            if is_it && !found.iter().any(|known| node.id() == Some(known.item.id())) {
+                found.extend(Found::read(raw, &node));
+            }
+        }
+        Ok((found, hits.complete))
     }
 }
 

@@ -106,8 +106,8 @@ pub(super) async fn upload(
         if context.if_exists == IfExists::Upload && source_id.is_some_and(|id| locks.target.was_sent(id)) {
             return Err(Error::SentByOther);
         }
-        let size = Some(source.size());
-        if let Some(item) = existing::find(context, file, job, &directory, &locks.target, size).await? {
+        let found = existing::find(context, file, job, &directory, &locks.target, Some(&source)).await?;
+        if let Some(item) = found {
             // The item stands for this file and no other.
             context.note_made(item.id());
             return Ok((

@@ -23,7 +23,11 @@ pub struct Filter {
 
 /// All filters, in the order given. The last match wins.
 #[derive(Debug, Clone, Default)]
-pub struct Filters(Vec<Filter>);
+pub struct Filters {
+    all: Vec<Filter>,
+    /// Leave out what no filter matches.
+    selective: bool,
+}
 
 impl Filter {
     /// Parses an `--include` glob.
@@ -89,22 +93,24 @@ impl PartialEq for Filter {
 }
 
 impl Filters {
-    /// Combines globs in the order given.
-    pub fn new(filters: Vec<Filter>) -> Self {
-        Self(filters)
+    /// Combines the globs of a profile and those of the command line, which come later. What none matches is left out
+    /// if either begins with an include.
+    pub fn new(profile: Vec<Filter>, command_line: Vec<Filter>) -> Self {
+        let begins = |filters: &[Filter]| filters.first().is_some_and(|first| first.includes);
+        let selective = begins(&profile) || begins(&command_line);
+        Self { all: profile.into_iter().chain(command_line).collect(), selective }
     }
 
     /// The globs as typed, each with whether it is an include.
     pub fn typed(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.0.iter().map(|filter| (filter.glob.as_str(), filter.includes))
+        self.all.iter().map(|filter| (filter.glob.as_str(), filter.includes))
     }
 
     /// Whether to upload an entry, given its path below the given directory (for a given file: its name).
     ///
     /// For a directory: whether to create its folder even if nothing in it is uploaded.
     pub fn includes(&self, below: &Path, is_dir: bool) -> bool {
-        let nothing_matches = !self.0.first().is_some_and(|first| first.includes);
-        self.last_match(below, is_dir).unwrap_or(nothing_matches)
+        self.last_match(below, is_dir).unwrap_or(!self.selective)
     }
 
     /// Whether to walk into a directory. Entries in it may match even if the directory itself does not.
@@ -114,7 +120,7 @@ impl Filters {
 
     /// The verdict of the last filter that matches. A filter that matches a directory covers everything in it.
     fn last_match(&self, below: &Path, is_dir: bool) -> Option<bool> {
-        if self.0.is_empty() {
+        if self.all.is_empty() {
             return None;
         }
         // Compares names as they are sent, with `/` on every system.
@@ -124,7 +130,7 @@ impl Filters {
             let directories = path.match_indices('/').map(|(end, _)| &path[..end]);
             filter.matches(&path, is_dir) || directories.into_iter().any(|dir| filter.matches(dir, true))
         };
-        self.0.iter().rev().find(matches).map(|filter| filter.includes)
+        self.all.iter().rev().find(matches).map(|filter| filter.includes)
     }
 }
 
@@ -160,7 +166,7 @@ mod tests {
             Some(glob) => Filter::exclude(glob).unwrap(),
             None => Filter::include(glob).unwrap(),
         };
-        Filters::new(globs.iter().map(filter).collect())
+        Filters::new(Vec::new(), globs.iter().map(filter).collect())
     }
 
     #[test]
@@ -200,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn the_globs_of_a_profile_come_before_those_of_the_command_line() {
+        let filter = |glob: &str| filters(&[glob]).all;
+        for (profile, command_line, path, sent) in [
+            ("-*.tmp", "-*.log", "a.tmp", false),
+            ("-*.tmp", "a.tmp", "a.tmp", true),
+            // Whichever begins with an include leaves out the rest.
+            ("-*.tmp", "*.jpg", "a.png", false),
+            ("-*.tmp", "*.jpg", "a.jpg", true),
+            ("*.jpg", "-b.jpg", "a.png", false),
+            ("*.jpg", "-b.jpg", "a.jpg", true),
+            ("*.jpg", "-b.jpg", "b.jpg", false),
+        ] {
+            let filters = Filters::new(filter(profile), filter(command_line));
+            assert_eq!(filters.includes(Path::new(path), false), sent, "{profile} {command_line} {path}");
+        }
+    }
+
+    #[test]
     fn a_glob_is_a_glob_and_no_line_of_gitignore() {
         for (glob, matching, other) in [
             ("notes ", "notes ", "notes"),
@@ -224,7 +248,8 @@ mod tests {
             ("a\\\\x41", "a\\x41", "aA"),
             ("a?b", "a\nb", "ab"),
         ] {
-            let (include, exclude) = (filters(&[glob]), Filters::new(vec![Filter::exclude(glob).unwrap()]));
+            let (include, exclude) =
+                (filters(&[glob]), Filters::new(Vec::new(), vec![Filter::exclude(glob).unwrap()]));
             assert!(include.includes(Path::new(matching), false), "{glob:?} {matching:?}");
             assert!(!exclude.includes(Path::new(matching), false), "{glob:?} {matching:?}");
             assert!(!include.includes(Path::new(other), false), "{glob:?} {other:?}");

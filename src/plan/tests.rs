@@ -131,7 +131,7 @@ fn with_an_include_folders_come_with_their_files_and_an_excluded_one_is_not_ente
     }
     let root = dir.path().join("d");
     let filtered = |filters: &[filter::Filter]| {
-        tree(Selection { filters: Filters::new(filters.to_vec()), ..selection(&[&root]) })
+        tree(Selection { filters: Filters::new(Vec::new(), filters.to_vec()), ..selection(&[&root]) })
     };
     let (include, exclude) =
         (|g| filter::Filter::include(g).unwrap(), |g| filter::Filter::exclude(g).unwrap());

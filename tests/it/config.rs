@@ -292,3 +292,36 @@ fn a_token_in_a_file_that_others_can_read_is_a_warning() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     world.run(&["f"]).ok().says("config.toml").says("chmod 600").says_nothing_of("cp_pat_x");
 }
+
+#[test]
+fn a_profile_sets_more_than_transfer_options_and_the_command_line_overrides_it() {
+    let world = World::new();
+    crate::trees::plant(&world, &["d/a.jpg", "d/b.tmp", "d/c.txt"]);
+    let profile = "[profiles.default]\nif_exists = 'skip'\noutput = 'id'\nprogress = 'none'\nto = 'T'\nexclude = ['*.tmp']";
+    world.file_of(".copera.toml", profile);
+    let first = world.run(&["-r", "d/"]);
+    let mut ids: Vec<_> = first.ok().stdout.lines().map(str::to_owned).collect();
+    ids.sort();
+    assert_eq!((ids.len(), ids[0].len()), (2, 24), "{first:#?}");
+    crate::trees::assert_there_once(&world, &["T/", "T/a.jpg", "T/c.txt"]);
+    // What is there is skipped.
+    world.run(&["-r", "d/"]).ok().says("skipped 2");
+    let second = world.run(&["-r", "d/", "--if-exists", "upload", "-o", "report", "--include", "*.jpg"]);
+    let rows = second.ok().json_lines();
+    assert_eq!((rows.len(), &rows[0]["status"]), (1, &"uploaded".into()));
+    world
+        .run(&["-r", "d/", "-v", "--exclude", "*.txt"])
+        .ok()
+        .says("exclude from .copera.toml:6")
+        .says("exclude from --exclude");
+    for (line, why) in [
+        ("if_exists = 'sometimes'", "must be one of upload, skip, newer, fail"),
+        ("output = 1", "must be one of json, id, url, report, none"),
+        ("progress = ''", "must be one of auto, bar, plain, none"),
+        ("include = [1]", "must be a string or a list of strings"),
+        ("exclude = ['[']", "profiles.default.exclude"),
+    ] {
+        world.file_of(".copera.toml", format!("[profiles.default]\n{line}"));
+        world.run(&["-r", "d/"]).fails(2).says(".copera.toml:2").says(why);
+    }
+}

@@ -244,3 +244,65 @@ fn a_file_that_is_given_twice_is_sent_once_under_skip() {
     world.run(&["r", "r"]).ok().says("given twice");
     assert_eq!(files(&world), 3, "without skip each makes an item");
 }
+
+/// Sets a file's modification time to this many seconds after now.
+fn touch(world: &World, name: &str, seconds: i64) {
+    let file = std::fs::File::options().write(true).open(world.work().join(name)).unwrap();
+    let (now, by) = (std::time::SystemTime::now(), std::time::Duration::from_secs(seconds.unsigned_abs()));
+    file.set_modified(if seconds < 0 { now - by } else { now + by }).unwrap();
+}
+
+#[test]
+fn newer_uploads_what_was_modified_after_the_newest_item_was_created() {
+    for hours_ahead in [-5, 0, 3] {
+        let clock_offset = jiff::SignedDuration::from_hours(hours_ahead);
+        let world = World::with(Options { clock_offset, ..Options::default() });
+        world.file_of("f", "abc");
+        let args = ["f", "--if-exists", "newer"];
+        let first = world.run(&args).ok().id();
+        touch(&world, "f", -10);
+        let again = later(&world, &args);
+        assert_eq!((again.ran.ok().id(), again.count(Op::Start)), (first.clone(), 0), "{hours_ahead}");
+        touch(&world, "f", 10);
+        let second = world.run(&[&args[..], &["-v"]].concat());
+        assert_ne!(second.ok().says("modified after").id(), first);
+        // The newest counts, also by its size.
+        touch(&world, "f", -20);
+        assert_eq!(world.run(&args).ok().id(), second.id());
+        world.file_of("f", "abcd");
+        touch(&world, "f", -20);
+        let third = world.run(&args).ok().id();
+        world.file_of("f", "abc");
+        touch(&world, "f", -20);
+        assert_ne!(world.run(&args).ok().id(), second.id());
+        assert_ne!(third, second.id());
+    }
+}
+
+#[test]
+fn with_newer_the_whole_folder_is_looked_at() {
+    let world = World::with(Options { page_limit: 2, ..Options::default() });
+    for content in ["old", "older", "abc", "new"] {
+        world.drive.put_file("f", None, content.as_bytes()).unwrap();
+    }
+    let newest = world.drive.put_file("f", None, b"abc").unwrap();
+    world.file_of("f", "abc");
+    touch(&world, "f", -10);
+    assert_eq!(world.run(&["f", "--if-exists", "newer"]).ok().id(), newest);
+    let hits = serde_json::json!({ "hits": [], "totalHits": 99, "query": "f" });
+    world.drive.fault(Fault::new(Op::Search, answer(200, hits)));
+    world.run(&["f", "--if-exists", "newer"]).fails(5).says("cannot tell whether");
+}
+
+#[test]
+fn with_newer_an_item_without_a_time_does_not_stand_for_the_file() {
+    let world = World::new();
+    world.file_of("f", "abc");
+    let item =
+        serde_json::json!({ "_id": "665f1c2ab3d4e5f60718293a", "name": "f", "type": "file", "size": 3 });
+    let tree =
+        serde_json::json!({ "root": [item], "totalItems": 1, "truncated": false, "nextParentIds": [] });
+    world.drive.fault(Fault::new(Op::Tree, answer(200, tree)));
+    world.run(&["f", "--if-exists", "newer"]).ok();
+    assert_eq!(world.drive.items().len(), 1);
+}

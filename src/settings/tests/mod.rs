@@ -213,7 +213,8 @@ fn every_setting_has_a_source_and_defaults_have_none() {
     let profile = format!("profile `p` from default_profile in {}:1", file.display());
     assert_eq!(sorted(fixture.ok(&[]).sources), sorted(places.chain([profile]).collect()));
 
-    let by_option = keys.iter().filter(|key| *key != "token");
+    // Globs of both count.
+    let by_option = keys.iter().filter(|key| !["token", "include", "exclude"].contains(&key.as_str()));
     let options: Vec<_> = by_option.clone().map(|key| format!("--{}", key.replace('_', "-"))).collect();
     let mut args = vec!["--profile", "p"];
     for (key, option) in by_option.clone().zip(&options) {
@@ -224,6 +225,8 @@ fn every_setting_has_a_source_and_defaults_have_none() {
     let mut from: Vec<_> =
         by_option.zip(&options).map(|(key, option)| format!("{key} from {option}")).collect();
     from.extend(["profile `p` from --profile".into(), "token from COPERA_TOKEN".into()]);
+    let line = |key: &str| 3 + keys.iter().position(|other| other == key).unwrap();
+    from.extend(["include", "exclude"].map(|key| format!("{key} from {}:{}", file.display(), line(key))));
     assert_eq!(sorted(fixture.ok(&args).sources), sorted(from));
 
     fixture.env.parent = Some("x".into());
