@@ -81,6 +81,18 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// A part of a size: `40 of 300 MiB`, `512 KiB of 3.1 GiB`.
+pub fn part_of(count: u64, total: u64) -> String {
+    let (count, total) = (bytes(count), bytes(total));
+    let (number, unit) = count.split_once(' ').unwrap_or((&count, ""));
+    let number = number.strip_suffix(".0").unwrap_or(number);
+    if total.ends_with(&format!(" {unit}")) {
+        format!("{number} of {total}")
+    } else {
+        format!("{number} {unit} of {total}")
+    }
+}
+
 /// Bytes per second: `17.5 MiB/s`.
 pub fn rate(per_second: f64) -> String {
     format!("{}/s", bytes(per_second.max(0.0) as u64))
@@ -131,6 +143,19 @@ mod tests {
         let (a, b): (serde_json::Value, serde_json::Value) =
             (serde_json::from_str(text).unwrap(), serde_json::from_str(&shown).unwrap());
         assert_eq!(a, b);
+    }
+
+    #[test]
+    fn a_part_of_a_size_names_a_common_unit_once() {
+        for (count, total, text) in [
+            (40 << 20, 300 << 20, "40 of 300 MiB"),
+            (1 << 20, 3 << 20, "1 of 3.0 MiB"),
+            (0, 5, "0 of 5 B"),
+            (5 << 20, 2 << 30, "5 MiB of 2.0 GiB"),
+            (7, 3 << 20, "7 B of 3.0 MiB"),
+        ] {
+            assert_eq!(part_of(count, total), text);
+        }
     }
 
     #[test]

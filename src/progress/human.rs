@@ -7,7 +7,7 @@ use super::state::{Early, State};
 use super::text::Styles;
 use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
-use crate::format::{bytes, human_duration, plural, rate, safe, safe_lines};
+use crate::format::{bytes, human_duration, part_of, plural, rate, safe, safe_lines};
 use crate::options::Display;
 use crate::outcome::{Outcome, Status, Summary};
 
@@ -76,6 +76,11 @@ impl Human {
             }
             Event::Retry { .. } if self.verbose > 0 => {
                 retry_line(event, state, self.paint).into_iter().collect()
+            }
+            // A file of one part is sent again as quickly as it is explained.
+            Event::Resumed { file, bytes, .. } if !self.quiet && *bytes > 0 => {
+                let file = state.file(*file).filter(|file| file.parts > 1);
+                file.map(|file| resuming(&file.label, *bytes, file.size)).into_iter().collect()
             }
             Event::FileDone { outcome, .. } => self.format_outcome(outcome, state),
             // Always printed: it ends the run, or it is about a file of a dry run.
@@ -176,6 +181,10 @@ fn is_one_more(counts: &mut BTreeMap<String, u64>, what: String, verbose: u8) ->
     *count > NAMED && verbose == 0
 }
 
+fn resuming(label: &str, stored: u64, size: u64) -> String {
+    format!("resuming {label}: {} already stored", part_of(stored, size))
+}
+
 /// The last line of a dry run: `3 files, 1.2 GiB, 2 folders`.
 fn plan(files: u64, size: u64, folders: u64) -> String {
     match (files, folders) {
@@ -256,6 +265,9 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
     }
     if tally.files() == 1 && state.single() {
         let ended = state.last.as_ref()?;
+        if state.kept > 0 {
+            return Some(format!("{} are kept for the next run", part_of(state.kept, ended.bytes)));
+        }
         return matches!(ended.status, Status::Uploaded | Status::Skipped)
             .then(|| ended_line(ended.status, state));
     }
@@ -276,6 +288,9 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
         }
     }
     line.push_str(&format!(": {}", effort(tally.bytes, state.resumed, tally.elapsed)));
+    if state.kept > 0 {
+        line.push_str(&format!("; {} of unfinished files are kept for the next run", bytes(state.kept)));
+    }
     Some(line)
 }
 

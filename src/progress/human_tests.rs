@@ -150,3 +150,20 @@ fn the_summary_fits_what_happened() {
         ]
     );
 }
+
+#[test]
+fn what_is_resumed_and_what_is_kept_is_told() {
+    let (mut words, mut play) = (words(false, 0), Play::new());
+    play.known(1, 300 * MIB, true);
+    play.start(0, "big.iso", 300 * MIB, 30);
+    assert_eq!(
+        say(&mut words, &mut play, &Event::Resumed { file: 0, parts: 4, bytes: 40 * MIB }),
+        ["resuming big.iso: 40 of 300 MiB already stored"]
+    );
+    let stopped = outcome("big.iso", 300 * MIB, Err(Error::Interrupted(Signal::Interrupt)));
+    let mut tally = Summary::default();
+    tally.add(&stopped);
+    say(&mut words, &mut play, &Event::FileDone { file: 0, outcome: &stopped });
+    let last = say(&mut words, &mut play, &Event::Finished { tally: &tally });
+    assert_eq!(last, ["40 of 300 MiB are kept for the next run"]);
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::{Flight, Trouble};
 use super::rate::Rate;
+use crate::error::Error;
 use crate::event::{Event, FileId, Phase};
 use crate::format::safe;
 use crate::outcome::{Outcome, Status};
@@ -77,6 +78,8 @@ pub(super) struct State {
     lost: u64,
     /// Bytes of uploaded files that an earlier run sent.
     pub(super) resumed: u64,
+    /// Bytes in the finished parts of files that failed, for the next run to resume.
+    pub(super) kept: u64,
     pub(super) interrupted: u64,
     pub(super) unsettled: u64,
     /// The file that finished last.
@@ -198,6 +201,13 @@ impl State {
         self.flight.stop_all(id);
         self.early.remove(&id);
         let file = self.files.remove(&id);
+        if let (Some(file), Err(error)) = (&file, &outcome.result)
+            && error.transient()
+            && file.parts > 1
+            && !matches!(error, Error::Unrecorded(_))
+        {
+            self.kept += file.done_bytes;
+        }
         let (label, size) = match file {
             Some(file) => (file.label, file.size),
             // Finished before it started: skipped or unreadable.

@@ -327,3 +327,21 @@ fn one_file_given_twice_is_uploaded_twice_one_after_the_other() {
     assert_eq!(world.drive.items().len(), 2);
     assert_eq!(records(&world).len(), 0);
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_what_is_kept_and_the_next_one_what_it_resumes() {
+    crate::program::unix_only!("signals");
+    let world = World::new();
+    let path = world.file("file.bin", 4 * PART);
+    let halfway = Halfway::of(&world, &path, 2, &[]);
+    halfway.running.signal("INT");
+    halfway.running.wait().ends(130).says("10 of 20.0 MiB are kept for the next run");
+    world.drive.clear_faults();
+    let ran = world.run(&["file.bin"]);
+    ran.ok().says("resuming file.bin: 10 of 20.0 MiB already stored");
+    // With --no-resume nothing is.
+    let halfway = Halfway::without_record(&world, &path, 1, &["--no-resume"]);
+    halfway.running.signal("INT");
+    halfway.running.wait().ends(130).says_nothing_of("kept for the next run");
+}
