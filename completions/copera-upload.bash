@@ -26,7 +26,7 @@ _copera__upload() {
 
     case "${cmd}" in
         copera__upload)
-            opts="-p -t -n -r -R -0 -L -j -o -q -v -h -V --parent --to --name --mime-type --recursive --relative --files-from --null --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --profile --config --api-url --allow-http --cacert --login --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
+            opts="-p -t -n -r -R -0 -L -j -o -q -v -h -V --parent --to --name --mime-type --recursive --relative --files-from --null --include --exclude --follow-symlinks --if-exists --concurrency --part-size --limit-rate --retry-for --max-retries --connect-timeout --stall-timeout --no-resume --no-checksum --verify --profile --config --api-url --allow-http --cacert --login --output --quiet --verbose --progress --log-format --color --dry-run --generate --help --version"
             if [[ ${cur} == -* ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -168,6 +168,13 @@ _copera__upload() {
                     ;;
                 --stall-timeout)
                     COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt +o default +o bashdefault
+                    fi
+                    return 0
+                    ;;
+                --verify)
+                    COMPREPLY=($(compgen -W "auto full" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt +o default +o bashdefault
                     fi

@@ -32,6 +32,8 @@ pub enum Phase {
     Finalize,
     /// Finding out whether a finalize without an answer succeeded.
     Settle,
+    /// Proving that the drive's object is the file (`--verify`).
+    Verify,
 }
 
 impl Phase {
@@ -46,6 +48,7 @@ impl Phase {
             Self::Send => "send",
             Self::Finalize => "finalize",
             Self::Settle => "settle",
+            Self::Verify => "verify",
         }
     }
 }
@@ -154,6 +157,8 @@ pub enum Event<'a> {
     Phase { file: FileId, phase: Phase },
     /// The number of bytes read from standard input.
     Spooled { file: FileId, bytes: u64 },
+    /// The number of bytes downloaded and compared so far (`--verify`).
+    Compared { file: FileId, bytes: u64 },
     /// Parts of an earlier run do not have to be sent again.
     Resumed { file: FileId, parts: u32, bytes: u64 },
     /// The upload of a file starts over. What was sent or resumed no longer counts.

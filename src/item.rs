@@ -30,6 +30,13 @@ impl Item {
         &self.id
     }
 
+    /// The JSON in one line. Within a string a line break is escaped.
+    pub fn one_line(&self) -> Box<RawValue> {
+        let text = self.raw.get().replace(['\n', '\r'], " ");
+        // White space between tokens does not make it invalid.
+        RawValue::from_string(text).unwrap_or_else(|_| self.raw.clone())
+    }
+
     /// The JSON as the service sent it.
     pub fn json(&self) -> &str {
         self.raw.get()

@@ -89,6 +89,40 @@ pub struct TransferOptions {
     #[arg(long, action = ArgAction::SetTrue)]
     #[serde(deserialize_with = "toml::flag")]
     pub no_checksum: Option<bool>,
+
+    /// Prove after each upload that the drive's object is the file [default when given: auto]
+    ///
+    /// A difference is an error with exit code 1. Without an answer the exit code is 7, and running the same command
+    /// again only verifies.
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto",
+        conflicts_with = "no_checksum"
+    )]
+    #[serde(deserialize_with = "toml::choice_or_flag")]
+    pub verify: Option<Verify>,
+}
+
+/// How to verify what was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verify {
+    /// Compare the object's size and multipart ETag; if the ETag proves nothing, download and compare
+    Auto,
+    /// Download the object and compare it
+    Full,
+    /// Do not verify. Only a profile can say so, as `false`.
+    #[value(skip)]
+    Off,
+}
+
+impl From<bool> for Verify {
+    fn from(on: bool) -> Self {
+        if on { Self::Auto } else { Self::Off }
+    }
 }
 
 impl TransferOptions {
@@ -120,6 +154,11 @@ impl TransferOptions {
     /// Whether to resume earlier uploads and to keep records for later ones.
     pub fn resume(&self) -> bool {
         self.no_resume != Some(true)
+    }
+
+    /// How to verify what was stored, if at all.
+    pub fn verify(&self) -> Option<Verify> {
+        self.verify.filter(|verify| *verify != Verify::Off)
     }
 
     /// Whether to compare each part's MD5 with its ETag.

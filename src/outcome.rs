@@ -49,6 +49,18 @@ pub struct Done {
     pub item: Item,
     /// How it came about.
     pub origin: Origin,
+    /// What proved that its object is the file, with `--verify`.
+    pub verified: Option<Verified>,
+}
+
+/// What proved that an object is the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verified {
+    /// Its size and multipart ETag.
+    Etag,
+    /// Its bytes.
+    Download,
 }
 
 /// How the item of a file came about.
@@ -84,6 +96,8 @@ pub struct Summary {
     pub uploaded: u64,
     /// Files that earlier runs of the command uploaded; they count as uploaded too.
     pub earlier: u64,
+    /// Uploaded files that were verified.
+    pub verified: u64,
     /// Files that existed already.
     pub skipped: u64,
     /// Files failed, unsettled or interrupted.
@@ -109,6 +123,7 @@ impl Summary {
             Ok(done) if done.origin == Origin::Existing => self.skipped += 1,
             Ok(done) => {
                 self.uploaded += 1;
+                self.verified += u64::from(done.verified.is_some());
                 self.earlier += u64::from(done.origin == Origin::Earlier);
                 self.bytes += outcome.bytes;
             }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::error::{Code, chain};
 use crate::format::{safe_json, seconds};
 use crate::options::OutputMode;
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{Outcome, Status, Verified};
 use crate::platform;
 
 /// Writes results in the selected mode.
@@ -198,6 +198,8 @@ fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
         #[serde(skip_serializing_if = "Option::is_none")]
         item: Option<Box<RawValue>>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        verified: Option<Verified>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<RowError>,
         bytes: u64,
         sent_bytes: u64,
@@ -213,17 +215,23 @@ fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
         hint: Option<String>,
         exit_code: u8,
     }
-    let (item, error) = match &outcome.result {
-        Ok(done) => (Some(RawValue::from_string(relayout(done.item.json(), Layout::OneLine))?), None),
+    let (item, verified, error) = match &outcome.result {
+        Ok(done) => (Some(&done.item), done.verified, None),
         Err(error) => {
             let (code, exit_code) = (error.code(), error.exit_code());
-            (None, Some(RowError { code, message: chain(error), hint: error.hint(), exit_code }))
+            (
+                error.item(),
+                None,
+                Some(RowError { code, message: chain(error), hint: error.hint(), exit_code }),
+            )
         }
     };
+    let item = item.map(|item| RawValue::from_string(relayout(item.json(), Layout::OneLine))).transpose()?;
     serde_json::to_string(&Row {
         path: &outcome.path,
         status: outcome.status(),
         item,
+        verified,
         error,
         bytes: outcome.bytes,
         sent_bytes: outcome.sent_bytes,

@@ -54,7 +54,7 @@ fn outcome(result: Result<Done, Error>) -> Outcome {
 
 fn uploaded(json: &str) -> Outcome {
     let item = Item::new(RawValue::from_string(json.to_owned()).unwrap()).unwrap();
-    outcome(Ok(Done { item, origin: Origin::Uploaded }))
+    outcome(Ok(Done { item, origin: Origin::Uploaded, verified: None }))
 }
 
 const ODD: &str = r#"{ "_id":"66b",

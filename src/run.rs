@@ -303,6 +303,7 @@ fn engine_options(
         limits,
         limit_rate: transfer.limit_rate,
         if_exists: settings.if_exists,
+        verify: transfer.verify(),
         folder_given: destination.parent.is_some() || !destination.to.is_empty(),
         rules: Rules { allow_http: account.allow_http },
         reporter: Arc::clone(reporter),

@@ -119,8 +119,22 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
             add_source(&key, &location.to_string());
         }
     }
+    let verify_given = overridden("verify");
     let mut transfer = cli.transfer;
     transfer.merge(config.profile.transfer);
+    if transfer.verify().is_some() && !transfer.checksum() {
+        // At least one of them is from the configuration, where clap does not see the conflict.
+        let (ignored, why) = match verify_given {
+            true => ("no_checksum", "--verify needs the checksums"),
+            false => ("verify", "without checksums (no_checksum) there is nothing to compare"),
+        };
+        let location = config.profile.locations.get(ignored).map(|at| format!("{at}: ")).unwrap_or_default();
+        warnings.push(format!("{location}{ignored} is ignored: {why}"));
+        match verify_given {
+            true => transfer.no_checksum = None,
+            false => transfer.verify = None,
+        }
+    }
 
     let parent = parent.map(|(parent, _)| parent);
     let to = to.map(|(to, _)| to).unwrap_or_default();

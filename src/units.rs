@@ -123,7 +123,7 @@ pub fn parse_retries(text: &str) -> Result<u32, String> {
 /// quote the value, because a message must not quote a token that is in the wrong place.
 pub mod toml {
     use serde::Deserialize;
-    use serde::de::{Deserializer, Error};
+    use serde::de::{Deserializer, Error, IntoDeserializer as _};
 
     use super::*;
 
@@ -171,6 +171,24 @@ pub mod toml {
             let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
             D::Error::custom(format!("must be one of {}", names.join(", ")))
         })
+    }
+
+    /// One of the values of an option, `true` or `false`.
+    pub fn choice_or_flag<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: clap::ValueEnum + From<bool>,
+    {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "must be a string, true or false")]
+        enum Value {
+            Flag(bool),
+            Text(String),
+        }
+        match Value::deserialize(deserializer)? {
+            Value::Flag(flag) => Ok(Some(flag.into())),
+            Value::Text(text) => choice(text.into_deserializer()),
+        }
     }
 
     /// A string or a list of strings.

@@ -26,6 +26,7 @@ pub(crate) fn example_value(key: &str) -> &'static str {
         "if_exists" => "'skip'",
         "output" => "'id'",
         "progress" => "'plain'",
+        "verify" => "'full'",
         flag if flag.starts_with("no_") => "true",
         _ => "'8'",
     }

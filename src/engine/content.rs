@@ -120,17 +120,22 @@ pub(super) async fn etag_of_file(
 ) -> Result<String, Error> {
     let mut md5s = Vec::with_capacity(parts.count as usize);
     for number in parts.numbers() {
-        let md5 = match known.get(&number).and_then(CompletedPart::md5_of_content) {
-            Some(md5) => Some(md5),
-            None => {
-                let (source, range) = (Arc::clone(source), parts.range(number));
-                let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
-                Etag::from(sum).md5()
-            }
-        };
-        md5s.push(md5.ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))?);
+        md5s.push(match known.get(&number).and_then(CompletedPart::md5_of_content) {
+            Some(md5) => md5,
+            None => md5_of_part(source, parts, number).await?,
+        });
     }
     Ok(multipart_etag(md5s.into_iter()))
+}
+
+/// The MD5 of a part, read from the file.
+///
+/// # Errors
+/// [`Error::Local`] if the file cannot be read.
+pub(super) async fn md5_of_part(source: &Arc<Source>, parts: Parts, number: u32) -> Result<[u8; 16], Error> {
+    let (source, range) = (Arc::clone(source), parts.range(number));
+    let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
+    Etag::from(sum).md5().ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))
 }
 
 /// The MD5 of a range of a file. Blocks on the disk.

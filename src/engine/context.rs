@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::event::Reporter;
 use crate::file_context::FileContext;
 use crate::limits::Limits;
-use crate::options::IfExists;
+use crate::options::{IfExists, Verify};
 use crate::retry::RetryPolicy;
 use crate::storage::Storage;
 
@@ -56,6 +56,8 @@ pub struct Options {
     /// Bytes per second, given by the user.
     pub limit_rate: Option<u64>,
     pub if_exists: IfExists,
+    /// `--verify`.
+    pub verify: Option<Verify>,
     /// The user named a folder with `--parent` or `--to`.
     pub folder_given: bool,
     pub rules: Rules,
@@ -81,6 +83,7 @@ pub(super) struct Context {
     pub(super) policy: RetryPolicy,
     pub(super) part_size: Option<u64>,
     pub(super) if_exists: IfExists,
+    pub(super) verify: Option<Verify>,
     pub(super) folder_given: bool,
     pub(super) rules: Rules,
     pub(super) folders: Folders,
@@ -103,7 +106,7 @@ impl Context {
     /// The context of a run.
     pub(super) fn new(options: Options) -> Self {
         let Options { drive, storage, journals, finished, resume, peers, api, account, policy, .. } = options;
-        let Options { part_size, limits, if_exists, folder_given, rules, reporter, .. } = options;
+        let Options { part_size, limits, if_exists, verify, folder_given, rules, reporter, .. } = options;
         let folder = journals.as_ref().map(JournalStore::folder);
         let with_files = if_exists != IfExists::Upload;
         Self {
@@ -136,6 +139,7 @@ impl Context {
             policy,
             part_size,
             if_exists,
+            verify,
             folder_given,
             rules,
             reporter,

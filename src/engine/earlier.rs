@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde_json::value::RawValue;
-
 use super::content::etag_of_file;
 use super::context::Context;
 use super::session::{FileUpload, Proof};
@@ -86,8 +84,7 @@ async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent:
 pub(super) fn finished(upload: &FileUpload, item: &Item, proof: Proof) -> Option<FinishedFile> {
     let (Some(_), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
     let Proof { identity, part_size, etag } = proof;
-    // In one line. Within a string a line break is escaped.
-    let item = RawValue::from_string(item.json().replace(['\n', '\r'], " ")).ok()?;
+    let item = item.one_line();
     let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
     Some(FinishedFile { key, identity, part_size, etag, parent, item })
 }

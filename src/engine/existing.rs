@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::directory::{Directory, Found};
-use super::reconcile::object_info;
+use super::object::object_info;
 use super::state::TargetLock;
 use crate::error::{Error, Kind};
 use crate::file_context::FileContext;

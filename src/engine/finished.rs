@@ -47,7 +47,7 @@ impl FinishedFiles {
                     let ids = tree.root.iter().filter_map(|raw| Node::read(raw).id().map(str::to_owned));
                     Ok(ids.collect())
                 }
-                Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(HashSet::new()),
+                Err(error) if error.is_missing() => Ok(HashSet::new()),
                 Err(error) => Err(error),
             }
         };
@@ -56,7 +56,7 @@ impl FinishedFiles {
         }
         match drive.item(file, id).await {
             Ok(_) => Ok(true),
-            Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(false),
+            Err(error) if error.is_missing() => Ok(false),
             Err(error) => Err(error),
         }
     }

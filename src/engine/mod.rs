@@ -15,6 +15,7 @@ mod finished;
 mod folders;
 mod hedge;
 mod keyed_lock;
+mod object;
 mod parts;
 mod reconcile;
 mod resume;
@@ -24,6 +25,7 @@ pub mod state;
 mod stopper;
 mod upload;
 mod urls;
+mod verify;
 
 pub use self::context::Options;
 pub use self::run::run;

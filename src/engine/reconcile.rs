@@ -13,23 +13,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::context::Context;
 use super::create::look_twice;
+use super::object::object_info;
 use super::session::{FileUpload, Session, etag_of_parts};
 use super::state::{JournalStore, Maker, Makers, Recorded};
-use super::urls;
-use crate::dial::TransferError;
 use crate::disk::on_disk;
-use crate::error::{Error, RetryClass, chain};
+use crate::error::{Error, chain};
+use crate::etag::multipart_etag;
 use crate::event::Phase;
-use crate::file_context::FileContext;
 use crate::item::{Item, Node};
 use crate::plan::Parts;
-use crate::retry::RetryBudget;
 use crate::storage::ObjectInfo;
-
-/// Attempts with download URLs that had expired when they were issued.
-const EXPIRED_TRIES: u32 = 3;
 
 /// An item that may be ours, according to a listing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +68,7 @@ impl FileUpload {
         let etag = self.multipart_etag(session).await?;
         let (mut ours, mut newest, mut unknown) = (Vec::new(), 0, None);
         for Candidate { id, created_ms, .. } in candidates {
-            match (self.content_of(&id, &etag).await?, created_ms) {
+            match (self.content_of(session, &id, &etag).await?, created_ms) {
                 (Content::Other, _) => {
                     self.file.note(&format!("item {id} has this name and size, but another content"));
                 }
@@ -163,11 +157,19 @@ impl FileUpload {
         Ok(Some(Candidate { created_ms, id: id.to_owned(), known: makers.maker_of(id) == Maker::Us }))
     }
 
-    async fn content_of(&self, id: &str, etag: &str) -> Result<Content, Error> {
+    /// With `--verify`, an object whose ETag says nothing is downloaded.
+    async fn content_of(&self, session: &Session, id: &str, etag: &str) -> Result<Content, Error> {
         match object_info(&self.context, &self.file, id).await {
-            Ok(info) => Ok(judge(&info, self.source.size(), etag)),
+            Ok(info) => match judge(&info, self.source.size(), etag) {
+                Content::Unknown(_) if self.context.verify.is_some() => {
+                    let digests = self.download(session.parts, id).await?;
+                    let is_ours = multipart_etag(digests.into_iter()) == etag;
+                    Ok(if is_ours { Content::Ours } else { Content::Other })
+                }
+                content => Ok(content),
+            },
             // Deleted since it was listed.
-            Err(Error::Call { failure, .. }) if failure.status() == Some(404) => Ok(Content::Other),
+            Err(error) if error.is_missing() => Ok(Content::Other),
             Err(error) => Err(error),
         }
     }
@@ -195,40 +197,6 @@ impl FileUpload {
 /// The ETag of an object made of a record's parts, if all their checksums are on record.
 fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> {
     etag_of_parts(Parts::plan(head.identity.size, Some(head.part_size)).ok()?, finished)
-}
-
-/// Asks storage about an item's object until there is an answer, a refusal, or no retry budget left.
-///
-/// # Errors
-/// Those of the call for the download URL, and [`Error::Object`].
-pub(super) async fn object_info(
-    context: &Context,
-    file: &FileContext,
-    id: &str,
-) -> Result<ObjectInfo, Error> {
-    let mut budget = RetryBudget::new(context.policy);
-    let mut expired = 0;
-    loop {
-        let url = context.drive.download_url(file, id).await?;
-        urls::check(url.expose(), context.rules).map_err(|what| Error::Urls { what })?;
-        let failure = match context.storage.object_info(&url).await {
-            Ok(info) => return Ok(info),
-            Err(TransferError::Error(error)) => return Err(error),
-            Err(TransferError::Failure(failure)) => failure,
-        };
-        let tries = budget.attempts() + 1;
-        let wait = match failure.class_of_part() {
-            RetryClass::Expired if expired < EXPIRED_TRIES => {
-                expired += 1;
-                budget.next_backoff(None)
-            }
-            RetryClass::Transient => budget.next_backoff(failure.retry_after()),
-            _ => None,
-        };
-        let Some(wait) = wait else { return Err(Error::Object { failure, tries }) };
-        file.retry_object(tries, &failure, wait);
-        tokio::time::sleep(wait).await;
-    }
 }
 
 /// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give.

@@ -18,14 +18,14 @@ pub(super) enum Resumed {
     /// The parts that still have the file's bytes.
     Session(Box<Session>),
     /// Its item: finalize succeeded, only the answer was lost.
-    Done(Item),
+    Done(Box<Session>, Item),
 }
 
 impl FileUpload {
     /// Finds what can be resumed: all parts of an unchanged file, or those that still have the file's bytes.
     pub(super) async fn resume(&self, recorded: Recorded) -> Result<Resumed, Error> {
         let FileUpload { context, file, job, source, record, .. } = self;
-        let Recorded { head, parts: mut finished, finalizing } = recorded;
+        let Recorded { head, parts: mut finished, finalizing, item } = recorded;
         let Header { identity, part_size, upload, started, mime_type, .. } = head;
         let size = source.size();
         if identity.size != size {
@@ -75,10 +75,13 @@ impl FileUpload {
             let same = session.finished.len();
             if same < before {
                 file.note(&format!("{same} of {before} parts are proven to be the same"));
+                if let Some(item) = item.clone().filter(|_| !proven_different) {
+                    return Ok(Resumed::Done(Box::new(session), item));
+                }
                 if finalizing && !proven_different {
                     file.note("an earlier run started to finalize: looking for the item");
                     if let Some(item) = self.reconcile(&session).await? {
-                        return Ok(Resumed::Done(item));
+                        return Ok(Resumed::Done(Box::new(session), item));
                     }
                 }
                 // An item from an earlier finalize would have other content.
@@ -89,6 +92,7 @@ impl FileUpload {
             let identity = source.identity().clone();
             record.write(file, |journal| journal.compared(identity)).await;
         }
+        session.item = item;
         let bytes = session.finished.keys().map(|number| parts.len(*number)).sum();
         file.resumed.store(bytes, Ordering::Relaxed);
         let count = u32::try_from(session.finished.len()).unwrap_or(u32::MAX);

@@ -13,6 +13,7 @@ use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
 use crate::item::Item;
+use crate::outcome::Verified;
 use crate::plan::{Job, Parts};
 use crate::platform::Identity;
 use crate::source::Source;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     pub(super) finished: BTreeMap<u32, CompletedPart>,
     /// An earlier run may have finalized it.
     pub(super) finalizing: bool,
+    /// An earlier run has finalized it, and this item is only to be verified.
+    pub(super) item: Option<Item>,
     /// The last state of the file for which the finished parts are known to have its bytes.
     verified: Mutex<Identity>,
 }
@@ -86,6 +89,13 @@ impl Proof {
     }
 }
 
+/// A finished upload.
+pub(super) struct Uploaded {
+    pub(super) item: Item,
+    pub(super) proof: Proof,
+    pub(super) verified: Option<Verified>,
+}
+
 /// The ETag of an object made of these parts, if all their checksums are known.
 pub(super) fn etag_of_parts(parts: Parts, finished: &BTreeMap<u32, CompletedPart>) -> Option<String> {
     let md5 = |number| finished.get(&number).and_then(CompletedPart::md5_of_content);
@@ -103,7 +113,7 @@ impl Session {
         source: &Source,
     ) -> Self {
         let (finished, verified) = (BTreeMap::new(), Mutex::new(source.identity().clone()));
-        Self { upload, started, mime_type, parts, finished, finalizing: false, verified }
+        Self { upload, started, mime_type, parts, finished, finalizing: false, item: None, verified }
     }
 
     /// A file of one part is on record only while it is finalized. Without a sync to disk that costs little, and still
@@ -192,16 +202,32 @@ impl FileUpload {
         self.record.begin(&self.file, begun, session.is_synced()).await;
     }
 
-    /// Sends the missing parts and finalizes.
-    pub(super) async fn finish(self: &Arc<Self>, mut session: Session) -> Result<(Item, Proof), UploadAbort> {
+    /// Sends the missing parts, finalizes and verifies.
+    pub(super) async fn finish(self: &Arc<Self>, mut session: Session) -> Result<Uploaded, UploadAbort> {
+        let is_earlier = session.item.is_some();
+        let item = self.create_item(&mut session).await?;
+        let verified = match self.verify(&session, &item).await {
+            // It was deleted since an earlier run created it.
+            Err(Error::Unverified { error, .. }) if is_earlier && error.is_missing() => {
+                return Err(UploadAbort::Gone(*error));
+            }
+            verified => verified?,
+        };
+        Ok(Uploaded { item, proof: Proof::of_session(&session), verified })
+    }
+
+    async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Item, UploadAbort> {
         let file = &self.file;
+        if let Some(item) = session.item.take() {
+            return Ok(item);
+        }
         if session.finalizing {
             file.note("an earlier run started to finalize: looking for the item");
-            if let Some(item) = self.reconcile(&session).await? {
-                return Ok((item, Proof::of_session(&session)));
+            if let Some(item) = self.reconcile(session).await? {
+                return Ok(item);
             }
         }
-        match self.send_parts(&mut session).await {
+        match self.send_parts(session).await {
             // It may be gone because it was finalized. Starting again could create a second item.
             Err(UploadAbort::Gone(error)) if session.finalizing => {
                 return Err(Error::Unsettled { what: chain(&error) }.into());
@@ -210,12 +236,11 @@ impl FileUpload {
         }
         session.check_complete()?;
         if self.record.is_to_begin() {
-            self.begin_record(&session).await;
+            self.begin_record(session).await;
             if let (1, Some((number, part))) = (session.parts.count, session.finished.iter().next()) {
                 self.record.part(file, *number, part, false).await;
             }
         }
-        let item = self.finalize(&session).await?;
-        Ok((item, Proof::of_session(&session)))
+        self.finalize(session).await
     }
 }

@@ -11,13 +11,12 @@ use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
 use super::keyed_lock::Queued;
 use super::resume::Resumed;
-use super::session::{FileUpload, Proof, UploadAbort};
+use super::session::{FileUpload, Proof, UploadAbort, Uploaded};
 use super::state::{FinishedFile, Journal, JournalHandle, Recorded, source_number};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
-use crate::item::Item;
 use crate::options::IfExists;
 use crate::outcome::{Done, Origin};
 use crate::plan::{Input, Job, Parent, Parts};
@@ -75,7 +74,7 @@ pub(super) async fn upload(
     if let Some(item) = earlier::find(context, file, job).await? {
         context.note_made(item.id());
         let ack = Ack { _target_guard: guard, ..Ack::default() };
-        return Ok((Done { item, origin: Origin::Earlier }, ack));
+        return Ok((Done { item, origin: Origin::Earlier, verified: None }, ack));
     }
     if let (Input::File(path), Parent::New(_)) = (&job.input, &job.place) {
         // No folder is created for a file that cannot be read.
@@ -111,7 +110,7 @@ pub(super) async fn upload(
             // The item stands for this file and no other.
             context.note_made(item.id());
             return Ok((
-                Done { item, origin: Origin::Existing },
+                Done { item, origin: Origin::Existing, verified: None },
                 Ack { record, locks: Some(locks), finished: None, _target_guard: guard },
             ));
         }
@@ -130,13 +129,13 @@ pub(super) async fn upload(
         directory,
         record: record.clone(),
     });
-    let (item, proof) = upload.run(recorded).await?;
+    let Uploaded { item, proof, verified } = upload.run(recorded).await?;
     context.note_made(item.id());
     locks.target.end(source_id);
     let finished = earlier::finished(&upload, &item, proof);
     let finished = finished.map(|finished| (Arc::clone(context), Arc::clone(file), finished));
     let ack = Ack { record, locks: Some(locks), finished, _target_guard: guard };
-    Ok((Done { item, origin: Origin::Uploaded }, ack))
+    Ok((Done { item, origin: Origin::Uploaded, verified }, ack))
 }
 
 async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
@@ -163,14 +162,17 @@ async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<S
 }
 
 impl FileUpload {
-    /// Resumes or starts the upload. Returns the item and what it is known to hold.
-    async fn run(self: &Arc<Self>, recorded: Option<Recorded>) -> Result<(Item, Proof), Error> {
+    /// Resumes or starts the upload.
+    async fn run(self: &Arc<Self>, recorded: Option<Recorded>) -> Result<Uploaded, Error> {
         let mut earlier = match recorded {
             None => None,
             Some(recorded) => match self.resume(recorded).await? {
                 Resumed::StartOver => None,
                 Resumed::Session(session) => Some(session),
-                Resumed::Done(item) => return Ok((item, Proof::of_source(&self.source))),
+                Resumed::Done(session, item) => {
+                    let verified = self.verify(&session, &item).await?;
+                    return Ok(Uploaded { item, proof: Proof::of_source(&self.source), verified });
+                }
             },
         };
         let mut restarted = false;

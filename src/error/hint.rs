@@ -58,6 +58,10 @@ impl Error {
                     return error.advice("run the same command again; it starts over, because no record of this upload is kept");
                 }
             },
+            Self::Differs { .. } => "delete that item; the same command uploads the file again",
+            Self::Unverified { error, .. } => {
+                return error.advice("run the same command again; it only verifies");
+            }
             Self::Interrupted(_) => again,
             Self::Call { failure, .. }
             | Self::Part { failure, .. }

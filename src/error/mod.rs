@@ -13,6 +13,7 @@ use std::path::PathBuf;
 pub use self::class::RetryClass;
 pub use self::code::{Code, Signal};
 pub use self::failure::{Call, Failure, Transport};
+use crate::item::Item;
 use crate::platform;
 
 /// The type of an item in the drive.
@@ -158,6 +159,12 @@ pub enum Error {
     /// Finalize was sent, but it is unknown whether the item exists.
     #[error("unsettled: all bytes are in storage, but it is not known whether the item was created: {what}")]
     Unsettled { what: String },
+    /// `--verify`: the object is not the file.
+    #[error("the drive does not hold the file: {what}; item {} was created and is wrong", .item.id())]
+    Differs { item: Box<Item>, what: String },
+    /// `--verify` got no answer.
+    #[error("uploaded as item {}, but not verified: {error}", .item.id())]
+    Unverified { item: Box<Item>, error: Box<Self> },
     /// Writing results failed. The uploads continued.
     #[error("the results could not be written to stdout")]
     Output(#[source] io::Error),
@@ -235,6 +242,20 @@ impl Error {
         }
     }
 
+    /// The item that exists in spite of the error.
+    pub fn item(&self) -> Option<&Item> {
+        match self {
+            Self::Differs { item, .. } | Self::Unverified { item, .. } => Some(item),
+            Self::Unrecorded(error) => error.item(),
+            _ => None,
+        }
+    }
+
+    /// Whether the service does not know what a call was about (404).
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Call { failure, .. } if failure.status() == Some(404))
+    }
+
     /// Whether the service or storage refused a request.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -290,7 +311,12 @@ impl Error {
             | Self::SuspectParentId(error)
             | Self::Unrecorded(error)
             | Self::LoginFailed(error) => error.code(),
-            Self::Incomplete { .. } => Code::Integrity,
+            Self::Incomplete { .. } | Self::Differs { .. } => Code::Integrity,
+            Self::Unverified { error, .. } => match error.code() {
+                // Not about a folder.
+                Code::NotFound => Code::Refused,
+                code => code,
+            },
             Self::Unsettled { .. } => Code::Unsettled,
             Self::Interrupted(_) => Code::Interrupted,
         }

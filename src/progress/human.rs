@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::state::{Early, State};
+use super::state::{Early, File, State};
 use super::text::Styles;
 use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
@@ -223,6 +223,16 @@ pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
         Phase::Send => return None,
         Phase::Finalize => "finalizing",
         Phase::Settle => "finding out whether it was made",
+        Phase::Verify => "verifying",
+    })
+}
+
+/// The same for a file in progress.
+pub(super) fn file_words(file: &File) -> Option<String> {
+    let words = phase_words(file.phase)?;
+    Some(match file.compared {
+        0 => words.to_owned(),
+        compared => format!("{words}, {}", part_of(compared, file.size)),
     })
 }
 
@@ -254,7 +264,11 @@ fn ended_line(status: Status, state: &State) -> String {
     let Some(ended) = &state.last else { return String::new() };
     match status {
         Status::Skipped => format!("skipped {}: already exists", ended.label),
-        _ => format!("uploaded {}: {}", ended.label, effort(ended.bytes, ended.resumed, ended.elapsed)),
+        _ => {
+            let verified = if ended.verified { ", verified" } else { "" };
+            let effort = effort(ended.bytes, ended.resumed, ended.elapsed);
+            format!("uploaded {}: {effort}{verified}", ended.label)
+        }
     }
 }
 
@@ -277,6 +291,7 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
         line.push_str(&format!(" ({} earlier)", tally.earlier));
     }
     for (count, what) in [
+        (tally.verified, "verified"),
         (tally.skipped, "skipped"),
         (failed, "failed"),
         (tally.folders_failed, "folders failed"),

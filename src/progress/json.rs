@@ -10,6 +10,7 @@ use super::state::State;
 use crate::error::{Error, chain};
 use crate::event::{Event, FileId};
 use crate::format::{safe_json, seconds};
+use crate::item::Item;
 use crate::options::{Display, ProgressMode};
 use crate::outcome::Outcome;
 
@@ -89,6 +90,7 @@ impl Formatter for Json {
             }),
             // Only for drawing; the `progress` event has what is known.
             Event::Discovered { .. }
+            | Event::Compared { .. }
             | Event::Spooled { .. }
             | Event::PartStart { .. }
             | Event::PartAborted { .. } => return Vec::new(),
@@ -121,7 +123,11 @@ impl Json {
         if !self.quiet {
             lines.push(line(json!({
                 "event": "file", "file": file, "path": outcome.path, "status": outcome.status(),
-                "id": outcome.result.as_ref().ok().map(|done| done.item.id()), "bytes": outcome.bytes,
+                "id": match &outcome.result {
+                    Ok(done) => Some(done.item.id()),
+                    Err(error) => error.item().map(Item::id),
+                }, "bytes": outcome.bytes,
+                "verified": outcome.result.as_ref().ok().and_then(|done| done.verified),
                 "sent_bytes": outcome.sent_bytes, "resumed_bytes": outcome.resumed_bytes,
                 "retries": outcome.retries, "seconds": seconds(outcome.elapsed),
             })));

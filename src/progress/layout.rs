@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::human::{early_words, phase_words};
+use super::human::{early_words, file_words};
 use super::in_flight::PartRow;
 use super::state::State;
 use super::text::{Styles, cut_end, cut_middle, pad, width};
@@ -127,9 +127,9 @@ fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<Row> {
     let files = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
         let trouble = file.trouble.as_ref().map(|trouble| trouble.words(now));
-        let words = match (phase_words(file.phase), &trouble) {
+        let words = match (file_words(file), &trouble) {
             (Some(words), _) => words,
-            (None, Some(_)) => "renewing signed URLs",
+            (None, Some(_)) => "renewing signed URLs".to_owned(),
             (None, None) => return None,
         };
         if elapsed < (if single { SHORT } else { SLOW }) && trouble.is_none() {

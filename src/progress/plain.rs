@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::human::{Human, early_words, phase_words, retry_line};
+use super::human::{Human, early_words, file_words, retry_line};
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use crate::event::Event;
@@ -141,7 +141,7 @@ fn progress_line(state: &State, now: Instant) -> String {
     // What to wait for when no part is in flight, or for longer than the interval.
     let slow = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let words = phase_words(file.phase).filter(|_| flying == 0 || elapsed >= ProgressInterval::PERIOD)?;
+        let words = file_words(file).filter(|_| flying == 0 || elapsed >= ProgressInterval::PERIOD)?;
         let name = if state.single() { String::new() } else { format!("{} ", file.label) };
         let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
         Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))

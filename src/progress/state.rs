@@ -27,6 +27,8 @@ pub(super) struct File {
     pub(super) trouble: Option<Trouble>,
     done_parts: u32,
     done_bytes: u64,
+    /// Bytes downloaded and compared (`--verify`).
+    pub(super) compared: u64,
 }
 
 /// A file that has not started.
@@ -46,12 +48,14 @@ pub(super) struct Ended {
     pub(super) bytes: u64,
     pub(super) resumed: u64,
     pub(super) elapsed: Duration,
+    pub(super) verified: bool,
 }
 
 impl Ended {
     fn new(label: Arc<str>, outcome: &Outcome) -> Self {
         let (bytes, resumed) = (outcome.bytes, outcome.resumed_bytes);
-        Self { label, status: outcome.status(), bytes, resumed, elapsed: outcome.elapsed }
+        let verified = outcome.result.as_ref().is_ok_and(|done| done.verified.is_some());
+        Self { label, status: outcome.status(), bytes, resumed, elapsed: outcome.elapsed, verified }
     }
 }
 
@@ -109,6 +113,7 @@ impl State {
                     trouble: None,
                     done_parts: 0,
                     done_bytes: 0,
+                    compared: 0,
                 };
                 // A file that is started twice (planned again after a restart) is still one file.
                 match self.files.insert(file, new) {
@@ -130,6 +135,11 @@ impl State {
             Event::Spooled { file, bytes } => {
                 if let Some(early) = self.early.get_mut(&file) {
                     early.spooled = bytes;
+                }
+            }
+            Event::Compared { file, bytes } => {
+                if let Some(file) = self.files.get_mut(&file) {
+                    file.compared = bytes;
                 }
             }
             Event::Resumed { file, parts, bytes } => self.count(file, parts, bytes),

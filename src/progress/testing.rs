@@ -83,11 +83,11 @@ pub(super) fn outcome(path: &str, bytes: u64, result: Result<Done, Error>) -> Ou
 }
 
 pub(super) fn uploaded(path: &str, bytes: u64) -> Outcome {
-    outcome(path, bytes, Ok(Done { item: item(), origin: Origin::Uploaded }))
+    outcome(path, bytes, Ok(Done { item: item(), origin: Origin::Uploaded, verified: None }))
 }
 
 pub(super) fn skipped(path: &str, bytes: u64) -> Outcome {
-    outcome(path, bytes, Ok(Done { item: item(), origin: Origin::Existing }))
+    outcome(path, bytes, Ok(Done { item: item(), origin: Origin::Existing, verified: None }))
 }
 
 /// A stderr that a test can read.

@@ -1,4 +1,4 @@
-//! Storage: the PUT of a part, and a GET of one byte that tells what an object holds.
+//! Storage: the PUT of a part, and GETs of objects.
 
 mod body;
 mod buffers;

@@ -1,4 +1,4 @@
-//! Asks storage about an object: a GET of one byte with its download URL.
+//! GETs of objects with their download URLs: of one byte, to learn what an object is, and of all bytes.
 //!
 //! A signed GET accepts an unsigned `Range` header, but no other. HEAD would need a URL signed for it, so one byte is
 //! the minimum.
@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use http_body_util::{BodyExt as _, Collected, Either, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RANGE};
 use hyper::{Method, Uri};
 
@@ -30,25 +31,88 @@ pub struct ObjectInfo {
     pub encrypted: bool,
 }
 
+/// A response to a GET of an object.
+struct Opened {
+    status: u16,
+    headers: HeaderMap,
+    body: Incoming,
+    connection: Connection,
+}
+
 impl Storage {
     /// Requests an object's first byte. The caller has to check the URL.
     ///
     /// # Errors
     /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
+        let Opened { status, headers, body, connection } = self.open_object(url, "bytes=0-0").await?;
+        // If the range was ignored, the whole object follows. The headers suffice.
+        if status != 200 {
+            let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect());
+            if body.await.is_ok_and(|body| body.is_ok()) {
+                self.connections.keep(connection);
+            }
+        }
+        Ok(info(status, &headers)?)
+    }
+
+    /// Downloads an object of `size` bytes from the byte `from` on, and passes it to `take` as it comes. After a failure
+    /// the next call can continue where this one ended. The caller has to check the URL.
+    ///
+    /// # Errors
+    /// As those of [`Self::object_info`].
+    pub async fn download(
+        &self,
+        url: &SignedUrl,
+        from: u64,
+        size: u64,
+        mut take: impl FnMut(&[u8]) + Send,
+    ) -> Result<(), TransferError> {
+        let opened = self.open_object(url, &format!("bytes={from}-")).await?;
+        let Opened { status, headers, mut body, connection } = opened;
+        let wanted = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
+        let is_whole = status == 200
+            && from == 0
+            && header(&headers, CONTENT_LENGTH.as_str()) == Some(&size.to_string());
+        if !is_whole && (status != 206 || header(&headers, CONTENT_RANGE.as_str()) != Some(&wanted)) {
+            let detail = format!("storage answered {status} with another range than `{wanted}`");
+            return Err(Failure::Malformed { detail }.into());
+        }
+        let mut left = size - from;
+        while left > 0 {
+            let frame =
+                tokio::time::timeout(self.stall_timeout, body.frame()).await.map_err(|_| self.late())?;
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|error| self.no_answer(&error))?;
+            if let Some(bytes) = frame.data_ref() {
+                // hyper counts: there are no more bytes than Content-Length says.
+                left = left.saturating_sub(bytes.len() as u64);
+                take(bytes);
+            }
+        }
+        if left > 0 {
+            let detail = format!("storage ended {left} bytes before the end of the object");
+            return Err(Failure::transport(Transport::Disconnected, detail).into());
+        }
+        self.connections.keep(connection);
+        Ok(())
+    }
+
+    /// Requests a range of an object, and waits for the headers of the response.
+    async fn open_object(&self, url: &SignedUrl, range: &str) -> Result<Opened, TransferError> {
         let uri: Uri = url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| Error::Urls {
             what: format!("`{}` is no URL ({error})", url.redacted()),
         })?;
         let begun = Instant::now();
         let connection = self.connections.get(&uri, false).await?;
         let reused = connection.reused;
-        let mut result = self.ask_for_a_byte(&uri, connection).await;
+        let mut result = self.request_object(&uri, range, connection).await;
         // The peer may have closed an idle connection at the moment it was taken.
         if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Disconnected, .. })) {
-            result = self.ask_for_a_byte(&uri, self.connections.get(&uri, true).await?).await;
+            result = self.request_object(&uri, range, self.connections.get(&uri, true).await?).await;
         }
         let status = match &result {
-            Ok(_) => Some(206),
+            Ok(opened) => Some(opened.status),
             Err(failure) => failure.status(),
         };
         let url = &url.redacted();
@@ -56,36 +120,32 @@ impl Storage {
         Ok(result?)
     }
 
-    async fn ask_for_a_byte(&self, uri: &Uri, mut connection: Connection) -> Result<ObjectInfo, Failure> {
+    async fn request_object(
+        &self,
+        uri: &Uri,
+        range: &str,
+        mut connection: Connection,
+    ) -> Result<Opened, Failure> {
         let request = request(Method::GET, uri, connection.through.as_ref())?
-            .header(RANGE, "bytes=0-0")
+            .header(RANGE, range)
             .body(Either::Right(Empty::new()))
             .map_err(invalid)?;
-        let late = |_| {
-            let within = human_duration(self.stall_timeout);
-            Failure::transport(Transport::Timeout, format!("storage sent nothing for {within}"))
-        };
         let answer = tokio::time::timeout(self.stall_timeout, connection.sender.send_request(request)).await;
-        let answer = answer.map_err(late)?.map_err(|error| self.no_answer(&error))?;
+        let answer = answer.map_err(|_| self.late())?.map_err(|error| self.no_answer(&error))?;
         let (head, body) = answer.into_parts();
-        let status = head.status.as_u16();
-        if status == 200 {
-            // The range was ignored, and the whole object follows. Its headers suffice.
-            return info(status, &head.headers);
+        let (status, headers) = (head.status.as_u16(), head.headers);
+        if matches!(status, 200 | 206 | 416) {
+            return Ok(Opened { status, headers, body, connection });
         }
+        // A truncated error document is better than none.
         let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect()).await;
-        let body = body.map_err(late)?.ok();
-        if body.is_some() {
-            self.connections.keep(connection);
-        }
-        match status {
-            206 | 416 => info(status, &head.headers),
-            _ => {
-                // A truncated error document is better than none.
-                let text = body.map(Collected::to_bytes).unwrap_or_default();
-                Err(refusal(&self.mask, status, &head.headers, &text))
-            }
-        }
+        let text = body.map_err(|_| self.late())?.map(Collected::to_bytes).unwrap_or_default();
+        Err(refusal(&self.mask, status, &headers, &text))
+    }
+
+    fn late(&self) -> Failure {
+        let within = human_duration(self.stall_timeout);
+        Failure::transport(Transport::Timeout, format!("storage sent nothing for {within}"))
     }
 }
 

@@ -61,4 +61,5 @@ mod trap;
 mod trees;
 mod urls;
 mod usage;
+mod verify;
 mod wire;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::record::{self, Begun, Entry, Header, Recorded, UploadKey};
 use crate::etag::CompletedPart;
+use crate::item::Item;
 use crate::platform::{self, Identity};
 
 /// Records that have not changed for this long are removed. S3 deletes unfinished uploads after some days (a lifecycle
@@ -210,6 +211,14 @@ impl Journal {
     /// Those of the disk.
     pub fn finalizing(&mut self, sync: bool) -> io::Result<()> {
         self.set_status(&Entry::Finalizing, sync)
+    }
+
+    /// Records the item that finalize has created and that is to be verified.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn item(&mut self, item: &Item, sync: bool) -> io::Result<()> {
+        self.add(&Entry::Item(item.one_line()), sync)
     }
 
     /// Records that there is no item: finalize was refused, or did not reach the service.

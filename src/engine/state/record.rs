@@ -11,11 +11,13 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::checksum::hex;
 use crate::drive::wire::Upload;
 use crate::etag::{CompletedPart, Etag};
+use crate::item::Item;
 use crate::platform::{self, Identity};
 
 /// Version of the format. A record of another version cannot be used.
@@ -103,19 +105,27 @@ pub struct Begun {
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     Head(Box<Header>),
-    Part { number: u32, etag: Etag, md5: Option<Etag> },
+    Part {
+        number: u32,
+        etag: Etag,
+        md5: Option<Etag>,
+    },
     Identity(Identity),
     Finalizing,
     NotFinalized,
+    /// The item that finalize has created, if it is still to be verified.
+    Item(Box<RawValue>),
 }
 
 /// The content of a record, as an earlier run left it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Recorded {
     pub head: Header,
     pub parts: BTreeMap<u32, CompletedPart>,
     /// Finalize was started and not clearly refused, so the item may exist.
     pub finalizing: bool,
+    /// The item, if it is only to be verified.
+    pub item: Option<Item>,
 }
 
 /// The line of an entry.
@@ -151,13 +161,14 @@ pub fn read(text: &[u8], key: &UploadKey) -> Result<Option<Recorded>, String> {
         return Err("the record of an earlier upload belongs to something else: starting over".to_owned());
     }
     let status = head.status_line.then(|| find_status_line(text)).flatten();
-    let mut recorded = Recorded { head: *head, parts: BTreeMap::new(), finalizing: false };
+    let mut recorded = Recorded { head: *head, parts: BTreeMap::new(), finalizing: false, item: None };
     for entry in entries.flatten() {
         match entry {
             Entry::Part { number, etag, md5 } => {
                 recorded.parts.insert(number, CompletedPart { etag, md5 });
             }
             Entry::Identity(identity) => recorded.head.identity = identity,
+            Entry::Item(raw) => recorded.item = Item::new(raw),
             Entry::Finalizing => recorded.finalizing = true,
             Entry::NotFinalized => recorded.finalizing = false,
             // Only the first line is one.

@@ -213,8 +213,9 @@ fn every_setting_has_a_source_and_defaults_have_none() {
     let profile = format!("profile `p` from default_profile in {}:1", file.display());
     assert_eq!(sorted(fixture.ok(&[]).sources), sorted(places.chain([profile]).collect()));
 
-    // Globs of both count.
-    let by_option = keys.iter().filter(|key| !["token", "include", "exclude"].contains(&key.as_str()));
+    // Globs of both count, and --verify cannot be combined with --no-checksum.
+    let by_option =
+        keys.iter().filter(|key| !["token", "include", "exclude", "verify"].contains(&key.as_str()));
     let options: Vec<_> = by_option.clone().map(|key| format!("--{}", key.replace('_', "-"))).collect();
     let mut args = vec!["--profile", "p"];
     for (key, option) in by_option.clone().zip(&options) {
@@ -226,7 +227,9 @@ fn every_setting_has_a_source_and_defaults_have_none() {
         by_option.zip(&options).map(|(key, option)| format!("{key} from {option}")).collect();
     from.extend(["profile `p` from --profile".into(), "token from COPERA_TOKEN".into()]);
     let line = |key: &str| 3 + keys.iter().position(|other| other == key).unwrap();
-    from.extend(["include", "exclude"].map(|key| format!("{key} from {}:{}", file.display(), line(key))));
+    from.extend(
+        ["include", "exclude", "verify"].map(|key| format!("{key} from {}:{}", file.display(), line(key))),
+    );
     assert_eq!(sorted(fixture.ok(&args).sources), sorted(from));
 
     fixture.env.parent = Some("x".into());

@@ -1,0 +1,315 @@
+//! `--verify`: the drive's object is the file, or the run says that it is not.
+
+use local_drive::{Action, Fault, Mode, Op, Options};
+
+use crate::halfway::{Halfway, assert_warns, later, records, wait_for};
+use crate::support::{CAP, PART, Ran, World};
+
+/// The one row of a report.
+fn row(ran: &Ran) -> serde_json::Value {
+    let rows = ran.json_lines();
+    assert_eq!(rows.len(), 1, "{ran:#?}");
+    rows.into_iter().next().unwrap()
+}
+
+const REPORT: [&str; 2] = ["-o", "report"];
+
+#[test]
+fn one_byte_proves_size_and_content() {
+    for size in [0, 1, PART, 3 * PART + 5] {
+        let world = World::new();
+        let path = world.file("f", size);
+        let ran = later(&world, &[&["f", "--verify"], &REPORT[..]].concat());
+        let row = row(ran.ran.ok());
+        assert_eq!((&row["status"], &row["verified"]), (&"uploaded".into(), &"etag".into()));
+        assert_eq!((ran.count(Op::Download), ran.count(Op::GetObject)), (1, 1));
+        let get = ran.requests.iter().find(|request| request.op == Op::GetObject).unwrap();
+        assert_eq!(get.headers["range"], "bytes=0-0");
+        ran.ran.says(", verified");
+        world.assert_stored(row["item"]["_id"].as_str().unwrap(), &path);
+        assert_eq!(records(&world).len(), 0);
+    }
+}
+
+#[test]
+fn without_the_option_nothing_is_asked_or_claimed() {
+    let world = World::new();
+    world.file("f", 10);
+    let ran = later(&world, &[&["f"], &REPORT[..]].concat());
+    assert_eq!(row(ran.ran.ok()).get("verified"), None);
+    assert_eq!((ran.count(Op::Download), ran.count(Op::GetObject)), (0, 0));
+}
+
+#[test]
+fn an_etag_that_proves_nothing_has_the_object_downloaded_and_compared() {
+    let copied = || Fault::new(Op::GetObject, Action::WrongEtag);
+    for (options, fault) in
+        [(Options { kms: true, ..Options::default() }, None), (Options::default(), Some(copied()))]
+    {
+        let world = World::with(options);
+        world.file("f", 2 * PART + 5);
+        fault.map(|fault| world.drive.fault(fault));
+        let ran = later(&world, &[&["f", "--verify", "-v"], &REPORT[..]].concat());
+        assert_eq!(row(ran.ran.ok())["verified"], "download");
+        assert_eq!(ran.count(Op::GetObject), 2);
+        ran.ran.says("proves nothing: downloading");
+    }
+}
+
+#[test]
+fn full_always_downloads() {
+    for size in [1, 2 * PART + 5] {
+        let world = World::new();
+        world.file("f", size);
+        let ran = later(&world, &[&["f", "--verify=full"], &REPORT[..]].concat());
+        assert_eq!(row(ran.ran.ok())["verified"], "download");
+        assert_eq!(ran.count(Op::GetObject), 2);
+    }
+    let world = World::new();
+    world.file("f", 0);
+    assert_eq!(row(world.run(&[&["f", "--verify=full"], &REPORT[..]].concat()).ok())["verified"], "etag");
+}
+
+/// Uploads a file whose object gets other content once the item is there and before it is looked at.
+fn upload_replaced(world: &World, content: &[u8], args: &[&str]) -> Ran {
+    let hold = world.drive.fault(Fault::new(Op::Download, Action::Stall { after: 0 }));
+    let running = world.spawn(&[&["f"], args].concat());
+    world.drive.wait_until(CAP, |record| record.count(Op::Download) == 1).unwrap();
+    world.drive.replace_object(world.only_item()["_id"].as_str().unwrap(), content).unwrap();
+    world.drive.clear_fault(hold);
+    running.wait()
+}
+
+#[test]
+fn a_difference_is_an_error_that_names_the_item_and_is_no_result() {
+    let same_size = [b'x'; 100];
+    for (content, how) in [
+        (&b"short"[..], "--verify"),
+        (&same_size[..], "--verify"),
+        (&same_size[..], "--verify=full"),
+        (b"", "--verify"),
+    ] {
+        let world = World::new();
+        world.file("f", 100);
+        let ran = upload_replaced(&world, content, &[how]);
+        let id = world.only_item()["_id"].as_str().unwrap().to_owned();
+        ran.fails(1).says("the drive does not hold the file").says(&id).says("hint: delete that item");
+        // The same command uploads the file again.
+        assert_ne!(world.run(&["f", "--verify"]).ok().id(), id);
+
+        let world = World::new();
+        world.file("f", 100);
+        let row = row(upload_replaced(&world, content, &[&[how], &REPORT[..]].concat()).ends(1));
+        assert_eq!((&row["status"], &row["error"]["code"]), (&"failed".into(), &"integrity".into()));
+        assert_eq!(row["item"]["_id"], world.only_item()["_id"]);
+        assert_eq!(row.get("verified"), None);
+    }
+}
+
+#[test]
+fn one_wrong_byte_in_the_middle_is_found_by_downloading() {
+    let world = World::with(Options { kms: true, ..Options::default() });
+    let path = world.file("f", 2 * PART + 5);
+    let mut content = std::fs::read(path).unwrap();
+    content[PART as usize + 7] ^= 1;
+    upload_replaced(&world, &content, &["--verify"])
+        .fails(1)
+        .says(&format!("bytes {PART} to {}", 2 * PART - 1));
+}
+
+#[test]
+fn without_an_answer_the_same_command_only_verifies() {
+    for (fault, code, report_code) in [
+        (Fault::new(Op::Download, Action::status(503, "")), 7, "network"),
+        (Fault::new(Op::GetObject, Action::Reset), 7, "network"),
+        (Fault::new(Op::GetObject, Action::status(403, "")), 1, "refused"),
+    ] {
+        for size in [10, 2 * PART] {
+            let world = World::new();
+            let path = world.file("f", size);
+            let fault = world.drive.fault(fault.clone());
+            let args = [&["f", "--verify", "--retry-for", "0"], &REPORT[..]].concat();
+            let first = world.run(&args);
+            let failed = row(first.ends(code));
+            assert_eq!(
+                (&failed["error"]["code"], &failed["item"]),
+                (&report_code.into(), &world.only_item())
+            );
+            first.says("not verified");
+            world.drive.clear_fault(fault);
+            let again = later(&world, &args);
+            let done = row(again.ran.ok());
+            assert_eq!((&done["verified"], &done["item"]), (&"etag".into(), &world.only_item()));
+            assert_eq!(
+                (again.count(Op::Start), again.count(Op::PutPart), again.count(Op::Finalize)),
+                (0, 0, 0)
+            );
+            world.assert_stored(done["item"]["_id"].as_str().unwrap(), &path);
+            assert_eq!(records(&world).len(), 0);
+        }
+    }
+}
+
+#[test]
+fn after_a_kill_the_same_command_only_verifies_also_among_several() {
+    for others in [&[][..], &["g", "h"]] {
+        let world = World::new();
+        for name in ["f", "g", "h"] {
+            world.file(name, 2 * PART);
+        }
+        let hold = world.drive.fault(Fault::new(Op::GetObject, Action::Stall { after: 0 }));
+        let args = [&["f"], others, &["--verify"]].concat();
+        let running = world.spawn(&args);
+        let all = 1 + others.len();
+        world.drive.wait_until(CAP, |record| record.count(Op::GetObject) == all).unwrap();
+        running.kill();
+        world.drive.clear_fault(hold);
+        let again = later(&world, &args);
+        assert_eq!(again.ran.ok().json_lines().len(), all);
+        assert_eq!(
+            (again.count(Op::Start), again.count(Op::Finalize), again.count(Op::GetObject)),
+            (0, 0, all)
+        );
+        assert_eq!(world.drive.items().len(), all);
+        wait_for("no records", || records(&world).is_empty());
+    }
+}
+
+#[test]
+fn an_item_that_was_deleted_before_it_was_verified_is_uploaded_again() {
+    let world = World::new();
+    let path = world.file("f", 2 * PART);
+    let fault = world.drive.fault(Fault::new(Op::GetObject, Action::status(503, "")));
+    world.run(&["f", "--verify", "--retry-for", "0"]).fails(7);
+    world.drive.clear_fault(fault);
+    world.drive.remove_item(world.only_item()["_id"].as_str().unwrap());
+    let id = world.run(&["f", "--verify"]).ok().id();
+    world.assert_stored(&id, &path);
+}
+
+#[test]
+fn a_resumed_upload_is_verified_too() {
+    let world = World::new();
+    let path = world.file("f", 4 * PART);
+    Halfway::of(&world, &path, 2, &["--verify"]).killed(&world);
+    let again = later(&world, &[&["f", "--verify"], &REPORT[..]].concat());
+    assert_eq!(row(again.ran.ok())["verified"], "etag");
+    assert_eq!(again.parts(), [3, 4]);
+}
+
+#[test]
+fn a_lost_download_continues_by_range() {
+    let world = World::new();
+    let path = world.file("f", 3 * PART);
+    world.drive.fault(Fault::new(Op::GetObject, Action::ResetAfter(PART + 100_000)).skip(1).times(1));
+    let ran = later(&world, &["f", "--verify=full"]);
+    ran.ran.ok();
+    let ranges: Vec<_> = ran
+        .requests
+        .iter()
+        .filter(|request| request.op == Op::GetObject)
+        .map(|get| get.headers["range"].to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ranges.len(), 3, "{ranges:?}");
+    assert_eq!((ranges[0].as_str(), ranges[1].as_str()), ("bytes=0-0", "bytes=0-"));
+    let from: u64 = ranges[2].strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+    assert!(from > 0 && from <= PART + 100_000, "{ranges:?}");
+    world.assert_stored(&ran.ran.id(), &path);
+}
+
+#[test]
+fn a_stalled_download_is_retried() {
+    let world = World::new();
+    world.file("f", 2 * PART);
+    world.drive.fault(Fault::new(Op::GetObject, Action::Stall { after: 1000 }).skip(1).times(1));
+    world.run(&["f", "--verify=full", "--stall-timeout", "1s"]).ok();
+}
+
+#[test]
+fn expired_download_urls_are_renewed() {
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::GetObject, Action::ExpiredUrl).times(2));
+    let ran = later(&world, &["f", "--verify"]);
+    ran.ran.ok();
+    assert_eq!(ran.count(Op::Download), 3);
+}
+
+#[test]
+fn it_cannot_be_combined_with_no_checksum() {
+    let world = World::new();
+    world.file("f", 10);
+    world.run(&["f", "--verify", "--no-checksum"]).fails(2).says("--no-checksum");
+    world.run(&["f", "--verify=some"]).fails(2).says("auto");
+    assert_eq!(world.drive.record().count(Op::Any), 0);
+    // Against the configuration, the command line wins.
+    world.file_of(".copera.toml", "[profiles.default]\nverify = true");
+    let ran = world.run(&[&["f", "--no-checksum"], &REPORT[..]].concat());
+    assert_eq!(row(ran.ok()).get("verified"), None);
+    assert_warns(&ran, "verify is ignored");
+    world.file_of(".copera.toml", "[profiles.default]\nno_checksum = true");
+    let ran = world.run(&[&["f", "--verify"], &REPORT[..]].concat());
+    assert_eq!(row(ran.ok())["verified"], "etag");
+    assert_warns(&ran, "no_checksum is ignored");
+}
+
+#[test]
+fn a_profile_turns_it_on() {
+    let world = World::new();
+    world.file("f", 10);
+    for (value, verified) in [("true", "etag"), ("'auto'", "etag"), ("'full'", "download"), ("false", "")] {
+        world.file_of(".copera.toml", format!("[profiles.default]\nverify = {value}"));
+        let row = row(world.run(&[&["f"], &REPORT[..]].concat()).ok());
+        assert_eq!(row.get("verified").map_or("", |verified| verified.as_str().unwrap()), verified);
+    }
+}
+
+#[test]
+fn what_was_skipped_or_done_earlier_is_not_verified() {
+    let world = World::new();
+    world.file("f", 10);
+    world.run(&["f"]).ok();
+    let skipped = later(&world, &[&["f", "--verify", "--if-exists", "skip"], &REPORT[..]].concat());
+    assert_eq!(row(skipped.ran.ok()).get("verified"), None);
+    assert_eq!(skipped.count(Op::GetObject), 0);
+    world.run(&["f", "late"]).ends(9);
+    world.file("late", 10);
+    let again = later(&world, &[&["f", "late", "--verify"], &REPORT[..]].concat());
+    let verified: Vec<_> =
+        again.ran.ok().json_lines().iter().map(|row| row.get("verified").is_some()).collect();
+    assert_eq!(verified.iter().filter(|verified| **verified).count(), 1);
+    assert_eq!(again.count(Op::GetObject), 1);
+}
+
+#[test]
+fn a_lost_finalize_and_standard_input_are_verified() {
+    let world = World::new();
+    let path = world.file("f", 2 * PART);
+    world.drive.fault(Fault::new(Op::Finalize, Action::CloseAfterWork).times(1));
+    assert_eq!(row(world.run(&[&["f", "--verify"], &REPORT[..]].concat()).ok())["verified"], "etag");
+    world.drive.clear_faults();
+    let mut command = world.command(&["-", "--name", "x", "--verify", "-o", "report"]);
+    command.stdin(std::fs::File::open(path).unwrap());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    assert_eq!(row(world.spawn_with(command).wait().ok())["verified"], "etag");
+}
+
+#[test]
+fn a_lost_finalize_in_an_encrypted_bucket_is_settled_by_downloading() {
+    let world = World::with(Options { kms: true, ..Options::default() });
+    let path = world.file("f", 2 * PART);
+    let other = world.drive.put_file("f", None, &vec![0; 2 * PART as usize]).unwrap();
+    world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
+    let id = world.run(&["f", "--verify"]).ok().id();
+    assert_ne!(id, other);
+    world.assert_stored(&id, &path);
+    assert_eq!(world.drive.items().len(), 2);
+}
+
+#[test]
+fn through_a_sink_that_keeps_nothing_the_difference_shows() {
+    let world = World::with(Options { mode: Mode::Sink, ..Options::default() });
+    world.file("f", 10);
+    let ran = world.run(&["f", "--verify", "--retry-for", "0"]);
+    assert_ne!(ran.code, Some(0), "{ran:#?}");
+}
