@@ -46,7 +46,7 @@ fn bash_completes_options_values_and_leaves_paths_to_itself() {
         return;
     }
     let lines = |words: &[&str]| complete(words).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(lines(&["--if-exists", ""]), ["upload", "skip", "fail"]);
+    assert_eq!(lines(&["--if-exists", ""]), ["upload", "skip", "newer", "fail"]);
     assert_eq!(lines(&["-o", "re"]), ["report"]);
     assert_eq!(lines(&["--output", "=", "re"]), ["report"]);
     assert_eq!(lines(&["--log"]), ["--login", "--log-format"]);
@@ -68,7 +68,7 @@ fn fish_completes_options_values_and_paths() {
         Some(words)
     };
     let Some(values) = complete("--if-exists ") else { return };
-    assert_eq!(values, ["fail", "skip", "upload"]);
+    assert_eq!(values, ["fail", "newer", "skip", "upload"]);
     assert_eq!(complete("--config d").unwrap(), ["data file", "directory/"]);
     assert_eq!(complete("d").unwrap(), ["data file", "directory/"]);
     assert!(complete("--parent ").unwrap().is_empty());
