@@ -1,5 +1,6 @@
 //! One run: from settings through the plan and the engine to results, and to the exit code.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use crate::file_context::GlobalObserver;
 use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
-use crate::plan::{Input, List, ListSource, Parts, Planned, Step};
+use crate::plan::{Input, List, ListSource, Parent, Parts, Planned, Step};
 use crate::secret::Redactor;
 use crate::settings::{self, Settings};
 use crate::source::Source;
@@ -70,14 +71,21 @@ fn execute(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<u8, Erro
 
 /// Prints the plan, one line for each file, in order of path. Nothing is sent.
 fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
-    let (mut summary, mut files, mut bytes, mut folders) = (Summary::default(), 0, 0, 0);
-    let mut lines = Vec::new();
+    let (mut summary, mut files, mut bytes) = (Summary::default(), 0, 0);
+    let (mut lines, mut folders) = (Vec::new(), HashSet::new());
+    // A path that is known has its folders above known too.
+    let mut add_folders = |place: &Parent| {
+        let mut path = place.path();
+        while !path.is_empty() && folders.insert(path.clone()) {
+            path.truncate(path.rfind('/').unwrap_or(0));
+        }
+    };
     let list = settings.list.clone().map(ListSource::open).transpose()?;
     for step in plan::steps(settings.selection.clone(), list) {
         let Planned { shown, job } = match step {
             Step::File(planned) => planned,
             Step::Folder(folder) => {
-                folders += 1;
+                add_folders(&Parent::New(Arc::clone(&folder)));
                 folder.warning.iter().for_each(|message| {
                     reporter.event(&Event::Warning { path: Some(&folder.shown), message });
                 });
@@ -106,6 +114,7 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             let parts = Parts::plan(source.size(), settings.transfer.part_size)?;
             files += 1;
             bytes += parts.size;
+            add_folders(&job.place);
             plan::dry_run_line(&shown, &job.name, &job.place, &mime_type, &parts)
         });
         match line {
@@ -123,6 +132,7 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
     for (_, line) in &lines {
         output.dry_run_line(line).map_err(Error::Output)?;
     }
+    let folders = folders.len() as u64;
     reporter.event(&Event::Planned { files, bytes, folders });
     Ok(summary.exit_code())
 }

@@ -57,6 +57,13 @@ impl Parent {
         std::iter::successors(self.folder(), |folder| folder.above.folder())
     }
 
+    /// The path below the given folder; empty for that folder itself.
+    pub fn path(&self) -> String {
+        let mut names: Vec<_> = self.folders().map(|folder| folder.name.as_str()).collect();
+        names.reverse();
+        names.join("/")
+    }
+
     fn folder(&self) -> Option<&Folder> {
         match self {
             Self::Existing(_) => None,
@@ -214,9 +221,7 @@ pub fn dry_run_line(
         part_size: u64,
         parts: u32,
     }
-    let mut names: Vec<_> = folder.folders().map(|folder| folder.name.as_str()).collect();
-    names.reverse();
-    let to = names.join("/");
+    let to = folder.path();
     let (size, part_size, parts) = (parts.size, parts.part_size, parts.count);
     serde_json::to_string(&Line { path, name, to, size, mime_type, part_size, parts })
         .map_err(|e| Error::Internal(format!("the plan cannot be written as JSON: {e}")))

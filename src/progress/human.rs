@@ -304,7 +304,7 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
     }
     line.push_str(&format!(": {}", effort(tally.bytes, state.resumed, tally.elapsed)));
     if state.kept > 0 {
-        line.push_str(&format!("; {} of unfinished files are kept for the next run", bytes(state.kept)));
+        line.push_str(&format!("; {} of unfinished files kept", bytes(state.kept)));
     }
     Some(line)
 }

@@ -144,6 +144,8 @@ fn the_plan_is_sorted_and_shows_where_each_file_goes() {
     );
     assert_eq!(to(&["photos/"]), ["photos/a.txt: ", "photos/a/z: a", "photos/b: "]);
     assert_eq!(to(&["-R", "photos/a/z", "--to", "x"]), ["photos/a/z: x/photos/a"]);
+    let plan = world.run(&["--dry-run", "-rR", "photos", "top", "--to", "x/y"]);
+    plan.ok().says("4 files").says("4 folders");
 }
 
 #[cfg(unix)]
