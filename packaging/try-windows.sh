@@ -41,8 +41,8 @@ skipped=(
     'tls          Wine 8 cannot check certificates as rustls-platform-verifier asks it to'
 )
 # What CI has time for: wrong files, files twice and exit codes first.
-quick=(basics:: changes:: chaos:: config:: errors:: existing:: finalize:: integrity:: local_files:: names:: records::
-    reconcile:: results:: resume:: together:: trees::)
+quick=(again:: basics:: changes:: chaos:: config:: errors:: existing:: finalize:: integrity:: local_files:: names:: records::
+    reconcile:: results:: resume:: together:: to:: trees:: verify::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8
