@@ -190,7 +190,7 @@ pub enum Event<'a> {
         folders: u64,
     },
     /// The end of the run.
-    Finished { tally: &'a Summary },
+    Finished { summary: &'a Summary },
     /// An error that is not the result of an upload.
     Error {
         /// The path of the file, as given.

@@ -213,7 +213,7 @@ async fn transfer(
         (_, Some(record)) => drop(on_disk(move || record.sync()).await),
         _ => {}
     }
-    reporter.event(&Event::Finished { tally: &summary });
+    reporter.event(&Event::Finished { summary: &summary });
     match write_error {
         Some(error) if summary.signal.is_none() => Err(error),
         _ => Ok(summary.exit_code()),

@@ -85,10 +85,10 @@ impl Bars {
     pub(super) const TICK: Duration = Duration::from_millis(100);
 
     /// Formats messages with `human`.
-    pub(super) fn new(human: Human, paint: Styles) -> Self {
+    pub(super) fn new(human: Human, styles: Styles) -> Self {
         // indicatif's styles ask console.
-        console::set_colors_enabled(paint.0);
-        Self { human, drawing: Drawing::new(Theme { unicode: unicode(), paint }) }
+        console::set_colors_enabled(styles.0);
+        Self { human, drawing: Drawing::new(Theme { unicode: unicode(), styles }) }
     }
 
     /// Whether the terminal can be drawn on. Some only print, and build servers only pretend to have one.

@@ -16,7 +16,7 @@ use crate::outcome::{Outcome, Status, Summary};
 pub(super) struct Human {
     quiet: bool,
     verbose: u8,
-    pub(super) paint: Styles,
+    pub(super) styles: Styles,
     /// Hints already printed: each is printed once.
     hints: HashSet<String>,
     interrupted: bool,
@@ -38,11 +38,11 @@ const CAUSES_MOST: usize = 32;
 
 impl Human {
     /// Messages for these settings.
-    pub(super) fn new(display: &Display, paint: Styles) -> Self {
+    pub(super) fn new(display: &Display, styles: Styles) -> Self {
         Self {
             quiet: display.quiet,
             verbose: if display.quiet { 0 } else { display.verbose },
-            paint,
+            styles,
             hints: HashSet::new(),
             interrupted: false,
             folders: HashSet::new(),
@@ -65,7 +65,7 @@ impl Human {
             Event::Excluded { path } if !self.quiet => vec![self.warning(Some(path), EXCLUDED)],
             Event::Login { message, asks } if *asks || !self.quiet => vec![safe(message).into_owned()],
             Event::Verbose { message } if self.verbose > 0 => {
-                vec![format!("{} {}", self.paint.dim("note:"), safe(message))]
+                vec![format!("{} {}", self.styles.dim("note:"), safe(message))]
             }
             Event::Request { method, url, status, elapsed } if self.verbose > 1 => {
                 let (url, elapsed) = (safe(url), human_duration(*elapsed));
@@ -75,7 +75,7 @@ impl Human {
                 }]
             }
             Event::Retry { .. } if self.verbose > 0 => {
-                retry_line(event, state, self.paint).into_iter().collect()
+                retry_line(event, state, self.styles).into_iter().collect()
             }
             // A file of one part is sent again as quickly as it is explained.
             Event::Resumed { file, bytes, .. } if !self.quiet && *bytes > 0 => {
@@ -89,9 +89,9 @@ impl Human {
                 let plan = (!self.quiet).then(|| plan(*files, *bytes, *folders));
                 self.more().into_iter().chain(plan).collect()
             }
-            Event::Finished { tally } => {
-                let summary = (!self.quiet).then(|| summary(tally, state)).flatten();
-                self.more().into_iter().chain(summary).collect()
+            Event::Finished { summary } => {
+                let line = (!self.quiet).then(|| summary_line(summary, state)).flatten();
+                self.more().into_iter().chain(line).collect()
             }
             _ => Vec::new(),
         }
@@ -99,7 +99,7 @@ impl Human {
 
     fn warning(&self, path: Option<&str>, message: &str) -> String {
         let path = path.map(|path| format!("{}: ", safe(path))).unwrap_or_default();
-        format!("{} {path}{}", self.paint.yellow("warning:"), safe(message))
+        format!("{} {path}{}", self.styles.yellow("warning:"), safe(message))
     }
 
     fn format_outcome(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
@@ -144,9 +144,9 @@ impl Human {
         {
             return Vec::new();
         }
-        let mut lines = vec![format!("{} {path}{message}", self.paint.red("error:"))];
+        let mut lines = vec![format!("{} {path}{message}", self.styles.red("error:"))];
         if let Some(hint) = error.hint().filter(|hint| self.hints.insert(hint.clone())) {
-            lines.push(format!("{} {}", self.paint.cyan("hint:"), safe(&hint)));
+            lines.push(format!("{} {}", self.styles.cyan("hint:"), safe(&hint)));
         }
         lines
     }
@@ -154,8 +154,8 @@ impl Human {
     /// Lines about what was only counted.
     fn more(&mut self) -> Vec<String> {
         let kinds = [
-            (self.paint.yellow("warning:"), std::mem::take(&mut self.warned)),
-            (self.paint.red("error:"), std::mem::take(&mut self.causes)),
+            (self.styles.yellow("warning:"), std::mem::take(&mut self.warned)),
+            (self.styles.red("error:"), std::mem::take(&mut self.causes)),
         ];
         let verbose = self.verbose;
         kinds
@@ -205,10 +205,10 @@ fn cause(error: &Error) -> String {
 }
 
 /// `retry: report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.
-pub(super) fn retry_line(event: &Event<'_>, state: &State, paint: Styles) -> Option<String> {
+pub(super) fn retry_line(event: &Event<'_>, state: &State, styles: Styles) -> Option<String> {
     let Event::Retry { file, what, retry, cause, wait, .. } = event else { return None };
     let file = file.and_then(|id| state.file(id)).map(|file| format!("{}: ", file.label)).unwrap_or_default();
-    let (head, wait) = (paint.dim("retry:"), human_duration(*wait));
+    let (head, wait) = (styles.dim("retry:"), human_duration(*wait));
     Some(format!("{head} {file}{} again in {wait} (retry {retry}): {}", safe(what), safe(cause)))
 }
 
@@ -273,11 +273,11 @@ fn ended_line(status: Status, state: &State) -> String {
 }
 
 /// The last line; `None` if an error has said everything.
-fn summary(tally: &Summary, state: &State) -> Option<String> {
-    if tally.files() == 0 {
+fn summary_line(summary: &Summary, state: &State) -> Option<String> {
+    if summary.files() == 0 {
         return Some("nothing to upload".to_owned());
     }
-    if tally.files() == 1 && state.single() {
+    if summary.files() == 1 && state.single() {
         let ended = state.last.as_ref()?;
         if state.kept > 0 {
             return Some(format!("{} are kept for the next run", part_of(state.kept, ended.bytes)));
@@ -285,16 +285,16 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
         return matches!(ended.status, Status::Uploaded | Status::Skipped)
             .then(|| ended_line(ended.status, state));
     }
-    let failed = tally.failed.saturating_sub(state.interrupted + state.unsettled);
-    let mut line = format!("uploaded {}", plural(tally.uploaded, "file"));
-    if tally.earlier > 0 {
-        line.push_str(&format!(" ({} earlier)", tally.earlier));
+    let failed = summary.failed.saturating_sub(state.interrupted + state.unsettled);
+    let mut line = format!("uploaded {}", plural(summary.uploaded, "file"));
+    if summary.earlier > 0 {
+        line.push_str(&format!(" ({} earlier)", summary.earlier));
     }
     for (count, what) in [
-        (tally.verified, "verified"),
-        (tally.skipped, "skipped"),
+        (summary.verified, "verified"),
+        (summary.skipped, "skipped"),
         (failed, "failed"),
-        (tally.folders_failed, "folders failed"),
+        (summary.folders_failed, "folders failed"),
         (state.unsettled, "unsettled"),
         (state.interrupted, "interrupted"),
     ] {
@@ -302,7 +302,7 @@ fn summary(tally: &Summary, state: &State) -> Option<String> {
             line.push_str(&format!(", {what} {count}"));
         }
     }
-    line.push_str(&format!(": {}", effort(tally.bytes, state.resumed, tally.elapsed)));
+    line.push_str(&format!(": {}", effort(summary.bytes, state.resumed, summary.elapsed)));
     if state.kept > 0 {
         line.push_str(&format!("; {} of unfinished files kept", bytes(state.kept)));
     }

@@ -109,14 +109,14 @@ fn verbosity_decides_what_else_is_told() {
 fn finish(files: &[Outcome], verbose: u8) -> Vec<String> {
     let (mut words, mut play) = (words(false, verbose), Play::new());
     play.known(files.len() as u64, 0, true);
-    let mut tally = Summary::default();
+    let mut summary = Summary::default();
     let mut lines = Vec::new();
     for (id, outcome) in files.iter().enumerate() {
-        tally.add(outcome);
+        summary.add(outcome);
         lines.extend(say(&mut words, &mut play, &Event::FileDone { file: id as u64, outcome }));
     }
-    tally.elapsed = secs(70.0);
-    lines.extend(say(&mut words, &mut play, &Event::Finished { tally: &tally }));
+    summary.elapsed = secs(70.0);
+    lines.extend(say(&mut words, &mut play, &Event::Finished { summary: &summary }));
     lines
 }
 
@@ -161,9 +161,9 @@ fn what_is_resumed_and_what_is_kept_is_told() {
         ["resuming big.iso: 40 of 300 MiB already stored"]
     );
     let stopped = outcome("big.iso", 300 * MIB, Err(Error::Interrupted(Signal::Interrupt)));
-    let mut tally = Summary::default();
-    tally.add(&stopped);
+    let mut summary = Summary::default();
+    summary.add(&stopped);
     say(&mut words, &mut play, &Event::FileDone { file: 0, outcome: &stopped });
-    let last = say(&mut words, &mut play, &Event::Finished { tally: &tally });
+    let last = say(&mut words, &mut play, &Event::Finished { summary: &summary });
     assert_eq!(last, ["40 of 300 MiB are kept for the next run"]);
 }

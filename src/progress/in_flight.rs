@@ -1,4 +1,4 @@
-//! Parts in flight. Each keeps its slot until it ends, so that its row stays in place.
+//! Parts in flight. Each keeps its row until it ends, so that rows do not jump.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const STALLED: Duration = Duration::from_secs(5);
 
 /// A failed attempt.
 #[derive(Debug, Clone)]
-pub(super) struct Trouble {
+pub(super) struct PendingRetry {
     /// Retries so far.
     pub(super) retry: u32,
     pub(super) cause: String,
@@ -24,7 +24,7 @@ pub(super) struct Trouble {
     pub(super) until: Instant,
 }
 
-impl Trouble {
+impl PendingRetry {
     /// `retry 2 in 4s: 503 SlowDown`, or without "in 4s" once it has started.
     pub(super) fn words(&self, now: Instant) -> String {
         let wait = self.until.saturating_duration_since(now);
@@ -54,19 +54,19 @@ struct Part {
     /// Bytes counted into the rate.
     counted: u64,
     /// Bytes of the current attempt when they last changed.
-    taken: u64,
+    acked: u64,
     moved: Instant,
-    trouble: Option<Trouble>,
+    pending_retry: Option<PendingRetry>,
 }
 
 impl Part {
-    fn high(&self) -> u64 {
+    fn high_water(&self) -> u64 {
         self.progress.high_water().min(self.size)
     }
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct Row {
     part: Option<Part>,
     /// The last part of this row, its size, and how long to show it.
     ghost: Option<(Label, u64, Instant)>,
@@ -80,7 +80,7 @@ pub(super) struct PartRow {
     pub(super) part: Option<u32>,
     pub(super) size: u64,
     /// Bytes of the current attempt.
-    pub(super) taken: u64,
+    pub(super) acked: u64,
     /// It is in storage.
     pub(super) done: bool,
     /// Why it does not progress.
@@ -90,21 +90,21 @@ pub(super) struct PartRow {
 /// All parts in flight.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    slots: Vec<Slot>,
+    rows: Vec<Row>,
 }
 
 impl Flight {
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.slots.iter().filter_map(|slot| slot.part.as_ref())
+        self.rows.iter().filter_map(|row| row.part.as_ref())
     }
 
-    fn slot_of(&mut self, file: FileId, number: u32) -> Option<&mut Slot> {
-        self.slots
+    fn row_of(&mut self, file: FileId, number: u32) -> Option<&mut Row> {
+        self.rows
             .iter_mut()
-            .find(|slot| slot.part.as_ref().is_some_and(|p| p.file == file && p.number == number))
+            .find(|row| row.part.as_ref().is_some_and(|p| p.file == file && p.number == number))
     }
 
-    /// Adds a part to the first free slot.
+    /// Adds a part to the first free row.
     pub(super) fn start(
         &mut self,
         file: FileId,
@@ -117,7 +117,7 @@ impl Flight {
         let label = Label { file: Arc::clone(name.0), part: (name.1 > 1).then_some(number) };
         self.stop(file, number);
         let counted = progress.high_water().min(size);
-        let taken = progress.acked();
+        let acked = progress.acked();
         let part = Part {
             file,
             label,
@@ -126,65 +126,67 @@ impl Flight {
             progress,
             begun: now,
             counted,
-            taken,
+            acked,
             moved: now,
-            trouble: None,
+            pending_retry: None,
         };
-        match self.slots.iter_mut().find(|slot| slot.part.is_none()) {
-            Some(slot) => slot.part = Some(part),
-            None => self.slots.push(Slot { part: Some(part), ghost: None }),
+        match self.rows.iter_mut().find(|row| row.part.is_none()) {
+            Some(row) => row.part = Some(part),
+            None => self.rows.push(Row { part: Some(part), ghost: None }),
         }
     }
 
     /// Removes a finished part. Returns the bytes that no sample has counted.
     pub(super) fn done(&mut self, file: FileId, number: u32, size: u64, now: Instant) -> u64 {
-        let Some(slot) = self.slot_of(file, number) else { return size };
-        let Some(part) = slot.part.take() else { return size };
+        let Some(row) = self.row_of(file, number) else { return size };
+        let Some(part) = row.part.take() else { return size };
         if now.saturating_duration_since(part.begun) >= YOUNG {
-            slot.ghost = Some((part.label.clone(), size, now + LINGER));
+            row.ghost = Some((part.label.clone(), size, now + LINGER));
         }
         size.saturating_sub(part.counted)
     }
 
     /// Removes an aborted part.
     pub(super) fn stop(&mut self, file: FileId, number: u32) {
-        if let Some(slot) = self.slot_of(file, number) {
-            slot.part = None;
+        if let Some(row) = self.row_of(file, number) {
+            row.part = None;
         }
     }
 
     /// Removes all parts of a file.
     pub(super) fn stop_all(&mut self, file: FileId) {
-        for slot in &mut self.slots {
-            if slot.part.as_ref().is_some_and(|p| p.file == file) {
-                slot.part = None;
+        for row in &mut self.rows {
+            if row.part.as_ref().is_some_and(|p| p.file == file) {
+                row.part = None;
             }
         }
     }
 
     /// A part will be retried.
-    pub(super) fn trouble(&mut self, file: FileId, number: u32, trouble: Trouble) {
-        if let Some(part) = self.slot_of(file, number).and_then(|slot| slot.part.as_mut()) {
-            part.taken = part.progress.acked();
-            part.moved = trouble.until;
-            part.trouble = Some(trouble);
+    pub(super) fn pending_retry(&mut self, file: FileId, number: u32, pending_retry: PendingRetry) {
+        if let Some(part) = self.row_of(file, number).and_then(|row| row.part.as_mut()) {
+            part.acked = part.progress.acked();
+            part.moved = pending_retry.until;
+            part.pending_retry = Some(pending_retry);
         }
     }
 
     /// Samples all parts. Returns the bytes sent for the first time since the last sample.
     pub(super) fn sample(&mut self, now: Instant) -> u64 {
         let mut fresh = 0;
-        for part in self.slots.iter_mut().filter_map(|slot| slot.part.as_mut()) {
-            let high = part.high();
+        for part in self.rows.iter_mut().filter_map(|row| row.part.as_mut()) {
+            let high = part.high_water();
             fresh += high.saturating_sub(part.counted);
             part.counted = part.counted.max(high);
-            let taken = part.progress.acked();
-            if taken != part.taken {
-                part.taken = taken;
+            let acked = part.progress.acked();
+            if acked != part.acked {
+                part.acked = acked;
                 part.moved = now;
                 // Bytes are accepted again. A count of 0 is only the start of a new attempt.
-                if taken > 0 && part.trouble.as_ref().is_some_and(|trouble| trouble.until <= now) {
-                    part.trouble = None;
+                if acked > 0
+                    && part.pending_retry.as_ref().is_some_and(|pending_retry| pending_retry.until <= now)
+                {
+                    part.pending_retry = None;
                 }
             }
         }
@@ -193,12 +195,12 @@ impl Flight {
 
     /// Bytes of a file's parts in flight, by their furthest attempts.
     pub(super) fn bytes_of(&self, file: FileId) -> u64 {
-        self.parts().filter(|p| p.file == file).map(Part::high).sum()
+        self.parts().filter(|p| p.file == file).map(Part::high_water).sum()
     }
 
     /// Bytes of all parts in flight, by their furthest attempts.
     pub(super) fn bytes(&self) -> u64 {
-        self.parts().map(Part::high).sum()
+        self.parts().map(Part::high_water).sum()
     }
 
     /// Number of parts.
@@ -208,7 +210,9 @@ impl Flight {
 
     /// Parts that wait for a retry.
     pub(super) fn waiting(&self, now: Instant) -> usize {
-        self.parts().filter(|p| p.trouble.as_ref().is_some_and(|trouble| trouble.until > now)).count()
+        self.parts()
+            .filter(|p| p.pending_retry.as_ref().is_some_and(|pending_retry| pending_retry.until > now))
+            .count()
     }
 
     /// How long no part has moved.
@@ -216,24 +220,25 @@ impl Flight {
         self.parts().map(|p| now.saturating_duration_since(p.moved)).min().filter(|still| *still >= STALLED)
     }
 
-    /// The rows, by slot.
+    /// The rows to show.
     pub(super) fn rows(&self, now: Instant) -> Vec<PartRow> {
         let mut rows = Vec::new();
-        for slot in &self.slots {
-            let grown =
-                |part: &&Part| now.saturating_duration_since(part.begun) >= YOUNG || part.trouble.is_some();
-            if let Some(part) = slot.part.as_ref().filter(grown) {
+        for row in &self.rows {
+            let grown = |part: &&Part| {
+                now.saturating_duration_since(part.begun) >= YOUNG || part.pending_retry.is_some()
+            };
+            if let Some(part) = row.part.as_ref().filter(grown) {
                 rows.push(PartRow {
                     file: Arc::clone(&part.label.file),
                     part: part.label.part,
                     size: part.size,
-                    taken: part.progress.acked().min(part.size),
+                    acked: part.progress.acked().min(part.size),
                     done: false,
                     note: note(part, now),
                 });
-            } else if let Some((label, size, _)) = slot.ghost.as_ref().filter(|ghost| now < ghost.2) {
+            } else if let Some((label, size, _)) = row.ghost.as_ref().filter(|ghost| now < ghost.2) {
                 let (Label { file, part }, size) = (label.clone(), *size);
-                rows.push(PartRow { file, part, size, taken: size, done: true, note: None });
+                rows.push(PartRow { file, part, size, acked: size, done: true, note: None });
             }
         }
         rows
@@ -241,13 +246,13 @@ impl Flight {
 }
 
 fn note(part: &Part, now: Instant) -> Option<String> {
-    if let Some(trouble) = &part.trouble {
-        return Some(trouble.words(now));
+    if let Some(pending_retry) = &part.pending_retry {
+        return Some(pending_retry.words(now));
     }
     let still = now.saturating_duration_since(part.moved);
-    let (what, after) = match part.taken >= part.size {
+    let (what, after) = match part.acked >= part.size {
         true => ("waiting for storage", SLOW_ANSWER),
-        false => ("no byte taken", STALLED),
+        false => ("no byte accepted", STALLED),
     };
     if still < after {
         return None;
@@ -297,7 +302,7 @@ mod tests {
             assert_eq!(flight.rows(at + 49 * MS), []);
             assert_eq!(flight.done(u64::from(number), 1, 100, at + 50 * MS), 100);
         }
-        assert_eq!(flight.slots.len(), 1);
+        assert_eq!(flight.rows.len(), 1);
     }
 
     #[test]
@@ -308,8 +313,8 @@ mod tests {
         flight.start(0, (&name(), 9), 7, 100, Arc::clone(&progress), start);
         progress.set(Attempt::Primary, 60);
         assert_eq!(flight.sample(start + 200 * MS), 60);
-        let trouble = Trouble { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
-        flight.trouble(0, 7, trouble);
+        let pending_retry = PendingRetry { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
+        flight.pending_retry(0, 7, pending_retry);
         let shown = |flight: &Flight, at| flight.rows(at)[0].note.clone();
         assert_eq!(shown(&flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
         assert_eq!(flight.waiting(start + 300 * MS), 1);
@@ -319,8 +324,8 @@ mod tests {
         progress.set(Attempt::Primary, 30);
         assert_eq!(flight.sample(start + 4400 * MS), 0);
         assert_eq!(shown(&flight, start + 4400 * MS), None);
-        assert_eq!((flight.bytes(), flight.rows(start + 4400 * MS)[0].taken), (60, 30));
-        assert_eq!(shown(&flight, start + 12_400 * MS).unwrap(), "no byte taken for 8s");
+        assert_eq!((flight.bytes(), flight.rows(start + 4400 * MS)[0].acked), (60, 30));
+        assert_eq!(shown(&flight, start + 12_400 * MS).unwrap(), "no byte accepted for 8s");
         progress.set(Attempt::Primary, 500);
         assert_eq!((flight.sample(start + 12_500 * MS), flight.bytes()), (40, 100));
         assert_eq!(shown(&flight, start + 20_500 * MS).unwrap(), "waiting for storage for 8s");

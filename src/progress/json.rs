@@ -19,7 +19,7 @@ pub(super) struct Json {
     quiet: bool,
     verbose: u8,
     progress: bool,
-    beat: ProgressInterval,
+    interval: ProgressInterval,
 }
 
 impl Json {
@@ -32,7 +32,7 @@ impl Json {
             quiet: display.quiet,
             verbose: display.verbose,
             progress: !display.quiet && display.progress != ProgressMode::None,
-            beat: ProgressInterval::default(),
+            interval: ProgressInterval::default(),
         }
     }
 
@@ -82,11 +82,11 @@ impl Formatter for Json {
             Event::Planned { files, bytes, folders } => {
                 json!({"event": "planned", "files": files, "bytes": bytes, "folders": folders})
             }
-            Event::Finished { tally } => json!({
-                "event": "done", "uploaded": tally.uploaded, "skipped": tally.skipped, "failed": tally.failed,
-                "folders_failed": tally.folders_failed,
-                "bytes": tally.bytes, "resumed_bytes": state.resumed, "seconds": seconds(tally.elapsed),
-                "exit_code": tally.exit_code(),
+            Event::Finished { summary } => json!({
+                "event": "done", "uploaded": summary.uploaded, "skipped": summary.skipped, "failed": summary.failed,
+                "folders_failed": summary.folders_failed,
+                "bytes": summary.bytes, "resumed_bytes": state.resumed, "seconds": seconds(summary.elapsed),
+                "exit_code": summary.exit_code(),
             }),
             // Only for drawing; the `progress` event has what is known.
             Event::Discovered { .. }
@@ -99,7 +99,7 @@ impl Formatter for Json {
     }
 
     fn on_tick(&mut self, state: &State, now: Instant) -> Vec<String> {
-        if !self.progress || !self.beat.due(state, now) {
+        if !self.progress || !self.interval.due(state, now) {
             return Vec::new();
         }
         let (files, ended) = state.files();

@@ -9,12 +9,12 @@ fn json(quiet: bool, verbose: u8, progress: ProgressMode) -> Json {
 }
 
 /// All events there are, and a progress line.
-fn all_lines(face: &mut Json) -> Vec<String> {
+fn all_lines(formatter: &mut Json) -> Vec<String> {
     let mut play = Play::new();
     let (good, bad) = (uploaded("a", MIB), outcome("b", 2, Err(Error::usage_hint("no", "yes"))));
-    let mut tally = Summary::default();
-    tally.add(&good);
-    tally.add(&bad);
+    let mut summary = Summary::default();
+    summary.add(&good);
+    summary.add(&bad);
     let url = "https://h/k";
     let (cause, wait) = ("503", secs(1.5));
     let progress = std::sync::Arc::<PartProgress>::default();
@@ -45,16 +45,16 @@ fn all_lines(face: &mut Json) -> Vec<String> {
     let mut lines = Vec::new();
     let mut tell = |play: &mut Play, event: &Event<'_>| {
         play.state.apply(event, play.now);
-        lines.extend(face.format_event(event, &play.state, play.now));
+        lines.extend(formatter.format_event(event, &play.state, play.now));
     };
     for event in &events {
         tell(&mut play, event);
     }
     play.pass(10.0);
-    let due = face.on_tick(&play.state, play.now);
-    play.state.apply(&Event::Finished { tally: &tally }, play.now);
+    let due = formatter.on_tick(&play.state, play.now);
+    play.state.apply(&Event::Finished { summary: &summary }, play.now);
     lines.extend(due);
-    lines.extend(face.format_event(&Event::Finished { tally: &tally }, &play.state, play.now));
+    lines.extend(formatter.format_event(&Event::Finished { summary: &summary }, &play.state, play.now));
     lines
 }
 

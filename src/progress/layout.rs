@@ -28,7 +28,7 @@ pub(super) const BAR_LENGTH: u64 = 10_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Theme {
     pub(super) unicode: bool,
-    pub(super) paint: Styles,
+    pub(super) styles: Styles,
 }
 
 impl Theme {
@@ -72,7 +72,7 @@ fn position(done: u64, total: u64, whole: bool) -> u64 {
 }
 
 /// The rows for a terminal of this size; none if there is nothing to show.
-pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, look: Theme) -> Vec<Row> {
+pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, theme: Theme) -> Vec<Row> {
     let is_long = |begun| now.saturating_duration_since(begun) >= SHORT;
     if state.finished || !state.begun.is_some_and(is_long) {
         return Vec::new();
@@ -82,21 +82,22 @@ pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, l
     let mut lines = Vec::new();
     let mut below = Vec::new();
     if state.active().next().is_some() || state.files().1 > 0 {
-        let frame = Frame::new(state, columns, look);
+        let frame = Frame::new(state, columns, theme);
         lines.extend(frame.whole(state));
         below.extend(state.flight.rows(now).iter().map(|row| frame.part(state, row)));
     } else if !state.complete() {
         let text = format!("looking for files: {files} so far");
-        lines.push(Row::Spinner { indent: "", text: cut_end(&text, columns.saturating_sub(2), look.dots()) });
+        lines
+            .push(Row::Spinner { indent: "", text: cut_end(&text, columns.saturating_sub(2), theme.dots()) });
     }
-    below.extend(waits(state, now, columns, look));
+    below.extend(waits(state, now, columns, theme));
     // Leaves the cursor's line, and a little of what was there before.
     let room = height.saturating_sub(3 + lines.len());
     if below.len() > room {
         let shown = room.saturating_sub(1);
-        let more = format!("  {} and {} more", look.dots(), below.len() - shown);
+        let more = format!("  {} and {} more", theme.dots(), below.len() - shown);
         below.truncate(shown);
-        below.push(Row::Text(look.paint.dim(&cut_end(&more, columns, look.dots()))));
+        below.push(Row::Text(theme.styles.dim(&cut_end(&more, columns, theme.dots()))));
         below.truncate(room);
     }
     lines.extend(below);
@@ -104,19 +105,21 @@ pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, l
 }
 
 /// A row for each thing that is waited for: phases, and calls that are tried again.
-fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<Row> {
+fn waits(state: &State, now: Instant, columns: usize, theme: Theme) -> Vec<Row> {
     let single = state.single();
-    let line = |elapsed: Duration, text: String, trouble: Option<String>| {
+    let line = |elapsed: Duration, text: String, pending_retry: Option<String>| {
         let mut text = text;
         if elapsed >= SLOW {
             text.push_str(&format!(" {}", span(elapsed)));
         }
         // Two columns of indent, the spinner and a space.
         let columns = columns.saturating_sub(4);
-        let text = cut_end(&text, columns, look.dots());
+        let text = cut_end(&text, columns, theme.dots());
         let room = columns.saturating_sub(width(&text) + 2);
-        let text = match trouble.filter(|_| room >= 8) {
-            Some(trouble) => format!("{text}  {}", look.paint.yellow(&cut_end(&trouble, room, look.dots()))),
+        let text = match pending_retry.filter(|_| room >= 8) {
+            Some(pending_retry) => {
+                format!("{text}  {}", theme.styles.yellow(&cut_end(&pending_retry, room, theme.dots())))
+            }
             None => text,
         };
         match columns {
@@ -126,29 +129,29 @@ fn waits(state: &State, now: Instant, columns: usize, look: Theme) -> Vec<Row> {
     };
     let files = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let trouble = file.trouble.as_ref().map(|trouble| trouble.words(now));
-        let words = match (file_words(file), &trouble) {
+        let pending_retry = file.pending_retry.as_ref().map(|pending_retry| pending_retry.words(now));
+        let words = match (file_words(file), &pending_retry) {
             (Some(words), _) => words,
             (None, Some(_)) => "renewing signed URLs".to_owned(),
             (None, None) => return None,
         };
-        if elapsed < (if single { SHORT } else { SLOW }) && trouble.is_none() {
+        if elapsed < (if single { SHORT } else { SLOW }) && pending_retry.is_none() {
             return None;
         }
         // A single file is named above. Otherwise the name may take half the row.
         let name = match single {
             true => String::new(),
-            false => format!("{}: ", cut_middle(&file.label, columns / 2, look.dots())),
+            false => format!("{}: ", cut_middle(&file.label, columns / 2, theme.dots())),
         };
-        Some(line(elapsed, format!("{name}{words}"), trouble))
+        Some(line(elapsed, format!("{name}{words}"), pending_retry))
     });
     let early = state.early().filter_map(|early| {
         let elapsed = now.saturating_duration_since(early.since);
         Some(line(elapsed, early_words(&early).filter(|_| elapsed >= SHORT)?, None))
     });
     let mut lines: Vec<_> = early.chain(files).collect();
-    if let Some((what, trouble)) = &state.trouble {
-        lines.push(line(Duration::ZERO, what.clone(), Some(trouble.words(now))));
+    if let Some((what, pending_retry)) = &state.pending_retry {
+        lines.push(line(Duration::ZERO, what.clone(), Some(pending_retry.words(now))));
     }
     lines
 }
@@ -168,11 +171,11 @@ struct Frame {
     bar: usize,
     /// Percentage, bytes, rate and time left of the whole, as far as they fit.
     right: String,
-    look: Theme,
+    theme: Theme,
 }
 
 impl Frame {
-    fn new(state: &State, columns: usize, look: Theme) -> Self {
+    fn new(state: &State, columns: usize, theme: Theme) -> Self {
         let wide = columns >= WIDE;
         let percent = state.percent();
         // When all parts are in storage, there is no rate, and no time left to tell.
@@ -198,8 +201,8 @@ impl Frame {
             _ => columns,
         };
         let label = if wide { name.clamp(10, columns / 4) } else { columns.saturating_sub(26).clamp(10, 16) };
-        let taken = width(&right) + if wide { label + 2 } else { 0 };
-        Self { columns, label, bar: columns.saturating_sub(taken).min(LONGEST_BAR), right, look }
+        let acked = width(&right) + if wide { label + 2 } else { 0 };
+        Self { columns, label, bar: columns.saturating_sub(acked).min(LONGEST_BAR), right, theme }
     }
 
     fn name(&self, state: &State) -> String {
@@ -213,7 +216,7 @@ impl Frame {
 
     /// The row about everything; two on a narrow terminal.
     fn whole(&self, state: &State) -> Vec<Row> {
-        let dots = self.look.dots();
+        let dots = self.theme.dots();
         let position = position(state.done(), state.total(), state.percent() == 100);
         let bar = |label, text| Row::Bar { label, columns: self.bar, position, text };
         let name = self.name(state);
@@ -237,36 +240,36 @@ impl Frame {
 
     /// The row of a part.
     fn part(&self, state: &State, row: &PartRow) -> Row {
-        let (dots, paint) = (self.look.dots(), self.look.paint);
+        let (dots, styles) = (self.theme.dots(), self.theme.styles);
         let label = pad(&self.part_label(state, row), self.label.min(self.columns));
         let percent = match row.done {
             true => 100,
             // All bytes accepted are not yet all bytes stored.
-            false => (u128::from(row.taken) * 100 / u128::from(row.size.max(1))).min(99),
+            false => (u128::from(row.acked) * 100 / u128::from(row.size.max(1))).min(99),
         };
         let wide = self.columns >= WIDE;
         let bar = if wide { self.bar } else { 8 };
         let room = self.columns.saturating_sub(self.label + bar + 10);
         match &row.note {
-            // On a narrow terminal, the trouble says more than the progress.
+            // On a narrow terminal, the retry says more than the progress.
             Some(note) if !wide && self.columns >= self.label + 10 => {
                 let room = self.columns - self.label - 2;
-                Row::Text(format!("{label}  {}", paint.yellow(&cut_end(note, room, dots))))
+                Row::Text(format!("{label}  {}", styles.yellow(&cut_end(note, room, dots))))
             }
             _ if self.columns < self.label + bar + 8 => {
                 Row::Text(cut_end(label.trim_end(), self.columns, dots))
             }
             note => {
                 let amount = match note {
-                    Some(note) => paint.yellow(&cut_end(note, room, dots)),
-                    None if wide => paint.dim(&format!("{:>8}/{}", bytes(row.taken), bytes(row.size))),
-                    None if room >= 8 => paint.dim(&format!("{:>8}", bytes(row.taken))),
+                    Some(note) => styles.yellow(&cut_end(note, room, dots)),
+                    None if wide => styles.dim(&format!("{:>8}/{}", bytes(row.acked), bytes(row.size))),
+                    None if room >= 8 => styles.dim(&format!("{:>8}", bytes(row.acked))),
                     None => String::new(),
                 };
                 Row::Bar {
                     label: format!("{label}  "),
                     columns: bar,
-                    position: position(row.taken, row.size, row.done),
+                    position: position(row.acked, row.size, row.done),
                     text: format!("  {percent:>3}%  {amount}").trim_end().to_owned(),
                 }
             }
@@ -274,7 +277,7 @@ impl Frame {
     }
 
     fn part_label(&self, state: &State, row: &PartRow) -> String {
-        let dots = self.look.dots();
+        let dots = self.theme.dots();
         let room = self.label.saturating_sub(2);
         let text = match row.part {
             None => name(&row.file, room, dots),

@@ -3,7 +3,7 @@ use super::super::testing::{MIB, Play, uploaded};
 use super::*;
 use crate::event::{Attempt, Event, Phase};
 
-const LOOK: Theme = Theme { unicode: true, paint: Styles(false) };
+const LOOK: Theme = Theme { unicode: true, styles: Styles(false) };
 
 /// The frame as indicatif draws it.
 fn drawn(state: &State, now: Instant, (columns, height): (usize, usize), look: Theme) -> Vec<String> {
@@ -11,7 +11,7 @@ fn drawn(state: &State, now: Instant, (columns, height): (usize, usize), look: T
 }
 
 impl Play {
-    fn picture(&self, columns: usize, rows: usize) -> String {
+    fn frame(&self, columns: usize, rows: usize) -> String {
         let lines = drawn(&self.state, self.now, (columns, rows), LOOK);
         for line in &lines {
             assert!(width(line) < columns, "{columns} columns: {line:?}");
@@ -25,7 +25,7 @@ impl Play {
     }
 }
 
-/// One file in the middle of its way: steady, a part in trouble, a part that waits for storage.
+/// One file in the middle of its upload: a steady part, a part that is retried, a part that waits for storage.
 fn one_file(name: &str) -> Play {
     let mut play = Play::new();
     play.known(1, 1229 * MIB, true);
@@ -47,10 +47,10 @@ fn one_file(name: &str) -> Play {
 #[test]
 fn one_file_on_eighty_columns() {
     assert_eq!(
-        one_file("report.pdf").picture(80, 24),
+        one_file("report.pdf").frame(80, 24),
         "\
 report.pdf  ━━━━━━━━━╸──────────────   40%   495 MiB/1.2 GiB   922 KiB/s  13:35
-  part 61   ━━━━━━━━━━━━╸───────────   50%  no byte taken for 8s
+  part 61   ━━━━━━━━━━━━╸───────────   50%  no byte accepted for 8s
   part 62   ━━━━━━━━━━━━━━━━━━━━━━━╸   99%  waiting for storage for 8s
   part 63   ━━━━━━━━━╸──────────────   37%   3.0 MiB/8.0 MiB
   part 64   ────────────────────────    0%  retry 2 in 4s: 503 SlowDown: Pleas…"
@@ -60,11 +60,11 @@ report.pdf  ━━━━━━━━━╸────────────�
 #[test]
 fn one_file_on_forty_columns() {
     assert_eq!(
-        one_file("a-really-long-name-of-a-report.pdf").picture(40, 20),
+        one_file("a-really-long-name-of-a-report.pdf").frame(40, 20),
         "\
 a-really-lo…report.pdf  495 MiB/1.2 GiB
 ━━━━━╸────────   40%   922 KiB/s  13:35
-  part 61      no byte taken for 8s
+  part 61      no byte accepted for 8s
   part 62      waiting for storage for…
   part 63      ━━━╸────   37%   3.0 MiB
   part 64      retry 2 in 4s: 503 Slow…"
@@ -74,7 +74,7 @@ a-really-lo…report.pdf  495 MiB/1.2 GiB
 #[test]
 fn ascii_where_the_locale_knows_no_more() {
     let play = one_file("report.pdf");
-    let look = Theme { unicode: false, paint: Styles(false) };
+    let look = Theme { unicode: false, styles: Styles(false) };
     let drawn = drawn(&play.state, play.now, (80, 24), look).join("\n");
     assert!(drawn.is_ascii(), "{drawn}");
     assert!(drawn.contains("#########>----"), "{drawn}");
@@ -98,7 +98,7 @@ fn three_files() -> Play {
 #[test]
 fn several_files_are_counted_and_named() {
     assert_eq!(
-        three_files().picture(80, 24),
+        three_files().frame(80, 24),
         "\
 1/12+ files          ━╸─────────────   12%  36.0 MiB/300 MiB   1.5 MiB/s  --:--
   video….mp4 part 1  ━━━━━━━╸───────   50%   5.0 MiB/10.0 MiB
@@ -106,7 +106,7 @@ fn several_files_are_counted_and_named() {
   ⠙ 数据.tar.zst: finalizing 4s"
     );
     assert_eq!(
-        three_files().picture(40, 20),
+        three_files().frame(40, 20),
         "\
 1/12+ files  36.0 MiB/300 MiB
 ━╸────────────   12%   1.5 MiB/s  --:--
@@ -125,12 +125,12 @@ fn what_does_not_fit_the_height_is_counted() {
         play.part(0, part, 8 * MIB);
     }
     play.pass(1.0);
-    let drawn = play.picture(80, 24);
+    let drawn = play.frame(80, 24);
     let drawn: Vec<_> = drawn.lines().collect();
     assert_eq!((drawn.len(), drawn[20]), (21, "  … and 11 more"));
-    assert_eq!(play.picture(80, 5).lines().count(), 2);
-    assert_eq!(play.picture(80, 4).lines().count(), 1);
-    assert_eq!(play.picture(80, 1).lines().count(), 1);
+    assert_eq!(play.frame(80, 5).lines().count(), 2);
+    assert_eq!(play.frame(80, 4).lines().count(), 1);
+    assert_eq!(play.frame(80, 1).lines().count(), 1);
 }
 
 #[test]
@@ -144,11 +144,11 @@ fn a_long_finalize_is_seen_to_go_on() {
     play.event(Event::Phase { file: 0, phase: Phase::Finalize });
     play.pass(72.0);
     let whole = "report.pdf  ━━━━━━━━━━━━━━━━━━━━━━━━  100%   8.0 MiB/8.0 MiB";
-    let drawn = play.picture(80, 24);
+    let drawn = play.frame(80, 24);
     assert_eq!(drawn.lines().map(str::trim_end).collect::<Vec<_>>(), [whole, "  ⠙ finalizing 1m 12s"]);
     play.retry(None, 1, 3);
     assert_eq!(
-        play.picture(80, 24).lines().last(),
+        play.frame(80, 24).lines().last(),
         Some("  ⠙ finalizing 1m 12s  retry 1 in 3s: 503 SlowDown: Please reduce your request…")
     );
 }
@@ -159,9 +159,9 @@ fn a_comparison_before_the_file_begins_is_seen() {
     play.known(1, MIB, true);
     play.event(Event::Phase { file: 0, phase: Phase::Check });
     play.pass(10.0);
-    assert_eq!(play.picture(80, 24), "  ⠙ comparing with the earlier run 10s");
+    assert_eq!(play.frame(80, 24), "  ⠙ comparing with the earlier run 10s");
     play.start(0, "a", MIB, 1);
-    assert!(!play.picture(80, 24).contains("comparing"));
+    assert!(!play.frame(80, 24).contains("comparing"));
 }
 
 #[test]
@@ -171,11 +171,11 @@ fn nothing_is_drawn_for_what_is_over_at_once_or_over() {
     play.start(0, "a", MIB, 1);
     play.part(0, 1, MIB);
     play.pass(0.2);
-    assert_eq!(play.picture(80, 24), "");
+    assert_eq!(play.frame(80, 24), "");
     play.pass(0.1);
-    assert_ne!(play.picture(80, 24), "");
-    play.event(Event::Finished { tally: &crate::outcome::Summary::default() });
-    assert_eq!(play.picture(80, 24), "");
+    assert_ne!(play.frame(80, 24), "");
+    play.event(Event::Finished { summary: &crate::outcome::Summary::default() });
+    assert_eq!(play.frame(80, 24), "");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_long_walk_and_a_lost_drive_are_seen() {
     play.event(Event::Retry { file: None, part: None, what: "list the folder", retry: 1, cause, wait });
     play.pass(0.5);
     assert_eq!(
-        play.picture(80, 24),
+        play.frame(80, 24),
         "⠙ looking for files: 1234 so far\n  ⠙ list the folder  retry 1 in 3s: connection refused"
     );
 }
@@ -197,7 +197,7 @@ fn no_line_is_ever_wider_than_the_terminal() {
     {
         for columns in 1..140 {
             for rows in [1, 3, 10, 50] {
-                let drawn = play.picture(columns, rows);
+                let drawn = play.frame(columns, rows);
                 assert!(drawn.lines().count() <= rows.max(2), "{columns}x{rows}\n{drawn}");
             }
         }

@@ -21,7 +21,7 @@ pub(super) struct Plain {
     /// False with `--progress none`.
     progress: bool,
     announced: bool,
-    beat: ProgressInterval,
+    interval: ProgressInterval,
     retries: Retries,
 }
 
@@ -32,7 +32,7 @@ struct Retries {
     line: Option<String>,
     /// Their number since the last line.
     count: u64,
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl Plain {
@@ -45,7 +45,7 @@ impl Plain {
             human,
             progress,
             announced: false,
-            beat: ProgressInterval::default(),
+            interval: ProgressInterval::default(),
             retries: Retries::default(),
         }
     }
@@ -58,7 +58,7 @@ impl Formatter for Plain {
         if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
             self.retries.count += 1;
             if *wait >= LONG_WAIT || *retry >= OFTEN {
-                self.retries.line = retry_line(event, state, self.human.paint);
+                self.retries.line = retry_line(event, state, self.human.styles);
             }
         }
         lines
@@ -76,7 +76,7 @@ impl Formatter for Plain {
         }
         lines.extend(self.retries.due(now));
         let waits = state.active().next().is_some() || state.early().next().is_some() || !state.complete();
-        if self.beat.due(state, now) && waits {
+        if self.interval.due(state, now) && waits {
             lines.push(progress_line(state, now));
         }
         lines
@@ -85,12 +85,15 @@ impl Formatter for Plain {
 
 impl Retries {
     fn due(&mut self, now: Instant) -> Option<String> {
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < ProgressInterval::PERIOD) {
+        if self
+            .reported_at
+            .is_some_and(|reported_at| now.saturating_duration_since(reported_at) < ProgressInterval::PERIOD)
+        {
             return None;
         }
         let line = self.line.take()?;
         let others = std::mem::take(&mut self.count).saturating_sub(1);
-        self.told = Some(now);
+        self.reported_at = Some(now);
         Some(match others {
             0 => line,
             1 => format!("{line} (and 1 more retry)"),
@@ -143,8 +146,9 @@ fn progress_line(state: &State, now: Instant) -> String {
         let elapsed = now.saturating_duration_since(file.since);
         let words = file_words(file).filter(|_| flying == 0 || elapsed >= ProgressInterval::PERIOD)?;
         let name = if state.single() { String::new() } else { format!("{} ", file.label) };
-        let trouble = file.trouble.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
-        Some(format!("{name}{words} for {}{trouble}", human_duration(elapsed)))
+        let pending_retry =
+            file.pending_retry.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
+        Some(format!("{name}{words} for {}{pending_retry}", human_duration(elapsed)))
     });
     let early = state.early().filter_map(|early| {
         let elapsed = human_duration(now.saturating_duration_since(early.since));
@@ -155,8 +159,8 @@ fn progress_line(state: &State, now: Instant) -> String {
     if !rest.is_empty() {
         fields.push(format!("{} more waiting", rest.len()));
     }
-    if let Some((what, trouble)) = &state.trouble {
-        fields.push(format!("{what}: {}", trouble.words(now)));
+    if let Some((what, pending_retry)) = &state.pending_retry {
+        fields.push(format!("{what}: {}", pending_retry.words(now)));
     }
     let fields = fields.join(", ");
     if reading { fields } else { format!("{}%: {fields}", state.percent()) }

@@ -38,7 +38,7 @@ impl Log {
     }
 
     fn finish(&mut self) {
-        self.event(&Event::Finished { tally: &Summary::default() });
+        self.event(&Event::Finished { summary: &Summary::default() });
     }
 }
 
@@ -83,10 +83,10 @@ fn a_quick_upload_has_no_line_but_its_summary() {
     log.play.start(0, "a", MIB, 1);
     log.pass(2);
     let outcome = uploaded("a", MIB);
-    let mut tally = Summary::default();
-    tally.add(&outcome);
+    let mut summary = Summary::default();
+    summary.add(&outcome);
     log.event(&Event::FileDone { file: 0, outcome: &outcome });
-    log.event(&Event::Finished { tally: &tally });
+    log.event(&Event::Finished { summary: &summary });
     assert_eq!(log.lines, ["uploaded a: 1.0 MiB in 1m 10s (14.6 KiB/s)"]);
 }
 

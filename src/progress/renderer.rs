@@ -179,10 +179,10 @@ impl Shared {
         state.sample(now);
         queue.extend(formatter.on_tick(state, now));
         let lines = std::mem::take(queue);
-        let picture =
+        let frame =
             if *cleared || !may_draw { Vec::new() } else { formatter.render(state, now, columns, rows) };
         drop(live);
-        screen.show(&lines, &picture, columns);
+        screen.show(&lines, &frame, columns);
     }
 }
 
@@ -264,10 +264,10 @@ mod tests {
     #[test]
     fn what_was_said_is_written_when_the_face_goes_and_it_goes_at_once() {
         let (paper, begun) = (Paper::default(), Instant::now());
-        let face = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
-        face.event(&Event::Verbose { message: "one" });
-        face.event(&Event::Verbose { message: "two" });
-        drop(face);
+        let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        formatter.event(&Event::Verbose { message: "one" });
+        formatter.event(&Event::Verbose { message: "two" });
+        drop(formatter);
         let text = paper.text();
         assert!(text.contains("one\n") && text.contains("two\n") && text.contains("tick\n"), "{text}");
         assert!(text.find("one") < text.find("two"));
@@ -277,9 +277,9 @@ mod tests {
     #[test]
     fn the_last_word_is_written_before_the_call_returns() {
         let paper = Paper::default();
-        let face = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
-        face.event(&Event::Verbose { message: "last" });
-        face.event(&Event::Finished { tally: &crate::outcome::Summary::default() });
+        let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        formatter.event(&Event::Verbose { message: "last" });
+        formatter.event(&Event::Finished { summary: &crate::outcome::Summary::default() });
         assert!(paper.text().contains("last\n"));
     }
 
@@ -296,11 +296,11 @@ mod tests {
             }
         }
         let (release, stuck) = mpsc::channel();
-        let face = Renderer::start(Box::new(Echo), Box::new(Stuck(stuck)), None, false);
+        let formatter = Renderer::start(Box::new(Echo), Box::new(Stuck(stuck)), None, false);
         for _ in 0..1000 {
-            face.event(&Event::Verbose { message: "many" });
+            formatter.event(&Event::Verbose { message: "many" });
         }
-        face.clear();
+        formatter.clear();
         drop(release);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::in_flight::{Flight, Trouble};
+use super::in_flight::{Flight, PendingRetry};
 use super::rate::Rate;
 use crate::error::Error;
 use crate::event::{Event, FileId, Phase};
@@ -24,7 +24,7 @@ pub(super) struct File {
     pub(super) phase: Phase,
     pub(super) since: Instant,
     /// A call that is being retried.
-    pub(super) trouble: Option<Trouble>,
+    pub(super) pending_retry: Option<PendingRetry>,
     done_parts: u32,
     done_bytes: u64,
     /// Bytes downloaded and compared (`--verify`).
@@ -68,7 +68,7 @@ pub(super) struct State {
     pub(super) flight: Flight,
     rate: Rate,
     /// The rate of files.
-    pace: Rate,
+    file_rate: Rate,
     /// Bytes sent for the first time in this run. Never decreases.
     moved: u64,
     /// Files, bytes, whether these are all.
@@ -91,7 +91,7 @@ pub(super) struct State {
     /// When the first event arrived.
     pub(super) begun: Option<Instant>,
     /// A call that belongs to no file and is being retried.
-    pub(super) trouble: Option<(String, Trouble)>,
+    pub(super) pending_retry: Option<(String, PendingRetry)>,
     pub(super) finished: bool,
 }
 
@@ -110,7 +110,7 @@ impl State {
                     parts,
                     phase: Phase::Start,
                     since: now,
-                    trouble: None,
+                    pending_retry: None,
                     done_parts: 0,
                     done_bytes: 0,
                     compared: 0,
@@ -121,11 +121,11 @@ impl State {
                     None => self.seen = (self.seen.0 + 1, self.seen.1 + size),
                 }
                 self.early.remove(&file);
-                self.trouble = None;
+                self.pending_retry = None;
             }
             Event::Phase { file, phase } => match self.files.get_mut(&file) {
                 Some(file) if file.phase != phase => {
-                    (file.phase, file.since, file.trouble) = (phase, now, None);
+                    (file.phase, file.since, file.pending_retry) = (phase, now, None);
                 }
                 Some(_) => {}
                 None => {
@@ -166,15 +166,16 @@ impl State {
             }
             Event::PartAborted { file, part } => self.flight.stop(file, part),
             Event::Retry { file, part, what, retry, cause, wait } => {
-                let trouble = Trouble { retry, cause: safe(cause).into_owned(), until: now + wait };
+                let pending_retry =
+                    PendingRetry { retry, cause: safe(cause).into_owned(), until: now + wait };
                 match (file, part) {
-                    (Some(file), Some(part)) => self.flight.trouble(file, part, trouble),
+                    (Some(file), Some(part)) => self.flight.pending_retry(file, part, pending_retry),
                     (Some(file), None) => {
                         if let Some(file) = self.files.get_mut(&file) {
-                            file.trouble = Some(trouble);
+                            file.pending_retry = Some(pending_retry);
                         }
                     }
-                    (None, _) => self.trouble = Some((safe(what).into_owned(), trouble)),
+                    (None, _) => self.pending_retry = Some((safe(what).into_owned(), pending_retry)),
                 }
             }
             Event::FileDone { file, outcome } => self.end(file, outcome),
@@ -199,7 +200,7 @@ impl State {
     /// A part moves, so the call for its URLs has succeeded.
     fn calm(&mut self, file: FileId) {
         if let Some(file) = self.files.get_mut(&file) {
-            file.trouble = None;
+            file.pending_retry = None;
         }
     }
 
@@ -250,12 +251,12 @@ impl State {
             self.rate.push(now, self.moved);
         }
         if self.begun.is_some() && self.files().0 > 1 {
-            self.pace.push(now, self.ended);
+            self.file_rate.push(now, self.ended);
         }
-        let over = |trouble: &Trouble| now > trouble.until + CALL;
-        self.trouble.take_if(|(_, trouble)| over(trouble));
+        let over = |pending_retry: &PendingRetry| now > pending_retry.until + CALL;
+        self.pending_retry.take_if(|(_, pending_retry)| over(pending_retry));
         for file in self.files.values_mut() {
-            file.trouble.take_if(|trouble| over(trouble));
+            file.pending_retry.take_if(|pending_retry| over(pending_retry));
         }
     }
 
@@ -302,7 +303,7 @@ impl State {
         let bytes = self.rate.time_for(self.total() - self.done())?;
         // Small files take the time of their calls, not of their bytes.
         let (files, ended) = self.files();
-        let calls = self.pace.time_for(files.saturating_sub(ended));
+        let calls = self.file_rate.time_for(files.saturating_sub(ended));
         Some(calls.map_or(bytes, |calls| bytes.max(calls)))
     }
 

@@ -14,7 +14,7 @@ fn one_file_goes_from_nothing_to_a_hundred_and_never_past_it() {
     one.set(Attempt::Primary, 5 * MIB);
     two.set(Attempt::Primary, 9 * MIB); // more than there is
     play.pass(1.0);
-    // Every byte is taken, but no part is done.
+    // Every byte is acked, but no part is done.
     assert_eq!((play.state.done(), play.state.percent()), (10 * MIB, 99));
     play.done(0, 1, 5 * MIB);
     assert_eq!(play.state.percent(), 99);
@@ -154,9 +154,9 @@ fn a_call_in_trouble_is_remembered_until_it_gets_on() {
     let (cause, wait) = ("502", Duration::from_secs(1));
     play.event(Event::Retry { file: Some(0), part: None, what: "finalize", retry: 1, cause, wait });
     play.event(Event::Retry { file: None, part: None, what: "tree", retry: 1, cause, wait });
-    assert!(play.state.file(0).unwrap().trouble.is_some() && play.state.trouble.is_some());
+    assert!(play.state.file(0).unwrap().pending_retry.is_some() && play.state.pending_retry.is_some());
     play.pass(62.0);
-    assert!(play.state.file(0).unwrap().trouble.is_none() && play.state.trouble.is_none());
+    assert!(play.state.file(0).unwrap().pending_retry.is_none() && play.state.pending_retry.is_none());
 }
 
 #[test]
