@@ -34,13 +34,14 @@ impl Source {
     /// if it has bytes beyond its reported size.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::local("open the file", error);
+        let literal = platform::literal_path(path);
         // Checked before opening, because opening a FIFO blocks until it has a writer.
-        regular(&std::fs::metadata(path).map_err(failed)?)?;
-        let file = platform::open_with_retry(|| File::open(path)).map_err(failed)?;
+        regular(&std::fs::metadata(&literal).map_err(failed)?)?;
+        let file = platform::open_with_retry(|| File::open(&literal)).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         regular(&metadata)?;
         let identity = Identity::of(&file).map_err(failed)?;
-        let source = Self { identity, file, path: Some(path.to_owned()), own: false };
+        let source = Self { identity, file, path: Some(literal.into_owned()), own: false };
         source.check_end()?;
         Ok(source)
     }

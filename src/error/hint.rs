@@ -85,6 +85,9 @@ impl Error {
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
                 "raise the limit of open files: ulimit -n 1024"
             }
+            Self::Local { source, .. } if platform::is_locked(source) => {
+                "another program has the file open and does not let others read it: close it, then run the same command again"
+            }
             Self::Resources { hint, .. } => hint,
             Self::Spool { .. } => {
                 "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"

@@ -1,5 +1,6 @@
 //! Opening, reading and locking files and directories.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -262,6 +263,31 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
+/// Whether another program has the file open and does not share it. Only Windows has such locks.
+pub fn is_locked(error: &io::Error) -> bool {
+    // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+    cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33))
+}
+
+/// The path under which a file can be opened by exactly its name. Windows opens a device for `CON` or `NUL`, and removes
+/// dots and blanks from the end of a name, unless the path begins with `\\?\`.
+pub fn literal_path(path: &Path) -> Cow<'_, Path> {
+    let name =
+        path.file_name().filter(|name| cfg!(windows) && is_changed_by_windows(&name.to_string_lossy()));
+    let Some(name) = name else { return Cow::Borrowed(path) };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // On Windows the canonical path begins with `\\?\`. Without one, opening fails with the reason.
+    std::fs::canonicalize(parent).map_or(Cow::Borrowed(path), |parent| Cow::Owned(parent.join(name)))
+}
+
+/// Whether Windows opens something else than a file of this name.
+fn is_changed_by_windows(name: &str) -> bool {
+    const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
+    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ').to_uppercase();
+    let is_port = |prefix| stem.strip_prefix(prefix).is_some_and(|number| number.chars().count() == 1);
+    name.ends_with(['.', ' ']) || DEVICES.contains(&stem.as_str()) || is_port("COM") || is_port("LPT")
+}
+
 /// How long to retry opening while too many files are open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -278,5 +304,31 @@ pub fn open_with_retry<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result
             }
             opened => return opened,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_windows_does_not_take_literally_are_known() {
+        for name in
+            ["CON", "nul", "NUL.txt", "aux .tar.gz", "COM1", "lpt9.log", "COM²", "conin$", "a.", "a ", "..."]
+        {
+            assert!(is_changed_by_windows(name), "{name}");
+        }
+        for name in ["CONSOLE", "a.con", "COM", "COM10", "LPTX1", "nul_", "a.b", ".hidden", " a"] {
+            assert!(!is_changed_by_windows(name), "{name}");
+        }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_another_program_does_not_share_is_locked() {
+        use std::os::windows::fs::OpenOptionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let _held = File::options().read(true).share_mode(0).open(file.path()).unwrap();
+        assert!(is_locked(&File::open(file.path()).unwrap_err()));
     }
 }

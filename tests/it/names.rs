@@ -6,6 +6,7 @@ use local_drive::Op;
 
 use crate::program::unix_only;
 use crate::support::{World, sha256_of};
+use crate::trees::plant;
 
 /// Uploads a file called `local`, given as `./local`; the drive has to call it `name`.
 #[track_caller]
@@ -147,4 +148,24 @@ fn a_given_name_has_its_say_in_the_type_and_a_given_type_the_last_word() {
     assert_eq!(type_of(&world, &["a.pdf", "-n", "b.txt"]), "text/plain");
     assert_eq!(type_of(&world, &["a.pdf", "-n", "b"]), "application/pdf");
     assert_eq!(type_of(&world, &["a.pdf", "--mime-type", "x-a/b+c; d=e"]), "x-a/b+c; d=e");
+}
+
+#[test]
+fn a_path_of_more_than_260_characters_is_uploaded() {
+    let world = World::new();
+    let deep = ["a".repeat(60), "b".repeat(60), "c".repeat(60), "d".repeat(60), "e".repeat(60)].join("/");
+    let path = format!("{deep}/file.txt");
+    plant(&world, &[&path]);
+    world.run(&[path.as_str()]).ok();
+    world.run(&["-r", &"a".repeat(60)]).ok();
+    assert_eq!(world.drive.items().iter().filter(|item| item["name"] == "file.txt").count(), 2);
+}
+
+#[test]
+fn the_name_of_a_windows_device_is_a_name_of_a_file() {
+    let world = World::new();
+    for name in ["CON", "NUL", "com1"] {
+        world.run(&[name]).fails(8);
+    }
+    assert_eq!(world.drive.items().len(), 0);
 }
