@@ -187,7 +187,7 @@ local-drive env COPERA_TOKEN=a%25b INPUT_PATH='a b.txt' bash "$action" >"$work/s
     fail 'a wrong token was taken'
 grep -q '^::add-mask::a%2525b$' "$work/stdout" || fail 'a % in a token is not escaped'
 mkdir -p deep/er && echo four >deep/er/f.txt && echo five >deep/g.txt
-INPUT_PATH='deep/**' act 0
+INPUT_PATH='deep/**' INPUT_TO=Reports/2026 act 0
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 2 ] || fail "deep/** is not its two files"
 INPUT_PATH=deep INPUT_RECURSIVE=true INPUT_EXCLUDE='er ' INPUT_LIMIT_RATE=1MiB act 0
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 1 ] || fail 'exclude does not leave out'

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::session::{FileUpload, Session};
-use crate::checksum::Checksums;
-use crate::disk::on_disk;
+use crate::checksum::{Checksums, Stream};
+use crate::disk::Disk;
 use crate::error::Error;
 use crate::etag::{CompletedPart, Etag, multipart_etag};
 use crate::event::Phase;
@@ -20,6 +20,8 @@ use crate::source::Source;
 const COMPARED_AT_ONCE: usize = 8;
 /// Bytes per read.
 const COMPARE_BUFFER: usize = 256 * 1024;
+/// Bytes per operation on a thread of its own.
+const COMPARE_CHUNK: u64 = 4 * 1024 * 1024;
 /// How often to compare a file whose `ctime` changes meanwhile.
 const COMPARE_TRIES: u32 = 3;
 
@@ -50,7 +52,7 @@ impl FileUpload {
             } else {
                 "the file was touched while it was sent: comparing its parts"
             });
-            let differing = compare(&self.source, session.parts, finished).await?;
+            let differing = compare(&self.context.disk, &self.source, session.parts, finished).await?;
             // With --no-checksum there are only ETags, which need not be MD5s (KMS). Refusing every file on such a file
             // system would help nobody.
             let without_sums = finished.values().all(|part| part.md5.is_none());
@@ -83,7 +85,7 @@ impl FileUpload {
     /// # Errors
     /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn multipart_etag(&self, session: &Session) -> Result<String, Error> {
-        etag_of_file(&self.source, session.parts, &session.finished).await
+        etag_of_file(&self.context.disk, &self.source, session.parts, &session.finished).await
     }
 
     /// Explains why storage has other bytes than recorded: the file changed while it was read, or else `error`.
@@ -114,6 +116,7 @@ impl FileUpload {
 /// # Errors
 /// [`Error::Local`] if the file cannot be read.
 pub(super) async fn etag_of_file(
+    disk: &Disk,
     source: &Arc<Source>,
     parts: Parts,
     known: &BTreeMap<u32, CompletedPart>,
@@ -122,7 +125,7 @@ pub(super) async fn etag_of_file(
     for number in parts.numbers() {
         md5s.push(match known.get(&number).and_then(CompletedPart::md5_of_content) {
             Some(md5) => md5,
-            None => md5_of_part(source, parts, number).await?,
+            None => md5_of_part(disk, source, parts, number).await?,
         });
     }
     Ok(multipart_etag(md5s.into_iter()))
@@ -132,15 +135,33 @@ pub(super) async fn etag_of_file(
 ///
 /// # Errors
 /// [`Error::Local`] if the file cannot be read.
-pub(super) async fn md5_of_part(source: &Arc<Source>, parts: Parts, number: u32) -> Result<[u8; 16], Error> {
-    let (source, range) = (Arc::clone(source), parts.range(number));
-    let sum = on_disk(move || md5_of(&source, &Checksums::default(), range)).await??;
+pub(super) async fn md5_of_part(
+    disk: &Disk,
+    source: &Arc<Source>,
+    parts: Parts,
+    number: u32,
+) -> Result<[u8; 16], Error> {
+    let sum = md5_of(disk, source, &Checksums::default(), parts.range(number)).await?;
     Etag::from(sum).md5().ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))
 }
 
-/// The MD5 of a range of a file. Blocks on the disk.
-fn md5_of(source: &Source, sums: &Checksums, range: Range<u64>) -> Result<String, Error> {
-    let stream = sums.stream();
+/// The MD5 of a range of a file. A disk that hangs holds up no other file.
+async fn md5_of(
+    disk: &Disk,
+    source: &Arc<Source>,
+    sums: &Checksums,
+    range: Range<u64>,
+) -> Result<String, Error> {
+    let (mut stream, mut at) = (sums.stream(), range.start);
+    while at < range.end {
+        let (source, end) = (Arc::clone(source), range.end.min(at + COMPARE_CHUNK));
+        stream = disk.run(move || read_into(stream, &source, at..end)).await??;
+        at = end;
+    }
+    disk.run(move || stream.finish()).await
+}
+
+fn read_into(stream: Stream, source: &Source, range: Range<u64>) -> Result<Stream, Error> {
     let mut at = range.start;
     while at < range.end {
         let length = usize::try_from(range.end - at).unwrap_or(COMPARE_BUFFER);
@@ -150,11 +171,12 @@ fn md5_of(source: &Source, sums: &Checksums, range: Range<u64>) -> Result<String
         at += read as u64;
         stream.push(buffer.into());
     }
-    Ok(stream.finish())
+    Ok(stream)
 }
 
 /// Returns the finished parts that differ from the file, or that nothing proves to be equal, in ascending order.
 pub(super) async fn compare(
+    disk: &Disk,
     source: &Arc<Source>,
     parts: Parts,
     finished: &BTreeMap<u32, CompletedPart>,
@@ -169,8 +191,9 @@ pub(super) async fn compare(
         {
             let (source, sums) = (Arc::clone(source), sums.clone());
             let (number, part, range) = (*number, part.clone(), parts.range(*number));
-            comparing.spawn_blocking(move || {
-                let same = part.proves(&md5_of(&source, &sums, range)?);
+            let disk = disk.clone();
+            comparing.spawn(async move {
+                let same = part.proves(&md5_of(&disk, &source, &sums, range).await?);
                 Ok::<_, Error>((!same).then_some(number))
             });
         }

@@ -35,7 +35,7 @@ pub(super) async fn find(
         let Some(item) = Item::new(entry.item.clone()) else { continue };
         let opened = path.clone();
         let source = Arc::new(context.disk.run(move || Source::open(&opened)).await??);
-        if !is_unchanged(file, &source, &entry).await? {
+        if !is_unchanged(context, file, &source, &entry).await? {
             file.note("the file has changed since an earlier run uploaded it: uploading it again");
             continue;
         }
@@ -51,7 +51,12 @@ pub(super) async fn find(
     }
 }
 
-async fn is_unchanged(file: &FileContext, source: &Arc<Source>, entry: &FinishedFile) -> Result<bool, Error> {
+async fn is_unchanged(
+    context: &Context,
+    file: &FileContext,
+    source: &Arc<Source>,
+    entry: &FinishedFile,
+) -> Result<bool, Error> {
     if source.identity().proves_unchanged_since(&entry.identity) {
         return Ok(true);
     }
@@ -59,7 +64,7 @@ async fn is_unchanged(file: &FileContext, source: &Arc<Source>, entry: &Finished
     let Ok(parts) = Parts::plan(source.size(), Some(entry.part_size)) else { return Ok(false) };
     file.phase(Phase::Check);
     file.note("the file may have changed since an earlier run uploaded it: comparing its content");
-    Ok(etag_of_file(source, parts, &BTreeMap::new()).await? == *etag)
+    Ok(etag_of_file(&context.disk, source, parts, &BTreeMap::new()).await? == *etag)
 }
 
 /// A kill between the two steps of [`Ack::commit`](super::upload::Ack::commit) leaves the record of the upload, from

@@ -68,7 +68,7 @@ impl FileUpload {
             let before = session.finished.len();
             // Without a recorded MD5 the ETag decides. A different one need not mean different bytes (KMS).
             let mut proven_different = false;
-            for part in compare(source, parts, &session.finished).await? {
+            for part in compare(&context.disk, source, parts, &session.finished).await? {
                 let recorded = session.finished.remove(&part);
                 proven_different |= recorded.is_some_and(|part| part.md5.is_some());
             }

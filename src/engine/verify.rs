@@ -55,7 +55,8 @@ impl FileUpload {
             return Ok(Ok(Verified::Etag));
         }
         if how == Verify::Auto {
-            let expected = etag_of_file(&self.source, session.parts, &session.finished).await?;
+            let expected =
+                etag_of_file(&self.context.disk, &self.source, session.parts, &session.finished).await?;
             if !info.encrypted && info.etag.is_some_and(|etag| etag.eq_ignore_ascii_case(&expected)) {
                 return Ok(Ok(Verified::Etag));
             }
@@ -65,7 +66,7 @@ impl FileUpload {
         for (number, digest) in (1..).zip(digests) {
             let sent = match session.finished.get(&number).and_then(CompletedPart::md5_of_content) {
                 Some(md5) => md5,
-                None => md5_of_part(&self.source, session.parts, number).await?,
+                None => md5_of_part(&self.context.disk, &self.source, session.parts, number).await?,
             };
             if digest != sent {
                 let range = session.parts.range(number);
