@@ -1,6 +1,7 @@
 //! One run: from settings through the plan and the engine to results, and to the exit code.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -268,6 +269,7 @@ fn run_key(settings: &Settings) -> Result<RunKey, Error> {
         name: selection.destination.name.clone(),
         paths: selection.paths.iter().map(|path| RunKey::path(path)).collect(),
         list: settings.list.as_ref().map(|list| RunKey::path(list.file.as_os_str())),
+        directory: settings.list.as_ref().map(|_| RunKey::path(OsStr::new("."))),
         recursive: selection.recursive,
         relative: selection.relative,
         follow_symlinks: selection.follow_symlinks,

@@ -193,3 +193,26 @@ fn a_list_of_a_hundred_thousand_paths_takes_little_memory() {
     let (short, long) = (peak(100), peak(100_000));
     assert!(long < short + 16 * MIB, "{short} {long}");
 }
+
+#[cfg(unix)]
+#[test]
+fn lists_from_standard_input_in_two_directories_are_two_commands() {
+    let world = World::new();
+    plant(&world, &["x/a", "y/a"]);
+    let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
+    let start = |directory: &str| {
+        let mut command = world.command(&["--files-from", "-", "--to", directory]);
+        command.current_dir(world.work().join(directory));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = world.spawn_with(command);
+        running.child.stdin.take().unwrap().write_all(b"a\n").unwrap();
+        running
+    };
+    let runs = ["x", "y"].map(start);
+    world.drive.wait_until(CAP, |record| record.count(Op::PutPart) == 2).unwrap();
+    world.drive.clear_fault(stall);
+    for run in runs {
+        run.wait().ok();
+    }
+    assert_there_once(&world, &["x/", "x/a", "y/", "y/a"]);
+}

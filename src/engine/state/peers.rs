@@ -41,6 +41,8 @@ pub struct RunKey {
     pub paths: Vec<String>,
     /// The file of `--files-from`, absolute; `-` is standard input.
     pub list: Option<String>,
+    /// The working directory, if there is a list: its paths may be relative.
+    pub directory: Option<String>,
     /// `-r`.
     pub recursive: bool,
     /// `-R`.

@@ -10,6 +10,7 @@ fn run_key() -> RunKey {
         name: None,
         paths: vec!["p".into()],
         list: None,
+        directory: None,
         recursive: true,
         relative: false,
         follow_symlinks: false,
