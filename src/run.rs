@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::task::JoinSet;
+
 use crate::cli::Cli;
 use crate::disk::on_disk;
 use crate::drive::Drive;
@@ -26,6 +28,9 @@ use crate::{drive, engine, limits, login, plan, progress, signals, spool, tls};
 
 /// How long to wait for blocking work after the last result. Reads from a hung disk never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Finished files whose records are removed at the same time. Each has a file open.
+const COMMITS_AT_ONCE: usize = 4;
 
 /// How often the record of a run is written to the disk.
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
@@ -190,6 +195,7 @@ async fn transfer(
 
     let mut summary = Summary::default();
     let mut write_error = None;
+    let mut commits = JoinSet::new();
     while let Some((file, outcome, ack)) = outcomes.recv().await {
         summary.add(&outcome);
         // The event comes first, so that on a terminal the result is last.
@@ -197,12 +203,19 @@ async fn transfer(
         let mut printed = Ok(());
         reporter.suspend(&mut || printed = output.result(&outcome));
         match printed {
-            Ok(()) if write_error.is_none() => ack.commit().await,
+            Ok(()) if write_error.is_none() => {
+                // The next result need not wait for the disk.
+                if commits.len() == COMMITS_AT_ONCE {
+                    commits.join_next().await;
+                }
+                commits.spawn(ack.commit());
+            }
             // Nothing is printed after a failed write, so the record has to stay.
             Ok(()) => {}
             Err(error) => drop(write_error.get_or_insert(Error::Output(error))),
         }
     }
+    while commits.join_next().await.is_some() {}
     summary.elapsed = begun.elapsed();
     summary.signal = stopper.signal().filter(|_| summary.interrupted > 0 || stopper.cut_short());
     if let Some(syncing) = syncing {
