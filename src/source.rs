@@ -143,7 +143,8 @@ impl Source {
     /// if the read fails.
     pub fn check_end(&self) -> Result<(), Error> {
         let size = self.size();
-        match platform::read_at(&self.file, &mut [0], size) {
+        // Some files of /proc give nothing to a reader that asks for a single byte.
+        match platform::read_at(&self.file, &mut [0; 4096], size) {
             Ok(0) => Ok(()),
             Ok(_) => {
                 self.check_unchanged()?;

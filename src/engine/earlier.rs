@@ -85,13 +85,29 @@ async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent:
     .await;
 }
 
-/// A finished file that is to be recorded once its result has been printed. `None` if no record is kept.
-pub(super) fn finished(upload: &FileUpload, item: &Item, proof: Proof) -> Option<FinishedFile> {
-    let (Some(_), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
-    let Proof { identity, part_size, etag } = proof;
-    let item = item.one_line();
-    let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
-    Some(FinishedFile { key, identity, part_size, etag, parent, item })
+/// A finished file that is to be recorded once its result has been printed.
+pub(super) struct ToRecord {
+    context: Arc<Context>,
+    file: Arc<FileContext>,
+    finished: FinishedFile,
+}
+
+impl ToRecord {
+    /// `None` if no record is kept.
+    pub(super) fn new(upload: &FileUpload, item: &Item, proof: Proof) -> Option<Self> {
+        let (Some(_), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
+        let Proof { identity, part_size, etag } = proof;
+        let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
+        let finished = FinishedFile { key, identity, part_size, etag, parent, item: item.one_line() };
+        Some(Self { context: Arc::clone(&upload.context), file: Arc::clone(&upload.file), finished })
+    }
+
+    /// Adds it to the record of the run. Blocks on the disk.
+    pub(super) fn add(&self) {
+        if let Some(files) = &self.context.finished {
+            files.add(&self.file, &self.finished);
+        }
+    }
 }
 
 fn key_of(job: &Job, path: &Path) -> FileKey {

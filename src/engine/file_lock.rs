@@ -25,6 +25,8 @@ pub(super) struct LockedFile {
     pub(super) recorded: Option<Recorded>,
     /// Keep other runs away.
     pub(super) locks: Locks,
+    /// The canonical path of the file; `-` is standard input.
+    pub(super) path: String,
 }
 
 /// The locks of a file.
@@ -108,13 +110,13 @@ fn attempt(
 ) -> Attempt {
     let (mut journal, mut recorded, mut record_lock) = (None, None, None);
     let (mut warning, mut unrecorded) = (None, None);
+    let (canonical, early) = match input {
+        Input::File(path) => path_texts(&path),
+        // No absolute path is `-`.
+        Input::Stdin => ("-".to_owned(), "-".to_owned()),
+    };
     if let Some(journals) = &context.journals {
-        let (path, early) = match input {
-            Input::File(path) => path_texts(&path),
-            // No absolute path is `-`.
-            Input::Stdin => ("-".to_owned(), "-".to_owned()),
-        };
-        let (api, account) = (context.api.clone(), context.account.clone());
+        let (path, api, account) = (canonical.clone(), context.api.clone(), context.account.clone());
         let key = UploadKey { api, account, parent, name, path };
         // If two runs start at the same moment, one with a record and one without, at least one of them sees the other.
         let (record, path) = (journals.path_of(&key), journals.path_of(&key).with_extension("lock"));
@@ -146,7 +148,8 @@ fn attempt(
     let Some(target) = context.peers.try_lock_target(target, mode, waited) else {
         return Attempt::TargetBusy;
     };
-    let locked = LockedFile { journal, recorded, locks: Locks { target, _record: record_lock } };
+    let locked =
+        LockedFile { journal, recorded, locks: Locks { target, _record: record_lock }, path: canonical };
     match unrecorded {
         Some(error) => Attempt::Unrecorded(locked, error),
         None => Attempt::Locked(locked, warning),

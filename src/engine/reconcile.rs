@@ -168,8 +168,10 @@ impl FileUpload {
                 }
                 content => Ok(content),
             },
-            // Deleted since it was listed.
-            Err(error) if error.is_missing() => Ok(Content::Other),
+            // Deleted since it was listed, or not: the next run sees whether it is still listed.
+            Err(error) if error.is_missing() => {
+                Ok(Content::Unknown("the service lists it and does not find it"))
+            }
             Err(error) => Err(error),
         }
     }

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 
 use super::context::Context;
-use super::earlier;
+use super::earlier::{self, ToRecord};
 use super::existing;
 use super::file_lock::{self, LockedFile, Locks};
 use super::keyed_lock::Queued;
 use super::resume::Resumed;
 use super::session::{FileUpload, Proof, UploadAbort, Uploaded};
-use super::state::{FinishedFile, Journal, JournalHandle, Recorded, source_number};
+use super::state::{Journal, JournalHandle, Recorded, source_number};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::{Event, Phase};
@@ -32,7 +32,7 @@ pub struct Ack {
     locks: Option<Locks>,
     record: JournalHandle,
     /// What to add to the record of the run.
-    finished: Option<(Arc<Context>, Arc<FileContext>, FinishedFile)>,
+    to_record: Option<ToRecord>,
     /// Held until other files of this run may look for their item at this target.
     _target_guard: Option<OwnedMutexGuard<()>>,
 }
@@ -40,15 +40,11 @@ pub struct Ack {
 impl Ack {
     /// The result has been printed: removes the record and releases the locks.
     pub async fn commit(self) {
-        let Self { record, locks, finished, .. } = self;
+        let Self { record, locks, to_record, .. } = self;
         // If no thread can be started, the record stays, which is harmless.
         let _ = on_disk(move || {
             // Before the upload's own record goes.
-            if let Some((context, file, finished)) = finished
-                && let Some(files) = &context.finished
-            {
-                files.add(&file, &finished);
-            }
+            to_record.iter().for_each(ToRecord::add);
             // First: other runs learn of the item while the record still keeps them away.
             drop(locks);
             record.remove();
@@ -83,7 +79,8 @@ pub(super) async fn upload(
     }
     let directory = context.folders.find(&job.place).await?;
     directory.is_there()?;
-    let LockedFile { journal, recorded, mut locks } = file_lock::lock(context, file, job, &directory).await?;
+    let LockedFile { journal, recorded, mut locks, path } =
+        file_lock::lock(context, file, job, &directory).await?;
     let record = JournalHandle::new(journal);
     // Reconciling finds an item that an earlier run may have created; `--if-exists` must not.
     let may_own_item = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
@@ -97,7 +94,7 @@ pub(super) async fn upload(
     let source = Arc::new(open(context, file, job).await?);
     file.size.store(source.size(), Ordering::Relaxed);
     let source_id = match &job.input {
-        Input::File(path) => Some(source_number(path, source.identity())),
+        Input::File(_) => Some(source_number(&path, source.identity())),
         Input::Stdin => None,
     };
     if !may_own_item {
@@ -111,7 +108,7 @@ pub(super) async fn upload(
             context.note_made(item.id());
             return Ok((
                 Done { item, origin: Origin::Existing, verified: None },
-                Ack { record, locks: Some(locks), finished: None, _target_guard: guard },
+                Ack { record, locks: Some(locks), to_record: None, _target_guard: guard },
             ));
         }
     }
@@ -132,9 +129,8 @@ pub(super) async fn upload(
     let Uploaded { item, proof, verified } = upload.run(recorded).await?;
     context.note_made(item.id());
     locks.target.end(source_id);
-    let finished = earlier::finished(&upload, &item, proof);
-    let finished = finished.map(|finished| (Arc::clone(context), Arc::clone(file), finished));
-    let ack = Ack { record, locks: Some(locks), finished, _target_guard: guard };
+    let to_record = ToRecord::new(&upload, &item, proof);
+    let ack = Ack { record, locks: Some(locks), to_record, _target_guard: guard };
     Ok((Done { item, origin: Origin::Uploaded, verified }, ack))
 }
 

@@ -46,7 +46,9 @@ impl Error {
                 "--if-exists skip accepts that item; once the other run has finished, the same command creates another"
             }
             Self::SameTarget { .. } => "rename one of them, or upload them into different folders",
-            Self::Busy { .. } => "wait for it to finish, then run the same command again",
+            Self::Busy { .. } => {
+                "--if-exists skip waits for it and accepts its item; once the other run has finished, the same command creates another"
+            }
             Self::Unsettled { .. } => {
                 "look into the folder: if the file is there, it is done; the same command checks again before it sends anything twice, and with --no-resume it uploads again"
             }
@@ -123,7 +125,7 @@ impl Error {
                  do not reach drives"
             }
             Code::NotFound => {
-                "check --parent: no folder with that id can be seen with this token (an id or an address; a name goes to --to)"
+                "check --parent (an ID or an address) and --to (a path): no such folder can be seen with this token"
             }
             Code::Refused
                 if failure.status() == Some(404)

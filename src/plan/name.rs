@@ -38,7 +38,7 @@ pub fn check(name: &str) -> Result<(), &'static str> {
         "" => Err("is empty"),
         "." | ".." => Err("is `.` or `..`, which are not names"),
         name if name.contains('/') => {
-            Err("has a `/` in it: it is a name, not a path; the folder is given with --parent")
+            Err("has a `/` in it: it is a name, not a path; --to takes the path of a folder")
         }
         name if name.contains('\0') => Err("has a NUL in it"),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Input, Job, Parent, Planned, Step};
@@ -88,7 +89,9 @@ impl Targets {
                 let first = first.get();
                 let text = self.texts.get(first.text as usize).map_or("", |text| &**text);
                 let name = if first.whole { "" } else { &job.name };
-                Some(Twin { first: format!("{text}{name}"), same_file: first.path == path })
+                let earlier = format!("{text}{name}");
+                let same_file = first.path == path || is_same_file(&earlier, &job.input);
+                Some(Twin { first: earlier, same_file })
             }
         }
     }
@@ -115,6 +118,13 @@ fn hash_of_path(input: &Input) -> u64 {
         std::path::absolute(path).unwrap_or_else(|_| path.clone()).hash(&mut hasher);
     }
     hasher.finish()
+}
+
+/// Whether a link or `..` leads to the earlier file.
+fn is_same_file(earlier: &str, input: &Input) -> bool {
+    let Input::File(path) = input else { return false };
+    let canonical = |path| std::fs::canonicalize(path).ok();
+    canonical(Path::new(earlier)).is_some_and(|earlier| canonical(path) == Some(earlier))
 }
 
 #[cfg(test)]

@@ -306,3 +306,17 @@ fn with_newer_an_item_without_a_time_does_not_stand_for_the_file() {
     world.run(&["f", "--if-exists", "newer"]).ok();
     assert_eq!(world.drive.items().len(), 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_given_by_a_link_or_with_dots_is_given_twice() {
+    unix_only!("symbolic links");
+    for other in ["current/f", "v1/../v1/f"] {
+        let world = World::new();
+        plant(&world, &["v1/f"]);
+        std::os::unix::fs::symlink("v1", world.work().join("current")).unwrap();
+        let ran = world.run(&["v1/f", other, "--if-exists", "skip"]);
+        ran.ok().says("the file is given twice; it is sent once");
+        assert_eq!(world.drive.items().len(), 1);
+    }
+}

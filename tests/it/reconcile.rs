@@ -306,3 +306,15 @@ fn a_range_that_is_not_looked_at_is_as_good() {
     world.drive.fault(Fault::once(Op::GetObject, whole));
     assert_one_item(&world, &world.run(&["f"]), &path);
 }
+
+#[test]
+fn a_listed_item_whose_download_is_not_found_is_unsettled_and_never_made_twice() {
+    let world = World::new();
+    let path = world.file("f", 2 * PART);
+    world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
+    let missing = world.drive.fault(Fault::new(Op::Download, answer(404, "{}")));
+    world.run(&["f"]).fails(7).says("unsettled");
+    world.drive.clear_fault(missing);
+    assert_one_item(&world, &world.run(&["f"]), &path);
+    assert_eq!(world.drive.record().count(Op::Finalize), 1);
+}

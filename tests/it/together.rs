@@ -416,3 +416,24 @@ fn runs_without_a_state_directory_do_not_see_each_other() {
     running.wait().ok();
     assert_eq!(there(&world)["f"], 2);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_is_the_same_through_a_link_and_through_dots() {
+    for (first, second) in [
+        (&["v1/f", "v1/g"][..], &["current/f", "v1/../current/g"][..]),
+        (&["-r", "v1/"], &["-r", "current/"]),
+        (&["-r", "v1/", "--no-resume"], &["-r", "current/../v1/", "--no-resume"]),
+    ] {
+        let world = World::new();
+        plant(&world, &["v1/f", "v1/g"]);
+        std::os::unix::fs::symlink("v1", world.work().join("current")).unwrap();
+        let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).skip(1));
+        let running = world.spawn(first);
+        wait_for("what was made is noted", || noted(&world) == 1);
+        world.run(second).ends(5);
+        world.drive.clear_fault(stall);
+        running.wait().ok();
+        assert_there_once(&world, &["f", "g"]);
+    }
+}

@@ -1,13 +1,11 @@
 //! Locks on names in the drive's folders: other runs on this machine do not create the same item or folder meanwhile.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::activity_log::Position;
 use super::lock_file::{LockFile, Mode};
 use super::peers::{Joined, Peers, RETRY_LOCK, digest};
-use crate::checksum::hex;
 use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Reporter};
@@ -166,9 +164,8 @@ impl Drop for TargetLock {
     }
 }
 
-/// A number for the state of a file. Another path or a change gives another number.
-pub fn source_number(path: &Path, identity: &crate::platform::Identity) -> u64 {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let digest = digest(&(hex(absolute.as_os_str().as_encoded_bytes()), identity));
+/// A number for the state of a file. Another canonical path or a change gives another number.
+pub fn source_number(path: &str, identity: &crate::platform::Identity) -> u64 {
+    let digest = digest(&(path, identity));
     u64::from_str_radix(&digest[..16], 16).unwrap_or_default()
 }
