@@ -9,6 +9,16 @@ use tokio::net::TcpStream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_IN_KERNEL: u32 = 128 * 1024;
 
+/// The size of the kernel's send buffer where it does not tell what it has sent. The kernel would otherwise make it
+/// megabytes, whole parts of which would seem sent. Sixteen connections with this much fill 300 Mbit/s at 100 ms.
+const SEND_BUFFER: u64 = 256 * 1024;
+
+/// The size of the send buffer if that is all that is known about the bytes in it: the system does not report which of
+/// them the peer has acknowledged.
+pub fn opaque_send_buffer() -> Option<u64> {
+    (!uses_tcp_info()).then_some(SEND_BUFFER)
+}
+
 /// Configures a storage connection: no delay of small writes, few unsent bytes in the kernel, keepalive probes. A system
 /// that refuses keeps its defaults.
 pub fn configure_socket(stream: &TcpStream) {
@@ -19,6 +29,11 @@ pub fn configure_socket(stream: &TcpStream) {
             .with_time(Duration::from_secs(15))
             .with_interval(Duration::from_secs(5)),
     );
+    if let Some(size) = opaque_send_buffer() {
+        // Linux doubles the number, to make room for its own bookkeeping (socket(7)).
+        let size = if cfg!(any(target_os = "linux", target_os = "android")) { size / 2 } else { size };
+        let _ = socket.set_send_buffer_size(size as usize);
+    }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if uses_tcp_info() {
         let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
@@ -31,6 +46,12 @@ pub fn configure_socket(stream: &TcpStream) {
 fn uses_tcp_info() -> bool {
     static USES: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *USES.get_or_init(|| std::env::var_os("COPERA_UPLOAD_NO_TCP_INFO").is_none_or(|value| value.is_empty()))
+}
+
+/// Other systems report nothing that is of use here.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn uses_tcp_info() -> bool {
+    false
 }
 
 /// Bytes in the kernel that the peer has not acknowledged. `None` if the system does not report them.

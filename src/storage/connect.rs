@@ -6,9 +6,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{Either, Empty};
@@ -56,19 +57,19 @@ impl Drop for Connection {
 /// # Errors
 /// A [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
 pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
-    let (written, mut probe) = (Arc::new(AtomicU64::new(0)), None);
+    let (counts, mut probe) = (Arc::new(Counts::default()), None);
     let stream = connector.open(uri, |stream| {
         platform::configure_socket(&stream);
         let stream = Arc::new(stream);
-        probe = Some(Probe { stream: Arc::downgrade(&stream), written: Arc::clone(&written) });
-        Box::new(Socket { stream, written })
+        probe = Some(Probe { stream: Arc::downgrade(&stream), counts: Arc::clone(&counts) });
+        Box::new(Socket { stream, counts })
     });
     let mut stream = stream.await?;
     if uri.scheme_str() == Some("https") {
         stream = connector.secure(uri, stream).await?;
     }
     let (sender, driver) = handshake(stream).await?;
-    let probe = probe.unwrap_or_else(|| Probe { stream: Weak::new(), written: Arc::default() });
+    let probe = probe.unwrap_or_else(|| Probe { stream: Weak::new(), counts: Arc::default() });
     let proxy = connector.proxy(uri).filter(|proxy| proxy.forwards(uri));
     let through = proxy.map(|proxy| proxy.basic_auth().cloned());
     Ok(Connection { sender, probe, reused: false, through, origin: origin(uri), driver })
@@ -101,13 +102,64 @@ async fn handshake(
 #[derive(Debug, Clone)]
 pub struct Probe {
     stream: Weak<TcpStream>,
-    written: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// If a send buffer was full this recently, it still is, or nearly so.
+const FULL_FOR: Duration = Duration::from_secs(1);
+
+/// What a socket has counted.
+#[derive(Debug)]
+struct Counts {
+    opened: Instant,
+    /// Bytes handed to the kernel.
+    written: AtomicU64,
+    /// The send buffer is full: the last write was refused.
+    full: AtomicBool,
+    /// When it was last full, in milliseconds after `opened`.
+    last_full: AtomicU64,
+    /// The most that were known to have left a send buffer of which only the size is known.
+    sent: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let [written, last_full, sent] = [const { AtomicU64::new(0) }; 3];
+        Self { opened: Instant::now(), written, full: AtomicBool::new(false), last_full, sent }
+    }
+}
+
+impl Counts {
+    fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.full.store(false, Ordering::Relaxed);
+    }
+
+    fn was_refused(&self) {
+        self.full.store(true, Ordering::Relaxed);
+        self.last_full.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that have certainly left a send buffer of this size. A part would otherwise seem sent long before it is.
+    /// A buffer that has not been full of late, because the body waits for the disk or a limit, drains.
+    fn sent(&self, buffer: u64) -> u64 {
+        let written = self.written.load(Ordering::Relaxed);
+        let last = self.last_full.load(Ordering::Relaxed);
+        let since = Duration::from_millis(self.now().saturating_sub(last));
+        let is_full = self.full.load(Ordering::Relaxed) || last > 0 && since < FULL_FOR;
+        let sent = written.saturating_sub(if is_full { buffer } else { 0 });
+        self.sent.fetch_max(sent, Ordering::Relaxed).max(sent)
+    }
 }
 
 /// What a socket has counted since it was opened, including TLS and headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wire {
-    /// Acknowledged by the peer if the system tells; otherwise handed to the kernel.
+    /// Acknowledged by the peer if the system tells; otherwise those that are not in the send buffer any more.
     pub taken: u64,
     /// Handed to the kernel, but not acknowledged.
     pub waiting: u64,
@@ -116,7 +168,10 @@ pub struct Wire {
 impl Probe {
     /// The current counts.
     pub fn wire(&self) -> Wire {
-        let written = self.written.load(Ordering::Relaxed);
+        if let Some(buffer) = platform::opaque_send_buffer() {
+            return Wire { taken: self.counts.sent(buffer), waiting: 0 };
+        }
+        let written = self.counts.written.load(Ordering::Relaxed);
         let waiting = self.stream.upgrade().and_then(|stream| platform::unacked_bytes(&stream));
         let waiting = waiting.unwrap_or(0).min(written);
         Wire { taken: written - waiting, waiting }
@@ -131,13 +186,13 @@ impl Probe {
 /// A TCP stream that counts the bytes handed to the kernel and can be looked at by a [`Probe`].
 struct Socket {
     stream: Arc<TcpStream>,
-    written: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl Socket {
     fn count(&self, written: io::Result<usize>) -> io::Result<usize> {
         if let Ok(written) = written {
-            self.written.fetch_add(written as u64, Ordering::Relaxed);
+            self.counts.wrote(written);
         }
         written
     }
@@ -164,7 +219,7 @@ impl AsyncWrite for Socket {
         loop {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.stream.try_write(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counts.was_refused(),
                 done => return Poll::Ready(self.count(done)),
             }
         }
@@ -178,7 +233,7 @@ impl AsyncWrite for Socket {
         loop {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.stream.try_write_vectored(bufs) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counts.was_refused(),
                 done => return Poll::Ready(self.count(done)),
             }
         }
