@@ -1,6 +1,6 @@
 //! Sends the parts of one file: a permit for each, retries until it is in storage, and a hedge for one that is stuck.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::RwLock;
@@ -16,6 +16,7 @@ use crate::event::{Attempt, Event, PartProgress, Phase};
 use crate::file_context::FileContext;
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
+use crate::secret::SignedUrl;
 use crate::storage::Put;
 
 /// Attempts at a part whose bytes arrive damaged. Sending them for minutes would not help.
@@ -96,6 +97,18 @@ impl FileUpload {
     }
 }
 
+/// What an attempt is given; see [`Put`].
+struct Try<'a> {
+    url: &'a SignedUrl,
+    fresh: bool,
+    answer_patience: u32,
+    on_handed: &'a (dyn Fn() + Sync),
+}
+
+fn lock(permit: &Mutex<Permit>) -> MutexGuard<'_, Permit> {
+    permit.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reports that a part was aborted, unless it is done.
 struct AbortReport<'a> {
     file: &'a FileContext,
@@ -118,7 +131,8 @@ impl PartSender {
         file.tell(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
         let mut report = AbortReport { file, part, done: false };
         let begun = Instant::now();
-        let completed = self.until_stored(part, &progress).await?;
+        let permit = Mutex::new(permit);
+        let completed = self.until_stored(part, &progress, &permit).await?;
         let recording = self.recording.read().await;
         // Writing the record needs no permit.
         drop(permit);
@@ -139,17 +153,24 @@ impl PartSender {
         &self,
         part: u32,
         progress: &Arc<PartProgress>,
+        permit: &Mutex<Permit>,
     ) -> Result<CompletedPart, UploadAbort> {
         let FileUpload { context, file, .. } = &*self.upload;
         let breaker = &context.storage_breaker;
-        let mut permit = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut admission = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
         let mut budget = RetryBudget::new(context.policy);
         let (mut tries, mut damaged, mut expired, mut timeouts, mut fresh) = (0, 0, 0, 0, false);
         loop {
+            if lock(permit).is_released() {
+                let again = context.permits.acquire(self.parts.len(part)).await;
+                *lock(permit) = again;
+            }
             let signed = self.urls.get(file, part).await?;
             let (furthest, begun) = (progress.high_water(), Instant::now());
             let answer_patience = 1 << timeouts;
-            let failure = match self.attempt(part, &signed.url, progress, fresh, answer_patience).await {
+            let on_handed = || lock(permit).all_handed();
+            let try_ = Try { url: &signed.url, fresh, answer_patience, on_handed: &on_handed };
+            let failure = match self.attempt(part, progress, &try_).await {
                 Ok(completed) => {
                     self.urls.record_success();
                     breaker.record_success();
@@ -163,7 +184,7 @@ impl PartSender {
                 budget.reset();
                 // A response, or a part that was accepted whole, is no progress of the network.
                 if failure.status().is_none() && progress.high_water() < self.parts.len(part) {
-                    permit.record_progress();
+                    admission.record_progress();
                 }
             } else {
                 budget.credit(progress.moved().saturating_duration_since(begun));
@@ -183,7 +204,7 @@ impl PartSender {
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }
                 RetryClass::Gone => return Err(UploadAbort::Gone(Error::Part { part, failure, tries })),
-                RetryClass::Transient if damaged == 0 => permit.next_backoff(&mut budget, &failure),
+                RetryClass::Transient if damaged == 0 => admission.next_backoff(&mut budget, &failure),
                 // Damaged bytes show that storage is reachable.
                 RetryClass::Transient if damaged < CHECKSUM_TRIES => {
                     budget.next_backoff(failure.retry_after())
@@ -209,10 +230,8 @@ impl PartSender {
     async fn attempt(
         &self,
         part: u32,
-        url: &crate::secret::SignedUrl,
         progress: &PartProgress,
-        fresh: bool,
-        answer_patience: u32,
+        &Try { url, fresh, answer_patience, on_handed }: &Try<'_>,
     ) -> Result<CompletedPart, TransferError> {
         let FileUpload { context, file, source, .. } = &*self.upload;
         let (range, size) = (self.parts.range(part), self.parts.len(part));
@@ -225,6 +244,7 @@ impl PartSender {
                 progress,
                 attempt,
                 sent: &file.sent,
+                on_handed,
                 fresh,
                 answer_patience,
             })

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::buffers::{BUFFER, Buffers, PooledBuffer};
@@ -30,6 +31,8 @@ pub struct BodyState {
     handed: AtomicU64,
     /// The connection could accept more, but the disk or the limiter holds the body back.
     ours: AtomicBool,
+    /// Notified when the last byte has been handed over.
+    pub all_handed: Notify,
     trouble: Mutex<Option<Error>>,
     sums: Mutex<Option<checksum::Stream>>,
 }
@@ -118,6 +121,9 @@ impl PartBody {
             if self.left == 0 {
                 stream.end();
             }
+        }
+        if self.left == 0 {
+            self.flow.all_handed.notify_one();
         }
         chunk
     }

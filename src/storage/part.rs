@@ -19,6 +19,8 @@ pub struct Put<'a> {
     pub attempt: Attempt,
     /// Counts bytes sent, including those sent again.
     pub sent: &'a AtomicU64,
+    /// Called once the connection has all bytes, which is some round trips before the response.
+    pub on_handed: &'a (dyn Fn() + Sync),
     /// Use a new connection, and resolve the host again.
     pub fresh: bool,
     /// The response may take this many times the stall timeout.

@@ -44,6 +44,7 @@ impl<'a> StallDetector<'a> {
                     self.moved = Instant::now();
                     return Ok(done);
                 }
+                () = self.flow.all_handed.notified() => (self.put.on_handed)(),
                 _ = looks.tick() => self.look(),
             }
             let (taken, size, still) = (self.taken, self.put.range.1, self.moved.elapsed());

@@ -30,6 +30,8 @@ pub struct Permits {
     /// With a limited rate: KiB that may be in flight.
     room: Option<(Arc<Semaphore>, u32)>,
     state: Mutex<State>,
+    /// Imposed by the system on parts with and without a permit.
+    most: usize,
     waiting: AtomicUsize,
     /// A part had to wait since the last sample.
     short: AtomicBool,
@@ -41,6 +43,8 @@ struct State {
     limit: usize,
     /// Permits to remove when they are released.
     owed: usize,
+    /// Parts that only wait for their response, and hold no permit.
+    answering: usize,
     /// `None` if the number is fixed.
     controller: Option<Controller>,
     throughput: Throughput,
@@ -58,6 +62,8 @@ struct State {
 pub struct Permit {
     permit: Option<OwnedSemaphorePermit>,
     _room: Option<OwnedSemaphorePermit>,
+    /// The part waits for its response without a permit.
+    answering: bool,
     slots: Arc<Permits>,
 }
 
@@ -77,6 +83,7 @@ impl Permits {
             state: Mutex::new(State {
                 limit: places,
                 owed: 0,
+                answering: 0,
                 controller,
                 throughput: Throughput::default(),
                 taken: 0,
@@ -84,6 +91,7 @@ impl Permits {
                 hedged: 0,
                 probed: None,
             }),
+            most,
             waiting: AtomicUsize::new(0),
             short: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -169,7 +177,7 @@ impl Permits {
         }
     }
 
-    /// Permits in use.
+    /// Parts in flight, including those that only wait for their responses.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -181,7 +189,7 @@ impl Permits {
     ) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_one();
-        Permit { permit, _room: room, slots: Arc::clone(self) }
+        Permit { permit, _room: room, answering: false, slots: Arc::clone(self) }
     }
 
     /// Lends additional permits for parts that hold theirs while the disk hangs.
@@ -216,7 +224,8 @@ impl Permits {
     pub fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
         {
             let mut state = self.state();
-            state.throughput.sample(at, seen.taken, self.in_flight());
+            let moving = self.in_flight().saturating_sub(state.answering);
+            state.throughput.sample(at, seen.taken, moving);
             (state.taken, state.blind) = (seen.taken, seen.measured.is_none());
         }
         let short = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
@@ -259,16 +268,45 @@ fn scopeguard(count: &AtomicUsize) -> impl Drop + '_ {
     Down(count)
 }
 
+impl Permit {
+    /// The connection has all bytes of the part. While it waits for the response it uses nothing of the path, so the
+    /// next part may begin. A number given by the user counts connections, so there it may not.
+    ///
+    /// Not more parts than the limit wait like this: a proxy that takes everything at once would otherwise get all parts
+    /// of the file, and could pass few of them on in time.
+    pub fn all_handed(&mut self) {
+        let mut state = self.slots.state();
+        let room = state.answering < state.limit && state.limit + state.answering < self.slots.most;
+        if !self.answering && room && state.controller.is_some() {
+            self.answering = true;
+            state.answering += 1;
+            state.release(self.permit.take());
+        }
+    }
+
+    /// Whether the permit was released by [`Self::all_handed`]. The part cannot be sent again without another one.
+    pub fn is_released(&self) -> bool {
+        self.answering
+    }
+}
+
+impl State {
+    fn release(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        if self.owed > 0
+            && let Some(permit) = permit
+        {
+            self.owed -= 1;
+            permit.forget();
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.slots.in_flight.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.slots.state();
-        if state.owed > 0
-            && let Some(permit) = self.permit.take()
-        {
-            state.owed -= 1;
-            permit.forget();
-        }
+        state.answering -= usize::from(self.answering);
+        state.release(self.permit.take());
     }
 }
 
@@ -351,6 +389,30 @@ mod tests {
             );
         }
         assert_eq!(slots.semaphore.available_permits(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_waits_for_its_response_holds_no_permit_but_only_as_many_as_the_limit_wait() {
+        let slots = usual();
+        let mut held = Vec::new();
+        for _ in 0..DEFAULT_LIMIT {
+            held.push(slots.acquire(1).await);
+        }
+        assert!(slots.try_acquire().is_none());
+        held.iter_mut().for_each(Permit::all_handed);
+        assert!(held.iter().all(Permit::is_released));
+        for _ in 0..DEFAULT_LIMIT {
+            held.push(slots.acquire(1).await);
+        }
+        held.iter_mut().for_each(Permit::all_handed);
+        assert!(slots.try_acquire().is_none());
+        held.clear();
+        assert_eq!(slots.semaphore.available_permits(), DEFAULT_LIMIT);
+
+        let fixed = Permits::new(Some(1), None, MAX_LIMIT);
+        let mut only = fixed.acquire(1).await;
+        only.all_handed();
+        assert!(fixed.try_acquire().is_none(), "the user named a number of connections");
     }
 
     #[tokio::test]
