@@ -62,6 +62,8 @@ pub struct PartProgress {
     begun: Instant,
     /// When bytes were last accepted, in milliseconds after `begun`.
     moved: AtomicU64,
+    /// How often the part was seen held back, because fewer parts should move.
+    held: AtomicU64,
 }
 
 /// One of the concurrent attempts at a part.
@@ -80,6 +82,7 @@ impl Default for PartProgress {
             high_water: AtomicU64::new(0),
             begun: Instant::now(),
             moved: AtomicU64::new(0),
+            held: AtomicU64::new(0),
         }
     }
 }
@@ -99,6 +102,16 @@ impl PartProgress {
     /// When bytes were last accepted, or when the part began.
     pub fn moved(&self) -> Instant {
         self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// The part is held back, because fewer parts should move.
+    pub fn note_held(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the part was seen held back. If the count grows, it is being held.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Sets the bytes that the network has accepted from an attempt.

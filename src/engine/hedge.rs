@@ -211,10 +211,11 @@ impl Hedging {
         permits: &Arc<Permits>,
     ) -> Result<Result<T, E>, Option<Permit>> {
         let mut progress = Progress::new(Instant::now(), permits.share());
-        let begun = progress.begun;
+        let (begun, held) = (progress.begun, part.held());
         tokio::select! {
             done = first => {
-                if done.is_ok() {
+                // The time of a part that was held back says nothing about the network.
+                if done.is_ok() && part.held() == held {
                     let share = permits.share() - begun.1;
                     self.record(Completed { size, share, time: begun.0.elapsed() });
                 }
@@ -232,9 +233,13 @@ impl Hedging {
         size: u64,
         permits: &Arc<Permits>,
     ) -> Option<Permit> {
+        let mut held = part.held();
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
             let (now, acked, share) = (Instant::now(), part.acked(), permits.share());
+            if std::mem::replace(&mut held, part.held()) != held {
+                *progress = Progress::new(now, share);
+            }
             progress.check(now, acked, share);
             let seen = AttemptStats {
                 size,

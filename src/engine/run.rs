@@ -274,7 +274,7 @@ async fn replace_stuck(context: Arc<Context>) {
     }
 }
 
-/// Samples the network while parts are in flight, and adjusts the number of permits.
+/// Samples the network while parts are in flight, and adjusts how many there are and how many of them move.
 async fn run_controller(context: Arc<Context>) {
     let permits = &context.permits;
     loop {
@@ -286,11 +286,12 @@ async fn run_controller(context: Arc<Context>) {
         tokio::time::sleep(SAMPLE_INTERVAL).await;
         if permits.in_flight() == 0 {
             permits.update(|controller| {
-                controller.on_idle();
+                controller.on_idle(Instant::now());
                 None
             });
         } else if let Some(message) = permits.sample(context.storage.traffic(), Instant::now()) {
             context.reporter.event(&Event::Verbose { message: &message });
         }
+        context.storage.set_moving(permits.moving());
     }
 }

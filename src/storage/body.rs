@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::buffers::{BUFFER, Buffers, PooledBuffer};
+use super::gate::{DRIP, Pass, Turn};
 use super::limiter::Limiter;
 use crate::checksum;
 use crate::disk::Disk;
@@ -31,6 +32,8 @@ pub struct BodyState {
     handed: AtomicU64,
     /// The connection could accept more, but the disk or the limiter holds the body back.
     ours: AtomicBool,
+    /// Held back, because fewer parts should move.
+    held: AtomicBool,
     /// Notified when the last byte has been handed over.
     pub all_handed: Notify,
     trouble: Mutex<Option<Error>>,
@@ -51,6 +54,11 @@ impl BodyState {
     /// Whether the body waits for the disk or the limiter, and not for the network.
     pub fn waits_for_us(&self) -> bool {
         self.ours.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body is held back because fewer parts should move.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// The error of the file, if it ended the body.
@@ -75,6 +83,8 @@ pub struct PartBody {
     left: u64,
     buffers: Buffers,
     limiter: Limiter,
+    /// `None` if the body is never held, or has no bytes left.
+    pass: Option<Pass>,
     flow: Arc<BodyState>,
     disk: Disk,
     reading: Option<Pin<Box<Reading>>>,
@@ -91,6 +101,7 @@ impl PartBody {
         (offset, length): (u64, u64),
         buffers: Buffers,
         limiter: Limiter,
+        pass: Option<Pass>,
         flow: Arc<BodyState>,
         disk: Disk,
     ) -> Self {
@@ -101,6 +112,7 @@ impl PartBody {
             left: length,
             buffers,
             limiter,
+            pass,
             flow,
             reading: None,
             pause: None,
@@ -123,6 +135,7 @@ impl PartBody {
             }
         }
         if self.left == 0 {
+            self.pass = None;
             self.flow.all_handed.notify_one();
         }
         chunk
@@ -185,8 +198,15 @@ impl PartBody {
         if this.left == 0 {
             return Poll::Ready(None);
         }
+        let turn = match &mut this.pass {
+            Some(pass) if this.reading.is_none() => pass.poll(cx),
+            _ => Poll::Ready(Turn::Open),
+        };
+        this.flow.held.store(turn != Poll::Ready(Turn::Open), Ordering::Relaxed);
+        let turn = ready!(turn);
         let allowed = ready!(this.poll_allowed(cx));
         if this.reading.is_none() {
+            let allowed = if turn == Turn::Drip { allowed.min(DRIP) } else { allowed };
             // Cached files are read on this thread: passing every chunk to another thread costs more than the read.
             let mut loan = this.buffers.take();
             let most = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));

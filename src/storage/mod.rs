@@ -3,6 +3,7 @@
 mod body;
 mod buffers;
 mod connect;
+mod gate;
 mod limiter;
 mod object;
 mod part;

@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, Uri};
 use super::body::{BodyState, PartBody};
 use super::buffers::Buffers;
 use super::connect::Connection;
+use super::gate::Gate;
 use super::limiter::Limiter;
 use super::part::Put;
 use super::pool::ConnectionPool;
@@ -26,7 +27,7 @@ use crate::dial::{Connector, TransferError};
 use crate::disk::{Disk, Stuck};
 use crate::error::{Failure, Transport, chain};
 use crate::etag::{CompletedPart, Etag};
-use crate::event::{Event, Reporter};
+use crate::event::{Attempt, Event, Reporter};
 use crate::http::{self, header};
 use crate::options::TransferOptions;
 use crate::secret::Redactor;
@@ -36,6 +37,7 @@ pub struct Storage {
     pub(super) connections: ConnectionPool,
     buffers: Buffers,
     limiter: Limiter,
+    gate: Gate,
     traffic: TransferStats,
     disk: Disk,
     checksums: Option<Checksums>,
@@ -56,6 +58,7 @@ impl Storage {
             connections: ConnectionPool::new(connector),
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
+            gate: Gate::default(),
             traffic: TransferStats::default(),
             disk: Disk::default(),
             checksums: transfer.checksum().then(Checksums::default),
@@ -68,6 +71,11 @@ impl Storage {
     /// What the network has accepted of all parts so far, and what TCP has measured.
     pub fn traffic(&self) -> NetworkSample {
         self.traffic.sample()
+    }
+
+    /// Lets so many parts move; others that are in flight are held.
+    pub fn set_moving(&self, limit: usize) {
+        self.gate.set_limit(limit);
     }
 
     /// Reads for parts in flight that hang.
@@ -122,6 +130,8 @@ impl Storage {
             put.range,
             self.buffers.clone(),
             self.limiter.clone(),
+            // A hedge is meant to overtake.
+            (put.attempt == Attempt::Primary).then(|| self.gate.enter()),
             Arc::clone(&flow),
             self.disk.clone(),
         );

@@ -73,6 +73,9 @@ impl<'a> StallDetector<'a> {
             self.seen = self.seen.max(wire.taken);
             self.moved = Instant::now();
         }
+        if self.flow.is_held() {
+            self.put.progress.note_held();
+        }
         self.count(taken);
     }
 

@@ -1,46 +1,57 @@
-//! Adapts the number of parts in flight to what the network does with it.
+//! Adapts the number of parts that move to what the network does with it.
 //!
-//! It starts with one part and goes to a default of a few if that builds no queue. From there it doubles as long as the
-//! rate grows with it (slow start), then stays (steady), and tries a few more from time to time (probe), because
-//! networks change. Where the system reports round-trip times, a standing queue means that the path is full: more
-//! connections would only add delay for everyone on it, so fewer are tried until the rate suffers or one is left.
-//! Packets lost without a queue mean that the path itself loses them; then more connections are what fills it.
+//! A state machine:
+//!
+//! - *Slow start* begins with a few parts and doubles them as long as the rate grows with them.
+//! - *Steady* stays with a number. From time to time it tries another, because networks change.
+//! - *Probe* compares the rate of another number with that of the present one, and keeps the better.
+//! - *Back off* follows a SlowDown of storage: the number halves, and grows back slowly to just below what was too many.
+//!
+//! Each number is judged by the rate in one [`Window`]. Where the system reports round-trip times, a standing queue
+//! means that the path is full: more connections would only add delay for everyone on it, so fewer are tried until the
+//! rate suffers or one is left. Packets lost without a queue mean that the path itself loses them; then more connections
+//! are what fills it. Elsewhere the rate alone decides, and more have to prove themselves from the start.
+//!
+//! Fewer cost nothing to try: parts that are in flight already are held, and let go again within a round trip.
 //!
 //! It does no I/O: it is given the time and the counts, and returns a number. Its promises are tested on simulated
 //! paths (`controller_tests.rs`).
 
 use std::time::{Duration, Instant};
 
-use super::window::{MinRtt, Sample, Window, WindowStats};
+use super::window::{Length, MinRtt, Sample, Window, WindowStats, is_noticeable};
 
-/// Parts in flight at the start. They are not cut off later, and one part takes 20 s at 256 KiB/s.
-pub const INITIAL_LIMIT: usize = 1;
-/// This many need no proof of a gain, only a path without a queue. It is the number of MD5 lanes (AVX2), and small
-/// files, which spend their time waiting for responses, need as many.
+/// Parts at the start. One alone would waste seconds on a long path. On a thin one, all but one are held soon.
+pub const INITIAL_LIMIT: usize = 4;
+/// This many need no proof of a gain, only a path that is known to have no queue. It is the number of MD5 lanes (AVX2).
 pub const DEFAULT_LIMIT: usize = 8;
+/// On a long path, where TCP takes seconds to fill it, so many.
+const LONG_LIMIT: usize = 16;
+/// A path with such a round trip is long.
+const LONG: Duration = Duration::from_millis(75);
 /// The maximum. At 100 Mbit/s with 80 ms and 0.1 % loss, 24 CUBIC connections measured 81 % of the path and 32 measured
 /// 86 %. Beyond that, each adds less than it costs others.
 pub const MAX_LIMIT: usize = 32;
-
-/// Windows are this much longer in the steady state.
-const SETTLED: u32 = 2;
+/// Bytes per second. On a thinner path, one part is enough. On others two, because a connection that was idle starts
+/// slowly again (RFC 5681, 4.1), which is noticed if it happens every second.
+const THIN: f64 = 1e6;
 
 /// More connections pay if they bring this fraction of what they would on an unlimited path.
 const WORTH: f64 = 0.25;
 /// The same on a lossy path, where only connections fill it.
 const WORTH_LOSSY: f64 = 0.1;
 /// Fewer connections are as good if they cost at most this fraction of the rate.
-const AS_GOOD: f64 = 0.15;
-/// The same with a standing queue. If they cost more, the queue is not ours.
-const AS_GOOD_QUEUED: f64 = 0.85;
+const AS_GOOD: f64 = 0.05;
+/// With a queue that stands even so, the path is full of the data of others, and fewer are fair. But if the rate falls
+/// by more than this fraction of the connections, they were what limited it, and the queue is not theirs.
+const FAIR: f64 = 0.85;
 /// How long a path that lost packets without a queue counts as lossy.
 const LOSSY_KEPT: Duration = Duration::from_secs(60);
 /// The path has changed if the rate differs by more than this fraction.
 const CHANGED: f64 = 0.25;
-/// In slow start, a full path is measured for this many windows, until the initial burst is over.
-const FULL_LOOKED_AT: u32 = 4;
-/// The best rate decays by this factor with each window, so that it describes the present path.
-const FADE: f64 = 0.98;
+/// In slow start without round-trip times, TCP itself is still in slow start if the rate grows by more than this
+/// fraction from window to window.
+const GROWING: f64 = 0.2;
 
 /// The pause before the next probe. Doubles with each probe in vain …
 const PAUSE_LEAST: Duration = Duration::from_secs(4);
@@ -61,69 +72,71 @@ pub struct Controller {
     limit: usize,
     /// Imposed by the system.
     max_limit: usize,
-    climbing: bool,
-    /// Windows in slow start in which the path was full already.
-    full: u32,
-    trial: Option<Probe>,
+    phase: Phase,
     window: Option<Window>,
-    /// The smoothed rate at the present limit.
-    rate: f64,
-    /// The rate when the limit was settled.
-    usual: f64,
-    best: f64,
-    /// The pause before the next probe.
+    min_rtt: MinRtt,
+    /// Before the next probe.
     pause: Duration,
-    next_try: Option<Instant>,
-    /// With a queue, or without round-trip times, probes alternate between more and fewer.
-    fewer_next: bool,
     /// Fewer are not tried before this, because they cost too much the last time.
     next_fewer: Option<Instant>,
-    least: MinRtt,
-    cut: Option<Instant>,
-    /// A number that was too many for storage, and when it last said so.
-    too_much: Option<(usize, Instant)>,
-    changed: Option<Instant>,
     /// When the path last lost packets.
     lossy: Option<Instant>,
+    last_cut: Option<Instant>,
 }
 
-/// A probe: the number tried, and the rate before.
-struct Probe {
-    from: usize,
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// With fewer, the rate was `before`; with the present number it was `last` in the window before.
+    SlowStart {
+        before: Option<(usize, f64)>,
+        last: Option<f64>,
+    },
+    Steady(Steady),
+    /// The rate was `rate` with `from`.
+    Probe {
+        from: usize,
+        rate: f64,
+    },
+    /// `too_many` were too many for storage.
+    BackOff {
+        too_many: usize,
+        until: Instant,
+        next: Instant,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Steady {
+    /// Smoothed; 0 if it is not known yet.
     rate: f64,
-    /// Started because of a queue.
-    queued: bool,
+    /// The rate when the number was settled.
+    usual: f64,
+    next_probe: Instant,
+    /// Without round-trip times, probes alternate between more and fewer.
+    fewer_next: bool,
 }
 
 impl Default for Controller {
     fn default() -> Self {
-        Self {
-            limit: INITIAL_LIMIT,
-            max_limit: MAX_LIMIT,
-            climbing: true,
-            full: 0,
-            trial: None,
-            window: None,
-            rate: 0.0,
-            usual: 0.0,
-            best: 0.0,
-            pause: PAUSE_LEAST,
-            next_try: None,
-            fewer_next: false,
-            next_fewer: None,
-            least: MinRtt::default(),
-            cut: None,
-            too_much: None,
-            changed: None,
-            lossy: None,
-        }
+        Self::new(MAX_LIMIT)
     }
 }
 
 impl Controller {
     /// Never exceeds `most` or [`MAX_LIMIT`].
     pub fn new(most: usize) -> Self {
-        Self { max_limit: most.clamp(1, MAX_LIMIT), ..Self::default() }
+        let max_limit = most.clamp(1, MAX_LIMIT);
+        Self {
+            limit: INITIAL_LIMIT.min(max_limit),
+            max_limit,
+            phase: Phase::SlowStart { before: None, last: None },
+            window: None,
+            min_rtt: MinRtt::default(),
+            pause: PAUSE_LEAST,
+            next_fewer: None,
+            lossy: None,
+            last_cut: None,
+        }
     }
 
     /// The maximum of this controller.
@@ -131,16 +144,17 @@ impl Controller {
         self.max_limit
     }
 
-    /// The number of parts that should be in flight.
+    /// The number of parts that should move.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
     /// Nothing is in flight any more. What follows is measured anew, from the last proven number.
-    pub fn on_idle(&mut self) {
+    pub fn on_idle(&mut self, at: Instant) {
         self.window = None;
-        if let Some(trial) = self.trial.take() {
-            self.limit = trial.from;
+        if let Phase::Probe { from, rate } = self.phase {
+            self.limit = from;
+            self.settle(at, rate);
         }
     }
 
@@ -148,15 +162,25 @@ impl Controller {
     /// not.
     pub fn on_sample(&mut self, look: &Sample) -> Option<String> {
         if let Some(measured) = look.tcp {
-            self.least.add(look.at, measured.min_rtt);
+            self.min_rtt.add(look.at, measured.min_rtt);
         }
-        let least = self.least.get();
-        self.window.get_or_insert_with(|| Window::new(look)).add(look, least);
-        if self.climbing && self.limit < DEFAULT_LIMIT.min(self.max_limit) {
-            return self.first_step(look.at);
+        let min_rtt = self.min_rtt.get();
+        if let Phase::SlowStart { before: None, last: None } = self.phase
+            && let Some(measured) = look.tcp
+            && self.limit == INITIAL_LIMIT
+            && look.starved
+            && !is_noticeable(measured.smoothed_rtt.saturating_sub(min_rtt), min_rtt)
+        {
+            // At once, because connections that join others later find a queue, and lose packets in slow start.
+            self.set(if min_rtt >= LONG { LONG_LIMIT } else { DEFAULT_LIMIT }.min(self.max_limit));
         }
-        let settled = if self.climbing { 1 } else { SETTLED };
-        let seen = self.window.as_ref()?.stats(look, least, settled)?;
+        self.window.get_or_insert_with(|| Window::new(look)).add(look, min_rtt);
+        let length = match self.phase {
+            Phase::SlowStart { .. } => Length::Short,
+            Phase::Probe { .. } => Length::Usual,
+            Phase::Steady(_) | Phase::BackOff { .. } => Length::Long,
+        };
+        let seen = self.window.as_ref()?.stats(look, min_rtt, length)?;
         self.window = None;
         if seen.lossy {
             self.lossy = Some(look.at);
@@ -164,9 +188,13 @@ impl Controller {
         if !seen.conclusive {
             return None;
         }
-        match self.trial.take() {
-            Some(trial) => self.evaluate_probe(look.at, &trial, &seen),
-            None => self.stay_or_try(look.at, &seen),
+        match self.phase {
+            Phase::SlowStart { before, last } => self.slow_start(look.at, before, last, &seen),
+            Phase::Steady(steady) => self.steady(look.at, steady, &seen),
+            Phase::Probe { from, rate } => self.judge_probe(look.at, from, rate, &seen),
+            Phase::BackOff { too_many, until, next } => {
+                self.back_off(look.at, (too_many, until, next), &seen)
+            }
         }
     }
 
@@ -175,8 +203,9 @@ impl Controller {
         let before = self.limit;
         let news = self.cut(at, before / 2, "storage asks for less");
         if news.is_some() {
-            let before = self.too_much.map_or(before, |(more, _)| more.max(before));
-            self.too_much = Some((before, at));
+            let earlier = if let Phase::BackOff { too_many, .. } = self.phase { too_many } else { 0 };
+            let (until, next) = (at + TOO_MUCH_KEPT, at + BACK_EVERY);
+            self.phase = Phase::BackOff { too_many: before.max(earlier), until, next };
         }
         news
     }
@@ -184,22 +213,25 @@ impl Controller {
     /// A part stalled until its retry budget was used up: reduces the limit by a quarter.
     pub fn on_stall(&mut self, at: Instant) -> Option<String> {
         let fewer = (self.limit * 3 / 4).max(STANDING_LEAST.min(self.limit));
-        self.cut(at, fewer, "a connection stalled")
+        let news = self.cut(at, fewer, "a connection stalled");
+        if news.is_some() && !matches!(self.phase, Phase::BackOff { .. }) {
+            self.settle(at, 0.0);
+        }
+        news
     }
 
-    fn cut(&mut self, at: Instant, places: usize, why: &str) -> Option<String> {
-        let too_soon = self.cut.is_some_and(|cut| at.duration_since(cut) < CUT_EVERY);
-        if too_soon || places == self.limit || places == 0 {
+    fn cut(&mut self, at: Instant, limit: usize, why: &str) -> Option<String> {
+        let too_soon = self.last_cut.is_some_and(|cut| at.duration_since(cut) < CUT_EVERY);
+        if too_soon || limit == self.limit || limit == 0 {
             return None;
         }
-        self.cut = Some(at);
-        self.settle(at, self.rate);
-        self.set(at, places);
+        self.last_cut = Some(at);
+        self.set(limit);
         Some(self.news(why))
     }
 
-    fn set(&mut self, at: Instant, places: usize) {
-        (self.limit, self.window, self.changed) = (places, None, Some(at));
+    fn set(&mut self, limit: usize) {
+        (self.limit, self.window) = (limit, None);
     }
 
     fn news(&self, why: &str) -> String {
@@ -207,154 +239,179 @@ impl Controller {
         format!("{} part{s} in flight: {why}", self.limit)
     }
 
-    /// Settles on the present limit with this rate.
+    /// Stays with the present limit, of which this is the rate.
     fn settle(&mut self, at: Instant, rate: f64) {
-        (self.climbing, self.trial, self.rate, self.usual) = (false, None, rate, rate);
-        self.next_try = Some(at + self.pause);
+        let next_probe = at + self.pause;
+        self.phase = Phase::Steady(Steady { rate, usual: rate, next_probe, fewer_next: false });
     }
 
-    /// The first step goes to the default without a measurement, if parts wait and there is no noticeable queue.
-    fn first_step(&mut self, at: Instant) -> Option<String> {
-        let (short, felt) = self.window.as_ref()?.first(self.least.get())?;
-        if felt {
-            self.climbing = false;
-        } else if short {
-            self.set(at, DEFAULT_LIMIT.min(self.max_limit));
+    /// Doubles, looks again, or ends slow start.
+    fn slow_start(
+        &mut self,
+        at: Instant,
+        before: Option<(usize, f64)>,
+        last: Option<f64>,
+        seen: &WindowStats,
+    ) -> Option<String> {
+        if seen.queue_standing {
+            self.settle(at, seen.rate);
+            self.try_fewer(at, seen.rate);
+            return None;
+        }
+        let free = self.limit < DEFAULT_LIMIT && !seen.no_rtt && !seen.queue_noticeable;
+        let proven = before.is_none_or(|(from, rate)| self.pays(from, rate, seen));
+        // TCP has not filled the path yet. Up to the default, and where packets are lost, more connections help it.
+        let grows = last.is_none_or(|last| seen.rate > last * (1.0 + GROWING));
+        let sure = !grows || !seen.no_rtt && (seen.lossy || self.limit <= DEFAULT_LIMIT);
+        if free || proven && sure && !seen.queue_noticeable {
+            let limit = (self.limit * 2).min(self.max_limit);
+            if limit > self.limit {
+                self.phase = Phase::SlowStart { before: Some((self.limit, seen.rate)), last: None };
+                self.set(limit);
+                return None;
+            }
+        } else if grows {
+            self.phase = Phase::SlowStart { before, last: Some(seen.rate) };
+            return None;
+        }
+        self.settle(at, seen.rate);
+        // Neither a queue nor losses: something else limits the rate, the disk or storage.
+        if let Some((fewer, _)) = before
+            && !proven
+            && !seen.queue_noticeable
+            && !seen.lossy
+        {
+            self.probe(fewer, seen.rate);
         }
         None
     }
 
-    fn evaluate_probe(&mut self, at: Instant, trial: &Probe, seen: &WindowStats) -> Option<String> {
-        let share = (seen.rate / trial.rate - 1.0) / (self.limit as f64 / trial.from as f64 - 1.0);
-        let (up, climbing) = (self.limit > trial.from, self.climbing);
-        let good = match up {
-            true => share >= if seen.lossy { WORTH_LOSSY } else { WORTH } && !seen.queue_standing,
-            false if trial.queued => share <= AS_GOOD_QUEUED,
-            false => share <= AS_GOOD,
+    /// Tries more, tries fewer, or stays.
+    fn steady(&mut self, at: Instant, mut steady: Steady, seen: &WindowStats) -> Option<String> {
+        let jumps = |rate: f64| (seen.rate / rate - 1.0).abs() > CHANGED * 2.0;
+        let rate = if steady.rate == 0.0 || jumps(steady.rate) {
+            seen.rate
+        } else {
+            (steady.rate + seen.rate) / 2.0
         };
-        if !good && climbing && up && (seen.queue || seen.lossy) && !seen.queue_standing {
-            // Slow start has filled the path. That says nothing about the steady rate.
-            self.rate = seen.rate;
-            self.best = self.best.max(seen.rate);
-            return None;
+        if steady.usual == 0.0 {
+            steady.usual = rate;
         }
-        if !good {
-            // A rate that more connections did not reach is no longer available.
-            self.best = trial.rate;
-            self.settle(at, trial.rate);
+        steady.rate = rate;
+        self.phase = Phase::Steady(steady);
+        let change = rate / steady.usual - 1.0;
+        if change.abs() > CHANGED {
+            // The path is not the one on which probes failed.
+            (self.pause, self.next_fewer) = (PAUSE_LEAST, None);
+            self.settle(at, rate);
+            steady.next_probe = at;
+        }
+        if seen.queue_standing {
+            self.try_fewer(at, rate);
+        } else if at >= steady.next_probe
+            // Packets are lost without a queue: there is room for more, unless the last probe failed.
+            || seen.lossy && !seen.queue_noticeable && self.pause == PAUSE_LEAST
+        {
+            let fewer = steady.fewer_next && seen.no_rtt;
+            if fewer && self.try_fewer(at, rate) {
+                return None;
+            }
+            // A queue that does not stand proves no full path: delayed acknowledgements look the same.
+            self.settle(at, rate);
+            self.try_more(at, rate);
+        }
+        None
+    }
+
+    /// Keeps the number that was tried, or goes back.
+    fn judge_probe(&mut self, at: Instant, from: usize, rate: f64, seen: &WindowStats) -> Option<String> {
+        let more = self.limit > from;
+        let fall = (seen.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
+        let fair = seen.queue_standing && fall <= FAIR;
+        let keep = if more {
+            self.pays(from, rate, seen) && !seen.queue_standing
+        } else {
+            seen.rate >= rate * (1.0 - AS_GOOD) || fair
+        };
+        if !keep {
             self.pause = (self.pause * 2).min(PAUSE_MOST);
-            if !up {
+            if !more {
                 self.next_fewer = Some(at + self.pause);
             }
-            self.set(at, trial.from);
-            return climbing.then(|| self.news("more connections do not increase the rate"));
+            self.set(from);
+            self.settle(at, rate);
+            if let Phase::Steady(steady) = &mut self.phase {
+                steady.fewer_next = more;
+            }
+            return None;
         }
-        if up {
+        self.settle(at, seen.rate);
+        if more {
             self.pause = PAUSE_LEAST;
-            self.best = self.best.max(seen.rate);
             let news = self.news("more connections increase the rate");
-            self.rate = seen.rate;
-            self.more(at, if climbing { 2.0 } else { 1.5 }, seen.rate);
+            if !seen.queue_noticeable {
+                self.try_more(at, seen.rate);
+            }
             return Some(news);
         }
-        self.best = seen.rate;
-        self.settle(at, seen.rate);
-        let why = if trial.queued {
-            "more connections only add delay"
-        } else {
-            "more connections do not increase the rate"
-        };
+        let why = if seen.no_rtt { "as fast as with more" } else { "more connections only add delay" };
         let news = self.news(why);
         if seen.queue_standing {
-            self.fewer(at, seen.rate, true);
+            self.try_fewer(at, seen.rate);
         }
         Some(news)
     }
 
-    /// Steady: try more, try fewer, or stay?
-    fn stay_or_try(&mut self, at: Instant, seen: &WindowStats) -> Option<String> {
-        self.rate = if self.rate > 0.0 { (self.rate + seen.rate) / 2.0 } else { seen.rate };
-        self.best = self.rate.max(self.best * FADE);
-        let less = self.rate < self.best * (1.0 - CHANGED);
-        let more = self.rate > self.usual * (1.0 + CHANGED);
-        if less || more {
-            // The path is not the one on which probes failed.
-            self.pause = PAUSE_LEAST;
-            self.next_fewer = None;
-        }
-        if seen.queue_standing {
-            self.settle(at, self.rate);
-            self.fewer(at, seen.rate, true);
-            return None;
-        }
-        if let Some((places, since)) = self.too_much {
-            if at.duration_since(since) < TOO_MUCH_KEPT {
-                return self.back(at, places);
-            }
-            self.too_much = None;
-        }
-        // On a lossy path, a queue that does not stand feeds it between two losses. And at the end of a file, the
-        // slowest of many connections has less left than the slowest of few.
-        let lossy = self.lossy.is_some_and(|lossy| at.duration_since(lossy) < LOSSY_KEPT);
-        if self.climbing {
-            self.full += u32::from(seen.queue_noticeable && !lossy);
-            if self.full > FULL_LOOKED_AT {
-                self.settle(at, seen.rate);
-            } else if !seen.queue_noticeable {
-                self.more(at, 2.0, seen.rate);
-            }
-            return None;
-        }
-        // Packets are lost without a queue: there is room for more, unless the last probe failed.
-        let idle = seen.lossy && !seen.queue && self.pause == PAUSE_LEAST;
-        if !less && !more && !idle && self.next_try.is_some_and(|next| at < next) {
-            return None;
-        }
-        if lossy && (seen.queue_noticeable || self.limit == self.max_limit) {
-            self.settle(at, self.rate);
-            return None;
-        }
-        let fewer = (seen.queue || seen.no_rtt && self.limit <= DEFAULT_LIMIT) && self.fewer_next;
-        if seen.queue_noticeable || fewer && !less {
-            self.fewer_next = false;
-            self.fewer(at, seen.rate, false);
-        } else {
-            self.fewer_next = true;
-            self.more(at, 1.5, seen.rate);
-        }
-        None
-    }
-
     /// After a SlowDown: a few more from time to time, up to just below the number that was too many.
-    fn back(&mut self, at: Instant, too_much: usize) -> Option<String> {
-        let most = (too_much - 1).max(1);
-        if self.limit >= most || self.changed.is_some_and(|changed| at.duration_since(changed) < BACK_EVERY) {
+    fn back_off(
+        &mut self,
+        at: Instant,
+        (too_many, until, next): (usize, Instant, Instant),
+        seen: &WindowStats,
+    ) -> Option<String> {
+        if at >= until {
+            self.settle(at, seen.rate);
             return None;
         }
-        self.set(at, most.min(self.limit + (too_much / 8).max(1)));
+        let most = (too_many - 1).max(1);
+        if self.limit >= most || at < next || seen.queue_standing {
+            return None;
+        }
+        self.phase = Phase::BackOff { too_many, until, next: at + BACK_EVERY };
+        self.set(most.min(self.limit + (too_many / 8).max(1)));
         (self.limit == most).then(|| self.news("storage accepts them again"))
     }
 
-    fn more(&mut self, at: Instant, times: f64, rate: f64) {
-        let places = ((self.limit as f64 * times) as usize).max(self.limit + 1).min(self.max_limit);
-        if places > self.limit {
-            self.start_probe(at, places, rate, false);
-        } else {
-            self.settle(at, rate);
+    /// Whether this rate justifies the present limit, if `from` had the other.
+    fn pays(&self, from: usize, rate: f64, seen: &WindowStats) -> bool {
+        let gain = (seen.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
+        gain >= if seen.lossy || self.lossy.is_some() { WORTH_LOSSY } else { WORTH }
+    }
+
+    fn try_more(&mut self, at: Instant, rate: f64) {
+        if self.lossy.is_some_and(|lossy| at.duration_since(lossy) >= LOSSY_KEPT) {
+            self.lossy = None;
         }
+        let limit = (self.limit * 3 / 2).max(self.limit + 1).min(self.max_limit);
+        if limit > self.limit {
+            self.probe(limit, rate);
+        }
+    }
+
+    fn probe(&mut self, limit: usize, rate: f64) {
+        self.phase = Phase::Probe { from: self.limit, rate };
+        self.set(limit);
     }
 
     /// Half of few, or a quarter of many: there are many because the path needed them.
-    fn fewer(&mut self, at: Instant, rate: f64, queued: bool) {
-        let places = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
-        if places > 0 && self.next_fewer.is_none_or(|next| at >= next) {
-            self.start_probe(at, places, rate, queued);
+    fn try_fewer(&mut self, at: Instant, rate: f64) -> bool {
+        let limit = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
+        let least = if rate < THIN { 1 } else { 2 };
+        let may = limit >= least && limit < self.limit && self.next_fewer.is_none_or(|next| at >= next);
+        if may {
+            self.probe(limit, rate);
         }
-    }
-
-    fn start_probe(&mut self, at: Instant, places: usize, rate: f64, queued: bool) {
-        self.trial = Some(Probe { from: self.limit, rate, queued });
-        self.set(at, places);
+        may
     }
 }
 

@@ -307,7 +307,8 @@ fn a_fat_line_that_loses_packets_is_filled_with_connections() {
 fn on_a_thin_line_with_a_long_buffer_few_connections_are_left() {
     let mut run = Run::new(thin());
     run.seconds(30.0);
-    assert!(run.places.iter().all(|(_, places)| *places <= 2), "{:?}", run.news);
+    // It takes a few seconds to hold those with which it began.
+    assert!(run.places.iter().all(|(at, places)| *at < 15.0 || *places <= 2), "{:?}", run.news);
     let share = run.rate_over(120.0) / run.line.rate;
     assert!(share > 0.95, "{share:.2} of the line, of which nothing is to be lost");
     assert!(run.mean_places(120.0) <= 2.0);
@@ -447,10 +448,34 @@ fn without_demand_nothing_is_tried() {
 }
 
 #[test]
-fn a_rest_ends_a_trial_and_keeps_what_has_proven_itself() {
+fn a_rest_ends_a_probe_and_keeps_what_has_proven_itself() {
     let mut run = Run::new(near());
-    run.seconds(1.2);
-    assert!(run.controller.trial.is_some());
-    run.controller.on_idle();
-    assert_eq!(run.controller.limit(), DEFAULT_LIMIT);
+    run.seconds(3.0);
+    let before = run.controller.limit();
+    while !matches!(run.controller.phase, Phase::Probe { .. }) {
+        run.step();
+        assert!(run.now < 60.0, "nothing is tried: {:?}", run.controller.phase);
+    }
+    let at = run.at();
+    run.controller.on_idle(at);
+    assert_eq!(run.controller.limit(), before);
+}
+
+#[test]
+fn where_nobody_tells_of_queues_a_full_line_gets_no_more_connections() {
+    let line = Line { rate: 6.25e6, way: 0.03, buffer: 0.16, told: false, ..Line::default() };
+    let mut run = Run::new(line);
+    run.seconds(10.0);
+    assert!(run.rate_over(50.0) > 0.95 * run.line.rate);
+    assert!(run.mean_places(50.0) <= DEFAULT_LIMIT as f64, "{:.1} places", run.mean_places(50.0));
+}
+
+#[test]
+fn where_each_connection_is_limited_the_default_is_nearly_as_good_as_the_best_number() {
+    for (each, told) in [(262_144.0, true), (262_144.0, false), (1_048_576.0, true)] {
+        let line = Line { rate: 125e6, way: 0.001, buffer: 0.01, gap: 0.002, each, told, ..Line::default() };
+        let (best, took) =
+            (Run::send(line.clone(), Some(24), 120.0 * MIB), Run::send(line, None, 120.0 * MIB));
+        assert!(took < best * 1.3, "{took:.1} s, possible are {best:.1}, {:.0} KB/s each", each / 1e3);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::controller::{Controller, DEFAULT_LIMIT};
+use super::controller::{Controller, DEFAULT_LIMIT, INITIAL_LIMIT};
 use super::throughput::Throughput;
 use super::window::Sample;
 use crate::error::{Failure, Transport};
@@ -43,6 +43,8 @@ struct State {
     limit: usize,
     /// Permits to remove when they are released.
     owed: usize,
+    /// Permits lent for parts that are stuck at a disk.
+    lent: usize,
     /// Parts that only wait for their response, and hold no permit.
     answering: usize,
     /// `None` if the number is fixed.
@@ -83,6 +85,7 @@ impl Permits {
             state: Mutex::new(State {
                 limit: places,
                 owed: 0,
+                lent: 0,
                 answering: 0,
                 controller,
                 throughput: Throughput::default(),
@@ -168,6 +171,12 @@ impl Permits {
         self.state().blind
     }
 
+    /// How many parts may move; others in flight are held. A fixed number holds none.
+    pub fn moving(&self) -> usize {
+        let state = self.state();
+        state.controller.as_ref().map_or(usize::MAX, |controller| controller.limit() + state.lent)
+    }
+
     /// How many parts will soon be in flight, if nothing speaks against it.
     pub fn initial(&self) -> usize {
         let state = self.state();
@@ -195,6 +204,7 @@ impl Permits {
     /// Lends additional permits for parts that hold theirs while the disk hangs.
     pub fn lend(&self, places: usize) {
         let mut state = self.state();
+        state.lent += places;
         let kept = places.min(state.owed);
         state.owed -= kept;
         self.semaphore.add_permits(places - kept);
@@ -203,6 +213,7 @@ impl Permits {
     /// Takes back lent permits, at the latest when they are released.
     pub fn take_back(&self, places: usize) {
         let mut state = self.state();
+        state.lent -= places.min(state.lent);
         state.owed += places;
         state.owed -= self.semaphore.forget_permits(state.owed);
     }
@@ -270,14 +281,16 @@ fn scopeguard(count: &AtomicUsize) -> impl Drop + '_ {
 
 impl Permit {
     /// The connection has all bytes of the part. While it waits for the response it uses nothing of the path, so the
-    /// next part may begin. A number given by the user counts connections, so there it may not.
+    /// next part may begin. If many move, the others use the path meanwhile, and it is better to wait: the connection is
+    /// fast by then, and another would start slowly. A number given by the user counts connections, so there it holds.
     ///
     /// Not more parts than the limit wait like this: a proxy that takes everything at once would otherwise get all parts
     /// of the file, and could pass few of them on in time.
     pub fn all_handed(&mut self) {
         let mut state = self.slots.state();
+        let few = state.limit <= INITIAL_LIMIT && state.controller.is_some();
         let room = state.answering < state.limit && state.limit + state.answering < self.slots.most;
-        if !self.answering && room && state.controller.is_some() {
+        if few && room && !self.answering {
             self.answering = true;
             state.answering += 1;
             state.release(self.permit.take());
@@ -314,21 +327,19 @@ impl Drop for Permit {
 mod tests {
     use super::super::controller::MAX_LIMIT;
     use super::*;
+    use crate::platform::TcpInfo;
 
     fn slow_down() -> Failure {
         Failure::Status { status: 503, code: Some("SlowDown".into()), message: None, retry_after: None }
     }
 
-    /// Slots on a line that nobody knows anything of, which has gone to the usual number.
+    /// Permits on a path without a queue, which have gone to the usual number.
     fn usual() -> Arc<Permits> {
         let slots = Permits::new(None, None, MAX_LIMIT);
-        for look in 0..4 {
-            slots.short.store(true, Ordering::Relaxed);
-            slots.sample(
-                NetworkSample { taken: look, measured: None },
-                Instant::now() + SAMPLE_INTERVAL * look as u32,
-            );
-        }
+        let trip = Duration::from_millis(10);
+        let measured = Some(TcpInfo { smoothed_rtt: trip, min_rtt: trip, retransmits: 0 });
+        slots.short.store(true, Ordering::Relaxed);
+        slots.sample(NetworkSample { taken: 0, measured }, Instant::now());
         slots
     }
 
@@ -374,7 +385,7 @@ mod tests {
             None
         });
         held.clear();
-        assert_eq!(slots.semaphore.available_permits(), 1);
+        assert_eq!(slots.semaphore.available_permits(), INITIAL_LIMIT);
     }
 
     #[tokio::test]
@@ -393,21 +404,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_waits_for_its_response_holds_no_permit_but_only_as_many_as_the_limit_wait() {
-        let slots = usual();
+        let slots = Permits::new(None, None, MAX_LIMIT);
         let mut held = Vec::new();
-        for _ in 0..DEFAULT_LIMIT {
+        for _ in 0..INITIAL_LIMIT {
             held.push(slots.acquire(1).await);
         }
         assert!(slots.try_acquire().is_none());
         held.iter_mut().for_each(Permit::all_handed);
         assert!(held.iter().all(Permit::is_released));
-        for _ in 0..DEFAULT_LIMIT {
+        for _ in 0..INITIAL_LIMIT {
             held.push(slots.acquire(1).await);
         }
         held.iter_mut().for_each(Permit::all_handed);
         assert!(slots.try_acquire().is_none());
         held.clear();
-        assert_eq!(slots.semaphore.available_permits(), DEFAULT_LIMIT);
+        assert_eq!(slots.semaphore.available_permits(), INITIAL_LIMIT);
 
         let fixed = Permits::new(Some(1), None, MAX_LIMIT);
         let mut only = fixed.acquire(1).await;
@@ -426,7 +437,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_stands_is_tried_by_one_second_connection_and_not_by_each_part() {
-        let (free, fixed) = (Permits::new(None, None, MAX_LIMIT), Permits::new(Some(1), None, MAX_LIMIT));
+        let (free, fixed) = (Permits::new(None, None, 1), Permits::new(Some(1), None, MAX_LIMIT));
         let _held = (free.acquire(1).await, fixed.acquire(1).await);
         assert!(free.try_acquire().is_none() && free.acquire_probe().is_some());
         assert!(free.acquire_probe().is_none());
@@ -464,19 +475,12 @@ mod tests {
     #[tokio::test]
     async fn a_limited_rate_has_few_large_parts_in_flight_and_many_small_ones() {
         let slots = Permits::new(None, Some(1024 * 1024), MAX_LIMIT);
-        slots.update(|controller| {
-            (0..4).for_each(|look| {
-                let at = Instant::now() + SAMPLE_INTERVAL * look;
-                controller.on_sample(&Sample { at, acked: u64::from(look), starved: true, tcp: None });
-            });
-            None
-        });
         let large = 5 * 1024 * 1024;
         let held = (slots.acquire(large).await, slots.acquire(large).await);
         assert!(at_once(slots.acquire(1)).is_none(), "ten seconds' worth is in flight");
         drop(held);
         let mut small = Vec::new();
-        for _ in 0..DEFAULT_LIMIT {
+        for _ in 0..INITIAL_LIMIT {
             small.push(slots.acquire(1000).await);
         }
     }

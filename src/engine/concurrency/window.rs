@@ -4,12 +4,30 @@ use std::time::{Duration, Instant};
 
 use crate::platform::TcpInfo;
 
-/// A change of the limit shows after this many round trips, because TCP has to react …
-const ROUND_TRIPS: u32 = 4;
-/// … but at least this long, because of noise …
-const WINDOW_LEAST: Duration = Duration::from_millis(500);
-/// … and at most this long.
-const WINDOW_MOST: Duration = Duration::from_secs(3);
+/// How long to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// In slow start, where a doubling shows clearly and each window costs time. Without round-trip times, the same as
+    /// [`Self::Usual`].
+    Short,
+    /// A change of the limit shows after a few round trips, because TCP has to react, but noise takes a moment to level
+    /// out.
+    Usual,
+    /// In the steady state, where nothing is urgent.
+    Long,
+}
+
+impl Length {
+    fn of(self, round_trip: Option<Duration>) -> Duration {
+        let millis = Duration::from_millis;
+        match (self, round_trip) {
+            (Self::Short, Some(round_trip)) => (round_trip * 2).clamp(millis(100), millis(1000)),
+            (Self::Long, round_trip) => Self::Usual.of(round_trip) * 2,
+            (_, round_trip) => (round_trip.unwrap_or_default() * 4).clamp(millis(500), millis(3000)),
+        }
+    }
+}
+
 /// New connections are set up and grow for some round trips before they are measured.
 const WARM: Duration = Duration::from_millis(50);
 /// See [`WARM`].
@@ -63,8 +81,6 @@ pub struct WindowStats {
     /// Bytes per second.
     pub rate: f64,
     /// There was a queue …
-    pub queue: bool,
-    /// … that was noticeable …
     pub queue_noticeable: bool,
     /// … or that stood: the path is full.
     pub queue_standing: bool,
@@ -97,6 +113,11 @@ impl MinRtt {
     }
 }
 
+/// Whether a queue of this length is noticeable on a path with this minimum round-trip time.
+pub fn is_noticeable(queue: Duration, min_rtt: Duration) -> bool {
+    queue > UNREST.max(min_rtt / 2)
+}
+
 impl Window {
     /// Opens a window with this sample.
     pub fn new(look: &Sample) -> Self {
@@ -113,13 +134,12 @@ impl Window {
         }
     }
 
-    /// The result, once the window is `settled` times as long as the minimum.
-    pub fn stats(&self, look: &Sample, least: Duration, settled: u32) -> Option<WindowStats> {
+    /// The result, once the window is long enough.
+    pub fn stats(&self, look: &Sample, least: Duration, length: Length) -> Option<WindowStats> {
         let taken = self.taken?;
-        let smoothed = self.smoothed.checked_div(self.timed).unwrap_or_default();
-        let length = (smoothed * ROUND_TRIPS).clamp(WINDOW_LEAST, WINDOW_MOST) * settled;
+        let smoothed = self.smoothed.checked_div(self.timed);
         let lasted = look.at.duration_since(self.begin);
-        if lasted < length {
+        if lasted < length.of(smoothed) {
             return None;
         }
         let rate = look.acked.saturating_sub(taken) as f64 / lasted.as_secs_f64();
@@ -130,19 +150,11 @@ impl Window {
         Some(WindowStats {
             rate,
             conclusive: self.short * 2 >= self.looks && rate > 0.0,
-            queue: longer(UNREST),
-            queue_noticeable: longer(UNREST.max(least / 2)),
+            queue_noticeable: queue.is_some_and(|queue| is_noticeable(queue, least)),
             queue_standing: longer(QUEUE.max(least)),
             lossy: resent > 0 && few && queue.is_some_and(|queue| queue <= least / 2),
             no_rtt: queue.is_none(),
         })
-    }
-
-    /// Whether parts waited for permits, and whether there is a noticeable queue, once connections have warmed up.
-    pub fn first(&self, least: Duration) -> Option<(bool, bool)> {
-        self.taken?;
-        let queue = self.queue.checked_div(self.timed);
-        Some((self.short > 0, queue.is_some_and(|queue| queue > UNREST.max(least / 2))))
     }
 
     /// Adds a sample.
