@@ -9,14 +9,21 @@ use tokio::net::TcpStream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_IN_KERNEL: u32 = 128 * 1024;
 
-/// The size of the kernel's send buffer where it does not tell what it has sent. The kernel would otherwise make it
-/// megabytes, whole parts of which would seem sent. Sixteen connections with this much fill 300 Mbit/s at 100 ms.
+/// The size of the kernel's send buffer at first where it does not tell what it has sent. The kernel would otherwise make
+/// it megabytes, whole parts of which would seem sent. If it turns out to be what limits the rate, it grows.
 const SEND_BUFFER: u64 = 256 * 1024;
 
-/// The size of the send buffer if that is all that is known about the bytes in it: the system does not report which of
-/// them the peer has acknowledged.
+/// The size of the send buffer of a new connection if that is all that is known about the bytes in it: the system does
+/// not report which of them the peer has acknowledged.
 pub fn opaque_send_buffer() -> Option<u64> {
     (!uses_tcp_info()).then_some(SEND_BUFFER)
+}
+
+/// Sets the size of the send buffer in bytes, as far as the system allows.
+pub fn set_send_buffer(stream: &TcpStream, size: u64) {
+    // Linux doubles the number, to make room for its own bookkeeping (socket(7)).
+    let size = if cfg!(any(target_os = "linux", target_os = "android")) { size / 2 } else { size };
+    let _ = socket2::SockRef::from(stream).set_send_buffer_size(usize::try_from(size).unwrap_or(usize::MAX));
 }
 
 /// Configures a storage connection: no delay of small writes, few unsent bytes in the kernel, keepalive probes. A system
@@ -30,14 +37,17 @@ pub fn configure_socket(stream: &TcpStream) {
             .with_interval(Duration::from_secs(5)),
     );
     if let Some(size) = opaque_send_buffer() {
-        // Linux doubles the number, to make room for its own bookkeeping (socket(7)).
-        let size = if cfg!(any(target_os = "linux", target_os = "android")) { size / 2 } else { size };
-        let _ = socket.set_send_buffer_size(size as usize);
+        set_send_buffer(stream, size);
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if uses_tcp_info() {
         let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
     }
+}
+
+/// Makes the kernel drop unsent bytes when the connection is closed. It would otherwise send them for nothing.
+pub fn discard_unsent(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Whether to use what the kernel reports about TCP. `COPERA_UPLOAD_NO_TCP_INFO=1` makes Linux behave like systems that
@@ -78,8 +88,21 @@ pub fn unacked_bytes(_stream: &TcpStream) -> Option<u64> {
     None
 }
 
+/// Changes a connection to BBR, where the kernel has it and lets us. CUBIC takes every lost packet for a sign of a full
+/// path, and needs seconds to make up for it. Returns whether it worked.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn use_bbr(stream: &TcpStream) -> bool {
+    uses_tcp_info() && socket2::SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok()
+}
+
+/// Changes a connection to BBR, where the kernel has it and lets us. Returns whether it worked.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn use_bbr(_stream: &TcpStream) -> bool {
+    false
+}
+
 /// Measurements of TCP on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TcpInfo {
     /// SRTT (RFC 6298).
     pub smoothed_rtt: Duration,
@@ -87,6 +110,10 @@ pub struct TcpInfo {
     pub min_rtt: Duration,
     /// Packets retransmitted since the connection was opened.
     pub retransmits: u64,
+    /// The time in which there was something to send …
+    pub busy: Duration,
+    /// … and of it, the time in which the receiver had no room for it. Zero before Linux 4.10.
+    pub receiver_limited: Duration,
 }
 
 /// Measurements of TCP on a connection. `None` if the system does not report them.
@@ -97,12 +124,15 @@ pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
         return None;
     }
     // struct tcp_info of linux/tcp.h, which not every libc has whole. Fields are only added at its end. After eight bytes
-    // come 32-bit words: tcpi_rtt at byte 68, tcpi_total_retrans at 100, tcpi_min_rtt at 148, times in microseconds.
-    // Kernels before 4.6 lack the last one and return fewer bytes.
+    // come 32-bit words: tcpi_rtt at byte 68, tcpi_total_retrans at 100, tcpi_min_rtt at 148, and 64-bit words:
+    // tcpi_busy_time at 168, tcpi_rwnd_limited at 176, times in microseconds. Older kernels return fewer bytes; before 4.6
+    // tcpi_min_rtt is not among them.
     const RTT: usize = 68 / 4;
     const TOTAL_RETRANS: usize = 100 / 4;
     const MIN_RTT: usize = 148 / 4;
-    let mut info = [0_u32; MIN_RTT + 1];
+    const BUSY_TIME: usize = 168 / 4;
+    const RWND_LIMITED: usize = 176 / 4;
+    let mut info = [0_u32; RWND_LIMITED + 2];
     let size = size_of_val(&info) as libc::socklen_t;
     let mut length = size;
     // SAFETY: getsockopt writes at most `length` bytes to `info`, which is that long, and the length it wrote.
@@ -117,12 +147,20 @@ pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {
         )
     };
     // Before the first measurement, RTT is 0 and the minimum is ~0U.
-    let known = failed == 0 && length == size && info[RTT] > 0 && info[MIN_RTT] < u32::MAX;
+    let long_enough = length as usize >= (MIN_RTT + 1) * size_of::<u32>();
+    let known = failed == 0 && long_enough && info[RTT] > 0 && info[MIN_RTT] < u32::MAX;
     let micros = |word: usize| Duration::from_micros(u64::from(info[word]));
+    let long_micros = |word: usize| {
+        let [a, b, c, d] = info[word].to_ne_bytes();
+        let [e, f, g, h] = info[word + 1].to_ne_bytes();
+        Duration::from_micros(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+    };
     known.then(|| TcpInfo {
         smoothed_rtt: micros(RTT),
         min_rtt: micros(MIN_RTT),
         retransmits: info[TOTAL_RETRANS].into(),
+        busy: long_micros(BUSY_TIME),
+        receiver_limited: long_micros(RWND_LIMITED),
     })
 }
 

@@ -27,6 +27,11 @@ use crate::error::{Failure, Transport, chain};
 use crate::http;
 use crate::platform::{self, TcpInfo};
 
+/// TCP begins with ten packets (RFC 6928).
+const INITIAL_WINDOW: f64 = 14_600.0;
+/// A new connection loses packets, too, and has to be this many times faster.
+const WORTH_OPENING: f64 = 2.0;
+
 /// A part for a PUT, nothing for a GET.
 pub type RequestBody = Either<PartBody, Empty<Bytes>>;
 
@@ -36,6 +41,10 @@ pub struct Connection {
     pub sender: SendRequest<RequestBody>,
     /// Queries the socket.
     pub probe: Probe,
+    /// Bytes per second of its last part; 0 before the first.
+    pub rate: f64,
+    /// How long it took to open it.
+    opened_in: Duration,
     /// It was idle before, so the peer may have closed it meanwhile.
     pub reused: bool,
     /// Set if requests go to a proxy in absolute form (plain HTTP through a proxy), with the proxy's credentials, if
@@ -43,12 +52,30 @@ pub struct Connection {
     pub through: Option<Option<HeaderValue>>,
     /// The origin that it belongs to, see [`origin`].
     pub origin: String,
+    /// A request is under way.
+    pub busy: bool,
     driver: tokio::task::AbortHandle,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if self.busy
+            && let Some(stream) = self.probe.stream.upgrade()
+        {
+            platform::discard_unsent(&stream);
+        }
         self.driver.abort();
+    }
+}
+
+impl Connection {
+    /// Whether a new connection would probably send so many bytes faster, if the path has room: TCP doubles its rate each
+    /// round trip until it loses a packet, while an old connection that lost some needs seconds to double it.
+    pub fn is_slow_for(&self, bytes: u64) -> bool {
+        let round_trip = self.probe.measured().map_or(self.opened_in, |measured| measured.min_rtt);
+        let doublings = (bytes as f64 / INITIAL_WINDOW).max(2.0).log2();
+        let new = self.opened_in + round_trip.mul_f64(doublings);
+        self.rate > 0.0 && bytes as f64 / self.rate > new.as_secs_f64() * WORTH_OPENING
     }
 }
 
@@ -57,6 +84,7 @@ impl Drop for Connection {
 /// # Errors
 /// A [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
 pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
+    let begun = Instant::now();
     let (counts, mut probe) = (Arc::new(Counts::default()), None);
     let stream = connector.open(uri, |stream| {
         platform::configure_socket(&stream);
@@ -72,7 +100,18 @@ pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, Transf
     let probe = probe.unwrap_or_else(|| Probe { stream: Weak::new(), counts: Arc::default() });
     let proxy = connector.proxy(uri).filter(|proxy| proxy.forwards(uri));
     let through = proxy.map(|proxy| proxy.basic_auth().cloned());
-    Ok(Connection { sender, probe, reused: false, through, origin: origin(uri), driver })
+    let opened_in = begun.elapsed();
+    Ok(Connection {
+        sender,
+        probe,
+        rate: 0.0,
+        opened_in,
+        reused: false,
+        busy: false,
+        through,
+        origin: origin(uri),
+        driver,
+    })
 }
 
 /// Scheme, host and port: connections to the same origin can be reused.
@@ -105,6 +144,11 @@ pub struct Probe {
     counts: Arc<Counts>,
 }
 
+/// See [`Probe::fit_send_buffer`].
+const BUFFER_TIME: Duration = Duration::from_millis(500);
+/// The same: bytes.
+const MAX_SEND_BUFFER: u64 = 2 * 1024 * 1024;
+
 /// If a send buffer was full this recently, it still is, or nearly so.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
@@ -118,6 +162,10 @@ struct Counts {
     full: AtomicBool,
     /// When it was last full, in milliseconds after `opened`.
     last_full: AtomicU64,
+    /// It was changed to BBR.
+    bbr: AtomicBool,
+    /// The size of the send buffer, where that is all that is known of it.
+    buffer: AtomicU64,
     /// The most that were known to have left a send buffer of which only the size is known.
     sent: AtomicU64,
 }
@@ -125,7 +173,16 @@ struct Counts {
 impl Default for Counts {
     fn default() -> Self {
         let [written, last_full, sent] = [const { AtomicU64::new(0) }; 3];
-        Self { opened: Instant::now(), written, full: AtomicBool::new(false), last_full, sent }
+        let buffer = AtomicU64::new(platform::opaque_send_buffer().unwrap_or(0));
+        Self {
+            opened: Instant::now(),
+            written,
+            full: AtomicBool::new(false),
+            last_full,
+            bbr: AtomicBool::new(false),
+            buffer,
+            sent,
+        }
     }
 }
 
@@ -144,9 +201,10 @@ impl Counts {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes that have certainly left a send buffer of this size. A part would otherwise seem sent long before it is.
+    /// Bytes that have certainly left the send buffer. A part would otherwise seem sent long before it is.
     /// A buffer that has not been full of late, because the body waits for the disk or a limit, drains.
-    fn sent(&self, buffer: u64) -> u64 {
+    fn sent(&self) -> u64 {
+        let buffer = self.buffer.load(Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);
         let last = self.last_full.load(Ordering::Relaxed);
         let since = Duration::from_millis(self.now().saturating_sub(last));
@@ -168,13 +226,36 @@ pub struct Wire {
 impl Probe {
     /// The current counts.
     pub fn wire(&self) -> Wire {
-        if let Some(buffer) = platform::opaque_send_buffer() {
-            return Wire { taken: self.counts.sent(buffer), waiting: 0 };
+        if platform::opaque_send_buffer().is_some() {
+            return Wire { taken: self.counts.sent(), waiting: 0 };
         }
         let written = self.counts.written.load(Ordering::Relaxed);
         let waiting = self.stream.upgrade().and_then(|stream| platform::unacked_bytes(&stream));
         let waiting = waiting.unwrap_or(0).min(written);
         Wire { taken: written - waiting, waiting }
+    }
+
+    /// Enlarges a send buffer of which only the size is known, if it limits this rate (bytes per second). It holds what
+    /// is sent in [`BUFFER_TIME`] at most, by which progress is late.
+    pub fn fit_send_buffer(&self, rate: f64) {
+        let buffer = self.counts.buffer.load(Ordering::Relaxed);
+        let wanted = ((rate * BUFFER_TIME.as_secs_f64()) as u64).min(MAX_SEND_BUFFER);
+        if buffer > 0
+            && wanted > buffer
+            && let Some(stream) = self.stream.upgrade()
+        {
+            platform::set_send_buffer(&stream, wanted);
+            self.counts.buffer.store(wanted, Ordering::Relaxed);
+        }
+    }
+
+    /// See [`platform::use_bbr`]. Once for each connection.
+    pub fn use_bbr(&self) {
+        if !self.counts.bbr.swap(true, Ordering::Relaxed)
+            && let Some(stream) = self.stream.upgrade()
+        {
+            platform::use_bbr(&stream);
+        }
     }
 
     /// What TCP has measured for the connection, if the system tells.

@@ -11,6 +11,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RANGE};
 use hyper::{Method, Uri};
 
 use super::connect::Connection;
+use super::pool::Wanted;
 use super::put::{Storage, invalid, request};
 use super::response::{MAX_RESPONSE, etag_of, is_encrypted, refusal};
 use crate::dial::TransferError;
@@ -104,12 +105,12 @@ impl Storage {
             what: format!("`{}` is no URL ({error})", url.redacted()),
         })?;
         let begun = Instant::now();
-        let connection = self.connections.get(&uri, false).await?;
+        let connection = self.connections.get(&uri, Wanted::Any).await?;
         let reused = connection.reused;
         let mut result = self.request_object(&uri, range, connection).await;
         // The peer may have closed an idle connection at the moment it was taken.
         if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Disconnected, .. })) {
-            result = self.request_object(&uri, range, self.connections.get(&uri, true).await?).await;
+            result = self.request_object(&uri, range, self.connections.get(&uri, Wanted::New).await?).await;
         }
         let status = match &result {
             Ok(opened) => Some(opened.status),

@@ -16,6 +16,17 @@ const IDLE_MOST: Duration = Duration::from_secs(4);
 /// A kept connection that is not ready within this time never will be.
 const READY_WITHIN: Duration = Duration::from_millis(100);
 
+/// What connection is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A new one.
+    New,
+    /// An idle one, if there is any.
+    Any,
+    /// For so many bytes on a path with room for more: an idle one, unless a new one would be faster.
+    Fast(u64),
+}
+
 /// A pool of connections, by origin.
 pub struct ConnectionPool {
     connector: Arc<Connector>,
@@ -40,14 +51,14 @@ impl ConnectionPool {
         Self { connector, waiting: Mutex::default() }
     }
 
-    /// A connection to the URL's host: an idle one that is still alive, or a new one (always, if `fresh`).
+    /// A connection to the URL's host: an idle one that is still alive, or a new one.
     ///
     /// # Errors
     /// Those of [`open`].
-    pub async fn get(&self, uri: &Uri, fresh: bool) -> Result<Connection, TransferError> {
+    pub async fn get(&self, uri: &Uri, wanted: Wanted) -> Result<Connection, TransferError> {
         let (origin, asked) = (origin(uri), Instant::now());
-        if !fresh {
-            while let Some(mut connection) = self.take_idle(&origin) {
+        if wanted != Wanted::New {
+            while let Some(mut connection) = self.take_idle(&origin, wanted) {
                 // It is ready immediately, unless the last request left something behind.
                 let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
@@ -102,10 +113,20 @@ impl ConnectionPool {
         }
     }
 
-    /// The most recently used idle connection, if it is recent enough.
-    fn take_idle(&self, origin: &str) -> Option<Connection> {
-        let (connection, since) = self.waiting().get_mut(origin)?.idle.pop()?;
-        (since.elapsed() < IDLE_MOST).then_some(connection)
+    /// The fastest idle connection, if it is recent enough.
+    fn take_idle(&self, origin: &str, wanted: Wanted) -> Option<Connection> {
+        let mut waiting = self.waiting();
+        let idle = &mut waiting.get_mut(origin)?.idle;
+        idle.retain(|(_, since)| since.elapsed() < IDLE_MOST);
+        let fastest = (0..idle.len()).max_by(|a, b| idle[*a].0.rate.total_cmp(&idle[*b].0.rate))?;
+        if let Wanted::Fast(size) = wanted
+            && idle[fastest].0.is_slow_for(size)
+        {
+            // None of them is worth keeping.
+            idle.clear();
+            return None;
+        }
+        Some(idle.swap_remove(fastest).0)
     }
 
     /// The connection that was opened first.

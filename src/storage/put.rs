@@ -5,6 +5,7 @@
 //! rests on the ETag in the response.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Either, Limited};
@@ -18,7 +19,7 @@ use super::connect::Connection;
 use super::gate::Gate;
 use super::limiter::Limiter;
 use super::part::Put;
-use super::pool::ConnectionPool;
+use super::pool::{ConnectionPool, Wanted};
 use super::response::{MAX_RESPONSE, etag_of, is_md5, refusal};
 use super::stall::StallDetector;
 use super::traffic::{NetworkSample, TransferStats};
@@ -38,6 +39,7 @@ pub struct Storage {
     buffers: Buffers,
     limiter: Limiter,
     gate: Gate,
+    room: AtomicBool,
     traffic: TransferStats,
     disk: Disk,
     checksums: Option<Checksums>,
@@ -59,6 +61,7 @@ impl Storage {
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
             gate: Gate::default(),
+            room: AtomicBool::new(false),
             traffic: TransferStats::default(),
             disk: Disk::default(),
             checksums: transfer.checksum().then(Checksums::default),
@@ -88,6 +91,24 @@ impl Storage {
         self.connections.preconnect(host, wanted);
     }
 
+    /// Says whether the path has room for more than the connections that are there send.
+    pub fn set_room(&self, room: bool) {
+        if room {
+            self.traffic.use_bbr();
+        }
+        self.room.store(room, Ordering::Relaxed);
+    }
+
+    fn wanted(&self, put: &Put<'_>) -> Wanted {
+        if put.fresh {
+            Wanted::New
+        } else if self.room.load(Ordering::Relaxed) {
+            Wanted::Fast(put.range.1)
+        } else {
+            Wanted::Any
+        }
+    }
+
     /// Sends a part: one attempt.
     ///
     /// # Errors
@@ -97,14 +118,14 @@ impl Storage {
             crate::error::Error::Urls { what: format!("`{}` is no URL ({error})", put.url.redacted()) }
         })?;
         let begun = Instant::now();
-        let mut connection = self.connections.get(&uri, put.fresh).await?;
+        let mut connection = self.connections.get(&uri, self.wanted(&put)).await?;
         let mut result = self.attempt(&put, &uri, connection).await;
         // An idle connection that the peer closed at the moment it was taken says nothing about the part or the
         // network. Try once more on a new connection.
         if let Err((TransferError::Failure(Failure::Transport { kind: Transport::Disconnected, .. }), true)) =
             &result
         {
-            connection = self.connections.get(&uri, true).await?;
+            connection = self.connections.get(&uri, Wanted::New).await?;
             result = self.attempt(&put, &uri, connection).await;
         }
         let status = match &result {
@@ -124,6 +145,7 @@ impl Storage {
         uri: &Uri,
         mut connection: Connection,
     ) -> Result<CompletedPart, (TransferError, bool)> {
+        let begun = Instant::now();
         let flow = Arc::new(BodyState::new(self.checksums.as_ref().map(Checksums::stream)));
         let body = PartBody::new(
             Arc::clone(put.source),
@@ -144,6 +166,7 @@ impl Storage {
         let mut watch = StallDetector::new(put, &flow, connection.probe.clone(), self.stall_timeout);
         put.progress.set(put.attempt, 0);
 
+        connection.busy = true;
         let sending = connection.sender.send_request(request);
         let answer = watch.over(sending).await;
         let answered = match answer {
@@ -159,6 +182,8 @@ impl Storage {
                 let receipt = self.judge(answer, &flow, put.range.1);
                 if receipt.is_ok() {
                     watch.all_taken();
+                    connection.busy = false;
+                    connection.rate = put.range.1 as f64 / begun.elapsed().as_secs_f64();
                     self.connections.keep(connection);
                 }
                 receipt.map_err(|failure| (failure.into(), false))
