@@ -44,6 +44,18 @@ const PROBE_FACTOR: f64 = 2.0;
 const PROBE_IDLE: Duration = Duration::from_secs(5);
 const PROBE_IDLE_NO_TCP_INFO: Duration = Duration::from_secs(10);
 
+// A straggler is a part that during `STRAGGLER_RECENT` sent less than its share divided by `STRAGGLER_DIVISOR`, and needs
+// more than `STRAGGLER_DIVISOR` times as long for the rest of it as others need for a whole part. TCP needs seconds for
+// what a connection loses at its start, and a new one is at full speed after some ten round trips.
+const STRAGGLER_RECENT: Duration = Duration::from_secs(1);
+const STRAGGLER_DIVISOR: f64 = 3.0;
+/// A smaller part ends soon anyway.
+const STRAGGLER_MIN_SIZE: u64 = 4 * 1024 * 1024;
+/// Bytes of a part on their way, or in a send buffer of unknown content.
+const IN_BUFFERS: u64 = 256 * 1024;
+/// Bytes of the share, below which it says nothing.
+const STRAGGLER_MIN_SHARE: f64 = 128.0 * 1024.0;
+
 // A moving part is slow if during `RECENT` it sent less than its share divided by `SLOW_DIVISOR`, and the share was at
 // least `SLOW_MIN_SHARE`.
 const RECENT: Duration = Duration::from_secs(4);
@@ -100,21 +112,34 @@ struct AttemptStats {
     share_idle: f64,
     /// Bytes sent recently, in what time, and the share meanwhile; `None` before it has lasted long enough.
     recent: Option<(u64, Duration, f64)>,
+    /// The same for [`STRAGGLER_RECENT`].
+    lately: Option<(u64, Duration, f64)>,
 }
 
-/// Why to hedge an attempt.
+/// How an attempt is behind the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hedge {
+enum Behind {
     /// It is stuck: its connection uses nothing of the path, so the hedge needs no permit of its own.
     Stuck,
     /// Nothing moves: one part is enough to find out whether the connections are the reason.
     Probe,
     /// It moves, but far too slowly: hedge if a permit is free.
     Slow,
+    /// It began slowly, and would be the last to end: begin it again, which costs the few bytes that it has sent.
+    Straggler,
+}
+
+/// What became of a watched attempt.
+pub(super) enum Watched<T> {
+    Done(T),
+    /// A hedge pays; with its permit, if it needs one.
+    Hedge(Option<Permit>),
+    /// The attempt should be given up, and made again on another connection.
+    Restart,
 }
 
 impl AttemptStats {
-    fn should_hedge(&self, slowest: Option<Slowest>) -> Option<Hedge> {
+    fn behind(&self, slowest: Option<Slowest>) -> Option<Behind> {
         let answer = self.acked >= self.size;
         let took = |times: f64| slowest.map(|slowest| self.elapsed > slowest.time.mul_f64(times));
         if self.idle >= MIN_IDLE && self.share_idle >= MIN_SHARE {
@@ -122,18 +147,28 @@ impl AttemptStats {
             let usual = slowest.map_or(0.0, |slowest| slowest.share).max(self.size as f64 * MIN_SHARE_FACTOR);
             if !answer && drained && took(STUCK_FACTOR).unwrap_or(true) || self.share >= usual * STUCK_FACTOR
             {
-                return Some(Hedge::Stuck);
+                return Some(Behind::Stuck);
             }
         }
         let nothing = self.idle.min(self.all_idle);
         let limit = if self.no_tcp_info { PROBE_IDLE_NO_TCP_INFO } else { PROBE_IDLE };
         if nothing >= MIN_IDLE && took(PROBE_FACTOR).unwrap_or(!answer && nothing >= limit) {
-            return Some(Hedge::Probe);
+            return Some(Behind::Probe);
         }
         if (self.size - self.acked.min(self.size)) * WORTH_DIVISOR > self.size && self.is_slow(slowest) {
-            return Some(Hedge::Slow);
+            return Some(Behind::Slow);
         }
-        None
+        (!answer && self.is_straggler()).then_some(Behind::Straggler)
+    }
+
+    fn is_straggler(&self) -> bool {
+        let Some((sent, _, share)) = self.lately else { return false };
+        let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
+        !self.alone
+            && self.size >= STRAGGLER_MIN_SIZE
+            && share >= STRAGGLER_MIN_SHARE
+            && sent * STRAGGLER_DIVISOR < share
+            && left * share > self.size as f64 * sent * STRAGGLER_DIVISOR
     }
 
     fn is_slow(&self, slowest: Option<Slowest>) -> bool {
@@ -170,10 +205,12 @@ impl Progress {
         }
     }
 
-    fn recent(&self) -> Option<(u64, Duration, f64)> {
-        let ((begin, before, had), (end, acked, share)) = (self.checks.front()?, self.checks.back()?);
-        let lasted = end.duration_since(*begin);
-        (lasted >= RECENT).then(|| (acked.saturating_sub(*before), lasted, share - had))
+    /// Over the last `window`.
+    fn recent(&self, window: Duration) -> Option<(u64, Duration, f64)> {
+        let (end, acked, share) = self.checks.back()?;
+        let (begin, before, had) =
+            self.checks.iter().rev().find(|(begin, ..)| end.duration_since(*begin) >= window)?;
+        Some((acked.saturating_sub(*before), end.duration_since(*begin), share - had))
     }
 }
 
@@ -202,14 +239,14 @@ impl Hedging {
         })
     }
 
-    /// Waits until `first` has sent the part (`Ok`), or until a hedge pays. Then returns its permit, if it needs one.
+    /// Waits until `first` has sent the part of this size, or until something else pays.
     pub(super) async fn watch<T, E>(
         &self,
         first: impl Future<Output = Result<T, E>>,
         part: &PartProgress,
-        size: u64,
+        (size, file_size): (u64, u64),
         permits: &Arc<Permits>,
-    ) -> Result<Result<T, E>, Option<Permit>> {
+    ) -> Watched<Result<T, E>> {
         let mut progress = Progress::new(Instant::now(), permits.share());
         let (begun, held) = (progress.begun, part.held());
         tokio::select! {
@@ -219,20 +256,20 @@ impl Hedging {
                     let share = permits.share() - begun.1;
                     self.record(Completed { size, share, time: begun.0.elapsed() });
                 }
-                Ok(done)
+                Watched::Done(done)
             }
-            permit = self.until_hedge_pays(&mut progress, part, size, permits) => Err(permit),
+            other = self.until_behind(&mut progress, part, (size, file_size), permits) => other,
         }
     }
 
-    /// Returns when a hedge pays.
-    async fn until_hedge_pays(
+    /// Returns when a hedge or a restart pays.
+    async fn until_behind<T>(
         &self,
         progress: &mut Progress,
         part: &PartProgress,
-        size: u64,
+        (size, file_size): (u64, u64),
         permits: &Arc<Permits>,
-    ) -> Option<Permit> {
+    ) -> Watched<T> {
         let mut held = part.held();
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
@@ -251,16 +288,23 @@ impl Hedging {
                 all_idle: permits.still_for(now),
                 share: share - progress.begun.1,
                 share_idle: share - progress.moved.1,
-                recent: progress.recent(),
+                recent: progress.recent(RECENT),
+                lately: progress.recent(STRAGGLER_RECENT),
             };
-            let permit = match seen.should_hedge(self.slowest(size)) {
+            let permit = match seen.behind(self.slowest(size)) {
                 None => continue,
-                Some(Hedge::Stuck) => return None,
-                Some(Hedge::Probe) => permits.acquire_probe(),
-                Some(Hedge::Slow) => permits.acquire_hedge(size),
+                Some(Behind::Straggler) => {
+                    if permits.may_resend(acked + IN_BUFFERS, file_size) {
+                        return Watched::Restart;
+                    }
+                    None
+                }
+                Some(Behind::Stuck) => return Watched::Hedge(None),
+                Some(Behind::Probe) => permits.acquire_probe(),
+                Some(Behind::Slow) => permits.acquire_hedge(size),
             };
             if permit.is_some() {
-                return permit;
+                return Watched::Hedge(permit);
             }
         }
     }

@@ -33,7 +33,7 @@ impl Default for Shared {
 }
 
 /// When which place's part was hedged how, in seconds.
-type Hedges = Vec<(f64, usize, Hedge)>;
+type Hedges = Vec<(f64, usize, Behind)>;
 
 /// A part under way in the simulation.
 struct Flying {
@@ -101,9 +101,12 @@ impl Shared {
                     all_idle: line.still_for(at),
                     share: share - one.progress.begun.1,
                     share_idle: share - one.progress.moved.1,
-                    recent: one.progress.recent(),
+                    recent: one.progress.recent(RECENT),
+                    lately: one.progress.recent(STRAGGLER_RECENT),
                 };
-                if let (Some(hedge), false) = (seen.should_hedge(hedging.slowest(PART)), one.hedged) {
+                if let (Some(hedge), false) = (seen.behind(hedging.slowest(PART)), one.hedged)
+                    && hedge != Behind::Straggler
+                {
                     hedges.push((now, index, hedge));
                     one.hedged = true;
                 }
@@ -163,7 +166,7 @@ fn a_part_that_stands_still_is_rescued_long_before_the_others_are_done() {
         assert_eq!(hedges.len(), 1, "{hedges:?}");
         let (at, place, hedge) = hedges[0];
         // With buffers that hold whole parts, the line as a whole seems to stand still while they drain.
-        assert!(place == 3 && hedge != Hedge::Slow, "{hedge:?} at {at} s, buffer {buffer:?}");
+        assert!(place == 3 && hedge != Behind::Slow, "{hedge:?} at {at} s, buffer {buffer:?}");
         assert!(at < within, "{at} s");
     }
 }
@@ -175,7 +178,7 @@ fn a_part_that_trickles_is_hedged_and_one_that_is_merely_slower_is_not() {
     let hedges = Shared { weights: weights.clone(), ..Shared::default() }.send();
     assert_eq!(
         hedges.iter().map(|(_, place, hedge)| (*place, *hedge)).collect::<Vec<_>>(),
-        [(2, Hedge::Slow)]
+        [(2, Behind::Slow)]
     );
     weights[2] = 0.2;
     let hedges = Shared { weights, parts: 80, ..Shared::default() }.send();
@@ -194,22 +197,36 @@ fn seen() -> AttemptStats {
         share: 4.0 * MIB as f64,
         share_idle: 0.0,
         recent: None,
+        lately: None,
     }
+}
+
+#[test]
+fn a_straggler_would_be_the_last_by_far() {
+    let lately = |sent, share| AttemptStats { lately: Some((sent, seconds(1.0), share)), ..seen() };
+    assert_eq!(lately(100_000, 1e6).behind(None), Some(Behind::Straggler));
+    assert_eq!(lately(400_000, 1e6).behind(None), None, "connections are never quite equal");
+    assert_eq!(lately(10_000, 100e3).behind(None), None, "too little to tell");
+    assert_eq!(AttemptStats { alone: true, ..lately(100_000, 1e6) }.behind(None), None);
+    let nearly_done = AttemptStats { acked: PART - MIB, ..lately(100_000, 1e6) };
+    assert_eq!(nearly_done.behind(None), None, "the rest takes less than a whole part elsewhere");
+    let waits = AttemptStats { acked: PART, ..lately(0, 1e6) };
+    assert_eq!(waits.behind(None), None, "it is in storage, and waits for the response");
 }
 
 #[test]
 fn standing_still_is_told_from_a_line_that_is_thin() {
     let still = AttemptStats { idle: seconds(20.0), ..seen() };
-    assert_eq!(still.should_hedge(None), None, "others got nothing either");
+    assert_eq!(still.behind(None), None, "others got nothing either");
     let others_move = AttemptStats { share_idle: MIB as f64 + MIN_SHARE, ..still };
-    assert_eq!(others_move.should_hedge(None), Some(Hedge::Stuck));
+    assert_eq!(others_move.behind(None), Some(Behind::Stuck));
     let in_a_proxy = AttemptStats { acked: 4 * MIB, ..others_move };
-    assert_eq!(in_a_proxy.should_hedge(None), None, "what was acked may fill a buffer on the way");
+    assert_eq!(in_a_proxy.behind(None), None, "what was acked may fill a buffer on the way");
     let brief = AttemptStats { idle: seconds(1.0), ..others_move };
-    assert_eq!(brief.should_hedge(None), None, "two lost packets in a row do that");
+    assert_eq!(brief.behind(None), None, "two lost packets in a row do that");
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
-    assert_eq!(others_move.should_hedge(slowest(25.0)), None, "some always take long");
-    assert_eq!(others_move.should_hedge(slowest(15.0)), Some(Hedge::Stuck));
+    assert_eq!(others_move.behind(slowest(25.0)), None, "some always take long");
+    assert_eq!(others_move.behind(slowest(15.0)), Some(Behind::Stuck));
 }
 
 #[test]
@@ -218,32 +235,28 @@ fn a_part_that_is_taken_whole_must_be_slow_as_a_whole() {
     let waits = AttemptStats { acked: PART, idle: seconds(9.0), share_idle: 9e6, ..seen() };
     for blind in [true, false] {
         let waits = AttemptStats { no_tcp_info: blind, ..waits };
-        assert_eq!(waits.should_hedge(None), None);
+        assert_eq!(waits.behind(None), None);
         let slowest = Some(Slowest { share: 20e6, time: seconds(20.0) });
-        assert_eq!(AttemptStats { share: 29e6, ..waits }.should_hedge(slowest), None);
-        assert_eq!(AttemptStats { share: 31e6, ..waits }.should_hedge(slowest), Some(Hedge::Stuck));
+        assert_eq!(AttemptStats { share: 29e6, ..waits }.behind(slowest), None);
+        assert_eq!(AttemptStats { share: 31e6, ..waits }.behind(slowest), Some(Behind::Stuck));
     }
 }
 
 #[test]
 fn when_nothing_moves_one_part_may_find_out_why() {
     let nothing = AttemptStats { idle: seconds(6.0), all_idle: seconds(5.0), alone: true, ..seen() };
-    assert_eq!(nothing.should_hedge(None), Some(Hedge::Probe));
-    assert_eq!(AttemptStats { all_idle: seconds(1.0), ..nothing }.should_hedge(None), None, "others move");
+    assert_eq!(nothing.behind(None), Some(Behind::Probe));
+    assert_eq!(AttemptStats { all_idle: seconds(1.0), ..nothing }.behind(None), None, "others move");
+    assert_eq!(AttemptStats { no_tcp_info: true, ..nothing }.behind(None), None, "a full buffer checks so");
     assert_eq!(
-        AttemptStats { no_tcp_info: true, ..nothing }.should_hedge(None),
-        None,
-        "a full buffer checks so"
-    );
-    assert_eq!(
-        AttemptStats { acked: PART, ..nothing }.should_hedge(None),
+        AttemptStats { acked: PART, ..nothing }.behind(None),
         None,
         "nobody knows how long answers take"
     );
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
     for seen in [nothing, AttemptStats { no_tcp_info: true, acked: PART, ..nothing }] {
-        assert_eq!(seen.should_hedge(slowest(16.0)), None);
-        assert_eq!(seen.should_hedge(slowest(14.0)), Some(Hedge::Probe));
+        assert_eq!(seen.behind(slowest(16.0)), None);
+        assert_eq!(seen.behind(slowest(14.0)), Some(Behind::Probe));
     }
 }
 
@@ -256,7 +269,7 @@ fn a_stopped_program_finds_no_part_that_stands_still() {
     let continued = begun + Duration::from_secs(60);
     progress.check(continued, 7, 21.0);
     assert_eq!(progress.moved, (continued, 21.0));
-    assert_eq!(progress.recent(), None);
+    assert_eq!(progress.recent(RECENT), None);
 }
 
 #[test]

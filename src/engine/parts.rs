@@ -1,5 +1,6 @@
 //! Sends the parts of one file: a permit for each, retries until it is in storage, and a hedge for one that is stuck.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::concurrency::Permit;
+use super::hedge::Watched;
 use super::session::{FileUpload, Session, UploadAbort};
 use super::urls::Urls;
 use crate::dial::TransferError;
@@ -103,6 +105,7 @@ struct Try<'a> {
     fresh: bool,
     answer_patience: u32,
     on_handed: &'a (dyn Fn() + Sync),
+    permit: &'a Mutex<Permit>,
 }
 
 fn lock(permit: &Mutex<Permit>) -> MutexGuard<'_, Permit> {
@@ -169,7 +172,7 @@ impl PartSender {
             let (furthest, begun) = (progress.high_water(), Instant::now());
             let answer_patience = 1 << timeouts;
             let on_handed = || lock(permit).all_handed();
-            let try_ = Try { url: &signed.url, fresh, answer_patience, on_handed: &on_handed };
+            let try_ = Try { url: &signed.url, fresh, answer_patience, on_handed: &on_handed, permit };
             let failure = match self.attempt(part, progress, &try_).await {
                 Ok(completed) => {
                     self.urls.record_success();
@@ -231,7 +234,7 @@ impl PartSender {
         &self,
         part: u32,
         progress: &PartProgress,
-        &Try { url, fresh, answer_patience, on_handed }: &Try<'_>,
+        &Try { url, fresh, answer_patience, on_handed, permit }: &Try<'_>,
     ) -> Result<CompletedPart, TransferError> {
         let FileUpload { context, file, source, .. } = &*self.upload;
         let (range, size) = (self.parts.range(part), self.parts.len(part));
@@ -249,10 +252,21 @@ impl PartSender {
                 answer_patience,
             })
         };
-        let mut primary = std::pin::pin!(put(Attempt::Primary, fresh));
-        let _permit = match context.hedging.watch(&mut primary, progress, size, &context.permits).await {
-            Ok(done) => return done,
-            Err(permit) => permit,
+        let sizes = (size, file.size.load(Ordering::Relaxed));
+        let mut primary = Box::pin(put(Attempt::Primary, fresh));
+        let _permit = loop {
+            match context.hedging.watch(&mut primary, progress, sizes, &context.permits).await {
+                Watched::Done(done) => return done,
+                Watched::Hedge(permit) => break permit,
+                Watched::Restart => {
+                    file.note(&format!("part {part} is slower than the others: beginning it again"));
+                    drop(primary);
+                    lock(permit).give_up();
+                    let again = context.permits.acquire(size).await;
+                    *lock(permit) = again;
+                    primary = Box::pin(put(Attempt::Primary, false));
+                }
+            }
         };
         file.note(&format!("part {part} is behind the others: trying it on a second connection too"));
         let mut hedge = std::pin::pin!(put(Attempt::Hedge, true));

@@ -293,5 +293,6 @@ async fn run_controller(context: Arc<Context>) {
             context.reporter.event(&Event::Verbose { message: &message });
         }
         context.storage.set_moving(permits.moving());
+        context.storage.set_room(permits.has_room());
     }
 }

@@ -25,16 +25,14 @@ use super::window::{Length, MinRtt, Sample, Window, WindowStats, is_noticeable};
 pub const INITIAL_LIMIT: usize = 4;
 /// This many need no proof of a gain, only a path that is known to have no queue. It is the number of MD5 lanes (AVX2).
 pub const DEFAULT_LIMIT: usize = 8;
-/// On a long path, where TCP takes seconds to fill it, so many.
-const LONG_LIMIT: usize = 16;
-/// A path with such a round trip is long.
-const LONG: Duration = Duration::from_millis(75);
 /// The maximum. At 100 Mbit/s with 80 ms and 0.1 % loss, 24 CUBIC connections measured 81 % of the path and 32 measured
 /// 86 %. Beyond that, each adds less than it costs others.
 pub const MAX_LIMIT: usize = 32;
 /// Bytes per second. On a thinner path, one part is enough. On others two, because a connection that was idle starts
-/// slowly again (RFC 5681, 4.1), which is noticed if it happens every second.
+/// slowly again (RFC 5681, 4.1), which is noticed if it happens every second …
 const THIN: f64 = 1e6;
+/// … and on a thicker one four, because the loss of a packet takes the window of one connection seconds to make good.
+const THICK: f64 = 4e6;
 
 /// More connections pay if they bring this fraction of what they would on an unlimited path.
 const WORTH: f64 = 0.25;
@@ -49,6 +47,8 @@ const FAIR: f64 = 0.85;
 const LOSSY_KEPT: Duration = Duration::from_secs(60);
 /// The path has changed if the rate differs by more than this fraction.
 const CHANGED: f64 = 0.25;
+/// Without round-trip times, others may have room if the rate falls below this fraction.
+const FALLEN: f64 = 0.85;
 /// In slow start without round-trip times, TCP itself is still in slow start if the rate grows by more than this
 /// fraction from window to window.
 const GROWING: f64 = 0.2;
@@ -57,6 +57,9 @@ const GROWING: f64 = 0.2;
 const PAUSE_LEAST: Duration = Duration::from_secs(4);
 /// … up to this.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
+/// While there is a queue, the pause is longer by this. A queue is a sign of a full path, but no proof: the round trips
+/// of a radio vary, too.
+const PAUSE_QUEUED: Duration = Duration::from_secs(20);
 /// All parts in flight get the same SlowDown, and the reaction takes a moment to show.
 const CUT_EVERY: Duration = Duration::from_secs(2);
 /// Stalled parts leave at least this many. If the network is gone all of them stall, and few might all be in a long
@@ -165,14 +168,14 @@ impl Controller {
             self.min_rtt.add(look.at, measured.min_rtt);
         }
         let min_rtt = self.min_rtt.get();
+        let queue = look.tcp.map(|measured| measured.smoothed_rtt.saturating_sub(min_rtt));
         if let Phase::SlowStart { before: None, last: None } = self.phase
-            && let Some(measured) = look.tcp
             && self.limit == INITIAL_LIMIT
             && look.starved
-            && !is_noticeable(measured.smoothed_rtt.saturating_sub(min_rtt), min_rtt)
+            && !queue.is_some_and(|queue| is_noticeable(queue, min_rtt))
         {
             // At once, because connections that join others later find a queue, and lose packets in slow start.
-            self.set(if min_rtt >= LONG { LONG_LIMIT } else { DEFAULT_LIMIT }.min(self.max_limit));
+            self.set(DEFAULT_LIMIT.min(self.max_limit));
         }
         self.window.get_or_insert_with(|| Window::new(look)).add(look, min_rtt);
         let length = match self.phase {
@@ -220,6 +223,18 @@ impl Controller {
         news
     }
 
+    /// All parts in flight only wait for their responses, while others wait for permits: doubles the limit.
+    pub fn on_unused_path(&mut self) {
+        if !matches!(self.phase, Phase::BackOff { .. }) {
+            self.set((self.limit * 2).min(self.max_limit));
+        }
+    }
+
+    /// A part in flight gets next to nothing of a full path: one part less, but not fewer than the usual least.
+    pub fn on_straggler(&mut self) {
+        self.limit = self.limit.saturating_sub(1).max(INITIAL_LIMIT.min(self.limit));
+    }
+
     fn cut(&mut self, at: Instant, limit: usize, why: &str) -> Option<String> {
         let too_soon = self.last_cut.is_some_and(|cut| at.duration_since(cut) < CUT_EVERY);
         if too_soon || limit == self.limit || limit == 0 {
@@ -258,11 +273,15 @@ impl Controller {
             self.try_fewer(at, seen.rate);
             return None;
         }
-        let free = self.limit < DEFAULT_LIMIT && !seen.no_rtt && !seen.queue_noticeable;
-        let proven = before.is_none_or(|(from, rate)| self.pays(from, rate, seen));
-        // TCP has not filled the path yet. Up to the default, and where packets are lost, more connections help it.
-        let grows = last.is_none_or(|last| seen.rate > last * (1.0 + GROWING));
-        let sure = !grows || !seen.no_rtt && (seen.lossy || self.limit <= DEFAULT_LIMIT);
+        let free =
+            seen.receiver_limited || self.limit < DEFAULT_LIMIT && !seen.no_rtt && !seen.queue_noticeable;
+        // Without round-trip times, nothing but a comparison proves that the path is not full yet.
+        let proven = before.map_or(!seen.no_rtt, |(from, rate)| self.pays(from, rate, seen));
+        // TCP has not filled the path yet. More connections help it, but beyond the default they might be too many.
+        let grows = last.is_none_or(|last| seen.rate > last * (1.0 + GROWING))
+            // Without round-trip times, bytes that only fill buffers on the way look like bytes that arrive.
+            || seen.no_rtt && last.is_some_and(|last| seen.rate < last * (1.0 - GROWING));
+        let sure = !grows || !seen.no_rtt && self.limit < DEFAULT_LIMIT;
         if free || proven && sure && !seen.queue_noticeable {
             let limit = (self.limit * 2).min(self.max_limit);
             if limit > self.limit {
@@ -275,6 +294,9 @@ impl Controller {
             return None;
         }
         self.settle(at, seen.rate);
+        if before.is_none() && seen.no_rtt {
+            self.try_more(at, seen.rate);
+        }
         // Neither a queue nor losses: something else limits the rate, the disk or storage.
         if let Some((fewer, _)) = before
             && !proven
@@ -306,9 +328,14 @@ impl Controller {
             self.settle(at, rate);
             steady.next_probe = at;
         }
-        if seen.queue_standing {
+        if seen.no_rtt && seen.rate < steady.usual * FALLEN && self.pause == PAUSE_LEAST {
+            // Perhaps the connections have lost packets. Then others fill what they leave.
+            self.settle(at, rate);
+            self.try_more(at, rate);
+        } else if seen.queue_standing {
             self.try_fewer(at, rate);
-        } else if at >= steady.next_probe
+        } else if at >= steady.next_probe && !seen.queue_noticeable
+            || at >= steady.next_probe + PAUSE_QUEUED
             // Packets are lost without a queue: there is room for more, unless the last probe failed.
             || seen.lossy && !seen.queue_noticeable && self.pause == PAUSE_LEAST
         {
@@ -316,7 +343,6 @@ impl Controller {
             if fewer && self.try_fewer(at, rate) {
                 return None;
             }
-            // A queue that does not stand proves no full path: delayed acknowledgements look the same.
             self.settle(at, rate);
             self.try_more(at, rate);
         }
@@ -406,7 +432,11 @@ impl Controller {
     /// Half of few, or a quarter of many: there are many because the path needed them.
     fn try_fewer(&mut self, at: Instant, rate: f64) -> bool {
         let limit = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
-        let least = if rate < THIN { 1 } else { 2 };
+        let least = match rate {
+            ..THIN => 1,
+            THIN..THICK => 2,
+            _ => 4,
+        };
         let may = limit >= least && limit < self.limit && self.next_fewer.is_none_or(|next| at >= next);
         if may {
             self.probe(limit, rate);

@@ -235,6 +235,7 @@ impl Run {
                 smoothed_rtt: Duration::from_secs_f64(self.smoothed),
                 min_rtt: Duration::from_secs_f64(self.least),
                 retransmits: self.resent,
+                ..TcpInfo::default()
             }),
         };
         if let Some(news) = self.controller.on_sample(&look) {

@@ -20,6 +20,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// Parts that are merely slow may be sent twice for one byte in this many, beyond the first part.
 const HEDGED_MOST: u64 = 100;
 
+/// If all parts in flight have waited for their responses for so long, more may be.
+const UNUSED: Duration = Duration::from_millis(500);
+
 /// With `--limit-rate`, parts in flight share the rate. With many of them, all finish late and an interruption costs
 /// them all. So no more are in flight than take this many seconds.
 const LIMITED_SECONDS: u64 = 10;
@@ -45,8 +48,12 @@ struct State {
     owed: usize,
     /// Permits lent for parts that are stuck at a disk.
     lent: usize,
-    /// Parts that only wait for their response, and hold no permit.
+    /// Parts of which the connection has all bytes …
+    handed: usize,
+    /// … and of them, those that hold no permit.
     answering: usize,
+    /// Since when all parts in flight have been handed over, while others wait.
+    unused: Option<Instant>,
     /// `None` if the number is fixed.
     controller: Option<Controller>,
     throughput: Throughput,
@@ -54,6 +61,7 @@ struct State {
     taken: u64,
     /// The system does not tell what the peer has acknowledged.
     blind: bool,
+    room: bool,
     /// Bytes of parts that were hedged for being slow.
     hedged: u64,
     /// When a hedge was last allowed although nothing moved.
@@ -64,6 +72,8 @@ struct State {
 pub struct Permit {
     permit: Option<OwnedSemaphorePermit>,
     _room: Option<OwnedSemaphorePermit>,
+    /// The connection has all bytes of the part.
+    handed: bool,
     /// The part waits for its response without a permit.
     answering: bool,
     slots: Arc<Permits>,
@@ -86,11 +96,14 @@ impl Permits {
                 limit: places,
                 owed: 0,
                 lent: 0,
+                handed: 0,
                 answering: 0,
+                unused: None,
                 controller,
                 throughput: Throughput::default(),
                 taken: 0,
                 blind: true,
+                room: false,
                 hedged: 0,
                 probed: None,
             }),
@@ -156,6 +169,14 @@ impl Permits {
         Some(place)
     }
 
+    /// Whether this many bytes of a file of this size may be sent again. If so, they are counted.
+    pub fn may_resend(&self, bytes: u64, file_size: u64) -> bool {
+        let mut state = self.state();
+        let may = (state.hedged + bytes) * HEDGED_MOST <= file_size.max(state.taken);
+        state.hedged += if may { bytes } else { 0 };
+        may
+    }
+
     /// See [`Throughput::share`].
     pub fn share(&self) -> f64 {
         self.state().throughput.share()
@@ -175,6 +196,11 @@ impl Permits {
     pub fn moving(&self) -> usize {
         let state = self.state();
         state.controller.as_ref().map_or(usize::MAX, |controller| controller.limit() + state.lent)
+    }
+
+    /// Whether the path has room for more than is being sent. With a fixed number too.
+    pub fn has_room(&self) -> bool {
+        self.state().room
     }
 
     /// How many parts will soon be in flight, if nothing speaks against it.
@@ -198,7 +224,7 @@ impl Permits {
     ) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_one();
-        Permit { permit, _room: room, answering: false, slots: Arc::clone(self) }
+        Permit { permit, _room: room, handed: false, answering: false, slots: Arc::clone(self) }
     }
 
     /// Lends additional permits for parts that hold theirs while the disk hangs.
@@ -233,16 +259,37 @@ impl Permits {
 
     /// Takes a sample. May change the limit, and returns a message if that is news.
     pub fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
-        {
+        let moving = {
             let mut state = self.state();
             let moving = self.in_flight().saturating_sub(state.answering);
             state.throughput.sample(at, seen.taken, moving);
             (state.taken, state.blind) = (seen.taken, seen.measured.is_none());
-        }
-        let short = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
+            state.room = state.throughput.has_room(seen.measured);
+            moving
+        };
+        let unused = self.waiting.load(Ordering::Relaxed) > 0 && self.is_unused(at);
+        let starved = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
+        // Parts that are held wait, too.
+        let starved = starved || moving > self.moving();
         self.update(|controller| {
-            controller.on_sample(&Sample { at, acked: seen.taken, starved: short, tcp: seen.measured })
+            if unused {
+                controller.on_unused_path();
+            }
+            controller.on_sample(&Sample { at, acked: seen.taken, starved, tcp: seen.measured })
         })
+    }
+
+    /// Whether nothing has been left to send for the parts in flight for a while.
+    fn is_unused(&self, at: Instant) -> bool {
+        let mut state = self.state();
+        if state.handed < self.in_flight() {
+            state.unused = None;
+            return false;
+        }
+        let since = *state.unused.get_or_insert(at);
+        let unused = at.duration_since(since) >= UNUSED;
+        state.unused = state.unused.filter(|_| !unused);
+        unused
     }
 
     /// Lets the controller decide, and applies its limit.
@@ -288,6 +335,8 @@ impl Permit {
     /// of the file, and could pass few of them on in time.
     pub fn all_handed(&mut self) {
         let mut state = self.slots.state();
+        state.handed += usize::from(!self.handed);
+        self.handed = true;
         let few = state.limit <= INITIAL_LIMIT && state.controller.is_some();
         let room = state.answering < state.limit && state.limit + state.answering < self.slots.most;
         if few && room && !self.answering {
@@ -297,9 +346,19 @@ impl Permit {
         }
     }
 
+    /// Gives the permit up for a part that gets next to nothing of the path, which has no room for so many.
+    pub fn give_up(&mut self) {
+        self.slots.update(|controller| {
+            controller.on_straggler();
+            None
+        });
+        let mut state = self.slots.state();
+        state.release(self.permit.take());
+    }
+
     /// Whether the permit was released by [`Self::all_handed`]. The part cannot be sent again without another one.
     pub fn is_released(&self) -> bool {
-        self.answering
+        self.permit.is_none()
     }
 }
 
@@ -318,6 +377,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.slots.in_flight.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.slots.state();
+        state.handed -= usize::from(self.handed);
         state.answering -= usize::from(self.answering);
         state.release(self.permit.take());
     }
@@ -337,7 +397,7 @@ mod tests {
     fn usual() -> Arc<Permits> {
         let slots = Permits::new(None, None, MAX_LIMIT);
         let trip = Duration::from_millis(10);
-        let measured = Some(TcpInfo { smoothed_rtt: trip, min_rtt: trip, retransmits: 0 });
+        let measured = Some(TcpInfo { smoothed_rtt: trip, min_rtt: trip, ..TcpInfo::default() });
         slots.short.store(true, Ordering::Relaxed);
         slots.sample(NetworkSample { taken: 0, measured }, Instant::now());
         slots

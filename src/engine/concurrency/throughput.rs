@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::window::is_noticeable;
+use crate::platform::TcpInfo;
+
 /// If samples are further apart, the process was stopped (Ctrl-Z, debugger), and not the network.
 const STOPPED: Duration = Duration::from_secs(1);
 
@@ -12,7 +15,15 @@ pub struct Throughput {
     last: Option<(Instant, u64)>,
     moved: Option<Instant>,
     share: f64,
+    /// The current second: its start, and bytes accepted by then.
+    second: Option<(Instant, u64)>,
+    /// Bytes per second of the last whole second, and the most of all.
+    rate: f64,
+    best: f64,
 }
+
+/// The path has room if the rate has fallen below this fraction of the best.
+const FULL: f64 = 0.85;
 
 impl Throughput {
     /// Adds a sample: bytes accepted so far, and parts in flight.
@@ -25,6 +36,20 @@ impl Throughput {
         }
         self.share += taken.saturating_sub(before) as f64 / in_flight.max(1) as f64;
         self.last = Some((at, taken));
+        let (begin, then) = *self.second.get_or_insert((at, taken));
+        let lasted = at.saturating_duration_since(begin).as_secs_f64();
+        if lasted >= 1.0 {
+            self.rate = taken.saturating_sub(then) as f64 / lasted;
+            self.best = self.best.max(self.rate);
+            self.second = Some((at, taken));
+        }
+    }
+
+    /// Whether the path has room for more: no queue stands in front of it and it had carried more.
+    pub fn has_room(&self, measured: Option<TcpInfo>) -> bool {
+        let queue = measured
+            .is_some_and(|tcp| is_noticeable(tcp.smoothed_rtt.saturating_sub(tcp.min_rtt), tcp.min_rtt));
+        !queue && self.rate < self.best * FULL
     }
 
     /// How long no byte has been accepted.

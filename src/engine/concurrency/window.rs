@@ -40,7 +40,7 @@ const LOST_MOST: f64 = 0.01;
 const PACKET: f64 = 1448.0;
 /// Others notice a queue that is this long and as long as the path itself (ITU-T G.114: 150 ms in total for speech).
 const QUEUE: Duration = Duration::from_millis(100);
-/// A shorter queue is noise. One of half the path's own round trip is noticeable.
+/// A shorter queue is noise. One of a fifth of the path's own round trip is noticeable.
 const UNREST: Duration = Duration::from_millis(10);
 
 /// The minimum round-trip time is forgotten after this or twice this, because the path may have changed.
@@ -54,8 +54,8 @@ pub struct Sample {
     pub acked: u64,
     /// A part had to wait for a permit since the last sample. Otherwise the number of permits says nothing.
     pub starved: bool,
-    /// Of the connections in flight, if the system tells: the mean of their round-trip times, the minimum, and the
-    /// packets resent so far.
+    /// Of the connections in flight, if the system tells: the mean of their round-trip times, the minimum, and the sums
+    /// of what they have counted so far.
     pub tcp: Option<TcpInfo>,
 }
 
@@ -66,7 +66,7 @@ pub struct Window {
     before: u64,
     /// The same when new connections had warmed up.
     taken: Option<u64>,
-    resent: Option<u64>,
+    tcp: Option<TcpInfo>,
     looks: u32,
     short: u32,
     queue: Duration,
@@ -86,6 +86,8 @@ pub struct WindowStats {
     pub queue_standing: bool,
     /// Packets were lost, but not because of a queue: the path loses them.
     pub lossy: bool,
+    /// Connections waited for their receivers, not for the network.
+    pub receiver_limited: bool,
     /// Round-trip times are not available.
     pub no_rtt: bool,
 }
@@ -115,7 +117,7 @@ impl MinRtt {
 
 /// Whether a queue of this length is noticeable on a path with this minimum round-trip time.
 pub fn is_noticeable(queue: Duration, min_rtt: Duration) -> bool {
-    queue > UNREST.max(min_rtt / 2)
+    queue > UNREST.max(min_rtt / 5)
 }
 
 impl Window {
@@ -125,7 +127,7 @@ impl Window {
             begin: look.at,
             before: look.acked,
             taken: None,
-            resent: None,
+            tcp: None,
             looks: 0,
             short: 0,
             queue: Duration::ZERO,
@@ -143,16 +145,23 @@ impl Window {
             return None;
         }
         let rate = look.acked.saturating_sub(taken) as f64 / lasted.as_secs_f64();
-        let resent = look.tcp.zip(self.resent).map_or(0, |(now, then)| now.retransmits.saturating_sub(then));
+        let tcp = look.tcp.zip(self.tcp);
+        let resent = tcp.map_or(0, |(now, then)| now.retransmits.saturating_sub(then.retransmits));
         let few = resent as f64 * PACKET < (rate * lasted.as_secs_f64()) * LOST_MOST;
+        // Round trips of a connection that waits for its receiver are late, but not in a queue.
+        let receiver_limited = tcp.is_some_and(|(now, then)| {
+            let limited = now.receiver_limited.saturating_sub(then.receiver_limited);
+            limited * 2 > now.busy.saturating_sub(then.busy)
+        });
         let queue = self.queue.checked_div(self.timed);
-        let longer = |than: Duration| queue.is_some_and(|queue| queue > than);
+        let longer = |than: Duration| !receiver_limited && queue.is_some_and(|queue| queue > than);
         Some(WindowStats {
             rate,
             conclusive: self.short * 2 >= self.looks && rate > 0.0,
-            queue_noticeable: queue.is_some_and(|queue| is_noticeable(queue, least)),
+            queue_noticeable: !receiver_limited && queue.is_some_and(|queue| is_noticeable(queue, least)),
             queue_standing: longer(QUEUE.max(least)),
-            lossy: resent > 0 && few && queue.is_some_and(|queue| queue <= least / 2),
+            lossy: resent > 0 && few && !receiver_limited && queue.is_some_and(|queue| queue <= least / 2),
+            receiver_limited,
             no_rtt: queue.is_none(),
         })
     }
@@ -169,7 +178,7 @@ impl Window {
                 return;
             }
             (self.begin, self.taken) = (look.at, Some(look.acked));
-            self.resent = look.tcp.map(|measured| measured.retransmits);
+            self.tcp = look.tcp;
         }
         self.looks += 1;
         self.short += u32::from(look.starved);
