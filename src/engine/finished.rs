@@ -41,24 +41,8 @@ impl FinishedFiles {
             let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(listings.entry(entry.parent.clone()).or_default())
         };
-        let list = || async {
-            match drive.folder(file, entry.parent.as_deref()).await {
-                Ok(tree) => {
-                    let ids = tree.root.iter().filter_map(|raw| Node::read(raw).id().map(str::to_owned));
-                    Ok(ids.collect())
-                }
-                Err(error) if error.is_missing() => Ok(HashSet::new()),
-                Err(error) => Err(error),
-            }
-        };
-        if listing.get_or_try_init(list).await?.contains(id) {
-            return Ok(true);
-        }
-        match drive.item(file, id).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_missing() => Ok(false),
-            Err(error) => Err(error),
-        }
+        let list = || ids_in(drive, file, entry.parent.as_deref());
+        Ok(listing.get_or_try_init(list).await?.contains(id) || is_known(drive, file, id).await?)
     }
 
     /// Adds a file. If the disk rejects it, there is one warning. Blocks on the disk.
@@ -70,5 +54,27 @@ impl FinishedFiles {
                 "finished files cannot be recorded ({error}); after an interruption they are uploaded again"
             ));
         }
+    }
+}
+
+/// The IDs in a folder, as listed. None if there is no such folder.
+pub(super) async fn ids_in(
+    drive: &Drive,
+    file: &FileContext,
+    parent: Option<&str>,
+) -> Result<HashSet<String>, Error> {
+    match drive.folder(file, parent).await {
+        Ok(tree) => Ok(tree.root.iter().filter_map(|raw| Node::read(raw).id().map(str::to_owned)).collect()),
+        Err(error) if error.is_missing() => Ok(HashSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the service knows an item, wherever it is.
+pub(super) async fn is_known(drive: &Drive, file: &FileContext, id: &str) -> Result<bool, Error> {
+    match drive.item(file, id).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_missing() => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::directory::Directory;
+use super::finished::{ids_in, is_known};
 use super::state::{Begun, JournalHandle};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::{Start, Upload};
@@ -207,13 +208,27 @@ impl FileUpload {
         let is_earlier = session.item.is_some();
         let item = self.create_item(&mut session).await?;
         let verified = match self.verify(&session, &item).await {
-            // It was deleted since an earlier run created it.
-            Err(Error::Unverified { error, .. }) if is_earlier && error.is_missing() => {
-                return Err(UploadAbort::Gone(*error));
+            // It may have been deleted since an earlier run created it.
+            Err(Error::Unverified { item, error }) if is_earlier && error.is_missing() => {
+                // That its object cannot be had proves nothing.
+                if self.is_deleted(item.id()).await {
+                    return Err(UploadAbort::Gone(*error));
+                }
+                return Err(Error::Unverified { item, error }.into());
             }
             verified => verified?,
         };
         Ok(Uploaded { item, proof: Proof::of_session(&session), verified })
+    }
+
+    /// Whether an item is neither in the folder nor known to the service. Without an answer, it is not.
+    async fn is_deleted(&self, id: &str) -> bool {
+        let Self { context, file, .. } = self;
+        let is_listed = match ids_in(&context.drive, file, self.parent()).await {
+            Ok(ids) => ids.contains(id),
+            Err(_) => true,
+        };
+        !is_listed && matches!(is_known(&context.drive, file, id).await, Ok(false))
     }
 
     async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Item, UploadAbort> {
