@@ -28,12 +28,22 @@ pub(super) async fn find(
     // and may be newer than the listing.
     let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
     let is_stale = |seen| same_file || lock.is_stale(seen);
-    let is_candidate = |found: &Found| same_file || !context.is_made_here(found.item.id());
+    // What `--verify` found to be wrong takes the name, but is not the file.
+    let is_wrong =
+        |found: &Found| context.if_exists != IfExists::Fail && context.ledger.is_wrong(found.item.id());
+    let is_candidate =
+        |found: &Found| (same_file || !context.is_made_here(found.item.id())) && !is_wrong(found);
     // The newest may be one that is not listed.
     let listed_suffice =
         |listed: &[Found]| context.if_exists != IfExists::Newer && listed.iter().any(is_candidate);
     let (mut found, is_all) =
         context.folders.files(file, directory, &job.name, is_stale, listed_suffice).await?;
+    if let Some(wrong) = found.iter().find(|found| is_wrong(found)) {
+        file.warn(&format!(
+            "item {} has this name, but an earlier run found that its content is wrong: delete it",
+            wrong.item.id()
+        ));
+    }
     found.retain(is_candidate);
     if !is_all && (found.is_empty() || context.if_exists == IfExists::Newer) {
         // Uploading might create a second item, which the user wanted to avoid.

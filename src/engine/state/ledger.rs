@@ -6,7 +6,7 @@
 //! There is one file for each API and month; old ones are removed. A line has hashes of an item's ID and of an upload's
 //! ID. It is written once per upload, without a sync, and only read when an upload looks for its item.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,18 @@ pub struct Ledger {
     /// The prefix of this API's file names.
     prefix: String,
     file: OnceLock<Option<(File, PathBuf)>>,
+    /// Hashes of the IDs of items that were known to be wrong when the run began.
+    wrong: OnceLock<HashSet<String>>,
 }
+
+/// The file of items that are wrong. In its lines, this stands for the upload.
+const WRONG: &str = "wrong";
 
 impl Ledger {
     /// The ledger of an API in this folder; without a folder nothing is kept.
     pub fn new(folder: Option<&Path>, api: &str) -> Self {
         let prefix = format!("{}-", hash(api));
-        Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new() }
+        Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new(), wrong: OnceLock::new() }
     }
 
     /// Records that an upload created this item. If the disk rejects it, only this proof is missing. Blocks on the
@@ -45,6 +50,23 @@ impl Ledger {
         {
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// Records that an item's object is not the file that was uploaded. Blocks on the disk.
+    pub fn note_wrong(&self, item: &str) {
+        if let Some((mut file, _)) = self.folder.as_ref().and_then(|folder| self.create(folder, WRONG)) {
+            let _ = file.write_all(format!("\n{} {}\n", hash(item), hash(WRONG)).as_bytes());
+        }
+    }
+
+    /// Whether an earlier run found that an item's object is not the file that was uploaded. The first call reads a file.
+    pub fn is_wrong(&self, item: &str) -> bool {
+        let wrong = self.wrong.get_or_init(|| {
+            let path = self.folder.as_ref().map(|folder| folder.join(self.file_name(WRONG)));
+            let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+            text.lines().filter_map(|line| line.split_once(' ')).map(|(item, _)| item.to_owned()).collect()
+        });
+        !wrong.is_empty() && wrong.contains(&hash(item))
     }
 
     /// Claims an item for an upload that found it. `false` if it belongs to another already. Blocks on the disk.
@@ -83,6 +105,10 @@ impl Ledger {
         Makers(makers)
     }
 
+    fn file_name(&self, name: &str) -> String {
+        format!("{}{name}.items", self.prefix)
+    }
+
     fn open(&self) -> Option<(File, PathBuf)> {
         let folder = self.folder.as_ref()?;
         self.create(folder, &jiff::Timestamp::now().strftime("%Y%m").to_string())
@@ -90,7 +116,7 @@ impl Ledger {
 
     fn create(&self, folder: &Path, name: &str) -> Option<(File, PathBuf)> {
         platform::create_private_dir(folder).ok()?;
-        let path = folder.join(format!("{}{name}.items", self.prefix));
+        let path = folder.join(self.file_name(name));
         Some((platform::append_private(&path).ok()?, path))
     }
 }
@@ -155,6 +181,16 @@ mod tests {
         ledger.note("b", &upload("2"));
         let makers = ledger.read(&upload("1"));
         assert_eq!(["a", "b", "c"].map(|id| makers.maker_of(id)), [Maker::Us, Maker::Other, Maker::Unknown]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_known_to_later_runs_and_claimed_by_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = || Ledger::new(Some(folder.path()), "https://api");
+        assert!(!ledger().is_wrong("a"));
+        ledger().note_wrong("a");
+        assert_eq!(["a", "b"].map(|id| ledger().is_wrong(id)), [true, false]);
+        assert!(!ledger().claim("a", &upload("1")));
     }
 
     #[test]
