@@ -1,12 +1,13 @@
 //! The context of a file during its upload: reports its events and counts its costs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::drive::RetryObserver;
 use crate::error::{Call, Failure};
 use crate::event::{Event, FileId, Phase, Reporter};
+use crate::item::Item;
 
 /// Shared by everything that works on the file.
 pub struct FileContext {
@@ -22,6 +23,8 @@ pub struct FileContext {
     pub resumed: AtomicU64,
     /// No record is kept: the same command would start over.
     pub unrecorded: AtomicBool,
+    /// The item, once there is nothing left to do but to verify it.
+    pub created: OnceLock<Item>,
     retries: AtomicU32,
     reporter: Arc<dyn Reporter>,
 }
@@ -36,6 +39,7 @@ impl FileContext {
             sent: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             unrecorded: AtomicBool::new(false),
+            created: OnceLock::new(),
             retries: AtomicU32::new(0),
             reporter,
         }

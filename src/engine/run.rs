@@ -181,7 +181,10 @@ async fn run_file(
             }
             tokio::select! {
                 biased;
-                error = stopper.stopped() => Err(error),
+                error = stopper.stopped() => Err(match file.created.get() {
+                    Some(item) => Error::Unverified { item: Box::new(item.clone()), error: Box::new(error) },
+                    None => error,
+                }),
                 result = super::upload::upload(context, &file, &job, queued) => result,
             }
         }

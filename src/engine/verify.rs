@@ -1,11 +1,14 @@
 //! `--verify`: proves after finalize that the drive's object is the file.
 
+use std::sync::Arc;
+
 use md5_many::Md5State;
 
 use super::content::{etag_of_file, md5_of_part};
 use super::object::{ObjectAttempts, object_info};
 use super::session::{FileUpload, Session};
 use super::state::Journal;
+use crate::disk::on_disk;
 use crate::error::Error;
 use crate::etag::CompletedPart;
 use crate::event::{Event, Phase};
@@ -27,12 +30,16 @@ impl FileUpload {
         self.file.phase(Phase::Verify);
         // After an interruption, the next run only verifies.
         let (created, sync) = (item.clone(), session.is_synced());
+        let _ = self.file.created.set(item.clone());
         self.record.write(&self.file, move |journal| journal.item(&created, sync)).await;
         match self.compare_object(how, session, item.id()).await {
             Ok(Ok(verified)) => Ok(Some(verified)),
             Ok(Err(what)) => {
-                // The next run uploads the file again.
+                // The next run uploads the file again, and does not take this item for it.
                 self.record.write(&self.file, Journal::clear).await;
+                let (context, id) = (Arc::clone(&self.context), item.id().to_owned());
+                // If no thread can be started, only this is missing.
+                let _ = on_disk(move || context.ledger.note_wrong(&id)).await;
                 Err(Error::Differs { item: Box::new(item.clone()), what })
             }
             Err(error) => Err(Error::Unverified { item: Box::new(item.clone()), error: Box::new(error) }),

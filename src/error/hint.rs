@@ -50,11 +50,14 @@ impl Error {
                 "--if-exists skip waits for it and accepts its item; once the other run has finished, the same command creates another"
             }
             Self::Unsettled { .. } => {
-                "look into the folder: if the file is there, it is done; the same command checks again before it sends anything twice, and with --no-resume it uploads again"
+                "look into the folder: if the file is there, it is done; the same command checks again before it sends anything twice. With --verify it also compares the content, which settles it in an encrypted bucket; with --no-resume it uploads again"
             }
             Self::Unrecorded(error) => match &**error {
                 Self::Unsettled { .. } => {
                     "look into the folder first: the same command uploads again, because no record of this upload is kept"
+                }
+                Self::Unverified { .. } => {
+                    "look at that item: the same command uploads the file again, because no record of this upload is kept"
                 }
                 error => {
                     return error.advice("run the same command again; it starts over, because no record of this upload is kept");

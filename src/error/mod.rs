@@ -327,6 +327,7 @@ impl Error {
         match self {
             Self::Interrupted(signal) => signal.exit_code(),
             Self::Unrecorded(error) | Self::LoginFailed(error) => error.exit_code(),
+            Self::Unverified { error, .. } if error.code() == Code::Interrupted => error.exit_code(),
             other => other.code().exit_code(),
         }
     }

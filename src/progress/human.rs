@@ -114,8 +114,8 @@ impl Human {
     }
 
     fn format_error(&mut self, path: Option<&str>, error: &Error, single: bool, counts: bool) -> Vec<String> {
-        // A signal stops all files at once, and is one message.
-        let interrupted = error.code() == Code::Interrupted;
+        // A signal stops all files at once, and is one message. An item that exists in spite of it is another.
+        let interrupted = error.code() == Code::Interrupted && error.item().is_none();
         if interrupted && std::mem::replace(&mut self.interrupted, true) {
             return Vec::new();
         }
@@ -125,7 +125,8 @@ impl Human {
             Error::Folder { path: folder, .. } => Some(folder.as_str()),
             _ => None,
         };
-        let path = folder.or(path);
+        // Its message names the folder.
+        let path = path.filter(|_| folder.is_none());
         let path = match path.filter(|_| single || !interrupted) {
             Some("-") => "standard input: ".to_owned(),
             Some(path) => format!("{}: ", safe(path)),

@@ -216,6 +216,7 @@ impl State {
             && error.transient()
             && file.parts > 1
             && !matches!(error, Error::Unrecorded(_))
+            && error.item().is_none()
         {
             self.kept += file.done_bytes;
         }
