@@ -29,26 +29,25 @@ impl FileUpload {
         let Header { identity, part_size, upload, started, mime_type, .. } = head;
         let size = source.size();
         if identity.size != size {
-            file.note(&format!(
-                "the file had {} bytes when an earlier upload began: starting over",
-                identity.size
+            return Ok(self.start_over(
+                finished.len(),
+                &format!("the file had {} bytes when an earlier upload began", identity.size),
             ));
-            return Ok(Resumed::StartOver);
         }
         // An upload that may have been finalized is reconciled first, whatever its parts.
         if !finalizing && context.part_size.is_some_and(|given| given != part_size) {
-            file.note(&format!(
-                "an earlier upload has parts of {part_size} bytes: starting over with --part-size"
+            return Ok(self.start_over(
+                finished.len(),
+                &format!("an earlier upload has parts of {part_size} bytes, and not of --part-size"),
             ));
-            return Ok(Resumed::StartOver);
         }
         if let Some(given) = job.mime_type.as_ref().filter(|given| mime_type.as_ref() != Some(given)) {
             let earlier = mime_type.as_deref().unwrap_or("an unknown MIME type");
             if !finalizing {
-                file.note(&format!(
-                    "an earlier upload has {earlier}: starting over with --mime-type {given}"
+                return Ok(self.start_over(
+                    finished.len(),
+                    &format!("an earlier upload has {earlier}, and not --mime-type {given}"),
                 ));
-                return Ok(Resumed::StartOver);
             }
             // The item may exist already, and the type of an upload cannot be changed.
             file.warn(&format!(
@@ -86,7 +85,7 @@ impl FileUpload {
                 }
                 // An item from an earlier finalize would have other content.
                 if finalizing || same == 0 {
-                    return Ok(Resumed::StartOver);
+                    return Ok(self.start_over(before, "the file has changed since an earlier upload began"));
                 }
             }
             let identity = source.identity().clone();
@@ -98,5 +97,16 @@ impl FileUpload {
         let count = u32::try_from(session.finished.len()).unwrap_or(u32::MAX);
         file.tell(&Event::Resumed { file: file.id, parts: count, bytes });
         Ok(Resumed::Session(Box::new(session)))
+    }
+
+    /// The run before may have said that `finished` parts are kept.
+    fn start_over(&self, finished: usize, why: &str) -> Resumed {
+        let message = format!("{why}: starting over");
+        if finished > 0 {
+            self.file.warn(&message)
+        } else {
+            self.file.note(&message)
+        }
+        Resumed::StartOver
     }
 }

@@ -128,6 +128,12 @@ pub(super) async fn upload(
     });
     let Uploaded { item, proof, verified } = upload.run(recorded).await?;
     context.note_made(item.id());
+    let source = Arc::clone(&upload.source);
+    if let Ok(Err(Error::Changed { what })) = context.disk.run(move || source.check_unchanged()).await {
+        file.warn(&format!(
+            "the file changed while its item was being created ({what}); the item has its earlier content"
+        ));
+    }
     locks.target.end(source_id);
     let to_record = ToRecord::new(&upload, &item, proof);
     let ack = Ack { record, locks: Some(locks), to_record, _target_guard: guard };

@@ -336,7 +336,10 @@ fn an_interrupted_run_says_what_is_kept_and_the_next_one_what_it_resumes() {
     let path = world.file("file.bin", 4 * PART);
     let halfway = Halfway::of(&world, &path, 2, &[]);
     halfway.running.signal("INT");
-    halfway.running.wait().ends(130).says("10 of 20.0 MiB are kept for the next run");
+    let ran = halfway.running.wait();
+    // The second part may be on record a moment before the program knows.
+    let kept = ["10", "5"].map(|mib| format!("{mib} of 20.0 MiB are kept for the next run"));
+    assert!(kept.iter().any(|kept| ran.ends(130).stderr.contains(kept)), "{ran:#?}");
     world.drive.clear_faults();
     let ran = world.run(&["file.bin"]);
     ran.ok().says("resuming file.bin: 10 of 20.0 MiB already stored");

@@ -3,7 +3,7 @@
 use local_drive::{Action, Fault, Mode, Op, Options};
 
 use crate::halfway::{Halfway, assert_warns, later, records, wait_for};
-use crate::support::{CAP, PART, Ran, World};
+use crate::support::{CAP, PART, Ran, World, refusal};
 
 /// The one row of a report.
 fn row(ran: &Ran) -> serde_json::Value {
@@ -312,4 +312,70 @@ fn through_a_sink_that_keeps_nothing_the_difference_shows() {
     world.file("f", 10);
     let ran = world.run(&["f", "--verify", "--retry-for", "0"]);
     assert_ne!(ran.code, Some(0), "{ran:#?}");
+}
+
+#[test]
+fn an_object_that_cannot_be_had_is_no_reason_for_another_item() {
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::Download, refusal(404, "not found")));
+    for _ in 0..3 {
+        world.run(&["f", "--verify"]).fails(1).says("but not verified");
+    }
+    assert_eq!(world.drive.items().len(), 1);
+}
+
+#[test]
+fn an_item_that_is_known_to_be_wrong_is_not_skipped() {
+    for mode in ["skip", "newer"] {
+        let world = World::new();
+        let path = world.file("f", 10);
+        let fault = world.drive.fault(Fault::new(Op::GetObject, Action::CorruptStored));
+        let args = ["f", "--verify=full", "--if-exists", mode];
+        world.run(&args).fails(1).says("is wrong");
+        world.drive.clear_fault(fault);
+        let ran = world.run(&args);
+        ran.ok().says("an earlier run found that its content is wrong: delete it");
+        world.assert_stored(&ran.id(), &path);
+        assert_eq!(world.drive.items().len(), 2);
+        // The right one is there now.
+        assert_eq!(world.run(&args).ok().id(), ran.id());
+    }
+}
+
+#[test]
+fn without_a_record_the_hint_says_that_the_same_command_uploads_again() {
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::GetObject, Action::status(503, "")));
+    let ran = world.run(&["f", "--verify", "--no-resume", "--retry-for", "0"]);
+    ran.fails(7).says("the same command uploads the file again");
+}
+
+#[cfg(unix)]
+#[test]
+fn if_interrupted_while_verifying_the_item_is_named() {
+    let world = World::new();
+    world.file("f", 2 * PART);
+    world.drive.fault(Fault::new(Op::GetObject, Action::Stall { after: 0 }));
+    let run = world.spawn(&["f", "--verify", "-o", "report"]);
+    world.drive.wait_until(CAP, |record| record.count(Op::GetObject) == 1).unwrap();
+    run.signal("INT");
+    let ran = run.wait();
+    let row = row(ran.ends(130));
+    assert_eq!(row["status"], "interrupted");
+    let id = row["item"]["_id"].as_str().unwrap();
+    ran.says(&format!("f: uploaded as item {id}, but not verified: interrupted")).says_nothing_of("kept");
+}
+
+#[test]
+fn a_change_while_the_item_is_being_created_is_told() {
+    let world = World::new();
+    let path = world.file("f", 10);
+    let hold = world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
+    let run = world.spawn(&["f"]);
+    world.drive.wait_until(CAP, |record| record.count(Op::Finalize) == 1).unwrap();
+    std::fs::write(path, "changed").unwrap();
+    world.drive.clear_fault(hold);
+    run.wait().ok().says("the file changed while its item was being created");
 }
