@@ -56,7 +56,8 @@ fn three_hundred_mebibytes_through_a_pipe_take_little_memory() {
     command.stdin(cat.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).skip(50));
     let running = world.spawn_with(command);
-    world.drive.wait_until(CAP, |record| record.stored_count() == 50).unwrap();
+    // One may have been begun again, so not all of these are stored.
+    world.drive.wait_until(CAP, |record| record.count(Op::PutPart) > 50).unwrap();
     let peak = running.peak_memory();
     world.drive.clear_fault(stall);
     let ran = running.wait();
