@@ -133,6 +133,8 @@ pub enum Event<'a> {
         path: Option<&'a str>,
         message: &'a str,
     },
+    /// A folder was created in the drive.
+    FolderCreated,
     /// `--include` or `--exclude` excludes a file given on the command line. It has no other event and no report line.
     Excluded { path: &'a str },
     /// A message or the prompt of `--login`.

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::error::{Call, Error, Failure};
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
+use crate::format::plural;
 use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
@@ -155,8 +156,8 @@ fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) ->
     }
     if settings.transfer.concurrency.is_some_and(|asked| asked > limits.parts) {
         let message = &format!(
-            "only {} parts are sent at the same time: the system does not allow more open files (ulimit -n)",
-            limits.parts
+            "only {} at the same time: the system does not allow more open files (ulimit -n)",
+            plural(limits.parts as u64, "part")
         );
         reporter.event(&Event::Warning { path: None, message });
     }
@@ -226,6 +227,10 @@ async fn transfer(
         (Some(folder), _) if is_complete => RunRecord::remove(folder, &key),
         (_, Some(record)) => drop(on_disk(move || record.sync()).await),
         _ => {}
+    }
+    // Otherwise an interrupted file has said so.
+    if let Some(signal) = summary.signal.filter(|_| summary.interrupted == 0) {
+        reporter.event(&Event::Error { path: None, error: &Error::Interrupted(signal) });
     }
     reporter.event(&Event::Finished { summary: &summary });
     match write_error {

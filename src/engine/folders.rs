@@ -221,7 +221,10 @@ impl NewChild<'_> {
         let permit = drive.breaker(Call::Folder).acquire().await;
         let permit = permit.map_err(|failure| Error::CircuitOpen { failure })?;
         match create(self, drive, permit, *policy, &self.observer, false).await {
-            Ok(Created::New(item)) => Ok((item.id().to_owned(), true)),
+            Ok(Created::New(item)) => {
+                self.folders.reporter.event(&Event::FolderCreated);
+                Ok((item.id().to_owned(), true))
+            }
             Ok(Created::Found(found)) => Ok((found.id, false)),
             Err(CreateError::Failed { failure, tries, .. }) => {
                 Err(Error::Call { call: Call::Folder, failure, tries })

@@ -29,7 +29,8 @@ pub(super) struct Human {
 }
 
 /// The message for a given file that the filters exclude.
-pub(super) const EXCLUDED: &str = "skipped: excluded by --include or --exclude";
+pub(super) const EXCLUDED: &str =
+    "skipped: excluded by a glob (--include, --exclude, or the same in a configuration file)";
 
 /// Files to name for each cause. The rest is counted.
 const NAMED: u64 = 3;
@@ -276,7 +277,10 @@ fn ended_line(status: Status, state: &State) -> String {
 /// The last line; `None` if an error has said everything.
 fn summary_line(summary: &Summary, state: &State) -> Option<String> {
     if summary.files() == 0 {
-        return Some("nothing to upload".to_owned());
+        return Some(match state.folders_created {
+            0 => "nothing to upload".to_owned(),
+            folders => format!("no file to upload; created {}", plural(folders, "folder")),
+        });
     }
     if summary.files() == 1 && state.single() {
         let ended = state.last.as_ref()?;

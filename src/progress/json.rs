@@ -84,12 +84,13 @@ impl Formatter for Json {
             }
             Event::Finished { summary } => json!({
                 "event": "done", "uploaded": summary.uploaded, "skipped": summary.skipped, "failed": summary.failed,
-                "folders_failed": summary.folders_failed,
+                "folders_created": state.folders_created, "folders_failed": summary.folders_failed,
                 "bytes": summary.bytes, "resumed_bytes": state.resumed, "seconds": seconds(summary.elapsed),
                 "exit_code": summary.exit_code(),
             }),
             // Only for drawing; the `progress` event has what is known.
-            Event::Discovered { .. }
+            Event::FolderCreated
+            | Event::Discovered { .. }
             | Event::Compared { .. }
             | Event::Spooled { .. }
             | Event::PartStart { .. }

@@ -84,6 +84,7 @@ pub(super) struct State {
     pub(super) resumed: u64,
     /// Bytes in the finished parts of files that failed, for the next run to resume.
     pub(super) kept: u64,
+    pub(super) folders_created: u64,
     pub(super) interrupted: u64,
     pub(super) unsettled: u64,
     /// The file that finished last.
@@ -100,6 +101,7 @@ impl State {
     pub(super) fn apply(&mut self, event: &Event<'_>, now: Instant) {
         self.begun.get_or_insert(now);
         match *event {
+            Event::FolderCreated => self.folders_created += 1,
             Event::Discovered { files, bytes, complete } => self.known = Some((files, bytes, complete)),
             Event::FileStart { file, path, name, size, parts, .. } => {
                 // The name says more than "-".
