@@ -3,6 +3,8 @@
 
 mod tunnel;
 
+pub use tunnel::kind_of_refusal;
+
 use std::error::Error as StdError;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -134,7 +134,7 @@ impl Proxy {
         let unparsable = |why: &dyn fmt::Display| wrong(&format!("cannot be parsed: {why}"));
         // The URL parser would drop tabs and newlines.
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(unparsable(&"there is white space in it"));
+            return Err(unparsable(&"it has white space or control characters in it"));
         }
         let bare = !text.contains("://");
         let mut url = match bare {

@@ -60,16 +60,21 @@ pub(super) async fn connect(
     }
 }
 
+/// The kind of a status with which proxies refuse, if it is one.
+pub fn kind_of_refusal(status: StatusCode) -> Option<Transport> {
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Transport::ProxyAuth),
+        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => Some(Transport::ProxyRefused),
+        _ => None,
+    }
+}
+
 /// The failure for a response to CONNECT. A proxy's own error and an unreachable host may be transient; a refusal is
 /// not.
 fn refusal(status: StatusCode) -> Failure {
     let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504 | 520..);
-    let kind = match status {
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Transport::ProxyAuth,
-        _ if passing => Transport::Connect,
-        _ => Transport::ProxyRefused,
-    };
-    Failure::transport(kind, status.to_string())
+    let otherwise = if passing { Transport::Connect } else { Transport::ProxyRefused };
+    Failure::transport(kind_of_refusal(status).unwrap_or(otherwise), status.to_string())
 }
 
 /// Asks a SOCKS proxy for a connection to the URL's host.
@@ -97,6 +102,9 @@ pub(super) async fn socks(proxy: &Proxy, target: &Uri, stream: BoxedStream) -> R
         Err(error) => {
             let text = error.to_string();
             // hyper-util does not export the error's type. A test for each keeps these texts true.
+            if proxy.socks_auth().is_none() && text.contains("user/pass") {
+                return Err(Failure::transport(Transport::ProxyAuth, "none is given"));
+            }
             let kind = if text.contains("user/pass") || text.contains("credentials") {
                 Transport::ProxyAuth
             } else if text.contains("not allowed") || text.contains("not supported") {

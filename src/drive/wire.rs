@@ -241,18 +241,18 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
     }
     // serde would read an array as the fields in order.
     if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err("not one of the known shapes (a list)".to_owned());
+        return Err("the answer is a list, and an object was expected".to_owned());
     }
     // serde's message may quote a value, which is a secret here. Its category and position are enough.
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
-        format!(
-            "not one of the known shapes ({:?} error at line {}, column {})",
-            error.classify(),
-            error.line(),
-            error.column()
-        )
+        let what = match error.classify() {
+            serde_json::error::Category::Eof => "the answer ends too early",
+            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "the answer is not JSON",
+            serde_json::error::Category::Data => "the answer has another form than expected",
+        };
+        format!("{what} (line {}, column {})", error.line(), error.column())
     })?;
-    let list = answer.parts.or(answer.urls).ok_or("it has neither `parts` nor `urls`")?;
+    let list = answer.parts.or(answer.urls).ok_or("the answer has neither `parts` nor `urls`")?;
     let mut urls: Vec<Option<Cow<'_, str>>> = vec![None; count as usize];
     for (position, Signed { number, url }) in list.into_iter().enumerate() {
         let number = number.unwrap_or(position as u64 + 1);

@@ -172,8 +172,12 @@ impl Failure {
             Self::Transport { kind: Transport::ProxyRefused, .. } => {
                 "ask whoever runs the proxy to allow this host, or exempt it with NO_PROXY if it can be reached directly"
             }
+            Self::Status { status: 407, .. } => {
+                "a proxy on the way wants a user name and password: name it in HTTPS_PROXY or HTTP_PROXY, as in \
+                 http://user:password@host:port"
+            }
             failure if failure.is_proxy_auth() => {
-                "give user and password in the variable, as in http://user:password@host:port, with characters such as \
+                "give user and password in the variable, as in http://user:password@host:port (or https://, socks5://), with characters such as \
                  @ and : in them percent-encoded (%40, %3A)"
             }
             Self::WebPage | Self::Status { status: 511, .. } => {
