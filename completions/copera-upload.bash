@@ -174,7 +174,7 @@ _copera__upload() {
                     return 0
                     ;;
                 --verify)
-                    COMPREPLY=($(compgen -W "auto full" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto full off" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt +o default +o bashdefault
                     fi

@@ -17,7 +17,8 @@ complete -c copera-upload -l max-retries -d 'Give up after this many consecutive
 complete -c copera-upload -l connect-timeout -d 'Connection timeout [default: 10s]' -r -f
 complete -c copera-upload -l stall-timeout -d 'Abort and retry a transfer that has stalled for this long [default: 30s]' -r -f
 complete -c copera-upload -l verify -d 'Prove after each upload that the drive\'s object is the file [default when given: auto]' -r -f -a "auto\t'Compare the object\'s size and multipart ETag; if the ETag proves nothing, download and compare'
-full\t'Download the object and compare it'"
+full\t'Download the object and compare it'
+off\t'Do not verify, whatever a configuration file says'"
 complete -c copera-upload -l profile -d 'Configuration profile [env: COPERA_PROFILE] [default: `default_profile`, else `default`]' -r -f
 complete -c copera-upload -l config -d 'Read only this configuration file [env: COPERA_CONFIG]' -r -F
 complete -c copera-upload -l api-url -d 'Base URL of the API [env: COPERA_API_URL] [default: https://api.copera.ai/public/v1]' -r -f

@@ -114,8 +114,7 @@ pub enum Verify {
     Auto,
     /// Download the object and compare it
     Full,
-    /// Do not verify. Only a profile can say so, as `false`.
-    #[value(skip)]
+    /// Do not verify, whatever a configuration file says
     Off,
 }
 

@@ -66,8 +66,9 @@ Configuration:
     .copera.toml in the working directory
     .copera.local.toml in the working directory
   A profile may set token, token_command, parent, to, api_url, if_exists,
-  include, exclude, output, progress and every option under Transfer, for example part_size = \"16MiB\". Command-line options and
-  environment variables override the files.
+  include, exclude, output, progress and every option under Transfer, for
+  example part_size = \"16MiB\". Command-line options and environment
+  variables override the files.
 
 Environment:
   COPERA_TOKEN, COPERA_CLI_AUTH_TOKEN   the token

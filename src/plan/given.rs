@@ -23,7 +23,7 @@ pub(super) enum Given {
 pub(super) fn standard_input(destination: &Destination, target: &Parent) -> Result<Job, Error> {
     let name = destination.name.clone().ok_or_else(|| {
         Error::usage_hint(
-            "standard input has no name of its own: give it one with --name",
+            "it needs a name: give it one with --name",
             "a file that is called `-` is given as ./-",
         )
     })?;

@@ -45,7 +45,9 @@ pub(super) fn parse_to(text: &str, from: &str) -> Result<Vec<String>, Error> {
     let names = text.split('/').filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(|name| name.nfc().collect()).collect();
     if let Some(name) = names.iter().find(|name| matches!(name.as_str(), "." | "..")) {
-        return Err(Error::usage(format!("{from}: it has `{name}` in it; write the path without")));
+        return Err(Error::usage(format!(
+            "{from}: the path has `{name}` in it, which is not the name of a folder"
+        )));
     }
     match names.iter().find_map(|name| Some((name, name::check(name).err()?))) {
         Some((name, why)) => Err(Error::usage(format!("{from}: `{name}` {why}"))),

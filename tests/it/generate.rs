@@ -80,7 +80,11 @@ fn options_page(command: &Command) -> String {
 fn usage(argument: &Arg) -> String {
     let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
     let names = argument.get_value_names().filter(|_| argument.get_action().takes_values());
-    let value = names.map(|names| format!(" <{}>", names[0])).unwrap_or_default();
+    let value = names.map(|names| match argument.is_require_equals_set() {
+        true => format!("[=<{}>]", names[0]),
+        false => format!(" <{}>", names[0]),
+    });
+    let value = value.unwrap_or_default();
     format!("{short}--{}{value}", argument.get_long().unwrap())
 }
 
