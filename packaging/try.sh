@@ -189,6 +189,9 @@ grep -q '^::add-mask::a%2525b$' "$work/stdout" || fail 'a % in a token is not es
 mkdir -p deep/er && echo four >deep/er/f.txt && echo five >deep/g.txt
 INPUT_PATH='deep/**' INPUT_TO=Reports/2026 act 0
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 2 ] || fail "deep/** is not its two files"
+mkdir -p hollow/dir
+INPUT_PATH=$'deep/**\nhollow/**' act 2
+grep -qF "::error::'hollow/**' matches no file" "$work/stdout" || fail 'a glob without files is passed over'
 INPUT_PATH=deep INPUT_RECURSIVE=true INPUT_EXCLUDE='er ' INPUT_LIMIT_RATE=1MiB act 0
 [ "$(grep -c '^[0-9a-f]\{24\}$' "$GITHUB_OUTPUT")" -eq 1 ] || fail 'exclude does not leave out'
 INPUT_PATH=deep INPUT_RECURSIVE=yes act 2

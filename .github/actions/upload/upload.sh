@@ -45,8 +45,9 @@ while IFS= read -r line; do
     *'**'*)
         [ "$deep" = yes ] || { echo "::error::this runner's bash has no '**': name the directory, and set recursive"; exit 2; }
         # Directories are on the way only: what is in them is found by itself.
+        some=no
         for path in "${found[@]}"; do [ -d "$path" ] || { paths+=("$path"); some=yes; }; done
-        [ "${some:-}" = yes ] || { echo "::error::'$line' matches no file"; exit 2; }
+        [ "$some" = yes ] || { echo "::error::'$line' matches no file"; exit 2; }
         ;;
     *) paths+=("${found[@]}") ;;
     esac
