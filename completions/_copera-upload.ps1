@@ -40,7 +40,7 @@ Register-ArgumentCompleter -Native -CommandName 'copera-upload' -ScriptBlock {
             [CompletionResult]::new('--max-retries', '--max-retries', [CompletionResultType]::ParameterName, 'Give up after this many consecutive retries without progress [default: no limit]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'Connection timeout [default: 10s]')
             [CompletionResult]::new('--stall-timeout', '--stall-timeout', [CompletionResultType]::ParameterName, 'Abort and retry a transfer that has stalled for this long [default: 30s]')
-            [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Prove after each upload that the drive''s object is the file [default when given: auto]')
+            [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Prove after each upload that the drive''s object is the file')
             [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Configuration profile [env: COPERA_PROFILE] [default: `default_profile`, else `default`]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read only this configuration file [env: COPERA_CONFIG]')
             [CompletionResult]::new('--api-url', '--api-url', [CompletionResultType]::ParameterName, 'Base URL of the API [env: COPERA_API_URL] [default: https://api.copera.ai/public/v1]')

@@ -37,7 +37,7 @@ set edit:completion:arg-completer[copera-upload] = {|@words|
             cand --max-retries 'Give up after this many consecutive retries without progress [default: no limit]'
             cand --connect-timeout 'Connection timeout [default: 10s]'
             cand --stall-timeout 'Abort and retry a transfer that has stalled for this long [default: 30s]'
-            cand --verify 'Prove after each upload that the drive''s object is the file [default when given: auto]'
+            cand --verify 'Prove after each upload that the drive''s object is the file'
             cand --profile 'Configuration profile [env: COPERA_PROFILE] [default: `default_profile`, else `default`]'
             cand --config 'Read only this configuration file [env: COPERA_CONFIG]'
             cand --api-url 'Base URL of the API [env: COPERA_API_URL] [default: https://api.copera.ai/public/v1]'

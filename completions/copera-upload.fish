@@ -16,7 +16,7 @@ complete -c copera-upload -l retry-for -d 'Give up after this long without progr
 complete -c copera-upload -l max-retries -d 'Give up after this many consecutive retries without progress [default: no limit]' -r -f
 complete -c copera-upload -l connect-timeout -d 'Connection timeout [default: 10s]' -r -f
 complete -c copera-upload -l stall-timeout -d 'Abort and retry a transfer that has stalled for this long [default: 30s]' -r -f
-complete -c copera-upload -l verify -d 'Prove after each upload that the drive\'s object is the file [default when given: auto]' -r -f -a "auto\t'Compare the object\'s size and multipart ETag; if the ETag proves nothing, download and compare'
+complete -c copera-upload -l verify -d 'Prove after each upload that the drive\'s object is the file' -r -f -a "auto\t'Compare the object\'s size and multipart ETag; if the ETag proves nothing, download and compare'
 full\t'Download the object and compare it'
 off\t'Do not verify, whatever a configuration file says'"
 complete -c copera-upload -l profile -d 'Configuration profile [env: COPERA_PROFILE] [default: `default_profile`, else `default`]' -r -f

@@ -90,10 +90,10 @@ pub struct TransferOptions {
     #[serde(deserialize_with = "toml::flag")]
     pub no_checksum: Option<bool>,
 
-    /// Prove after each upload that the drive's object is the file [default when given: auto]
+    /// Prove after each upload that the drive's object is the file
     ///
-    /// A difference is an error with exit code 1. Without an answer the exit code is 7, and running the same command
-    /// again only verifies.
+    /// Without a value: auto. A difference is an error with exit code 1. Without an answer the exit code is 7, and
+    /// running the same command again only verifies.
     #[arg(
         long,
         value_name = "HOW",

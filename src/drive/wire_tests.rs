@@ -23,12 +23,12 @@ fn a_missing_doubled_or_surplus_part_is_an_error_that_says_so() {
         ),
         (r#"{"parts":[{"signedUrl":"a","PartNumber":0}]}"#, "one for part 0"),
         (r#"{"parts":[{"signedUrl":"","PartNumber":1}]}"#, "part 1 is empty"),
-        (r#"{"parts":[{"signedUrl":"secret"}]}"#, "not one of the known shapes"),
-        (r#"{"parts":[{"signedUrl":"secret","PartNumber":"one"}]}"#, "not one of the known shapes"),
-        (r#"{"parts":[{"signedUrl":"a","PartNumber":-1}]}"#, "not one of the known shapes"),
+        (r#"{"parts":[{"signedUrl":"secret"}]}"#, "another form than expected"),
+        (r#"{"parts":[{"signedUrl":"secret","PartNumber":"one"}]}"#, "another form than expected"),
+        (r#"{"parts":[{"signedUrl":"a","PartNumber":-1}]}"#, "another form than expected"),
         (r#"{"urls":null}"#, "neither"),
-        (r#"{"urls":["#, "not one of the known shapes"),
-        ("[]", "not one of the known shapes"),
+        (r#"{"urls":["#, "ends too early"),
+        ("[]", "is a list"),
     ] {
         let error = parse_urls(body.as_bytes(), 2).unwrap_err();
         assert!(error.contains(complaint) && !error.contains("secret"), "{body}: {error}");
