@@ -3,7 +3,7 @@
 
 mod tunnel;
 
-pub use tunnel::kind_of_refusal;
+pub use tunnel::refusal_by;
 
 use std::error::Error as StdError;
 use std::io;

@@ -60,8 +60,16 @@ pub(super) async fn connect(
     }
 }
 
+/// The failure for a proxy that forwards requests and answers with this status itself; `None` for a status with which
+/// proxies do not refuse.
+pub fn refusal_by(proxy: &Proxy, status: u16) -> Option<Failure> {
+    let status = StatusCode::from_u16(status).ok()?;
+    let kind = kind_of_refusal(status)?;
+    Some(Failure::transport(kind, status.to_string()).at(&format!("at the proxy {proxy}")))
+}
+
 /// The kind of a status with which proxies refuse, if it is one.
-pub fn kind_of_refusal(status: StatusCode) -> Option<Transport> {
+fn kind_of_refusal(status: StatusCode) -> Option<Transport> {
     match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Transport::ProxyAuth),
         StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => Some(Transport::ProxyRefused),

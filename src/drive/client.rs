@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::Uri;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 
 use super::clock::ServiceClock;
@@ -282,10 +282,8 @@ impl Drive {
         // A proxy that forwards requests answers in the place of the service, but not in its form.
         let proxy = self.connector.proxy(&self.host).filter(|proxy| proxy.forwards(&self.host));
         if let Some(proxy) = proxy.filter(|_| said == wire::ApiError::default())
-            && let Ok(status) = StatusCode::from_u16(status)
-            && let Some(kind) = dial::kind_of_refusal(status)
+            && let Some(failure) = dial::refusal_by(proxy, status)
         {
-            let failure = Failure::transport(kind, status.to_string()).at(&format!("at the proxy {proxy}"));
             let _ = self.refused.set(failure.clone());
             return Err(failure);
         }

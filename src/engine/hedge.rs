@@ -1,8 +1,12 @@
-//! Hedging: sends a part on a second connection too.
+//! Parts that lag: hedging sends them on a second connection too, and a straggler is begun again.
 //!
 //! A part sent twice overwrites itself (S3, UploadPart), so this is always safe. But it costs the part's bytes, and on
 //! a full path these delay everything else. So a part is hedged only if it has all but stopped while others progressed.
 //! If nothing moves at all, one part is hedged from time to time.
+//!
+//! On long paths, the end of a file waits for the few connections that lost packets at their start. A part on such a
+//! connection, a straggler, is begun again on another while it has sent little; all of them together may cost 1 % of the
+//! file's bytes.
 //!
 //! A part is compared with its *share*: what one part in flight sent on average meanwhile
 //! ([`super::concurrency::Permits::share`]). Shares do not depend on the speed of the network, on the number of parts
@@ -112,13 +116,13 @@ struct AttemptStats {
     share_idle: f64,
     /// Bytes sent recently, in what time, and the share meanwhile; `None` before it has lasted long enough.
     recent: Option<(u64, Duration, f64)>,
-    /// The same for [`STRAGGLER_RECENT`].
-    lately: Option<(u64, Duration, f64)>,
+    /// Over [`STRAGGLER_RECENT`] only.
+    last_second: Option<(u64, Duration, f64)>,
 }
 
 /// How an attempt is behind the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behind {
+enum Lag {
     /// It is stuck: its connection uses nothing of the path, so the hedge needs no permit of its own.
     Stuck,
     /// Nothing moves: one part is enough to find out whether the connections are the reason.
@@ -139,7 +143,7 @@ pub(super) enum Watched<T> {
 }
 
 impl AttemptStats {
-    fn behind(&self, slowest: Option<Slowest>) -> Option<Behind> {
+    fn lag(&self, slowest: Option<Slowest>) -> Option<Lag> {
         let answer = self.acked >= self.size;
         let took = |times: f64| slowest.map(|slowest| self.elapsed > slowest.time.mul_f64(times));
         if self.idle >= MIN_IDLE && self.share_idle >= MIN_SHARE {
@@ -147,22 +151,22 @@ impl AttemptStats {
             let usual = slowest.map_or(0.0, |slowest| slowest.share).max(self.size as f64 * MIN_SHARE_FACTOR);
             if !answer && drained && took(STUCK_FACTOR).unwrap_or(true) || self.share >= usual * STUCK_FACTOR
             {
-                return Some(Behind::Stuck);
+                return Some(Lag::Stuck);
             }
         }
         let nothing = self.idle.min(self.all_idle);
         let limit = if self.no_tcp_info { PROBE_IDLE_NO_TCP_INFO } else { PROBE_IDLE };
         if nothing >= MIN_IDLE && took(PROBE_FACTOR).unwrap_or(!answer && nothing >= limit) {
-            return Some(Behind::Probe);
+            return Some(Lag::Probe);
         }
         if (self.size - self.acked.min(self.size)) * WORTH_DIVISOR > self.size && self.is_slow(slowest) {
-            return Some(Behind::Slow);
+            return Some(Lag::Slow);
         }
-        (!answer && self.is_straggler()).then_some(Behind::Straggler)
+        (!answer && self.is_straggler()).then_some(Lag::Straggler)
     }
 
     fn is_straggler(&self) -> bool {
-        let Some((sent, _, share)) = self.lately else { return false };
+        let Some((sent, _, share)) = self.last_second else { return false };
         let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
         !self.alone
             && self.size >= STRAGGLER_MIN_SIZE
@@ -258,12 +262,12 @@ impl Hedging {
                 }
                 Watched::Done(done)
             }
-            other = self.until_behind(&mut progress, part, (size, file_size), permits) => other,
+            other = self.until_lagging(&mut progress, part, (size, file_size), permits) => other,
         }
     }
 
-    /// Returns when a hedge or a restart pays.
-    async fn until_behind<T>(
+    /// Returns when the part lags, and a hedge or a restart pays.
+    async fn until_lagging<T>(
         &self,
         progress: &mut Progress,
         part: &PartProgress,
@@ -289,19 +293,19 @@ impl Hedging {
                 share: share - progress.begun.1,
                 share_idle: share - progress.moved.1,
                 recent: progress.recent(RECENT),
-                lately: progress.recent(STRAGGLER_RECENT),
+                last_second: progress.recent(STRAGGLER_RECENT),
             };
-            let permit = match seen.behind(self.slowest(size)) {
+            let permit = match seen.lag(self.slowest(size)) {
                 None => continue,
-                Some(Behind::Straggler) => {
+                Some(Lag::Straggler) => {
                     if permits.may_resend(acked + IN_BUFFERS, file_size) {
                         return Watched::Restart;
                     }
                     None
                 }
-                Some(Behind::Stuck) => return Watched::Hedge(None),
-                Some(Behind::Probe) => permits.acquire_probe(),
-                Some(Behind::Slow) => permits.acquire_hedge(size),
+                Some(Lag::Stuck) => return Watched::Hedge(None),
+                Some(Lag::Probe) => permits.acquire_probe(),
+                Some(Lag::Slow) => permits.acquire_hedge(size),
             };
             if permit.is_some() {
                 return Watched::Hedge(permit);

@@ -33,7 +33,7 @@ impl Default for Shared {
 }
 
 /// When which place's part was hedged how, in seconds.
-type Hedges = Vec<(f64, usize, Behind)>;
+type Hedges = Vec<(f64, usize, Lag)>;
 
 /// A part under way in the simulation.
 struct Flying {
@@ -102,10 +102,10 @@ impl Shared {
                     share: share - one.progress.begun.1,
                     share_idle: share - one.progress.moved.1,
                     recent: one.progress.recent(RECENT),
-                    lately: one.progress.recent(STRAGGLER_RECENT),
+                    last_second: one.progress.recent(STRAGGLER_RECENT),
                 };
-                if let (Some(hedge), false) = (seen.behind(hedging.slowest(PART)), one.hedged)
-                    && hedge != Behind::Straggler
+                if let (Some(hedge), false) = (seen.lag(hedging.slowest(PART)), one.hedged)
+                    && hedge != Lag::Straggler
                 {
                     hedges.push((now, index, hedge));
                     one.hedged = true;
@@ -166,7 +166,7 @@ fn a_part_that_stands_still_is_rescued_long_before_the_others_are_done() {
         assert_eq!(hedges.len(), 1, "{hedges:?}");
         let (at, place, hedge) = hedges[0];
         // With buffers that hold whole parts, the line as a whole seems to stand still while they drain.
-        assert!(place == 3 && hedge != Behind::Slow, "{hedge:?} at {at} s, buffer {buffer:?}");
+        assert!(place == 3 && hedge != Lag::Slow, "{hedge:?} at {at} s, buffer {buffer:?}");
         assert!(at < within, "{at} s");
     }
 }
@@ -176,10 +176,7 @@ fn a_part_that_trickles_is_hedged_and_one_that_is_merely_slower_is_not() {
     let mut weights = vec![1.0; 8];
     weights[2] = 0.02;
     let hedges = Shared { weights: weights.clone(), ..Shared::default() }.send();
-    assert_eq!(
-        hedges.iter().map(|(_, place, hedge)| (*place, *hedge)).collect::<Vec<_>>(),
-        [(2, Behind::Slow)]
-    );
+    assert_eq!(hedges.iter().map(|(_, place, hedge)| (*place, *hedge)).collect::<Vec<_>>(), [(2, Lag::Slow)]);
     weights[2] = 0.2;
     let hedges = Shared { weights, parts: 80, ..Shared::default() }.send();
     assert!(hedges.is_empty(), "{hedges:?}");
@@ -197,36 +194,36 @@ fn seen() -> AttemptStats {
         share: 4.0 * MIB as f64,
         share_idle: 0.0,
         recent: None,
-        lately: None,
+        last_second: None,
     }
 }
 
 #[test]
 fn a_straggler_would_be_the_last_by_far() {
-    let lately = |sent, share| AttemptStats { lately: Some((sent, seconds(1.0), share)), ..seen() };
-    assert_eq!(lately(100_000, 1e6).behind(None), Some(Behind::Straggler));
-    assert_eq!(lately(400_000, 1e6).behind(None), None, "connections are never quite equal");
-    assert_eq!(lately(10_000, 100e3).behind(None), None, "too little to tell");
-    assert_eq!(AttemptStats { alone: true, ..lately(100_000, 1e6) }.behind(None), None);
-    let nearly_done = AttemptStats { acked: PART - MIB, ..lately(100_000, 1e6) };
-    assert_eq!(nearly_done.behind(None), None, "the rest takes less than a whole part elsewhere");
-    let waits = AttemptStats { acked: PART, ..lately(0, 1e6) };
-    assert_eq!(waits.behind(None), None, "it is in storage, and waits for the response");
+    let last_second = |sent, share| AttemptStats { last_second: Some((sent, seconds(1.0), share)), ..seen() };
+    assert_eq!(last_second(100_000, 1e6).lag(None), Some(Lag::Straggler));
+    assert_eq!(last_second(400_000, 1e6).lag(None), None, "connections are never quite equal");
+    assert_eq!(last_second(10_000, 100e3).lag(None), None, "too little to tell");
+    assert_eq!(AttemptStats { alone: true, ..last_second(100_000, 1e6) }.lag(None), None);
+    let nearly_done = AttemptStats { acked: PART - MIB, ..last_second(100_000, 1e6) };
+    assert_eq!(nearly_done.lag(None), None, "the rest takes less than a whole part elsewhere");
+    let waits = AttemptStats { acked: PART, ..last_second(0, 1e6) };
+    assert_eq!(waits.lag(None), None, "it is in storage, and waits for the response");
 }
 
 #[test]
 fn standing_still_is_told_from_a_line_that_is_thin() {
     let still = AttemptStats { idle: seconds(20.0), ..seen() };
-    assert_eq!(still.behind(None), None, "others got nothing either");
+    assert_eq!(still.lag(None), None, "others got nothing either");
     let others_move = AttemptStats { share_idle: MIB as f64 + MIN_SHARE, ..still };
-    assert_eq!(others_move.behind(None), Some(Behind::Stuck));
+    assert_eq!(others_move.lag(None), Some(Lag::Stuck));
     let in_a_proxy = AttemptStats { acked: 4 * MIB, ..others_move };
-    assert_eq!(in_a_proxy.behind(None), None, "what was acked may fill a buffer on the way");
+    assert_eq!(in_a_proxy.lag(None), None, "what was acked may fill a buffer on the way");
     let brief = AttemptStats { idle: seconds(1.0), ..others_move };
-    assert_eq!(brief.behind(None), None, "two lost packets in a row do that");
+    assert_eq!(brief.lag(None), None, "two lost packets in a row do that");
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
-    assert_eq!(others_move.behind(slowest(25.0)), None, "some always take long");
-    assert_eq!(others_move.behind(slowest(15.0)), Some(Behind::Stuck));
+    assert_eq!(others_move.lag(slowest(25.0)), None, "some always take long");
+    assert_eq!(others_move.lag(slowest(15.0)), Some(Lag::Stuck));
 }
 
 #[test]
@@ -235,28 +232,24 @@ fn a_part_that_is_taken_whole_must_be_slow_as_a_whole() {
     let waits = AttemptStats { acked: PART, idle: seconds(9.0), share_idle: 9e6, ..seen() };
     for blind in [true, false] {
         let waits = AttemptStats { no_tcp_info: blind, ..waits };
-        assert_eq!(waits.behind(None), None);
+        assert_eq!(waits.lag(None), None);
         let slowest = Some(Slowest { share: 20e6, time: seconds(20.0) });
-        assert_eq!(AttemptStats { share: 29e6, ..waits }.behind(slowest), None);
-        assert_eq!(AttemptStats { share: 31e6, ..waits }.behind(slowest), Some(Behind::Stuck));
+        assert_eq!(AttemptStats { share: 29e6, ..waits }.lag(slowest), None);
+        assert_eq!(AttemptStats { share: 31e6, ..waits }.lag(slowest), Some(Lag::Stuck));
     }
 }
 
 #[test]
 fn when_nothing_moves_one_part_may_find_out_why() {
     let nothing = AttemptStats { idle: seconds(6.0), all_idle: seconds(5.0), alone: true, ..seen() };
-    assert_eq!(nothing.behind(None), Some(Behind::Probe));
-    assert_eq!(AttemptStats { all_idle: seconds(1.0), ..nothing }.behind(None), None, "others move");
-    assert_eq!(AttemptStats { no_tcp_info: true, ..nothing }.behind(None), None, "a full buffer checks so");
-    assert_eq!(
-        AttemptStats { acked: PART, ..nothing }.behind(None),
-        None,
-        "nobody knows how long answers take"
-    );
+    assert_eq!(nothing.lag(None), Some(Lag::Probe));
+    assert_eq!(AttemptStats { all_idle: seconds(1.0), ..nothing }.lag(None), None, "others move");
+    assert_eq!(AttemptStats { no_tcp_info: true, ..nothing }.lag(None), None, "a full buffer checks so");
+    assert_eq!(AttemptStats { acked: PART, ..nothing }.lag(None), None, "nobody knows how long answers take");
     let slowest = |time| Some(Slowest { share: 8e6, time: seconds(time) });
     for seen in [nothing, AttemptStats { no_tcp_info: true, acked: PART, ..nothing }] {
-        assert_eq!(seen.behind(slowest(16.0)), None);
-        assert_eq!(seen.behind(slowest(14.0)), Some(Behind::Probe));
+        assert_eq!(seen.lag(slowest(16.0)), None);
+        assert_eq!(seen.lag(slowest(14.0)), Some(Lag::Probe));
     }
 }
 

@@ -104,7 +104,6 @@ struct Try<'a> {
     url: &'a SignedUrl,
     fresh: bool,
     answer_patience: u32,
-    on_handed: &'a (dyn Fn() + Sync),
     permit: &'a Mutex<Permit>,
 }
 
@@ -143,7 +142,11 @@ impl PartSender {
         context.disk.run(move || source.check_unchanged()).await??;
         // A file of one part is recorded when it is finalized.
         if self.parts.count > 1 {
-            record.part(file, part, &completed, true).await;
+            // Before it is written, so that what is on record always counts, however this ends.
+            file.recorded.fetch_add(size, Ordering::Relaxed);
+            if !record.part(file, part, &completed, true).await {
+                file.recorded.fetch_sub(size, Ordering::Relaxed);
+            }
         }
         drop(recording);
         report.done = true;
@@ -165,14 +168,12 @@ impl PartSender {
         let (mut tries, mut damaged, mut expired, mut timeouts, mut fresh) = (0, 0, 0, 0, false);
         loop {
             if lock(permit).is_released() {
-                let again = context.permits.acquire(self.parts.len(part)).await;
-                *lock(permit) = again;
+                self.acquire_again(part, permit).await;
             }
             let signed = self.urls.get(file, part).await?;
             let (furthest, begun) = (progress.high_water(), Instant::now());
             let answer_patience = 1 << timeouts;
-            let on_handed = || lock(permit).all_handed();
-            let try_ = Try { url: &signed.url, fresh, answer_patience, on_handed: &on_handed, permit };
+            let try_ = Try { url: &signed.url, fresh, answer_patience, permit };
             let failure = match self.attempt(part, progress, &try_).await {
                 Ok(completed) => {
                     self.urls.record_success();
@@ -182,6 +183,7 @@ impl PartSender {
                 Err(TransferError::Error(error)) => return Err(error.into()),
                 Err(TransferError::Failure(failure)) => failure,
             };
+            lock(permit).attempt_failed();
             tries += 1;
             if progress.high_water() > furthest {
                 budget.reset();
@@ -228,17 +230,25 @@ impl PartSender {
         }
     }
 
+    /// Another permit for a part that has released its own. What it still holds goes first: it might wait for itself.
+    async fn acquire_again(&self, part: u32, permit: &Mutex<Permit>) {
+        lock(permit).release();
+        let again = self.upload.context.permits.acquire(self.parts.len(part)).await;
+        *lock(permit) = again;
+    }
+
     /// One attempt: on one connection, or on two if the first falls behind. The first success counts; a part that is
     /// sent twice overwrites itself (S3, UploadPart).
     async fn attempt(
         &self,
         part: u32,
         progress: &PartProgress,
-        &Try { url, fresh, answer_patience, on_handed, permit }: &Try<'_>,
+        &Try { url, fresh, answer_patience, permit }: &Try<'_>,
     ) -> Result<CompletedPart, TransferError> {
         let FileUpload { context, file, source, .. } = &*self.upload;
         let (range, size) = (self.parts.range(part), self.parts.len(part));
         progress.set(Attempt::Hedge, 0);
+        let on_handed = || lock(permit).all_handed();
         let put = |attempt, fresh| {
             context.storage.put(Put {
                 url,
@@ -247,7 +257,7 @@ impl PartSender {
                 progress,
                 attempt,
                 sent: &file.sent,
-                on_handed,
+                on_handed: &on_handed,
                 fresh,
                 answer_patience,
             })
@@ -261,9 +271,8 @@ impl PartSender {
                 Watched::Restart => {
                     file.note(&format!("part {part} is slower than the others: beginning it again"));
                     drop(primary);
-                    lock(permit).give_up();
-                    let again = context.permits.acquire(size).await;
-                    *lock(permit) = again;
+                    lock(permit).note_straggler();
+                    self.acquire_again(part, permit).await;
                     primary = Box::pin(put(Attempt::Primary, false));
                 }
             }

@@ -252,6 +252,7 @@ fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) ->
         bytes: file.size.load(Ordering::Relaxed),
         sent_bytes: file.sent.load(Ordering::Relaxed),
         resumed_bytes: file.resumed.load(Ordering::Relaxed),
+        kept_bytes: file.resumed.load(Ordering::Relaxed) + file.recorded.load(Ordering::Relaxed),
         retries: file.retries(),
         elapsed: started.elapsed(),
     }
@@ -296,6 +297,6 @@ async fn run_controller(context: Arc<Context>) {
             context.reporter.event(&Event::Verbose { message: &message });
         }
         context.storage.set_moving(permits.moving());
-        context.storage.set_room(permits.has_room());
+        context.storage.set_headroom(permits.has_headroom());
     }
 }

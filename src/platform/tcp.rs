@@ -89,16 +89,14 @@ pub fn unacked_bytes(_stream: &TcpStream) -> Option<u64> {
 }
 
 /// Changes a connection to BBR, where the kernel has it and lets us. CUBIC takes every lost packet for a sign of a full
-/// path, and needs seconds to make up for it. Returns whether it worked.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn use_bbr(stream: &TcpStream) -> bool {
-    uses_tcp_info() && socket2::SockRef::from(stream).set_tcp_congestion(b"bbr").is_ok()
-}
-
-/// Changes a connection to BBR, where the kernel has it and lets us. Returns whether it worked.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub fn use_bbr(_stream: &TcpStream) -> bool {
-    false
+/// path, and needs seconds to make up for it. Other systems keep what they have.
+pub fn use_bbr(stream: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if uses_tcp_info() {
+        let _ = socket2::SockRef::from(stream).set_tcp_congestion(b"bbr");
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = stream;
 }
 
 /// Measurements of TCP on a connection.

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http_body_util::{Either, Empty};
 use hyper::Uri;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -26,6 +25,7 @@ use crate::dial::{BoxedStream, Connector, TransferError};
 use crate::error::{Failure, Transport, chain};
 use crate::http;
 use crate::platform::{self, TcpInfo};
+use crate::proxy::Proxy;
 
 /// TCP begins with ten packets (RFC 6928).
 const INITIAL_WINDOW: f64 = 14_600.0;
@@ -47,12 +47,11 @@ pub struct Connection {
     opened_in: Duration,
     /// It was idle before, so the peer may have closed it meanwhile.
     pub reused: bool,
-    /// Set if requests go to a proxy in absolute form (plain HTTP through a proxy), with the proxy's credentials, if
-    /// any.
-    pub through: Option<Option<HeaderValue>>,
+    /// The proxy that forwards requests in absolute form (plain HTTP).
+    pub through: Option<Arc<Proxy>>,
     /// The origin that it belongs to, see [`origin`].
     pub origin: String,
-    /// A request is under way.
+    /// A request is under way, or has ended without a success. Unsent bytes of it are worth nothing.
     pub busy: bool,
     driver: tokio::task::AbortHandle,
 }
@@ -69,7 +68,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Whether a new connection would probably send so many bytes faster, if the path has room: TCP doubles its rate each
+    /// Whether a new connection would probably send so many bytes faster, if the path has headroom: TCP doubles its rate each
     /// round trip until it loses a packet, while an old connection that lost some needs seconds to double it.
     pub fn is_slow_for(&self, bytes: u64) -> bool {
         let round_trip = self.probe.measured().map_or(self.opened_in, |measured| measured.min_rtt);
@@ -98,8 +97,7 @@ pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, Transf
     }
     let (sender, driver) = handshake(stream).await?;
     let probe = probe.unwrap_or_else(|| Probe { stream: Weak::new(), counts: Arc::default() });
-    let proxy = connector.proxy(uri).filter(|proxy| proxy.forwards(uri));
-    let through = proxy.map(|proxy| proxy.basic_auth().cloned());
+    let through = connector.proxy(uri).filter(|proxy| proxy.forwards(uri)).cloned();
     let opened_in = begun.elapsed();
     Ok(Connection {
         sender,
@@ -146,7 +144,7 @@ pub struct Probe {
 
 /// See [`Probe::fit_send_buffer`].
 const BUFFER_TIME: Duration = Duration::from_millis(500);
-/// The same: bytes.
+/// In bytes.
 const MAX_SEND_BUFFER: u64 = 2 * 1024 * 1024;
 
 /// If a send buffer was full this recently, it still is, or nearly so.
@@ -249,7 +247,7 @@ impl Probe {
         }
     }
 
-    /// See [`platform::use_bbr`]. Once for each connection.
+    /// Changes the connection to BBR if the system lets us; once, because it is asked again and again.
     pub fn use_bbr(&self) {
         if !self.counts.bbr.swap(true, Ordering::Relaxed)
             && let Some(stream) = self.stream.upgrade()

@@ -127,7 +127,7 @@ impl Storage {
         range: &str,
         mut connection: Connection,
     ) -> Result<Opened, Failure> {
-        let request = request(Method::GET, uri, connection.through.as_ref())?
+        let request = request(Method::GET, uri, connection.through.as_deref())?
             .header(RANGE, range)
             .body(Either::Right(Empty::new()))
             .map_err(invalid)?;
@@ -141,7 +141,7 @@ impl Storage {
         // A truncated error document is better than none.
         let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect()).await;
         let text = body.map_err(|_| self.late())?.map(Collected::to_bytes).unwrap_or_default();
-        Err(refusal(&self.mask, status, &headers, &text))
+        Err(refusal(&self.mask, connection.through.as_deref(), status, &headers, &text))
     }
 
     fn late(&self) -> Failure {

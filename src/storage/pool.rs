@@ -23,7 +23,7 @@ pub enum Wanted {
     New,
     /// An idle one, if there is any.
     Any,
-    /// For so many bytes on a path with room for more: an idle one, unless a new one would be faster.
+    /// For so many bytes on a path with headroom: an idle one, unless a new one would be faster.
     Fast(u64),
 }
 

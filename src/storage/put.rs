@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Either, Limited};
-use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, PROXY_AUTHORIZATION};
 use hyper::http::request;
 use hyper::{Method, Request, Response, Uri};
 
@@ -31,7 +31,11 @@ use crate::etag::{CompletedPart, Etag};
 use crate::event::{Attempt, Event, Reporter};
 use crate::http::{self, header};
 use crate::options::TransferOptions;
+use crate::proxy::Proxy;
 use crate::secret::Redactor;
+
+/// The time of a smaller part is mostly round trips, and says nothing about its connection.
+const WORTH_CHOOSING: u64 = 4 * 1024 * 1024;
 
 /// Sends parts to storage. Shared by all files.
 pub struct Storage {
@@ -39,7 +43,7 @@ pub struct Storage {
     buffers: Buffers,
     limiter: Limiter,
     gate: Gate,
-    room: AtomicBool,
+    headroom: AtomicBool,
     traffic: TransferStats,
     disk: Disk,
     checksums: Option<Checksums>,
@@ -61,7 +65,7 @@ impl Storage {
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
             gate: Gate::default(),
-            room: AtomicBool::new(false),
+            headroom: AtomicBool::new(false),
             traffic: TransferStats::default(),
             disk: Disk::default(),
             checksums: transfer.checksum().then(Checksums::default),
@@ -91,18 +95,18 @@ impl Storage {
         self.connections.preconnect(host, wanted);
     }
 
-    /// Says whether the path has room for more than the connections that are there send.
-    pub fn set_room(&self, room: bool) {
-        if room {
+    /// Says whether the path could carry more than the connections that are there send.
+    pub fn set_headroom(&self, headroom: bool) {
+        if headroom {
             self.traffic.use_bbr();
         }
-        self.room.store(room, Ordering::Relaxed);
+        self.headroom.store(headroom, Ordering::Relaxed);
     }
 
     fn wanted(&self, put: &Put<'_>) -> Wanted {
         if put.fresh {
             Wanted::New
-        } else if self.room.load(Ordering::Relaxed) {
+        } else if self.headroom.load(Ordering::Relaxed) && put.range.1 >= WORTH_CHOOSING {
             Wanted::Fast(put.range.1)
         } else {
             Wanted::Any
@@ -157,12 +161,12 @@ impl Storage {
             Arc::clone(&flow),
             self.disk.clone(),
         );
-        let request = request(Method::PUT, uri, connection.through.as_ref())
+        let request = request(Method::PUT, uri, connection.through.as_deref())
             .and_then(|request| {
                 request.header(CONTENT_LENGTH, put.range.1).body(Either::Left(body)).map_err(invalid)
             })
             .map_err(|failure| (failure.into(), false))?;
-        let _counted = self.traffic.begin(connection.probe.clone());
+        let _counted = self.traffic.begin(connection.probe.clone(), Arc::clone(&flow));
         let mut watch = StallDetector::new(put, &flow, connection.probe.clone(), self.stall_timeout);
         put.progress.set(put.attempt, 0);
 
@@ -179,7 +183,7 @@ impl Storage {
         }
         match answered {
             Ok(answer) => {
-                let receipt = self.judge(answer, &flow, put.range.1);
+                let receipt = self.judge(answer, &flow, put.range.1, connection.through.as_deref());
                 if receipt.is_ok() {
                     watch.all_taken();
                     connection.busy = false;
@@ -215,9 +219,10 @@ impl Storage {
         (status, headers, body): (u16, HeaderMap, Vec<u8>),
         flow: &BodyState,
         size: u64,
+        through: Option<&Proxy>,
     ) -> Result<CompletedPart, Failure> {
         if status != 200 {
-            return Err(refusal(&self.mask, status, &headers, &body));
+            return Err(refusal(&self.mask, through, status, &headers, &body));
         }
         if header(&headers, ETAG.as_str()).is_none() && http::is_web_page(&headers, &body) {
             return Err(Failure::WebPage);
@@ -250,7 +255,7 @@ pub(super) fn invalid(error: hyper::http::Error) -> Failure {
 pub(super) fn request(
     method: Method,
     uri: &Uri,
-    through: Option<&Option<HeaderValue>>,
+    through: Option<&Proxy>,
 ) -> Result<request::Builder, Failure> {
     let host = http::host_and_port(uri);
     let target: Uri = match through {
@@ -268,7 +273,7 @@ pub(super) fn request(
             .map_err(|_| Failure::Malformed { detail: "a signed URL without a path".to_owned() })?,
     };
     let mut request = Request::builder().method(method).uri(target).header(HOST, host);
-    if let Some(Some(credentials)) = through {
+    if let Some(credentials) = through.and_then(Proxy::basic_auth) {
         request = request.header(PROXY_AUTHORIZATION, credentials);
     }
     Ok(request)

@@ -3,8 +3,10 @@
 use hyper::header::{ETAG, HeaderMap};
 use serde::Deserialize;
 
+use crate::dial;
 use crate::error::Failure;
 use crate::http::{self, header};
+use crate::proxy::Proxy;
 use crate::secret::Redactor;
 
 /// Limit on the bytes read of a response. S3's error documents have a few hundred.
@@ -28,9 +30,20 @@ pub(super) fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
     !is_encrypted(headers) && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The failure for a response other than success.
-pub(super) fn refusal(redactor: &Redactor, status: u16, headers: &HeaderMap, body: &[u8]) -> Failure {
+/// The failure for a response other than success. A proxy that forwards requests answers in the place of storage, but not
+/// in its form.
+pub(super) fn refusal(
+    redactor: &Redactor,
+    through: Option<&Proxy>,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Failure {
     let error = parse_error(body);
+    let proxy = through.filter(|_| error.code.is_none());
+    if let Some(failure) = proxy.and_then(|proxy| dial::refusal_by(proxy, status)) {
+        return failure;
+    }
     Failure::Status {
         status,
         code: error.code.map(|code| http::sanitize(redactor, &code)),

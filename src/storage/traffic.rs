@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::body::BodyState;
 use super::connect::Probe;
 use crate::platform::TcpInfo;
 
@@ -65,6 +66,7 @@ impl std::ops::AddAssign for Totals {
 struct InFlight {
     id: u64,
     probe: Probe,
+    body: Arc<BodyState>,
     /// Its socket's counts at the start of the attempt.
     before: Totals,
     /// When its rate was last measured, and the bytes accepted by then.
@@ -97,23 +99,25 @@ pub struct Entry {
 }
 
 /// A sample of all sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NetworkSample {
     /// Bytes accepted by the network so far, including those sent again.
     pub taken: u64,
     /// The mean of the recent round trips, the shortest of all, and the sums of what was counted so far; `None` if the
     /// system does not tell.
     pub measured: Option<TcpInfo>,
+    /// At least half of the parts in flight wait for the disk or for `--limit-rate`.
+    pub waits_for_us: bool,
 }
 
 impl TransferStats {
     /// Registers an attempt on this connection.
-    pub fn begin(&self, probe: Probe) -> Entry {
+    pub fn begin(&self, probe: Probe, body: Arc<BodyState>) -> Entry {
         let before = Totals::of(&probe);
         let mut state = self.state();
         state.next += 1;
         let id = state.next;
-        state.flying.push(InFlight { id, probe, before, measured: (Instant::now(), before.taken) });
+        state.flying.push(InFlight { id, probe, body, before, measured: (Instant::now(), before.taken) });
         Entry { id, traffic: self.clone() }
     }
 
@@ -123,6 +127,8 @@ impl TransferStats {
         let now = Instant::now();
         state.flying.iter_mut().for_each(|one| one.fit_send_buffer(now));
         let mut total = state.ended;
+        let waiting =
+            state.flying.iter().filter(|one| one.body.waits_for_us() && !one.body.is_held()).count();
         let (mut smoothed, mut least, mut told) = (Duration::ZERO, None, 0);
         for one in &state.flying {
             total += one.since();
@@ -134,6 +140,7 @@ impl TransferStats {
         let mean = smoothed.checked_div(told).unwrap_or_default();
         NetworkSample {
             taken: total.taken,
+            waits_for_us: waiting > 0 && waiting * 2 >= state.flying.len(),
             measured: least.map(|least| TcpInfo {
                 smoothed_rtt: mean,
                 min_rtt: least,

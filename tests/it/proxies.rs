@@ -158,8 +158,29 @@ fn a_wrong_password_for_plain_http_ends_the_run_too() {
     let proxy = Proxy::new(Rules { credentials: Some("Basic dXNlcjpzZXNhbWU="), ..Rules::default() });
     world.set("HTTP_PROXY", proxy.url("http://user:wrong-sesame@"));
     let file = world.file("f", 1000);
-    world.run(&["-vv".as_ref(), file.as_os_str()]).fails(1).says("407").says_nothing_of("sesame");
+    let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
+    ran.fails(1).says("407").says("HTTP_PROXY").says("percent-encoded").says_nothing_of("sesame");
     assert_eq!(proxy.count(), 1);
+}
+
+#[test]
+fn what_a_proxy_for_plain_http_refuses_is_not_taken_for_an_answer_of_the_server() {
+    // Requests: start, URLs, the part.
+    for (answer, words) in [
+        ("403 Forbidden", "the proxy refused"),
+        ("405 Method Not Allowed", "the proxy refused"),
+        ("407 Proxy Authentication Required", "user name and password"),
+    ] {
+        for from in [1, 3] {
+            let mut world = World::new();
+            let proxy = Proxy::new(Rules { answer: Some((from, answer)), ..Rules::default() });
+            world.set("HTTP_PROXY", proxy.url("http://"));
+            let file = world.file("f", 1000);
+            let ran = world.run(&[&file]);
+            ran.fails(1).says(words).says(&answer[..3]).says("HTTP_PROXY").says("hint:");
+            assert_eq!(proxy.count(), from);
+        }
+    }
 }
 
 #[test]

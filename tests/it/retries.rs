@@ -207,3 +207,13 @@ fn a_call_that_is_not_answered_within_a_minute_is_made_again() {
     ran.says("no answer in time");
     assert_eq!(world.drive.record().count(Op::Start), 2);
 }
+
+#[test]
+fn a_part_whose_answer_is_lost_under_a_limited_rate_is_sent_again() {
+    // It was handed over whole, and its permit went to the next. What it still held must not keep itself waiting.
+    let world = World::new();
+    let path = world.file("f", MIB);
+    world.drive.fault(Fault::new(Op::PutPart, Action::ResetAfterWork).times(1));
+    let ran = world.run(&["f", "--limit-rate", "102400", "--retry-for", "20"]);
+    assert_one_item(&world, ran.ok(), &path);
+}

@@ -230,9 +230,21 @@ impl Controller {
         }
     }
 
-    /// A part in flight gets next to nothing of a full path: one part less, but not fewer than the usual least.
-    pub fn on_straggler(&mut self) {
-        self.limit = self.limit.saturating_sub(1).max(INITIAL_LIMIT.min(self.limit));
+    /// A part in flight gets next to nothing of a full path: ends a probe of more, or else reduces the limit by one. At
+    /// least [`INITIAL_LIMIT`] are left.
+    pub fn on_straggler(&mut self, at: Instant) {
+        match self.phase {
+            Phase::Probe { from, rate } if self.limit > from => {
+                self.set(from);
+                self.settle(at, rate);
+            }
+            Phase::BackOff { .. } => {}
+            _ if self.limit > INITIAL_LIMIT => {
+                self.set(self.limit - 1);
+                self.settle(at, 0.0);
+            }
+            _ => {}
+        }
     }
 
     fn cut(&mut self, at: Instant, limit: usize, why: &str) -> Option<String> {

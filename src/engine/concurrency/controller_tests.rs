@@ -480,3 +480,17 @@ fn where_each_connection_is_limited_the_default_is_nearly_as_good_as_the_best_nu
         assert!(took < best * 1.3, "{took:.1} s, possible are {best:.1}, {:.0} KB/s each", each / 1e3);
     }
 }
+
+#[test]
+fn a_straggler_ends_a_probe_of_more_or_costs_one_part_and_never_the_least() {
+    let mut run = Run::new(lossy());
+    run.seconds(20.0);
+    let (before, at) = (run.controller.limit(), run.at());
+    run.controller.probe(before + 4, 1e6);
+    run.controller.on_straggler(at);
+    assert_eq!(run.controller.limit(), before);
+    for _ in 0..MAX_LIMIT {
+        run.controller.on_straggler(at);
+    }
+    assert_eq!(run.controller.limit(), INITIAL_LIMIT);
+}

@@ -60,10 +60,11 @@ struct State {
     /// Bytes accepted by the network so far.
     taken: u64,
     /// The system does not tell what the peer has acknowledged.
-    blind: bool,
-    room: bool,
-    /// Bytes of parts that were hedged for being slow.
-    hedged: u64,
+    no_tcp_info: bool,
+    /// See [`Throughput::has_headroom`].
+    headroom: bool,
+    /// Bytes sent again for parts that were slow.
+    resent: u64,
     /// When a hedge was last allowed although nothing moved.
     probed: Option<Instant>,
 }
@@ -71,7 +72,7 @@ struct State {
 /// A part's permit. Dropping it releases it.
 pub struct Permit {
     permit: Option<OwnedSemaphorePermit>,
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
     /// The connection has all bytes of the part.
     handed: bool,
     /// The part waits for its response without a permit.
@@ -102,9 +103,9 @@ impl Permits {
                 controller,
                 throughput: Throughput::default(),
                 taken: 0,
-                blind: true,
-                room: false,
-                hedged: 0,
+                no_tcp_info: true,
+                headroom: false,
+                resent: 0,
                 probed: None,
             }),
             most,
@@ -161,19 +162,19 @@ impl Permits {
     /// A free permit to hedge a slow part of this size, unless too many bytes were sent twice already.
     pub fn acquire_hedge(self: &Arc<Self>, size: u64) -> Option<Permit> {
         let mut state = self.state();
-        if state.hedged > 0 && (state.hedged + size) * HEDGED_MOST > state.taken {
+        if state.resent > 0 && (state.resent + size) * HEDGED_MOST > state.taken {
             return None;
         }
         let place = self.try_acquire()?;
-        state.hedged += size;
+        state.resent += size;
         Some(place)
     }
 
     /// Whether this many bytes of a file of this size may be sent again. If so, they are counted.
     pub fn may_resend(&self, bytes: u64, file_size: u64) -> bool {
         let mut state = self.state();
-        let may = (state.hedged + bytes) * HEDGED_MOST <= file_size.max(state.taken);
-        state.hedged += if may { bytes } else { 0 };
+        let may = (state.resent + bytes) * HEDGED_MOST <= file_size.max(state.taken);
+        state.resent += if may { bytes } else { 0 };
         may
     }
 
@@ -189,7 +190,7 @@ impl Permits {
 
     /// Whether bytes in kernel buffers count as sent, because the system does not tell what was acknowledged.
     pub fn has_no_tcp_info(&self) -> bool {
-        self.state().blind
+        self.state().no_tcp_info
     }
 
     /// How many parts may move; others in flight are held. A fixed number holds none.
@@ -198,9 +199,9 @@ impl Permits {
         state.controller.as_ref().map_or(usize::MAX, |controller| controller.limit() + state.lent)
     }
 
-    /// Whether the path has room for more than is being sent. With a fixed number too.
-    pub fn has_room(&self) -> bool {
-        self.state().room
+    /// Whether the path could carry more than is being sent. With a fixed number too.
+    pub fn has_headroom(&self) -> bool {
+        self.state().headroom
     }
 
     /// How many parts will soon be in flight, if nothing speaks against it.
@@ -224,7 +225,7 @@ impl Permits {
     ) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_one();
-        Permit { permit, _room: room, handed: false, answering: false, slots: Arc::clone(self) }
+        Permit { permit, room, handed: false, answering: false, slots: Arc::clone(self) }
     }
 
     /// Lends additional permits for parts that hold theirs while the disk hangs.
@@ -263,14 +264,14 @@ impl Permits {
             let mut state = self.state();
             let moving = self.in_flight().saturating_sub(state.answering);
             state.throughput.sample(at, seen.taken, moving);
-            (state.taken, state.blind) = (seen.taken, seen.measured.is_none());
-            state.room = state.throughput.has_room(seen.measured);
+            (state.taken, state.no_tcp_info) = (seen.taken, seen.measured.is_none());
+            state.headroom = state.throughput.has_headroom(&seen);
             moving
         };
-        let unused = self.waiting.load(Ordering::Relaxed) > 0 && self.is_unused(at);
-        let starved = self.short.swap(false, Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) > 0;
+        let waiting = self.waiting.load(Ordering::Relaxed) > 0;
+        let unused = self.is_unused(at, waiting);
         // Parts that are held wait, too.
-        let starved = starved || moving > self.moving();
+        let starved = self.short.swap(false, Ordering::Relaxed) || waiting || moving > self.moving();
         self.update(|controller| {
             if unused {
                 controller.on_unused_path();
@@ -279,10 +280,10 @@ impl Permits {
         })
     }
 
-    /// Whether nothing has been left to send for the parts in flight for a while.
-    fn is_unused(&self, at: Instant) -> bool {
+    /// Whether all parts in flight have waited for their responses for a while, while others wait for permits.
+    fn is_unused(&self, at: Instant, waiting: bool) -> bool {
         let mut state = self.state();
-        if state.handed < self.in_flight() {
+        if !waiting || state.handed < self.in_flight() {
             state.unused = None;
             return false;
         }
@@ -346,17 +347,30 @@ impl Permit {
         }
     }
 
-    /// Gives the permit up for a part that gets next to nothing of the path, which has no room for so many.
-    pub fn give_up(&mut self) {
+    /// The attempt has ended without success. Nothing of the part is on its way any more.
+    pub fn attempt_failed(&mut self) {
+        let mut state = self.slots.state();
+        state.handed -= usize::from(self.handed);
+        self.handed = false;
+    }
+
+    /// The part gets next to nothing of a full path. It will be sent again, and one part less moves.
+    pub fn note_straggler(&mut self) {
         self.slots.update(|controller| {
-            controller.on_straggler();
+            controller.on_straggler(Instant::now());
             None
         });
+        self.release();
+    }
+
+    /// Releases what the part holds. It cannot be sent again without another permit.
+    pub fn release(&mut self) {
+        self.room = None;
         let mut state = self.slots.state();
         state.release(self.permit.take());
     }
 
-    /// Whether the permit was released by [`Self::all_handed`]. The part cannot be sent again without another one.
+    /// Whether the permit was released. The part cannot be sent again without another one.
     pub fn is_released(&self) -> bool {
         self.permit.is_none()
     }
@@ -384,173 +398,5 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::controller::MAX_LIMIT;
-    use super::*;
-    use crate::platform::TcpInfo;
-
-    fn slow_down() -> Failure {
-        Failure::Status { status: 503, code: Some("SlowDown".into()), message: None, retry_after: None }
-    }
-
-    /// Permits on a path without a queue, which have gone to the usual number.
-    fn usual() -> Arc<Permits> {
-        let slots = Permits::new(None, None, MAX_LIMIT);
-        let trip = Duration::from_millis(10);
-        let measured = Some(TcpInfo { smoothed_rtt: trip, min_rtt: trip, ..TcpInfo::default() });
-        slots.short.store(true, Ordering::Relaxed);
-        slots.sample(NetworkSample { taken: 0, measured }, Instant::now());
-        slots
-    }
-
-    #[tokio::test]
-    async fn parts_that_are_stuck_at_a_disk_leave_their_number_of_places_to_others() {
-        let slots = Permits::new(Some(2), None, 64);
-        let stuck = [slots.acquire(1).await, slots.acquire(1).await];
-        slots.lend(2);
-        let others = [slots.acquire(1).await, slots.acquire(1).await];
-        slots.take_back(2);
-        drop(others);
-        assert!(slots.try_acquire().is_none(), "two are in flight again");
-        drop(stuck);
-        assert_eq!(slots.semaphore.available_permits(), 2);
-    }
-
-    #[tokio::test]
-    async fn places_shrink_when_storage_asks_and_parts_in_flight_are_not_cut() {
-        let slots = usual();
-        let mut held = Vec::new();
-        for _ in 0..DEFAULT_LIMIT {
-            held.push(slots.acquire(1).await);
-        }
-        let now = Instant::now();
-        assert!(slots.failed(&slow_down(), now).is_some());
-        assert!(slots.failed(&slow_down(), now).is_none(), "one SlowDown, heard by all parts, counts once");
-        assert!(slots.try_acquire().is_none());
-        held.clear();
-        assert_eq!(slots.semaphore.available_permits(), DEFAULT_LIMIT / 2);
-    }
-
-    #[tokio::test]
-    async fn places_that_nobody_holds_go_at_once_and_those_that_come_back_are_not_counted_twice() {
-        let slots = usual();
-        let mut held = Vec::new();
-        for _ in 0..DEFAULT_LIMIT / 2 + 1 {
-            held.push(slots.acquire(1).await);
-        }
-        assert!(slots.failed(&slow_down(), Instant::now()).is_some());
-        assert!(slots.try_acquire().is_none());
-        slots.update(|controller| {
-            *controller = Controller::default();
-            None
-        });
-        held.clear();
-        assert_eq!(slots.semaphore.available_permits(), INITIAL_LIMIT);
-    }
-
-    #[tokio::test]
-    async fn a_number_named_by_the_user_is_kept() {
-        let slots = Permits::new(Some(3), None, MAX_LIMIT);
-        assert_eq!(slots.failed(&slow_down(), Instant::now()), None);
-        for tenth in 0..600 {
-            let at = Instant::now() + SAMPLE_INTERVAL * tenth;
-            assert_eq!(
-                slots.sample(NetworkSample { taken: u64::from(tenth) << 20, measured: None }, at),
-                None
-            );
-        }
-        assert_eq!(slots.semaphore.available_permits(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_part_that_waits_for_its_response_holds_no_permit_but_only_as_many_as_the_limit_wait() {
-        let slots = Permits::new(None, None, MAX_LIMIT);
-        let mut held = Vec::new();
-        for _ in 0..INITIAL_LIMIT {
-            held.push(slots.acquire(1).await);
-        }
-        assert!(slots.try_acquire().is_none());
-        held.iter_mut().for_each(Permit::all_handed);
-        assert!(held.iter().all(Permit::is_released));
-        for _ in 0..INITIAL_LIMIT {
-            held.push(slots.acquire(1).await);
-        }
-        held.iter_mut().for_each(Permit::all_handed);
-        assert!(slots.try_acquire().is_none());
-        held.clear();
-        assert_eq!(slots.semaphore.available_permits(), INITIAL_LIMIT);
-
-        let fixed = Permits::new(Some(1), None, MAX_LIMIT);
-        let mut only = fixed.acquire(1).await;
-        only.all_handed();
-        assert!(fixed.try_acquire().is_none(), "the user named a number of connections");
-    }
-
-    #[tokio::test]
-    async fn spare_places_are_given_only_when_nobody_waits() {
-        let slots = Permits::new(Some(1), None, MAX_LIMIT);
-        let held = slots.try_acquire();
-        assert!(held.is_some() && slots.try_acquire().is_none());
-        drop(held);
-        assert!(slots.try_acquire().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_line_that_stands_is_tried_by_one_second_connection_and_not_by_each_part() {
-        let (free, fixed) = (Permits::new(None, None, 1), Permits::new(Some(1), None, MAX_LIMIT));
-        let _held = (free.acquire(1).await, fixed.acquire(1).await);
-        assert!(free.try_acquire().is_none() && free.acquire_probe().is_some());
-        assert!(free.acquire_probe().is_none());
-        assert!(fixed.acquire_probe().is_none());
-    }
-
-    #[tokio::test]
-    async fn slow_parts_are_sent_twice_once_and_then_only_as_far_as_it_does_not_count() {
-        let slots = Permits::new(Some(4), None, MAX_LIMIT);
-        assert!(slots.acquire_hedge(10).is_some(), "one, to begin with");
-        slots.sample(NetworkSample { taken: 1999, measured: None }, Instant::now());
-        assert!(slots.acquire_hedge(10).is_none());
-        slots.sample(NetworkSample { taken: 2000, measured: None }, Instant::now());
-        assert!(slots.acquire_hedge(10).is_some());
-        assert!(slots.acquire_hedge(10).is_none());
-    }
-
-    #[tokio::test]
-    async fn no_more_are_in_flight_than_the_system_has_room_for() {
-        let slots = Permits::new(Some(64), None, 3);
-        assert_eq!((slots.semaphore.available_permits(), slots.initial()), (3, 3));
-        let slots = Permits::new(None, None, 3);
-        let places = (0..400).map(|look| {
-            slots.short.store(true, Ordering::Relaxed);
-            slots.sample(
-                NetworkSample { taken: look << 24, measured: None },
-                Instant::now() + SAMPLE_INTERVAL * look as u32,
-            );
-            slots.semaphore.available_permits()
-        });
-        assert_eq!(places.max(), Some(3));
-        assert_eq!(slots.initial(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_limited_rate_has_few_large_parts_in_flight_and_many_small_ones() {
-        let slots = Permits::new(None, Some(1024 * 1024), MAX_LIMIT);
-        let large = 5 * 1024 * 1024;
-        let held = (slots.acquire(large).await, slots.acquire(large).await);
-        assert!(at_once(slots.acquire(1)).is_none(), "ten seconds' worth is in flight");
-        drop(held);
-        let mut small = Vec::new();
-        for _ in 0..INITIAL_LIMIT {
-            small.push(slots.acquire(1000).await);
-        }
-    }
-
-    /// What a future gives at once.
-    fn at_once<F: Future>(future: F) -> Option<F::Output> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::pin!(future).poll(&mut context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        }
-    }
-}
+#[path = "permits_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::window::is_noticeable;
-use crate::platform::TcpInfo;
+use crate::storage::NetworkSample;
 
 /// If samples are further apart, the process was stopped (Ctrl-Z, debugger), and not the network.
 const STOPPED: Duration = Duration::from_secs(1);
@@ -17,13 +17,15 @@ pub struct Throughput {
     share: f64,
     /// The current second: its start, and bytes accepted by then.
     second: Option<(Instant, u64)>,
-    /// Bytes per second of the last whole second, and the most of all.
+    /// Bytes per second of the last whole second, and the most of late.
     rate: f64,
     best: f64,
 }
 
-/// The path has room if the rate has fallen below this fraction of the best.
+/// The path has headroom if the rate has fallen below this fraction of the best …
 const FULL: f64 = 0.85;
+/// … which fades by this fraction each second, because paths change.
+const FADING: f64 = 0.02;
 
 impl Throughput {
     /// Adds a sample: bytes accepted so far, and parts in flight.
@@ -36,20 +38,22 @@ impl Throughput {
         }
         self.share += taken.saturating_sub(before) as f64 / in_flight.max(1) as f64;
         self.last = Some((at, taken));
-        let (begin, then) = *self.second.get_or_insert((at, taken));
+        let (begin, then) = self.second.filter(|_| since <= STOPPED).unwrap_or((at, taken));
         let lasted = at.saturating_duration_since(begin).as_secs_f64();
         if lasted >= 1.0 {
             self.rate = taken.saturating_sub(then) as f64 / lasted;
-            self.best = self.best.max(self.rate);
-            self.second = Some((at, taken));
+            self.best = (self.best * (1.0 - FADING)).max(self.rate);
         }
+        self.second = Some(if lasted >= 1.0 { (at, taken) } else { (begin, then) });
     }
 
-    /// Whether the path has room for more: no queue stands in front of it and it had carried more.
-    pub fn has_room(&self, measured: Option<TcpInfo>) -> bool {
-        let queue = measured
+    /// Whether the path could carry more: it has carried more of late, no queue stands in front of it, and it is not the
+    /// disk or a limit that holds the parts back.
+    pub fn has_headroom(&self, seen: &NetworkSample) -> bool {
+        let queued = seen
+            .measured
             .is_some_and(|tcp| is_noticeable(tcp.smoothed_rtt.saturating_sub(tcp.min_rtt), tcp.min_rtt));
-        !queue && self.rate < self.best * FULL
+        !queued && !seen.waits_for_us && self.rate < self.best * FULL
     }
 
     /// How long no byte has been accepted.
@@ -95,5 +99,32 @@ mod tests {
         let continued = begun + Duration::from_secs(60);
         line.sample(continued, 0, 1);
         assert_eq!(line.still_for(continued), Duration::ZERO);
+    }
+
+    fn sample(taken: u64) -> NetworkSample {
+        NetworkSample { taken, ..NetworkSample::default() }
+    }
+
+    #[test]
+    fn a_path_that_carries_less_than_of_late_has_headroom_unless_we_hold_back() {
+        let (mut line, begun, mut taken) = (Throughput::default(), Instant::now(), 0);
+        let mut go_on = |line: &mut Throughput, tenths: std::ops::Range<u32>, bytes: u64| {
+            for tenth in tenths {
+                taken += bytes;
+                line.sample(begun + TENTH * tenth, taken, 4);
+            }
+            sample(taken)
+        };
+        let full = go_on(&mut line, 0..50, 1000);
+        assert!(!line.has_headroom(&full));
+        let seen = go_on(&mut line, 50..80, 500);
+        assert!(line.has_headroom(&seen));
+        assert!(!line.has_headroom(&NetworkSample { waits_for_us: true, ..seen }));
+        // A pause between files is no lack of rate.
+        let after_pause = go_on(&mut line, 600..601, 0);
+        assert_eq!(line.has_headroom(&after_pause), line.has_headroom(&seen));
+        // What was possible is forgotten in time.
+        let seen = go_on(&mut line, 601..1300, 500);
+        assert!(!line.has_headroom(&seen));
     }
 }
