@@ -21,6 +21,8 @@ pub struct FileContext {
     pub sent: AtomicU64,
     /// Bytes kept from an earlier run.
     pub resumed: AtomicU64,
+    /// Bytes of the parts that this run has put on record.
+    pub recorded: AtomicU64,
     /// No record is kept: the same command would start over.
     pub unrecorded: AtomicBool,
     /// The item, once there is nothing left to do but to verify it.
@@ -38,6 +40,7 @@ impl FileContext {
             size: AtomicU64::new(size),
             sent: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
+            recorded: AtomicU64::new(0),
             unrecorded: AtomicBool::new(false),
             created: OnceLock::new(),
             retries: AtomicU32::new(0),

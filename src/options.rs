@@ -92,7 +92,7 @@ pub struct TransferOptions {
 
     /// Prove after each upload that the drive's object is the file
     ///
-    /// Without a value: auto. A difference is an error with exit code 1. Without an answer the exit code is 7, and
+    /// Off unless given; without a value: auto. A difference is an error with exit code 1. Without an answer the exit code is 7, and
     /// running the same command again only verifies.
     #[arg(
         long,
@@ -100,8 +100,7 @@ pub struct TransferOptions {
         value_enum,
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "auto",
-        conflicts_with = "no_checksum"
+        default_missing_value = "auto"
     )]
     #[serde(deserialize_with = "toml::choice_or_flag")]
     pub verify: Option<Verify>,

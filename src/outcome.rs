@@ -36,6 +36,8 @@ pub struct Outcome {
     pub sent_bytes: u64,
     /// Bytes kept from an earlier run.
     pub resumed_bytes: u64,
+    /// Bytes on record, which a later run need not send if this one did not finish the file.
+    pub kept_bytes: u64,
     /// Retries of calls and parts.
     pub retries: u32,
     /// Elapsed time.

@@ -46,6 +46,7 @@ fn outcome(result: Result<Done, Error>) -> Outcome {
         bytes: 10,
         sent_bytes: 12,
         resumed_bytes: 3,
+        kept_bytes: 0,
         retries: 2,
         elapsed: Duration::from_micros(1_234_567),
         is_folder: false,

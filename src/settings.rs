@@ -121,9 +121,12 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     }
     let verify_given = overridden("verify");
     let mut transfer = cli.transfer;
+    if transfer.verify().is_some() && !transfer.checksum() {
+        return Err(Error::usage("--verify needs the checksums that --no-checksum leaves out"));
+    }
     transfer.merge(config.profile.transfer);
     if transfer.verify().is_some() && !transfer.checksum() {
-        // At least one of them is from the configuration, where clap does not see the conflict.
+        // At least one of them is from the configuration.
         let (ignored, why) = match verify_given {
             true => ("no_checksum", "--verify needs the checksums"),
             false => ("verify", "without checksums (no_checksum) there is nothing to compare"),

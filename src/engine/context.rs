@@ -109,12 +109,14 @@ impl Context {
         let Options { part_size, limits, if_exists, verify, folder_given, rules, reporter, .. } = options;
         let folder = journals.as_ref().map(JournalStore::folder);
         let with_files = if_exists != IfExists::Upload;
+        let ledger = Ledger::new(folder, &api);
+        let ledger = if with_files { ledger.with_wrong_items() } else { ledger };
         Self {
             storage_breaker: CircuitBreaker::default(),
             endpoint: EndpointHint::new(folder.filter(|_| resume), &api, rules),
             permits: Permits::new(options.concurrency, options.limit_rate, limits.parts),
             hedging: Hedging::default(),
-            ledger: Ledger::new(folder, &api),
+            ledger,
             folders: Folders::new(
                 Arc::clone(&drive),
                 Arc::clone(&peers),

@@ -194,6 +194,7 @@ impl FileUpload {
                     file.warn(&format!("the upload is gone on the server ({error}): starting it again"));
                     file.tell(&Event::Restarted { file: file.id });
                     file.resumed.store(0, Ordering::Relaxed);
+                    file.recorded.store(0, Ordering::Relaxed);
                     self.record.write(file, Journal::clear).await;
                 }
                 Err(UploadAbort::Gone(error) | UploadAbort::Error(error)) => return Err(error),

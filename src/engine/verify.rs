@@ -37,6 +37,7 @@ impl FileUpload {
             Ok(Err(what)) => {
                 // The next run uploads the file again, and does not take this item for it.
                 self.record.write(&self.file, Journal::clear).await;
+                self.context.note_made(item.id());
                 let (context, id) = (Arc::clone(&self.context), item.id().to_owned());
                 // If no thread can be started, only this is missing.
                 let _ = on_disk(move || context.ledger.note_wrong(&id)).await;

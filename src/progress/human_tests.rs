@@ -160,7 +160,8 @@ fn what_is_resumed_and_what_is_kept_is_told() {
         say(&mut words, &mut play, &Event::Resumed { file: 0, parts: 4, bytes: 40 * MIB }),
         ["resuming big.iso: 40 of 300 MiB already stored"]
     );
-    let stopped = outcome("big.iso", 300 * MIB, Err(Error::Interrupted(Signal::Interrupt)));
+    let mut stopped = outcome("big.iso", 300 * MIB, Err(Error::Interrupted(Signal::Interrupt)));
+    stopped.kept_bytes = 40 * MIB;
     let mut summary = Summary::default();
     summary.add(&stopped);
     say(&mut words, &mut play, &Event::FileDone { file: 0, outcome: &stopped });

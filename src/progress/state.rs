@@ -214,13 +214,12 @@ impl State {
         self.flight.stop_all(id);
         self.early.remove(&id);
         let file = self.files.remove(&id);
-        if let (Some(file), Err(error)) = (&file, &outcome.result)
+        if let Err(error) = &outcome.result
             && error.transient()
-            && file.parts > 1
             && !matches!(error, Error::Unrecorded(_))
             && error.item().is_none()
         {
-            self.kept += file.done_bytes;
+            self.kept += outcome.kept_bytes;
         }
         let (label, size) = match file {
             Some(file) => (file.label, file.size),

@@ -76,6 +76,7 @@ pub(super) fn outcome(path: &str, bytes: u64, result: Result<Done, Error>) -> Ou
         bytes,
         sent_bytes: bytes,
         resumed_bytes: 0,
+        kept_bytes: 0,
         retries: 0,
         elapsed: secs(70.0),
         is_folder: false,

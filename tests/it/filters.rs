@@ -120,7 +120,7 @@ fn files_that_are_given_are_filtered_by_name_and_each_is_named() {
     let before = world.drive.record().count(Op::Any);
     let ran = world.run(&["a.log", "--include", "*.txt"]);
     assert_eq!(ran.ok().stdout, "");
-    ran.says("warning: a.log: skipped").says("nothing to upload");
+    ran.says("warning: a.log: skipped").says("or the same in a configuration file").says("nothing to upload");
     assert_eq!(world.drive.record().count(Op::Any), before);
 
     // A path's folders do not count, and neither does a name that it gets in the drive.

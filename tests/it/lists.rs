@@ -163,7 +163,7 @@ fn sending_begins_before_the_list_has_ended_and_an_interruption_does_not_wait_fo
     list.write_all(b"b\n").unwrap();
     world.drive.wait_until(CAP, |record| record.count(Op::Finalize) == 2).unwrap();
     running.signal("INT");
-    running.wait().ends(130);
+    running.wait().ends(130).says("error: interrupted").says("run the same command again");
     assert_eq!(world.drive.items().len(), 2);
 }
 

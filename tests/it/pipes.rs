@@ -56,8 +56,11 @@ fn three_hundred_mebibytes_through_a_pipe_take_little_memory() {
     command.stdin(cat.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).skip(50));
     let running = world.spawn_with(command);
-    // One may have been begun again, so not all of these are stored.
-    world.drive.wait_until(CAP, |record| record.count(Op::PutPart) > 50).unwrap();
+    // A part that lags is begun again, for at most 1 % of the bytes. Each time counts for 256 KiB at least.
+    let again = 300 / 100 * 4;
+    let passed =
+        |record: &local_drive::Record| record.count(Op::PutPart) > 50 && record.stored_count() >= 50 - again;
+    world.drive.wait_until(CAP, passed).unwrap();
     let peak = running.peak_memory();
     world.drive.clear_fault(stall);
     let ran = running.wait();

@@ -118,6 +118,17 @@ fn a_second_run_with_skip_makes_and_sends_nothing_and_names_what_is_there() {
 }
 
 #[test]
+fn folders_that_are_made_for_no_file_are_told() {
+    let world = World::new();
+    plant(&world, &["photos/empty/"]);
+    world.run(&["-r", "photos"]).ok().says("no file to upload; created 2 folders");
+    world.run(&["-r", "photos"]).ok().says("nothing to upload");
+    plant(&world, &["more/"]);
+    let ran = world.run(&["-r", "more", "--log-format", "json"]);
+    ran.ok().says("\"folders_created\":1");
+}
+
+#[test]
 fn without_skip_files_are_there_again_and_folders_are_not() {
     let world = World::new();
     plant(&world, &TREE);

@@ -241,6 +241,7 @@ fn it_cannot_be_combined_with_no_checksum() {
     world.file("f", 10);
     world.run(&["f", "--verify", "--no-checksum"]).fails(2).says("--no-checksum");
     world.run(&["f", "--verify=some"]).fails(2).says("auto");
+    world.run(&["f", "--verify=off", "--no-checksum", "--dry-run"]).ok();
     assert_eq!(world.drive.record().count(Op::Any), 0);
     // Against the configuration, the command line wins.
     world.file_of(".copera.toml", "[profiles.default]\nverify = true");
@@ -257,6 +258,8 @@ fn it_cannot_be_combined_with_no_checksum() {
 fn a_profile_turns_it_on() {
     let world = World::new();
     world.file("f", 10);
+    world.file_of(".copera.toml", "[profiles.default]\nverify = true");
+    assert_eq!(row(world.run(&[&["f", "--verify=off"], &REPORT[..]].concat()).ok()).get("verified"), None);
     for (value, verified) in [("true", "etag"), ("'auto'", "etag"), ("'full'", "download"), ("false", "")] {
         world.file_of(".copera.toml", format!("[profiles.default]\nverify = {value}"));
         let row = row(world.run(&[&["f"], &REPORT[..]].concat()).ok());

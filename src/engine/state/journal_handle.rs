@@ -45,12 +45,10 @@ impl JournalHandle {
         }
     }
 
-    /// Records a finished part, unless the disk is full.
-    pub async fn part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) {
-        if !self.state().full {
-            let part = part.clone();
-            self.write(file, move |journal| journal.part(number, &part, sync)).await;
-        }
+    /// Records a finished part, unless the disk is full. `false` if it is not on record.
+    pub async fn part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) -> bool {
+        let part = part.clone();
+        !self.state().full && self.write(file, move |journal| journal.part(number, &part, sync)).await
     }
 
     /// Applies a function to the journal, if there is one. `false` if it failed; the user has been warned then.

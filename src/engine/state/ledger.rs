@@ -27,8 +27,8 @@ pub struct Ledger {
     /// The prefix of this API's file names.
     prefix: String,
     file: OnceLock<Option<(File, PathBuf)>>,
-    /// Hashes of the IDs of items that were known to be wrong when the run began.
-    wrong: OnceLock<HashSet<String>>,
+    /// Hashes of the IDs of items that were known to be wrong when the run began, if it wants to know.
+    wrong: HashSet<String>,
 }
 
 /// The file of items that are wrong. In its lines, this stands for the upload.
@@ -38,14 +38,24 @@ impl Ledger {
     /// The ledger of an API in this folder; without a folder nothing is kept.
     pub fn new(folder: Option<&Path>, api: &str) -> Self {
         let prefix = format!("{}-", hash(api));
-        Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new(), wrong: OnceLock::new() }
+        Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new(), wrong: HashSet::new() }
+    }
+
+    /// Reads which items are wrong. Blocks on the disk.
+    #[must_use]
+    pub fn with_wrong_items(mut self) -> Self {
+        let path = self.folder.as_ref().map(|folder| folder.join(self.file_name(WRONG)));
+        let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let items = text.lines().filter_map(|line| line.split_once(' ')).map(|(item, _)| item.to_owned());
+        self.wrong = items.collect();
+        self
     }
 
     /// Records that an upload created this item. If the disk rejects it, only this proof is missing. Blocks on the
     /// disk.
     pub fn note(&self, item: &str, upload: &Upload) {
         if let Some((file, path)) = self.file.get_or_init(|| self.open())
-            && write(file, item, upload).is_err()
+            && write(file, item, &upload.upload_id).is_err()
             && file.metadata().is_ok_and(|metadata| metadata.len() == 0)
         {
             let _ = std::fs::remove_file(path);
@@ -54,19 +64,14 @@ impl Ledger {
 
     /// Records that an item's object is not the file that was uploaded. Blocks on the disk.
     pub fn note_wrong(&self, item: &str) {
-        if let Some((mut file, _)) = self.folder.as_ref().and_then(|folder| self.create(folder, WRONG)) {
-            let _ = file.write_all(format!("\n{} {}\n", hash(item), hash(WRONG)).as_bytes());
+        if let Some((file, _)) = self.folder.as_ref().and_then(|folder| self.create(folder, WRONG)) {
+            let _ = write(&file, item, WRONG);
         }
     }
 
-    /// Whether an earlier run found that an item's object is not the file that was uploaded. The first call reads a file.
+    /// Whether an earlier run found that an item's object is not the file that was uploaded.
     pub fn is_wrong(&self, item: &str) -> bool {
-        let wrong = self.wrong.get_or_init(|| {
-            let path = self.folder.as_ref().map(|folder| folder.join(self.file_name(WRONG)));
-            let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-            text.lines().filter_map(|line| line.split_once(' ')).map(|(item, _)| item.to_owned()).collect()
-        });
-        !wrong.is_empty() && wrong.contains(&hash(item))
+        !self.wrong.is_empty() && self.wrong.contains(&hash(item))
     }
 
     /// Claims an item for an upload that found it. `false` if it belongs to another already. Blocks on the disk.
@@ -142,8 +147,8 @@ impl Makers {
 }
 
 /// A single write. The leading newline separates it from a line that a full disk has cut off.
-fn write(mut file: &File, item: &str, upload: &Upload) -> std::io::Result<()> {
-    file.write_all(format!("\n{} {}\n", hash(item), hash(&upload.upload_id)).as_bytes())
+fn write(mut file: &File, item: &str, upload: &str) -> std::io::Result<()> {
+    file.write_all(format!("\n{} {}\n", hash(item), hash(upload)).as_bytes())
 }
 
 fn hash(text: &str) -> String {
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_known_to_later_runs_and_claimed_by_none() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = || Ledger::new(Some(folder.path()), "https://api");
+        let ledger = || Ledger::new(Some(folder.path()), "https://api").with_wrong_items();
         assert!(!ledger().is_wrong("a"));
         ledger().note_wrong("a");
         assert_eq!(["a", "b"].map(|id| ledger().is_wrong(id)), [true, false]);
