@@ -114,6 +114,8 @@ pub struct Summary {
     pub elapsed: Duration,
     /// The signal that stopped the run.
     pub signal: Option<Signal>,
+    /// The list of `--files-from` could not be read to its end: the rest of its files is not known.
+    pub is_list_cut: bool,
     exit: Option<u8>,
     mixed: bool,
 }
@@ -160,11 +162,14 @@ impl Summary {
         self.uploaded + self.skipped + self.failed
     }
 
-    /// The exit code: 0 if nothing failed, 9 if some files failed, their common code (or 1) if all did. A signal
-    /// overrides this.
+    /// The exit code: 0 if nothing failed, 9 if some files failed, their common code (or 1) if all did. A list that
+    /// could not be read overrides this, and a signal overrides both.
     pub fn exit_code(&self) -> u8 {
         if let Some(signal) = self.signal {
             return signal.exit_code();
+        }
+        if self.is_list_cut {
+            return Code::Usage.exit_code();
         }
         match self.exit {
             None => 0,

@@ -20,7 +20,7 @@ use crate::format::plural;
 use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
-use crate::plan::{Input, List, ListSource, Parent, Parts, Planned, Step};
+use crate::plan::{Input, List, ListError, ListSource, Parent, Parts, Planned, Step};
 use crate::secret::Redactor;
 use crate::settings::{self, Settings};
 use crate::source::Source;
@@ -88,6 +88,7 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
         }
     };
     let list = settings.list.clone().map(ListSource::open).transpose()?;
+    let list_error = list.as_ref().map(List::error).unwrap_or_default();
     for step in plan::steps(settings.selection.clone(), list) {
         let Planned { shown, job } = match step {
             Step::File(planned) => planned,
@@ -140,8 +141,19 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
         output.dry_run_line(line).map_err(Error::Output)?;
     }
     let folders = folders.len() as u64;
-    reporter.event(&Event::Planned { files, bytes, folders });
+    note_list_error(&list_error, &mut summary, reporter);
+    if files > 0 || !summary.is_list_cut {
+        reporter.event(&Event::Planned { files, bytes, folders });
+    }
     Ok(summary.exit_code())
+}
+
+/// Reports why the list of `--files-from` ended early, if it did.
+fn note_list_error(list_error: &ListError, summary: &mut Summary, reporter: &dyn Reporter) {
+    if let Some(error) = list_error.get() {
+        summary.is_list_cut = true;
+        reporter.event(&Event::Error { path: None, error });
+    }
 }
 
 fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
@@ -192,6 +204,7 @@ async fn transfer(
             pages = pages(&options.drive, &**reporter) => pages?,
         });
     }
+    let list_error = list.as_ref().map(List::error).unwrap_or_default();
     let mut outcomes = engine::run(options, plan::steps(settings.selection.clone(), list), stopper.clone());
 
     let mut summary = Summary::default();
@@ -222,6 +235,7 @@ async fn transfer(
     if let Some(syncing) = syncing {
         syncing.abort();
     }
+    note_list_error(&list_error, &mut summary, &**reporter);
     let is_complete = summary.exit_code() == 0 && write_error.is_none() && !stopper.cut_short();
     match (&settings.state_dir, record) {
         (Some(folder), _) if is_complete => RunRecord::remove(folder, &key),

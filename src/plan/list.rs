@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use super::name;
 use crate::error::Error;
@@ -21,21 +22,24 @@ pub struct ListSource {
     pub null: bool,
 }
 
-/// A list that is being read. An iterator over its paths.
+/// A list that is being read. An iterator over its paths, which also ends at an error: see [`List::error`].
 pub struct List {
     source: ListSource,
     /// `None` after its end, or after an error.
     reader: Option<BufReader<Box<dyn Read + Send>>>,
     at_start: bool,
+    error: ListError,
 }
 
-/// A list that cannot be read any further.
-#[derive(Debug)]
-pub struct Broken {
-    /// Its name, for messages.
-    pub list: String,
-    /// Why.
-    pub error: Error,
+/// Why a list ended early. Shared with whoever reads the list, because it is not one of its files that failed.
+#[derive(Debug, Clone, Default)]
+pub struct ListError(Arc<OnceLock<Error>>);
+
+impl ListError {
+    /// The error, once there is one.
+    pub fn get(&self) -> Option<&Error> {
+        self.0.get()
+    }
 }
 
 impl ListSource {
@@ -66,23 +70,30 @@ impl ListSource {
                 Error::usage(format!("the list of --files-from cannot be read: {}: {error}", self.shown()))
             })?)
         };
-        Ok(List { source: self, reader: Some(BufReader::new(input)), at_start: true })
+        Ok(List {
+            source: self,
+            reader: Some(BufReader::new(input)),
+            at_start: true,
+            error: ListError::default(),
+        })
     }
 }
 
 impl List {
+    /// Where the reason will be if the list cannot be read to its end.
+    pub fn error(&self) -> ListError {
+        self.error.clone()
+    }
+
     /// The next entry without its terminator; `None` at the end.
-    fn entry(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    fn entry(&mut self) -> Result<Option<Vec<u8>>, String> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         let end = if self.source.null { 0 } else { b'\n' };
         let mut entry = Vec::new();
-        reader
-            .take(PATH_MAX)
-            .read_until(end, &mut entry)
-            .map_err(|error| Error::usage(format!("the list cannot be read any further: {error}")))?;
+        reader.take(PATH_MAX).read_until(end, &mut entry).map_err(|error| error.to_string())?;
         if std::mem::take(&mut self.at_start) {
             if matches!(entry[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-                return Err(Error::usage("the list is UTF-16; save it as UTF-8"));
+                return Err("it is UTF-16; save it as UTF-8".to_owned());
             }
             // Windows editors write a byte order mark.
             if entry.starts_with(b"\xef\xbb\xbf") {
@@ -97,33 +108,37 @@ impl List {
             return Ok(Some(entry));
         }
         if entry.len() as u64 >= PATH_MAX {
-            let hint = "a list has one path per line, or with -0 one before each NUL byte";
-            return Err(Error::usage_hint("the list has a path of more than 64 KiB", hint));
+            let ends = if self.source.null { "a NUL byte" } else { "a newline, or with -0 a NUL byte," };
+            return Err(format!("a path in it is longer than 64 KiB; {ends} ends each path"));
         }
         self.reader = None;
         Ok(Some(entry))
     }
 
-    fn path(&mut self) -> Result<Option<OsString>, Error> {
+    fn path(&mut self) -> Result<Option<OsString>, String> {
         loop {
             let Some(entry) = self.entry()? else { return Ok(None) };
             if !entry.is_empty() {
                 let path = platform::os_string(entry);
-                return path.map(Some).map_err(|_| Error::usage("the list is not UTF-8; save it as UTF-8"));
+                return path.map(Some).map_err(|_| "it is not UTF-8; save it as UTF-8".to_owned());
             }
         }
     }
 }
 
 impl Iterator for List {
-    type Item = Result<OsString, Broken>;
+    type Item = OsString;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let path = self.path();
-        if path.is_err() {
+        self.path().unwrap_or_else(|why| {
             self.reader = None;
-        }
-        path.map_err(|error| Broken { list: self.source.shown(), error }).transpose()
+            let list = self.source.shown();
+            let error =
+                Error::usage(format!("the list of --files-from cannot be read to its end: {list}: {why}"));
+            // Nothing is read after the first error.
+            let _ = self.error.0.set(error);
+            None
+        })
     }
 }
 
@@ -131,12 +146,12 @@ impl Iterator for List {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8], null: bool) -> Vec<Result<String, String>> {
+    fn read(text: &[u8], null: bool) -> (Vec<String>, Option<String>) {
         let source = ListSource { file: "list".into(), null };
         let reader: Box<dyn Read + Send> = Box::new(io::Cursor::new(text.to_vec()));
-        let list = List { source, reader: Some(BufReader::with_capacity(3, reader)), at_start: true };
-        let shown = |path: OsString| path.into_string().unwrap();
-        list.map(|path| path.map(shown).map_err(|broken| broken.error.to_string())).collect()
+        let (reader, error) = (Some(BufReader::with_capacity(3, reader)), ListError::default());
+        let list = List { source, reader, at_start: true, error: error.clone() };
+        (list.map(|path| path.into_string().unwrap()).collect(), error.get().map(ToString::to_string))
     }
 
     #[test]
@@ -148,26 +163,25 @@ mod tests {
             ("a\r\r\nb\rc\nd\r", &["a\r", "b\rc", "d\r"]),
             ("\u{feff}a\n\u{feff}b", &["a", "\u{feff}b"]),
         ] {
-            let paths: Vec<_> = paths.iter().map(|path| Ok((*path).to_owned())).collect();
-            assert_eq!(read(text.as_bytes(), false), paths, "{text:?}");
+            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+            assert_eq!(read(text.as_bytes(), false), (paths, None), "{text:?}");
         }
     }
 
     #[test]
     fn with_null_only_nul_bytes_separate() {
-        let paths = ["a\nb\r\n", "c"].map(|path| Ok(path.to_owned()));
-        assert_eq!(read(b"a\nb\r\n\0\0c", true), paths);
-        assert_eq!(read(b"a\nb\r\n\0\0c\0", true), paths);
+        for text in [&b"a\nb\r\n\0\0c"[..], b"a\nb\r\n\0\0c\0"] {
+            assert_eq!(read(text, true), (vec!["a\nb\r\n".to_owned(), "c".to_owned()], None));
+        }
     }
 
     #[test]
     fn what_is_no_list_of_paths_ends_it_with_the_reason() {
         let long = [&b"a\n"[..], &[b'x'; 70_000], b"\nb\n"].concat();
-        for (text, paths, why) in [(&long[..], 1, "more than 64 KiB"), (b"\xff\xfea\0\n\0", 0, "UTF-16")] {
-            let mut read = read(text, false);
-            let error = read.pop().unwrap().unwrap_err();
-            assert!(error.contains(why), "{error}");
-            assert_eq!(read.len(), paths);
+        for (text, count, why) in [(&long[..], 1, "longer than 64 KiB"), (b"\xff\xfea\0\n\0", 0, "UTF-16")] {
+            let (paths, error) = read(text, false);
+            assert!(error.as_ref().is_some_and(|error| error.contains(why)), "{error:?}");
+            assert_eq!(paths.len(), count);
         }
     }
 

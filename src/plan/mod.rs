@@ -20,7 +20,7 @@ use crate::options::Destination;
 pub use filter::Filters;
 use given::Given;
 pub use given::check_relative;
-pub use list::{List, ListSource};
+pub use list::{List, ListError, ListSource};
 pub use parts::Parts;
 use targets::Targets;
 pub use targets::Twin;
@@ -168,13 +168,9 @@ pub struct Selection {
 /// requested. An error does not stop the rest.
 pub fn steps(selection: Selection, list: Option<List>) -> impl Iterator<Item = Step> + Send + 'static {
     let target = Parent::target(&selection.destination);
-    let arguments = selection.paths.clone().into_iter().map(|path| (path == "-", Ok(path)));
+    let arguments = selection.paths.clone().into_iter().map(|path| (path == "-", path));
     let paths = arguments.chain(list.into_iter().flatten().map(|path| (false, path)));
     let steps = paths.flat_map(move |(is_stdin, path)| -> Box<dyn Iterator<Item = Step> + Send> {
-        let path = match path {
-            Ok(path) => path,
-            Err(list::Broken { list, error }) => return one(list, Err(error)),
-        };
         let found = if is_stdin {
             given::standard_input(&selection.destination, &target).map(Given::File)
         } else {

@@ -25,8 +25,8 @@ impl Twin {
             (_, IfExists::Fail) => {
                 format!("gets the same name in the same folder as {}; it will not be sent", self.first)
             }
-            (true, IfExists::Skip | IfExists::Newer) => "the file is given twice; it is sent once".to_owned(),
-            (true, _) => "the file is given twice; each makes an item of its own".to_owned(),
+            (true, IfExists::Skip | IfExists::Newer) => "was given before; it is sent once".to_owned(),
+            (true, _) => "was given before; each makes an item of its own".to_owned(),
             (false, _) => format!(
                 "gets the same name in the same folder as {}; each makes an item of its own",
                 self.first

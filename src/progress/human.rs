@@ -278,6 +278,7 @@ fn ended_line(status: Status, state: &State) -> String {
 fn summary_line(summary: &Summary, state: &State) -> Option<String> {
     if summary.files() == 0 {
         return Some(match state.folders_created {
+            0 if summary.is_list_cut => return None,
             0 => "nothing to upload".to_owned(),
             folders => format!("no file to upload; created {}", plural(folders, "folder")),
         });

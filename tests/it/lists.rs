@@ -97,6 +97,25 @@ fn a_list_that_cannot_be_read_is_a_usage_error_before_anything_is_sent() {
 }
 
 #[test]
+fn a_list_that_breaks_off_is_a_usage_error_without_a_row() {
+    let world = World::new();
+    plant(&world, &["a", "b"]);
+    let cut = [&b"a\n"[..], &[b'x'; 70_000], b"\nb\n"].concat();
+    let utf16 = b"\xff\xfea\0\n\0".to_vec();
+    for (list, why, sent) in [(&cut, "longer than 64 KiB", 1), (&utf16, "UTF-16", 0)] {
+        let ran = pipe(&world, &["--files-from", "-", "-o", "report"], list);
+        assert_eq!(ran.ends(2).json_lines().len(), sent);
+        ran.says(why).says("--files-from");
+        let plan = pipe(&world, &["--files-from", "-", "--dry-run"], list);
+        assert_eq!(plan.ends(2).json_lines().len(), sent);
+        plan.says(why);
+    }
+    // What was sent is on record: the mended list sends the rest.
+    pipe(&world, &["--files-from", "-"], "a\nb\n").ok();
+    assert_there_once(&world, &["a", "b"]);
+}
+
+#[test]
 fn relative_keeps_the_directories_of_files_and_of_directories() {
     let world = World::new();
     plant(&world, &["src/a/b.rs", "src/c.rs", "x/y/z/f", "x/y/empty/"]);
