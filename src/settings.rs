@@ -11,8 +11,8 @@ use conflate::Merge as _;
 use crate::cli::Cli;
 use crate::config::api_url::ApiUrl;
 use crate::config::location::Sourced;
-use crate::config::profile::OVERRIDABLE;
-use crate::config::{self, token};
+use crate::config::profile::{OVERRIDABLE, Profile};
+use crate::config::{self, Config, token};
 use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::options::{Destination, IfExists, OutputMode, ProgressMode, TransferOptions};
@@ -69,10 +69,10 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     let mut config = config::load(cli.config.as_deref(), cli.profile.as_deref(), env)?;
     warnings.append(&mut config.warnings);
     if parent.is_none() {
-        parent = configured(config.profile.parent(), folder::parse_parent)?;
+        parent = configured(&config, "parent", Profile::parent, folder::parse_parent)?;
     }
     if to.is_none() {
-        to = configured(config.profile.to(), folder::parse_to)?;
+        to = configured(&config, "to", Profile::to, folder::parse_to)?;
     }
 
     let mut sources = Vec::new();
@@ -190,10 +190,15 @@ impl FolderOption<'_> {
     }
 }
 
-fn configured<T>(set: Option<Sourced<String>>, parse: ParseFolder<T>) -> Result<Option<(T, String)>, Error> {
-    let Some(Sourced { value, location }) = set else { return Ok(None) };
-    let from = location.to_string();
-    Ok(Some((parse(&value, &from)?, from)))
+fn configured<T>(
+    config: &Config,
+    key: &str,
+    value: fn(&Profile) -> Option<Sourced<String>>,
+    parse: ParseFolder<T>,
+) -> Result<Option<(T, String)>, Error> {
+    let Some(Sourced { value, location }) = value(&config.profile) else { return Ok(None) };
+    let folder = parse(&value, &format!("{location}: profiles.{}.{key}", config.profile_name))?;
+    Ok(Some((folder, location.to_string())))
 }
 
 /// Checks the paths without looking at the disk.

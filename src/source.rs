@@ -176,7 +176,7 @@ impl Source {
             Ok(false) => Ok(open),
             Ok(true) => Err(Error::Changed { what: "another file took its place".to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Error::Changed { what: "it was removed".to_owned() })
+                Err(Error::Changed { what: "it was removed or renamed".to_owned() })
             }
             Err(error) => Err(asked(error)),
         }

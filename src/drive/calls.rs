@@ -36,8 +36,7 @@ impl Drive {
             .ask_json::<Upload>(caller, Call::Start, self.post("drive/files/upload/multipart/start", start)?)
             .await?;
         if upload.upload_id.is_empty() || upload.file_key.is_empty() {
-            let detail = "an empty uploadId or fileKey".to_owned();
-            return Err(Error::Call { call: Call::Start, failure: Failure::Malformed { detail }, tries: 1 });
+            return Err(self.malformed(Call::Start, "an empty uploadId or fileKey"));
         }
         Ok(Started { upload, at })
     }
@@ -154,11 +153,9 @@ impl Drive {
         let (raw, _) = self
             .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
             .await?;
-        Item::new(raw).filter(|item| item.id() == id).ok_or_else(|| Error::Call {
-            call: Call::Item,
-            failure: Failure::Malformed { detail: "it is not the item that was asked for".to_owned() },
-            tries: 1,
-        })
+        Item::new(raw)
+            .filter(|item| item.id() == id)
+            .ok_or_else(|| self.malformed(Call::Item, "it is not the item that was asked for"))
     }
 
     /// Requests a signed URL that a file's content can be downloaded from for a while.

@@ -185,11 +185,14 @@ impl Drive {
         request: reqwest::Request,
     ) -> Result<(T, i64), Error> {
         let answer = self.ask(caller, call, request).await?;
-        let value = wire::parse(&answer.body).map_err(|what| {
-            let detail = http::sanitize(&self.mask, &what);
-            Error::Call { call, failure: Failure::Malformed { detail }, tries: 1 }
-        })?;
+        let value = wire::parse(&answer.body).map_err(|what| self.malformed(call, &what))?;
         Ok((value, answer.date))
+    }
+
+    /// The error for an answer that is not what the call promises. `what` may quote it.
+    pub fn malformed(&self, call: Call, what: &str) -> Error {
+        let detail = http::sanitize(&self.mask, what);
+        Error::Call { call, failure: Failure::Malformed { detail }, tries: 1 }
     }
 
     /// Tries until there is a response, a refusal, or no retry budget left.

@@ -93,10 +93,15 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err("no JSON object".to_owned());
     }
-    serde_json::from_slice(body).map_err(|error| match parse_error(body).message {
-        Some(message) => format!("{error}; it says: {message}"),
-        None => error.to_string(),
-    })
+    serde_json::from_slice(body).map_err(|error| with_message(error.to_string(), body))
+}
+
+/// Adds the message of a body that is not what was expected, if it has one.
+fn with_message(what: String, body: &[u8]) -> String {
+    match parse_error(body).message {
+        Some(message) => format!("{what}; it says: {message}"),
+        None => what,
+    }
 }
 
 /// `POST /drive/folders`.
@@ -230,7 +235,8 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// parts.
 ///
 /// # Errors
-/// The form is unknown, or a part is missing, duplicate or unexpected. Never contains a URL.
+/// The form is unknown, or a part is missing, duplicate or unexpected. Contains no URL, except in a message of the
+/// service.
 pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> {
     #[derive(Deserialize)]
     struct Answer<'a> {
@@ -240,34 +246,37 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         urls: Option<Vec<Signed<'a>>>,
     }
     // serde would read an array as the fields in order.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err("the answer is a list, and an object was expected".to_owned());
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err("no JSON object".to_owned());
     }
     // serde's message may quote a value, which is a secret here. Its category and position are enough.
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
         let what = match error.classify() {
-            serde_json::error::Category::Eof => "the answer ends too early",
-            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "the answer is not JSON",
-            serde_json::error::Category::Data => "the answer has another form than expected",
+            serde_json::error::Category::Eof => "it ends too early",
+            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "it is not JSON",
+            serde_json::error::Category::Data => "the form of its signed URLs is not known",
         };
-        format!("{what} (line {}, column {})", error.line(), error.column())
+        with_message(format!("{what} (line {}, column {})", error.line(), error.column()), body)
     })?;
-    let list = answer.parts.or(answer.urls).ok_or("the answer has neither `parts` nor `urls`")?;
+    let list = answer
+        .parts
+        .or(answer.urls)
+        .ok_or_else(|| with_message("it has neither `parts` nor `urls`".to_owned(), body))?;
     let mut urls: Vec<Option<Cow<'_, str>>> = vec![None; count as usize];
     for (position, Signed { number, url }) in list.into_iter().enumerate() {
         let number = number.unwrap_or(position as u64 + 1);
         let place =
             number.checked_sub(1).and_then(|at| usize::try_from(at).ok()).and_then(|at| urls.get_mut(at));
         match place {
-            None => return Err(format!("there is one for part {number}, and the file has {count}")),
-            Some(Some(_)) => return Err(format!("there are two for part {number}")),
-            Some(_) if url.is_empty() => return Err(format!("the one for part {number} is empty")),
+            None => return Err(format!("it has a URL for part {number}, and the file has {count}")),
+            Some(Some(_)) => return Err(format!("it has two URLs for part {number}")),
+            Some(_) if url.is_empty() => return Err(format!("the URL for part {number} is empty")),
             Some(place) => *place = Some(url),
         }
     }
     urls.into_iter()
         .enumerate()
-        .map(|(at, url)| url.ok_or_else(|| format!("there is none for part {} of {count}", at + 1)))
+        .map(|(at, url)| url.ok_or_else(|| format!("it has no URL for part {} of {count}", at + 1)))
         .collect()
 }
 

@@ -15,20 +15,20 @@ fn all_three_shapes_of_the_signed_urls_are_read_in_any_order() {
 #[test]
 fn a_missing_doubled_or_surplus_part_is_an_error_that_says_so() {
     for (body, complaint) in [
-        (r#"{"urls":["u1"]}"#, "none for part 2 of 2"),
-        (r#"{"urls":["u1","u2","u3"]}"#, "one for part 3, and the file has 2"),
+        (r#"{"urls":["u1"]}"#, "no URL for part 2 of 2"),
+        (r#"{"urls":["u1","u2","u3"]}"#, "URL for part 3, and the file has 2"),
         (
             r#"{"parts":[{"signedUrl":"a","PartNumber":1},{"signedUrl":"b","PartNumber":1}]}"#,
-            "two for part 1",
+            "two URLs for part 1",
         ),
-        (r#"{"parts":[{"signedUrl":"a","PartNumber":0}]}"#, "one for part 0"),
+        (r#"{"parts":[{"signedUrl":"a","PartNumber":0}]}"#, "URL for part 0"),
         (r#"{"parts":[{"signedUrl":"","PartNumber":1}]}"#, "part 1 is empty"),
-        (r#"{"parts":[{"signedUrl":"secret"}]}"#, "another form than expected"),
-        (r#"{"parts":[{"signedUrl":"secret","PartNumber":"one"}]}"#, "another form than expected"),
-        (r#"{"parts":[{"signedUrl":"a","PartNumber":-1}]}"#, "another form than expected"),
+        (r#"{"parts":[{"signedUrl":"secret"}]}"#, "is not known"),
+        (r#"{"parts":[{"signedUrl":"secret","PartNumber":"one"}]}"#, "is not known"),
+        (r#"{"parts":[{"signedUrl":"a","PartNumber":-1}]}"#, "is not known"),
         (r#"{"urls":null}"#, "neither"),
         (r#"{"urls":["#, "ends too early"),
-        ("[]", "is a list"),
+        ("[]", "no JSON object"),
     ] {
         let error = parse_urls(body.as_bytes(), 2).unwrap_err();
         assert!(error.contains(complaint) && !error.contains("secret"), "{body}: {error}");

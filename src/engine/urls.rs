@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::drive::wire::{Upload, parse_urls};
 use crate::drive::{Drive, SignedParts};
-use crate::error::Error;
+use crate::error::{Call, Error};
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::secret::SignedUrl;
@@ -127,7 +127,8 @@ impl Urls {
     }
 
     fn read(&self, SignedParts { body, at }: SignedParts) -> Result<SignedSet, Error> {
-        let urls = parse_urls(&body, self.count).map_err(|what| Error::Urls { what })?;
+        let urls =
+            parse_urls(&body, self.count).map_err(|what| self.drive.malformed(Call::SignUrls, &what))?;
         for url in &urls {
             check(url, self.rules).map_err(|what| Error::Urls { what })?;
         }

@@ -60,7 +60,8 @@ impl FileUpload {
             return Ok(Err(format!("its object has {} bytes, and the file {size}", info.size)));
         }
         if size == 0 {
-            return Ok(Ok(Verified::Etag));
+            // There is nothing to download.
+            return Ok(Ok(if how == Verify::Full { Verified::Download } else { Verified::Etag }));
         }
         if how == Verify::Auto {
             let expected =

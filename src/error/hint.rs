@@ -37,7 +37,7 @@ impl Error {
                 }
                 error => return error.advice("give the token again when the service can be reached"),
             },
-            Self::Changed { .. } => "run the same command again once nothing writes to the file any more",
+            Self::Changed { .. } => "run the same command again once the file no longer changes",
             Self::WrongSize { .. } => {
                 "its size is only known once it is read: pipe it in with `cat FILE | copera-upload - --name NAME`"
             }

@@ -239,9 +239,9 @@ fn a_file_that_is_given_twice_is_sent_once_under_skip() {
         assert_eq!((&*rows["r"], &*rows["./r"]), (status, "skipped"), "{ran:#?}");
         let ids: BTreeSet<_> = ran.json_lines().iter().map(|row| row["item"]["_id"].to_string()).collect();
         assert_eq!((ids.len(), files(&world)), (1, 1));
-        assert_warns(&ran, "./r: the file is given twice");
+        assert_warns(&ran, "./r: was given before");
     }
-    world.run(&["r", "r"]).ok().says("given twice");
+    world.run(&["r", "r"]).ok().says("was given before");
     assert_eq!(files(&world), 3, "without skip each makes an item");
 }
 
@@ -316,7 +316,7 @@ fn a_file_given_by_a_link_or_with_dots_is_given_twice() {
         plant(&world, &["v1/f"]);
         std::os::unix::fs::symlink("v1", world.work().join("current")).unwrap();
         let ran = world.run(&["v1/f", other, "--if-exists", "skip"]);
-        ran.ok().says("the file is given twice; it is sent once");
+        ran.ok().says("was given before; it is sent once");
         assert_eq!(world.drive.items().len(), 1);
     }
 }

@@ -56,7 +56,7 @@ fn what_is_no_path_of_folders_is_refused_before_anything_is_sent() {
     world.run(&["f"]).fails(2).says("COPERA_TO").says("`..`");
     world.unset("COPERA_TO");
     world.file_of(".copera.toml", "[profiles.default]\nto = '..'");
-    world.run(&["f"]).fails(2).says(".copera.toml:2").says("`..`");
+    world.run(&["f"]).fails(2).says(".copera.toml:2").says("profiles.default.to").says("`..`");
     assert_eq!(world.drive.record().count(Op::Any), 0);
 }
 

@@ -54,8 +54,8 @@ fn a_missing_part_is_an_error_that_names_it() {
 
 #[test]
 fn a_doubled_part_is_an_error_that_names_it() {
-    refuses(json!({ "parts": objects(&[1, 2, 2, 3]) })).says("two for part 2");
-    refuses(json!({ "parts": objects(&[3, 2, 3]) })).says("two for part 3");
+    refuses(json!({ "parts": objects(&[1, 2, 2, 3]) })).says("two URLs for part 2");
+    refuses(json!({ "parts": objects(&[3, 2, 3]) })).says("two URLs for part 3");
 }
 
 #[test]
@@ -82,8 +82,9 @@ fn an_answer_of_no_known_shape_is_an_error() {
         json!(null),
         json!("text"),
     ] {
-        refuses(odd);
+        refuses(odd).says("unexpected answer from the service: ");
     }
+    refuses(json!({ "message": "come back in May" })).says("come back in May");
 }
 
 #[test]

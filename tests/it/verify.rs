@@ -67,7 +67,7 @@ fn full_always_downloads() {
     }
     let world = World::new();
     world.file("f", 0);
-    assert_eq!(row(world.run(&[&["f", "--verify=full"], &REPORT[..]].concat()).ok())["verified"], "etag");
+    assert_eq!(row(world.run(&[&["f", "--verify=full"], &REPORT[..]].concat()).ok())["verified"], "download");
 }
 
 /// Uploads a file whose object gets other content once the item is there and before it is looked at.
