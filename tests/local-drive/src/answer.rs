@@ -1,4 +1,4 @@
-//! What faults do before and after a request's work, on both servers.
+//! Responses of both servers, and how faults replace or change them.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::body::{AnyBody, endless, full, truncated};
 use crate::drive::Shared;
 use crate::fault::{Action, FaultId};
 use crate::net::{Conn, Lost};
-use crate::store::random_etag;
+use crate::part::random_etag;
 use crate::xml::S3Error;
 
-/// An answer as a fault spells it out.
+/// A response with this status, headers and body.
 pub(crate) fn plain(code: u16, headers: &[(String, String)], body: &str) -> Response<AnyBody> {
     let mut response = Response::new(full(body.to_owned()));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -25,9 +25,9 @@ pub(crate) fn plain(code: u16, headers: &[(String, String)], body: &str) -> Resp
     response
 }
 
-/// The answer of a fault that keeps the work from being done; `None`: the request goes its way.
+/// The response of a fault that replaces the work. `None` if the work is to be done.
 ///
-/// The two that mean something else to the API than to S3 are answered by their callers.
+/// The callers handle the two faults whose responses differ between the API and S3.
 pub(crate) fn instead(action: &Action) -> Option<Response<AnyBody>> {
     match action {
         Action::Status { code, headers, body } => Some(plain(*code, headers, body)),
@@ -45,7 +45,7 @@ pub(crate) fn instead(action: &Action) -> Option<Response<AnyBody>> {
     }
 }
 
-/// What becomes of the answer once the work is done.
+/// Applies a fault after the work is done.
 pub(crate) async fn after_work(
     response: Response<AnyBody>,
     fault: Option<&(FaultId, Action)>,
@@ -60,7 +60,7 @@ pub(crate) async fn after_work(
         Action::HangAfterBody => {
             tokio::select! {
                 () = shared.faults.until_cleared(*id) => Ok(response),
-                () = conn.gone() => Err(Lost),
+                () = conn.closed() => Err(Lost),
             }
         }
         Action::TruncateAnswer => Ok(truncated(response).await),
@@ -69,7 +69,7 @@ pub(crate) async fn after_work(
     }
 }
 
-/// Gives a success of PUT or GET another ETag; returns it.
+/// Replaces the ETag of a successful PUT or GET, and returns the new one.
 pub(crate) fn replace_etag(response: &mut Response<AnyBody>) -> Option<String> {
     if !response.status().is_success() {
         return None;

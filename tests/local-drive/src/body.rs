@@ -1,4 +1,4 @@
-//! The bodies that both servers answer with.
+//! Response bodies of both servers.
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -8,31 +8,31 @@ use hyper::Response;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 
-/// Any error; hyper only closes the connection on one.
+/// Any error. hyper closes the connection on an error in a body.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// Any body.
 pub(crate) type AnyBody = UnsyncBoxBody<Bytes, AnyError>;
 
-/// A body that is there.
+/// A body of known bytes.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> AnyBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that comes.
+/// A body that arrives in chunks.
 pub(crate) fn streamed(stream: impl Stream<Item = Result<Bytes, AnyError>> + Send + 'static) -> AnyBody {
     StreamBody::new(stream.map(|item| item.map(Frame::data))).boxed_unsync()
 }
 
-/// The same answer, but its Content-Length promises more than comes; hyper then closes the connection.
+/// The same response with a Content-Length larger than its body. hyper then closes the connection.
 pub(crate) async fn truncated(response: Response<AnyBody>) -> Response<AnyBody> {
     let (mut parts, body) = response.into_parts();
     let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len() + 100));
-    // As a stream, whose length hyper cannot know: it asserts that a known one agrees with the header.
+    // hyper asserts that a known length equals the header, so this is a stream.
     Response::from_parts(parts, streamed(stream::iter([Ok(bytes)])))
 }
 
-/// The same answer with a body that never ends.
+/// The same response with an endless body.
 pub(crate) fn endless(response: Response<AnyBody>) -> Response<AnyBody> {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);

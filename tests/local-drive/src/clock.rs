@@ -1,7 +1,7 @@
-//! The drive's own clock: this machine's, moved by what a test asks for.
+//! The clock of the drive: the machine's clock plus an offset.
 //!
-//! Everything that the service dates (its `Date` headers, `createdAt`, `X-Amz-Date`, the check whether a URL has
-//! expired) reads this one, so that a client whose machine is off by hours can be tested without touching its clock.
+//! All dates of the service come from it: `Date` headers, `createdAt`, `X-Amz-Date`, and the expiry of URLs. So tests
+//! can have a client whose clock is wrong by hours without changing the machine's clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -18,19 +18,19 @@ impl Clock {
         Self { offset_ms: AtomicI64::new(clamp(offset)) }
     }
 
-    /// Moves the clock on (or back) from where it is.
+    /// Advances the clock, or sets it back.
     pub(crate) fn advance(&self, by: SignedDuration) {
         self.offset_ms.fetch_add(clamp(by), Ordering::SeqCst);
     }
 
-    /// Whether it differs from this machine's.
+    /// Whether it differs from the machine's clock.
     pub(crate) fn is_shifted(&self) -> bool {
         self.offset_ms.load(Ordering::SeqCst) != 0
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         let offset = SignedDuration::from_millis(self.offset_ms.load(Ordering::SeqCst));
-        // Only an offset of millennia can leave jiff's range, and then the unshifted time is as good as any.
+        // Only an offset of millennia leaves jiff's range.
         let now = Timestamp::now();
         now.checked_add(offset).unwrap_or(now)
     }
@@ -41,17 +41,12 @@ impl Clock {
     }
 }
 
-/// `createdAt` and S3's `ServerTime`: RFC 3339 with milliseconds.
+/// RFC 3339 with milliseconds, as in `createdAt` and S3's `ServerTime`.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// `X-Amz-Date`.
-pub(crate) fn amz_date(time: Timestamp) -> String {
-    time.strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-/// The opposite of [`amz_date`].
+/// Parses `X-Amz-Date`.
 pub(crate) fn parse_amz_date(text: &str) -> Option<Timestamp> {
     let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
     jiff::tz::TimeZone::UTC.to_timestamp(time).ok()

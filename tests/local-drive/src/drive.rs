@@ -1,27 +1,28 @@
-//! What the two servers share: settings, clock, faults, record, items, and the storage behind them.
+//! State that both servers share: options, clock, faults, record, items, and the storage backend.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
+use rusty_s3::{Bucket, Credentials};
 
 use crate::clock::Clock;
 use crate::external::External;
 use crate::fault::Faults;
 use crate::items::Items;
 use crate::options::Options;
+use crate::presign::Signer;
 use crate::record::Recorder;
-use crate::sigv4::{Credentials, Signer};
 use crate::store::{Refusal, Store};
 use crate::tls::Tls;
 
-/// Where the parts are.
+/// Where parts are stored.
 pub(crate) enum Backend {
     Embedded(Arc<Store>),
     External(External),
 }
 
-/// The drive, as its requests see it.
+/// The state of a drive, for its request handlers.
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) token: String,
@@ -32,42 +33,33 @@ pub(crate) struct Shared {
     pub(crate) backend: Backend,
     pub(crate) s3s: Option<s3s::service::S3Service>,
     pub(crate) credentials: Credentials,
-    pub(crate) bucket: String,
-    /// `https`, if it is spoken.
+    pub(crate) bucket: Bucket,
+    /// For `https`.
     pub(crate) tls: Option<Tls>,
-    /// Scheme, host and port of the storage, known once it listens.
-    pub(crate) endpoint: OnceLock<String>,
-    /// The network is pulled: connections end with a reset.
+    /// Scheme, host and port of the storage.
+    pub(crate) endpoint: String,
+    /// The network is down: connections end with a reset.
     pub(crate) down: AtomicBool,
-    /// URLs dated up to this second are expired, whatever their lifetime.
+    /// URLs signed up to this second have expired, whatever their lifetime.
     pub(crate) revoked: AtomicI64,
-    /// The latest date on a URL.
+    /// The latest date of a URL.
     pub(crate) signed: AtomicI64,
-    /// One finalize at a time: completing on another S3 server takes a while, and a repeat has to see its end.
+    /// Serializes finalize calls: on an external server one takes a while, and a repeat must see its result.
     pub(crate) finalizing: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
-    pub(crate) fn credentials(&self) -> &Credentials {
-        &self.credentials
-    }
-
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
-
-    /// A signer for now. Right after [`Shared::revoke`] its date is a second ahead: dates have whole seconds, and
-    /// a URL asked for in the second of the revocation has to be another one than those revoked.
-    pub(crate) fn signer(&self) -> Signer {
+    /// A signer for the current time. Dates have whole seconds, so right after [`Shared::revoke`] its date is one
+    /// second ahead. Otherwise a new URL would equal a revoked one.
+    pub(crate) fn signer(&self) -> Signer<'_> {
         let now = self.clock.now();
         let earliest = self.revoked.load(Ordering::SeqCst).saturating_add(1);
         let date = Timestamp::from_second(now.as_second().max(earliest)).unwrap_or(now);
         self.signed.fetch_max(date.as_second(), Ordering::SeqCst);
-        let endpoint = self.endpoint.get().map(String::as_str).unwrap_or_default();
-        Signer::new(endpoint, &self.credentials, date)
+        Signer { bucket: &self.bucket, credentials: &self.credentials, date }
     }
 
-    /// Makes every URL signed so far expired.
+    /// Expires all URLs signed so far.
     pub(crate) fn revoke(&self) {
         self.revoked.fetch_max(self.signed.load(Ordering::SeqCst), Ordering::SeqCst);
     }

@@ -1,14 +1,14 @@
-//! Faults by script: which request goes wrong, and how.
+//! Scripted faults: which requests fail, and how.
 //!
-//! A fault is matched when a request arrives, in the order in which the faults were set; the first that applies is
-//! used. The dice are seeded, so a chaos run with one request at a time can be repeated.
+//! A request gets the first fault that matches it, in the order in which they were set. Probabilities use a seeded
+//! random generator, so a run with one request at a time is reproducible.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// What a request is about.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// `POST /drive/files/upload/multipart/start`
@@ -29,20 +29,20 @@ pub enum Op {
     Download,
     /// `GET /workspace/info`
     Workspace,
-    /// `PUT` of a part to the storage.
+    /// `PUT` of a part, on the storage.
     PutPart,
-    /// Reading an object from the storage.
+    /// `GET` or `HEAD` of an object, on the storage.
     GetObject,
-    /// Any other request, to either server.
+    /// Any other request, on either server.
     Other,
-    /// In a fault: every API call. Never in a record.
+    /// Every API call. Only in faults, never in a record.
     AnyApi,
-    /// In a fault: every request, also to the storage. Never in a record.
+    /// Every request, on both servers. Only in faults, never in a record.
     Any,
 }
 
 impl Op {
-    /// Whether this is a call of the drive's API.
+    /// Whether this is an API call.
     pub fn is_api(self) -> bool {
         !matches!(self, Self::PutPart | Self::GetObject | Self::Other | Self::Any)
     }
@@ -56,25 +56,25 @@ impl Op {
     }
 }
 
-/// A request that goes wrong.
+/// Makes requests fail.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// Which requests.
+    /// Which requests fail.
     pub on: Op,
-    /// Only this part.
+    /// Only for this part.
     pub part: Option<u32>,
-    /// Let the first n that match pass.
+    /// How many matching requests succeed first.
     pub skip: u64,
-    /// How often; `None`: for ever.
+    /// How often it applies. `None`: no limit.
     pub times: Option<u64>,
-    /// 0.0 to 1.0, thrown for each request that matches.
+    /// Probability for each matching request, 0.0 to 1.0.
     pub probability: f64,
     /// What happens.
     pub action: Action,
 }
 
 impl Fault {
-    /// A fault for every such request, for ever.
+    /// A fault for every request of this kind.
     pub fn new(on: Op, action: Action) -> Self {
         Self { on, part: None, skip: 0, times: None, probability: 1.0, action }
     }
@@ -91,14 +91,14 @@ impl Fault {
         self
     }
 
-    /// Lets the first `skip` pass.
+    /// Lets the first `skip` requests succeed.
     #[must_use]
     pub fn skip(mut self, skip: u64) -> Self {
         self.skip = skip;
         self
     }
 
-    /// At most so often.
+    /// Applies at most this often.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
@@ -113,91 +113,92 @@ impl Fault {
     }
 }
 
-/// How a request goes wrong. "Work" is what the request asks for: storing the part, creating the item. On
-/// [`Op::GetObject`] "the body" is the answer's: the object's bytes, as they are sent.
+/// How a request fails. "Work" is what the request asks for, such as storing the part or creating the item. On
+/// [`Op::GetObject`], "the body" is the response body; otherwise it is the request body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// This answer, without the work. The body may be JSON, HTML or nothing.
+    /// Responds with this, without the work.
     Status {
         /// HTTP status.
         code: u16,
         /// Header names and values.
         headers: Vec<(String, String)>,
-        /// The body as it is.
+        /// Response body.
         body: String,
     },
-    /// An error as Amazon sends it, in XML, without the work.
+    /// Responds with an S3 error in XML, without the work.
     S3Error {
         /// HTTP status.
         status: u16,
         /// `SlowDown`, `InternalError`, …
         code: String,
-        /// For people.
+        /// Text of the error.
         message: String,
     },
-    /// The work and the answer, but later. An API call goes on when the client has gone away meanwhile, as a
-    /// service does.
+    /// Delays the work and the response. An API call is completed even if the client disconnects, as on a real
+    /// service.
     Delay(Duration),
-    /// A TCP reset instead of anything else.
+    /// Sends a TCP reset immediately.
     Reset,
-    /// A TCP reset once so many bytes of the body were read, or at its end.
+    /// Sends a TCP reset after this many bytes of the body, or at its end.
     ResetAfter(u64),
-    /// The work, then the connection is closed without an answer.
+    /// Does the work, then closes the connection without a response.
     CloseAfterWork,
-    /// The work, then a TCP reset.
+    /// Does the work, then sends a TCP reset.
     ResetAfterWork,
-    /// The work, then this answer instead of its own: a proxy's 502.
+    /// Does the work, then responds with this, like the 502 of a proxy.
     AnswerAfterWork {
         /// HTTP status.
         code: u16,
         /// Header names and values.
         headers: Vec<(String, String)>,
-        /// The body as it is.
+        /// Response body.
         body: String,
     },
-    /// Reads so many bytes of the body (or all), then nothing more, until the fault is cleared (then it goes on) or
-    /// the client goes away.
+    /// Stops reading after this many bytes of the body, or at its end, until the fault is cleared or the client
+    /// disconnects.
     Stall {
-        /// Bytes to read first.
+        /// Bytes to read before.
         after: u64,
     },
-    /// Takes everything and does the work, then answers nothing until the fault is cleared or the client goes away.
+    /// Reads the body and does the work, then holds back the response until the fault is cleared or the client
+    /// disconnects.
     HangAfterBody,
     /// Reads the body at this rate.
     SlowRead {
-        /// Bytes a second.
+        /// Bytes per second.
         bytes_per_second: u64,
     },
-    /// Stores the right bytes and answers with another MD5. An object is read with an ETag that has the form of an
-    /// object sent in one piece.
+    /// Stores the right bytes, but responds with a wrong MD5. On GET, the ETag is wrong and has the form of an
+    /// object without parts.
     WrongEtag,
-    /// Flips a bit before storing; the ETag is that of what was stored. An object is read with a bit flipped and the
-    /// ETag of what is stored.
+    /// Flips a bit before storing, so that the ETag is that of the corrupt bytes. On GET, flips a bit of the response
+    /// body and keeps the ETag.
     CorruptStored,
-    /// The work, then an answer whose Content-Length is larger than its body, and the connection is closed.
+    /// Does the work, then responds with a Content-Length larger than the body and closes the connection.
     TruncateAnswer,
-    /// The work, then an answer whose body has no end.
+    /// Does the work, then responds with an endless body.
     EndlessBody,
-    /// 307 to another address, without the work.
+    /// Responds with 307 to another URL, without the work.
     Redirect {
-        /// The `Location`.
+        /// `Location` header.
         to: String,
     },
-    /// The work, and an answer as a bucket encrypted with KMS gives it: the ETag is no MD5.
+    /// Does the work and responds like a bucket with KMS encryption: the ETag is not an MD5.
     Kms,
-    /// S3's 403 for a URL past its time, without the work.
+    /// Responds with S3's 403 for an expired URL, without the work.
     ExpiredUrl,
-    /// S3's 404 for an upload that is gone (the API's 404 on its calls), without the work.
+    /// Responds with S3's 404 for a missing upload, or the API's 404, without the work.
     NoSuchUpload,
 }
 
 impl Action {
-    /// An answer without headers.
+    /// A response without headers.
     pub fn status(code: u16, body: impl Into<String>) -> Self {
         Self::Status { code, headers: Vec::new(), body: body.into() }
     }
 
-    /// S3's 503 that asks to slow down.
+    /// S3's 503 `SlowDown`.
     pub fn slow_down() -> Self {
         Self::S3Error {
             status: 503,
@@ -206,13 +207,13 @@ impl Action {
         }
     }
 
-    /// S3's own failure.
+    /// S3's 500 `InternalError`.
     pub fn internal_error() -> Self {
         let message = "We encountered an internal error. Please try again.".into();
         Self::S3Error { status: 500, code: "InternalError".into(), message }
     }
 
-    /// The API's 429.
+    /// The API's 429 with `Retry-After`.
     pub fn rate_limited(seconds: u64) -> Self {
         let body = format!(
             r#"{{"statusCode":429,"error":"Too Many Requests","message":"Rate limit exceeded","retryAfter":{seconds}}}"#
@@ -228,7 +229,7 @@ impl Action {
     }
 }
 
-/// Names a fault that was set.
+/// Identifies a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FaultId(u64);
 
@@ -242,19 +243,19 @@ struct Rule {
 struct Inner {
     rules: Vec<Rule>,
     next: u64,
-    dice: fastrand::Rng,
+    rng: fastrand::Rng,
 }
 
-/// The faults that are set.
+/// All faults of a drive.
 pub(crate) struct Faults {
     inner: Mutex<Inner>,
-    /// Counts the clearings, so that stalled requests wake.
+    /// Wakes stalled requests. Counts how often faults were cleared.
     cleared: watch::Sender<u64>,
 }
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        let inner = Inner { rules: Vec::new(), next: 1, dice: fastrand::Rng::with_seed(seed) };
+        let inner = Inner { rules: Vec::new(), next: 1, rng: fastrand::Rng::with_seed(seed) };
         Self { inner: Mutex::new(inner), cleared: watch::Sender::new(0) }
     }
 
@@ -271,19 +272,19 @@ impl Faults {
         self.cleared.send_modify(|count| *count += 1);
     }
 
-    /// The fault that this request gets, if any. Counts it as used.
+    /// Chooses the fault for a request and counts its use.
     pub(crate) fn draw(&self, op: Op, part: Option<u32>) -> Option<(FaultId, Action)> {
         let mut guard = self.lock();
-        let Inner { rules, dice, .. } = &mut *guard;
+        let Inner { rules, rng, .. } = &mut *guard;
         for rule in rules {
-            let wanted =
+            let matches =
                 rule.fault.on.covers(op) && rule.fault.part.is_none_or(|wanted| part == Some(wanted));
-            if !wanted {
+            if !matches {
                 continue;
             }
             rule.seen += 1;
             let spent = rule.fault.times.is_some_and(|times| rule.used >= times);
-            if rule.seen <= rule.fault.skip || spent || dice.f64() >= rule.fault.probability {
+            if rule.seen <= rule.fault.skip || spent || rng.f64() >= rule.fault.probability {
                 continue;
             }
             rule.used += 1;
@@ -317,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skip_times_and_part_decide_which_requests_fail() {
+    fn skip_times_and_part_select_requests() {
         let faults = Faults::new(1);
         faults.set(Fault::new(Op::PutPart, Action::Reset).part(2).skip(1).times(2));
         let hits = |part| faults.draw(Op::PutPart, Some(part)).is_some();
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn any_api_leaves_the_storage_alone() {
+    fn any_api_does_not_match_storage_requests() {
         let faults = Faults::new(1);
         faults.set(Fault::new(Op::AnyApi, Action::Reset));
         assert!(faults.draw(Op::PutPart, Some(1)).is_none());
@@ -333,13 +334,13 @@ mod tests {
     }
 
     #[test]
-    fn same_seed_throws_the_same_dice() {
-        let throws = |seed| {
+    fn equal_seeds_choose_equal_requests() {
+        let draws = |seed| {
             let faults = Faults::new(seed);
             faults.set(Fault::new(Op::Any, Action::Reset).probability(0.5));
             (0..64).map(|_| faults.draw(Op::Tree, None).is_some()).collect::<Vec<_>>()
         };
-        assert_eq!(throws(7), throws(7));
-        assert_ne!(throws(7), throws(8));
+        assert_eq!(draws(7), draws(7));
+        assert_ne!(draws(7), draws(8));
     }
 }

@@ -1,4 +1,4 @@
-//! The drive's items and upload sessions: what is in which folder, and how an item looks as JSON.
+//! Items, folders and upload sessions of the drive, and their JSON.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,22 +15,22 @@ pub(crate) struct Item {
     pub(crate) name: String,
     pub(crate) parent: Option<String>,
     pub(crate) created: Timestamp,
-    /// `None`: a folder.
+    /// `None` for a folder.
     pub(crate) file: Option<FileInfo>,
 }
 
-/// What a file has besides.
+/// The file behind an item.
 #[derive(Clone, Debug)]
 pub(crate) struct FileInfo {
     pub(crate) mime: String,
-    /// As promised at its start; what was stored may be less.
+    /// As declared at the start of the upload. The stored object may be smaller.
     pub(crate) size: u64,
     pub(crate) key: String,
 }
 
 impl Item {
-    /// As the service answers. There are fields that no client knows, in an order that is nobody's, because a
-    /// client has to pass it all on as it came.
+    /// The item as the service returns it. It has unknown fields in an unusual order, because a client must pass on
+    /// every field unchanged.
     pub(crate) fn json(&self) -> Value {
         let mut json = json!({
             "_id": self.id,
@@ -58,7 +58,7 @@ impl Item {
     }
 }
 
-/// An upload that was started.
+/// A started upload.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) key: String,
@@ -119,7 +119,7 @@ impl Items {
         item
     }
 
-    /// Deletes an item. What is in a folder stays, without a place in the tree.
+    /// Deletes an item. Children of a folder remain, but the tree no longer shows them.
     pub(crate) fn remove(&self, id: &str) {
         let mut inner = self.lock();
         inner.items.retain(|item| item.id != id);
@@ -144,7 +144,7 @@ impl Items {
         self.lock().items.clone()
     }
 
-    /// Bytes taken, by finished files and by uploads under way.
+    /// Bytes used by files and by open uploads.
     pub(crate) fn used(&self) -> u64 {
         let inner = self.lock();
         let files: u64 = inner.items.iter().filter_map(|item| item.file.as_ref()).map(|file| file.size).sum();
@@ -167,10 +167,10 @@ impl Items {
         }
     }
 
-    /// The items below a folder, `depth` levels deep, level by level until `limit` items are out.
+    /// The items below a folder, level by level, up to `depth` levels and `limit` items.
     ///
-    /// A folder that could not be opened for its depth or for the limit is named in `next`. The first folder is cut
-    /// at the limit: there is no way to ask for the rest of a folder.
+    /// `next` has the folders that were not opened because of the depth or the limit. A folder with more than `limit`
+    /// children is cut, and clients cannot request the rest.
     pub(crate) fn tree(&self, parent: Option<&str>, depth: u32, limit: usize) -> Tree {
         let inner = self.lock();
         let mut tree = Tree { root: Vec::new(), total: 0, truncated: false, next: Vec::new() };
@@ -230,7 +230,7 @@ impl Inner {
     }
 }
 
-/// An id as MongoDB makes them: seconds, then chance.
+/// An ID like those of MongoDB: the time in seconds, then random bytes.
 pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{:08x}{:016x}", now.as_second() & 0xffff_ffff, fastrand::u64(..))
 }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn tree_names_the_folders_that_its_depth_did_not_open() {
+    fn tree_lists_folders_below_its_depth_in_next() {
         let (items, outer, inner) = filled();
         let tree = items.tree(None, 1, 500);
         assert_eq!((tree.total, tree.truncated, tree.next), (1, false, vec![outer]));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn tree_beyond_the_limit_is_truncated_and_can_be_asked_for_by_folder() {
+    fn tree_above_the_limit_is_truncated_and_continues_by_folder() {
         let (items, _, inner) = filled();
         let tree = items.tree(None, 10, 4);
         assert_eq!((tree.total, tree.truncated, tree.next), (2, true, vec![inner.clone()]));

@@ -1,9 +1,9 @@
-//! A Copera Drive on loopback: the drive's API in front of a real S3 server, with faults by script.
+//! A Copera Drive on loopback: the drive's API in front of a real S3 server, with scripted faults.
 //!
-//! For synchronous tests: a [`LocalDrive`] runs on threads of its own and stops when it is dropped. The signed URLs
-//! are real ones (AWS Signature Version 4) that expire; S3's protocol and signature checks are s3s's, with a front
-//! that is as strict as Amazon where s3s is not. Every request is on [`Record`], and [`LocalDrive::wait_until`] waits
-//! for one by event, so that no test has to sleep.
+//! A [`LocalDrive`] is synchronous, runs on its own threads, and stops when it is dropped. Its presigned URLs are real
+//! (AWS Signature Version 4) and expire. s3s implements the S3 protocol and checks signatures; the drive adds the
+//! checks of Amazon S3 that s3s lacks. [`Record`] has every request, and [`LocalDrive::wait_until`] waits for one, so
+//! that no test has to sleep.
 //!
 //! ```no_run
 //! use local_drive::{Action, Fault, LocalDrive, Op, Options};
@@ -28,12 +28,15 @@ mod items;
 mod local;
 mod meter;
 mod net;
+mod objects;
 mod options;
+mod part;
+mod presign;
 mod query;
 mod record;
 mod s3;
-mod sigv4;
 mod spec;
+mod start;
 mod storage;
 mod store;
 mod tls;

@@ -1,5 +1,4 @@
-//! A body on its way, a request's in or an object's out: counted, and slowed, stalled, broken or bent as a fault
-//! wants it.
+//! Counts the bytes of a request body or of an object, and applies faults to them: slow, stalled, reset, corrupt.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use crate::fault::{Action, FaultId};
 use crate::net::{Conn, Lost};
 use crate::record::Entry;
 
-/// How a body ended when it did not end well.
+/// Whether a body ended early, and why.
 #[derive(Default)]
 pub(crate) struct Outcome {
     lost: AtomicBool,
@@ -35,10 +34,10 @@ impl Outcome {
 
 struct Meter<B> {
     body: B,
-    /// What is left of a chunk that had to be cut.
+    /// The rest of a chunk that was cut at the limit.
     rest: Option<Bytes>,
     read: u64,
-    /// Where reset or stall strike.
+    /// Where a reset or stall happens.
     limit: Option<u64>,
     ended: bool,
     fault: Option<(FaultId, Action)>,
@@ -48,7 +47,7 @@ struct Meter<B> {
     outcome: Arc<Outcome>,
 }
 
-/// The body as a stream that does what the fault says.
+/// Wraps a body in a stream that counts it and applies the fault.
 pub(crate) fn meter<B>(
     body: B,
     fault: Option<(FaultId, Action)>,
@@ -93,7 +92,7 @@ impl<B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin> Meter<B> {
         }
         if self.limit == Some(self.read) {
             self.limit = None;
-            if let Err(error) = self.strike().await {
+            if let Err(error) = self.apply().await {
                 return Some(Err(error));
             }
         }
@@ -103,9 +102,9 @@ impl<B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin> Meter<B> {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     self.ended = true;
-                    // A body shorter than the limit: it strikes at the end.
+                    // The body is shorter than the limit, so the fault applies at its end.
                     if self.limit.take().is_some()
-                        && let Err(error) = self.strike().await
+                        && let Err(error) = self.apply().await
                     {
                         return Some(Err(error));
                     }
@@ -117,7 +116,7 @@ impl<B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin> Meter<B> {
         Some(self.pass(chunk).await)
     }
 
-    /// Counts a chunk, cut at the limit, and lets it through.
+    /// Cuts a chunk at the limit, counts it, and applies faults of its bytes.
     async fn pass(&mut self, mut chunk: Bytes) -> Result<Bytes, AnyError> {
         if let Some(limit) = self.limit
             && let Ok(left) = usize::try_from(limit - self.read)
@@ -134,18 +133,18 @@ impl<B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin> Meter<B> {
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
             }
             Some((_, Action::CorruptStored)) if first && !chunk.is_empty() => {
-                let mut bent = BytesMut::from(chunk);
-                if let Some(byte) = bent.first_mut() {
+                let mut corrupt = BytesMut::from(chunk);
+                if let Some(byte) = corrupt.first_mut() {
                     *byte ^= 1;
                 }
-                chunk = bent.freeze();
+                chunk = corrupt.freeze();
             }
             _ => {}
         }
         Ok(chunk)
     }
 
-    /// The next chunk. S3 gives up on a socket that brings nothing.
+    /// Waits for the next chunk. Like S3, gives up on an idle socket.
     async fn receive(&mut self) -> Result<Option<Bytes>, AnyError> {
         loop {
             let frame = tokio::time::timeout(self.shared.options.body_timeout, self.body.frame()).await;
@@ -168,13 +167,13 @@ impl<B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin> Meter<B> {
         }
     }
 
-    /// The limit is reached.
-    async fn strike(&mut self) -> Result<(), AnyError> {
+    /// Applies the fault at the limit.
+    async fn apply(&mut self) -> Result<(), AnyError> {
         match &self.fault {
             Some((id, Action::Stall { .. })) => {
                 tokio::select! {
                     () = self.shared.faults.until_cleared(*id) => Ok(()),
-                    () = self.conn.gone() => {
+                    () = self.conn.closed() => {
                         self.outcome.lost.store(true, Ordering::SeqCst);
                         Err(Lost.into())
                     }

@@ -1,8 +1,7 @@
-//! Listening, accepting, and losing connections in the ways that networks do.
+//! Listens, accepts connections, and breaks them as networks do.
 //!
-//! hyper closes connections politely. A reset needs the socket's linger time set to zero before it is dropped, and a
-//! stalled request needs to see that its client has gone although it reads nothing: both are why the socket is
-//! wrapped here.
+//! hyper always closes connections cleanly. A reset needs a zero linger time before the socket is dropped, and a
+//! stalled request must notice a disconnect without reading. So the socket has a wrapper here.
 
 use std::future::Future;
 use std::io;
@@ -26,20 +25,21 @@ use tokio::task::JoinSet;
 
 use crate::body::AnyBody;
 use crate::drive::Shared;
+use crate::options::Options;
 
-/// The request ends without an answer and the connection with it.
+/// The request and its connection end without a response.
 #[derive(Debug)]
 pub(crate) struct Lost;
 
 impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection is dropped on purpose")
+        f.write_str("the connection is closed on purpose")
     }
 }
 
 impl std::error::Error for Lost {}
 
-/// What a request may know of, and do to, the connection that it came on.
+/// The connection of a request, for the request handler.
 pub(crate) struct Conn {
     read: Arc<OwnedReadHalf>,
     reset: AtomicBool,
@@ -52,9 +52,9 @@ impl Conn {
         Lost
     }
 
-    /// Waits until the client has closed its side. hyper sees that only while it reads, which a stalled request
-    /// keeps it from; and a socket with unread bytes is always ready, so its state has to be looked at again.
-    pub(crate) async fn gone(&self) {
+    /// Waits until the client has closed its side. hyper notices that only while it reads, and a stalled request
+    /// does not read. A socket with unread bytes is always ready, so this polls.
+    pub(crate) async fn closed(&self) {
         loop {
             match self.read.ready(Interest::READABLE).await {
                 Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -64,7 +64,7 @@ impl Conn {
     }
 }
 
-/// The socket as hyper gets it.
+/// The socket that hyper uses.
 struct Socket {
     conn: Arc<Conn>,
     write: Option<OwnedWriteHalf>,
@@ -82,7 +82,7 @@ impl Socket {
         Self { conn, write: Some(write), shared, server }
     }
 
-    /// The write half; it is taken only by `drop`.
+    /// The write half. Only `drop` takes it.
     fn write(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
         self.write.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
@@ -91,10 +91,10 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.conn.reset.load(Ordering::SeqCst) || self.shared.down.load(Ordering::SeqCst) {
-            // A socket that is dead already needs no reset.
+            // This fails only if the socket is closed already.
             let _ = self.conn.read.as_ref().as_ref().set_zero_linger();
             if let Some(write) = self.write.take() {
-                // Dropping it would send a FIN first, which a client takes for a polite end.
+                // Dropping it would send a FIN first, which is a clean close for the client.
                 write.forget();
             }
         }
@@ -148,7 +148,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Which of the two servers.
+/// One of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     Api,
@@ -160,23 +160,22 @@ enum Command {
     Listen(std::sync::mpsc::Sender<io::Result<()>>),
 }
 
-/// A server's port, from outside the runtime.
+/// Controls a server from outside the runtime.
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     commands: mpsc::UnboundedSender<Command>,
 }
 
 impl Port {
-    /// Binds and serves on the runtime that this is called in.
-    pub(crate) fn open(server: Server, address: SocketAddr, shared: &Arc<Shared>) -> io::Result<Self> {
-        let listener = bind(address, server, shared)?;
+    /// Serves on the current runtime.
+    pub(crate) fn serve(server: Server, listener: TcpListener, shared: &Arc<Shared>) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (commands, orders) = mpsc::unbounded_channel();
-        tokio::spawn(accept(server, listener, address, orders, Arc::clone(shared)));
+        let (commands, received) = mpsc::unbounded_channel();
+        tokio::spawn(accept(server, listener, address, received, Arc::clone(shared)));
         Ok(Self { address, commands })
     }
 
-    /// Stops listening and ends all connections; returns when that is done.
+    /// Stops listening and closes all connections before it returns.
     pub(crate) fn stop(&self) -> io::Result<()> {
         self.command(Command::Stop)
     }
@@ -194,12 +193,13 @@ impl Port {
     }
 }
 
-fn bind(address: SocketAddr, server: Server, shared: &Shared) -> io::Result<TcpListener> {
+/// Opens a server's listening socket. Needs a runtime.
+pub(crate) fn bind(server: Server, address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
-    // So that the same port can be had again while old connections linger in TIME_WAIT.
+    // Without this, the port stays taken while old connections are in TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    if let (Server::Storage, Some(size)) = (server, shared.options.receive_buffer) {
+    if let (Server::Storage, Some(size)) = (server, options.receive_buffer) {
         socket.set_recv_buffer_size(size)?;
     }
     socket.bind(address)?;
@@ -210,7 +210,7 @@ async fn accept(
     server: Server,
     listener: TcpListener,
     address: SocketAddr,
-    mut orders: mpsc::UnboundedReceiver<Command>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
     shared: Arc<Shared>,
 ) {
     let mut listener = Some(listener);
@@ -219,13 +219,13 @@ async fn accept(
         tokio::select! {
             accepted = next(listener.as_ref()) => {
                 if let Ok((stream, _)) = accepted {
-                    // Small answers must not wait for Nagle.
+                    // Nagle's algorithm would delay small responses.
                     let _ = stream.set_nodelay(true);
                     connections.spawn(serve(server, stream, Arc::clone(&shared)));
                 }
             }
             Some(_) = connections.join_next() => {}
-            order = orders.recv() => match order {
+            command = commands.recv() => match command {
                 Some(Command::Stop(done)) => {
                     listener = None;
                     connections.shutdown().await;
@@ -233,7 +233,7 @@ async fn accept(
                 }
                 Some(Command::Listen(done)) => {
                     let result = if listener.is_none() {
-                        bind(address, server, &shared).map(|bound| listener = Some(bound))
+                        bind(server, address, &shared.options).map(|bound| listener = Some(bound))
                     } else {
                         Ok(())
                     };
@@ -266,14 +266,14 @@ async fn serve(server: Server, stream: TcpStream, shared: Arc<Shared>) {
         };
         future
     });
-    // S3 closes idle connections after about 5 s; an API behind a usual load balancer after about a minute.
+    // S3 closes idle connections after about 5 s, load balancers in front of APIs usually after a minute.
     let idle = match server {
         Server::Api => Duration::from_secs(60),
         Server::Storage => socket.shared.options.idle_timeout,
     };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(idle);
-    // An error here is the connection's end, which the record knows of.
+    // An error means that the connection ended. The record has that.
     match &shared.tls {
         None => drop(http.serve_connection(TokioIo::new(socket), service).await),
         Some(tls) => {

@@ -1,4 +1,4 @@
-//! What a drive can be told at its start. Plain data; every field has a default that a plain test wants.
+//! Options of a drive. The defaults suit most tests.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -6,70 +6,70 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// How the reply with the signed URLs looks. All three have been seen or are to be tolerated.
+/// JSON shape of the reply with the signed URLs. Clients must accept all three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UrlShape {
     /// `{"urls":["https://…", …]}`: position i is part i+1.
     Strings,
-    /// `{"parts":[{"signedUrl":"https://…","PartNumber":1}, …]}`: what the real service answers.
+    /// `{"parts":[{"signedUrl":"https://…","PartNumber":1}, …]}`, as the real service replies.
     #[default]
     Objects,
     /// `{"urls":[{"url":"https://…","partNumber":1}, …]}`.
     UrlObjects,
 }
 
-/// What becomes of the parts' bytes.
+/// What the embedded storage does with the bytes of parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Kept in files, so that objects can be read back.
+    /// Keeps them in files, so that objects can be read.
     #[default]
     Keep,
-    /// Hashed for the ETag and thrown away: for benches.
+    /// Hashes and discards them, for benchmarks.
     Discard,
-    /// Thrown away as they come, for benches of the sender alone: hashing as S3 does takes this machine's
-    /// processors from it. The ETags are no MD5, and say so as those of an encrypted bucket do.
+    /// Discards them without hashing, for benchmarks of the client alone: hashing would take CPU time from it.
+    /// ETags are not MD5s, as in a bucket with KMS encryption.
     Sink,
 }
 
-/// What a finalize of an upload that is already finalized does. The real service's answer is not known.
+/// What a second finalize of an upload does. The behavior of the real service is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FinalizeRepeat {
-    /// It makes a second item with the same content: the worst that a service may do.
+    /// Creates a second item with the same content. This is the worst case.
     #[default]
     SecondItem,
-    /// It is refused with 404.
+    /// Fails with 404.
     Refuse,
 }
 
 /// The S3 server behind the drive.
 #[derive(Clone, Debug, Default)]
 pub enum S3 {
-    /// The one inside this crate: all faults, controls and records work.
+    /// The S3 server of this crate. Supports all faults, controls and records.
     #[default]
     Embedded,
-    /// Another one (Garage, MinIO, Amazon). Its parts are sent past the drive, so faults on them, their records,
-    /// `expire_urls` and the network switch do nothing there.
+    /// An external one, such as Garage, MinIO or Amazon S3. Clients send parts there directly, so faults and records
+    /// of parts, `expire_urls` and `stop_listening` have no effect on them.
     External(ExternalS3),
 }
 
-/// How to reach another S3 server; path-style addresses.
+/// How to reach an external S3 server, with path-style URLs.
 #[derive(Clone)]
 pub struct ExternalS3 {
     /// `http://127.0.0.1:9000`
     pub endpoint: String,
-    /// Its bucket; it is made if it does not exist.
+    /// Bucket. Created if missing.
     pub bucket: String,
-    /// Access key id.
+    /// Access key ID.
     pub access_key: String,
     /// Secret access key.
     pub secret_key: String,
-    /// `us-east-1`, or what the server was set up with.
+    /// Region, for example `us-east-1`.
     pub region: String,
 }
 
 impl std::fmt::Debug for ExternalS3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The secret key stays out of logs and panics.
+        // Keeps the secret key out of logs and panics.
         f.debug_struct("ExternalS3")
             .field("endpoint", &self.endpoint)
             .field("bucket", &self.bucket)
@@ -78,56 +78,54 @@ impl std::fmt::Debug for ExternalS3 {
     }
 }
 
-/// A drive's settings.
+/// Options of a drive.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Shape of the reply with the signed URLs.
+    /// JSON shape of the reply with the signed URLs.
     pub shape: UrlShape,
-    /// Parts of that reply in any order (not for [`UrlShape::Strings`], where the order is the number).
+    /// Shuffles the parts of that reply. No effect on [`UrlShape::Strings`], where the order gives the number.
     pub shuffle: bool,
-    /// `X-Amz-Expires`, whole seconds.
+    /// Lifetime of signed URLs (`X-Amz-Expires`), in whole seconds.
     pub url_lifetime: Duration,
-    /// How far the drive's clock is ahead of this machine's.
+    /// How far the drive's clock is ahead of the machine's.
     pub clock_offset: SignedDuration,
-    /// Folder in which the drive makes one of its own, and leaves the parts there as they came; else a temporary
-    /// one that is removed with the drive.
+    /// The drive creates a folder inside this one and leaves the parts there. Without it, the folder is temporary and
+    /// is deleted with the drive.
     pub data: Option<PathBuf>,
-    /// Keep the bytes or not.
+    /// What to do with the bytes of parts.
     pub mode: Mode,
-    /// The embedded storage answers as a bucket encrypted with KMS: ETags of parts and objects are no MD5, and a
-    /// header says so.
+    /// Emulates a bucket with KMS encryption: ETags of parts and objects are not MD5s, and a header says so.
     pub kms: bool,
-    /// The S3 server.
+    /// The S3 server behind the drive.
     pub s3: S3,
-    /// A second finalize.
+    /// What a second finalize does.
     pub finalize_repeat: FinalizeRepeat,
-    /// Tree items in one response.
+    /// Most items in one reply of the tree.
     pub page_limit: usize,
-    /// Bytes that the workspace may hold; a start that would pass it is refused with 403.
+    /// Capacity of the workspace in bytes. A start that would exceed it fails with 403.
     pub quota: Option<u64>,
-    /// Added to every API call, before its work.
+    /// Delay of every API call, before its work.
     pub latency: Duration,
-    /// Of the faults' dice and the shuffle.
+    /// Seed of fault probabilities and of the shuffle.
     pub seed: u64,
-    /// The address that both listen on: another than loopback for a client beyond a network.
+    /// The address that both servers listen on.
     pub address: Ipv4Addr,
-    /// The API's port; else one that is free.
+    /// Port of the API. `None`: a free one.
     pub api_port: Option<u16>,
-    /// The storage's port; else one that is free.
+    /// Port of the storage. `None`: a free one.
     pub storage_port: Option<u16>,
-    /// Both speak `https`, with certificates under a CA of the drive's own.
+    /// Both servers use `https`, with a certificate of a new CA.
     pub tls: bool,
-    /// The certificate is valid so many days later (or earlier, below 0) than from yesterday for a month.
+    /// Shifts the validity of the certificate, which is from yesterday for a month, by this many days.
     pub certificate_shifted_days: i32,
-    /// Connections without a request are closed after this, as S3 does.
+    /// Closes idle connections of the storage after this time, like S3.
     pub idle_timeout: Duration,
-    /// A body that brings nothing for this long gets 400 `RequestTimeout`, as S3 does.
+    /// Responds with 400 `RequestTimeout` if no byte of a body arrives for this time, like S3.
     pub body_timeout: Duration,
-    /// `SO_RCVBUF` of storage connections. The kernel else takes megabytes that nobody reads, which hides a stall.
+    /// `SO_RCVBUF` of storage connections. By default, the kernel buffers megabytes, which hides a stall.
     pub receive_buffer: Option<u32>,
-    /// A refused request's body is read to its end before the answer, so that the client surely sees it. Without
-    /// this the answer comes at once and the connection is closed, which real servers do too and which a client
-    /// may see as a reset.
+    /// Reads the body of a refused request to its end, so that the client sees the response. Otherwise the storage
+    /// responds immediately and closes the connection, as real servers may do. The client may then see a reset.
     pub drain_refused: bool,
 }
 

@@ -1,7 +1,7 @@
-//! What the drive was asked and what it answered, for tests to look at and to wait for.
+//! The record of requests and responses, which tests inspect and wait for.
 //!
-//! Everything changes under one lock with a condition variable beside it, so that waiting is by event: no polling,
-//! no sleeping. At one notice for every chunk of a body (about 200 KiB) that costs nothing worth measuring.
+//! A lock with a condition variable protects it, so that waiting needs no polling. One notification per chunk of a
+//! body (about 200 KiB) costs too little to measure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,50 +11,50 @@ use hyper::HeaderMap;
 
 use crate::fault::Op;
 
-/// One request, as it was received and answered.
+/// A request and its response.
 #[derive(Clone, Debug)]
 pub struct RequestRecord {
-    /// What it was about.
+    /// Operation.
     pub op: Op,
     /// HTTP method.
     pub method: String,
-    /// Path; an API call's query is kept, a signed URL's is not.
+    /// Path, with the query of API calls and without the query of signed URLs.
     pub path: String,
-    /// Of a part.
+    /// Part number of a PUT of a part.
     pub part: Option<u32>,
-    /// Of a part.
+    /// Upload ID of a PUT of a part.
     pub upload_id: Option<String>,
-    /// As received.
+    /// Request headers.
     pub headers: HeaderMap,
-    /// An API call's JSON, when it was any.
+    /// JSON body of an API call.
     pub json: Option<serde_json::Value>,
     /// Body bytes read so far.
     pub body_bytes: u64,
-    /// The answer's status; `None` while there is none, and for ever when it was lost.
+    /// Status of the response. `None` before it is sent, and if it is never sent.
     pub status: Option<u16>,
-    /// When its headers were there.
+    /// When the headers arrived.
     pub start: Instant,
-    /// When what it asked for was done (or refused), whether or not anybody still waited for the answer.
+    /// When the work was done or refused, even if the client had disconnected.
     pub worked: Option<Instant>,
-    /// When it was answered or lost.
+    /// When the request ended, with or without a response.
     pub end: Option<Instant>,
 }
 
 /// A part that the storage holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPart {
-    /// Its number.
+    /// Part number.
     pub number: u32,
-    /// As the storage keeps it, without quotes.
+    /// ETag without quotes.
     pub etag: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// Everything so far.
+/// The requests so far.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// All requests, to both servers, in the order of their arrival.
+    /// Requests to both servers, in the order of arrival.
     pub requests: Vec<RequestRecord>,
     stored: HashMap<String, BTreeMap<u32, StoredPart>>,
     in_flight: usize,
@@ -65,60 +65,60 @@ pub struct Record {
 }
 
 impl Record {
-    /// How many requests of this kind ([`Op::Any`]: of all kinds, [`Op::AnyApi`]: all API calls).
+    /// Number of requests of this kind. [`Op::Any`] counts all requests, [`Op::AnyApi`] all API calls.
     pub fn count(&self, op: Op) -> usize {
         self.requests_of(op).count()
     }
 
-    /// The requests of this kind, as for [`Record::count`].
+    /// Requests of this kind, as in [`Record::count`].
     pub fn requests_of(&self, op: Op) -> impl Iterator<Item = &RequestRecord> {
         self.requests.iter().filter(move |request| op.covers(request.op))
     }
 
-    /// The PUTs of one part.
+    /// PUTs of one part.
     pub fn puts_of_part(&self, upload_id: &str, part: u32) -> Vec<&RequestRecord> {
         self.requests_of(Op::PutPart)
             .filter(|put| put.part == Some(part) && put.upload_id.as_deref() == Some(upload_id))
             .collect()
     }
 
-    /// The parts that were stored for an upload, ascending; they stay here when it is completed or aborted.
+    /// Parts stored for an upload, in ascending order, also after it is completed or aborted.
     pub fn stored_parts(&self, upload_id: &str) -> Vec<StoredPart> {
         self.stored.get(upload_id).map(|parts| parts.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// How many parts were stored, of all uploads.
+    /// Number of stored parts of all uploads.
     pub fn stored_count(&self) -> usize {
         self.stored.values().map(BTreeMap::len).sum()
     }
 
-    /// PUTs that have begun and are neither answered nor lost.
+    /// PUTs of parts in progress.
     pub fn parts_in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// The most PUTs that were under way at one time.
+    /// The most PUTs of parts in progress at one time.
     pub fn max_parts_in_flight(&self) -> usize {
         self.max_in_flight
     }
 
-    /// TCP connections that the storage has accepted.
+    /// TCP connections accepted by the storage.
     pub fn connections_accepted_on_storage(&self) -> u64 {
         self.connections
     }
 
-    /// TCP connections to the storage that are open.
+    /// Open TCP connections of the storage.
     pub fn connections_open_on_storage(&self) -> usize {
         self.open_connections
     }
 
-    /// Body bytes of parts that the storage has read, repeats and lost ones included.
+    /// Bytes of parts received by the storage, including retries and aborted PUTs.
     pub fn bytes_received_on_storage(&self) -> u64 {
         self.part_bytes
     }
 }
 
-/// The record that is being written.
+/// Writes the record.
 #[derive(Default)]
 pub(crate) struct Recorder {
     record: Mutex<Record>,
@@ -126,7 +126,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Changes the record and wakes who waits.
+    /// Changes the record and wakes waiting tests.
     fn change<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.notify_all();
@@ -139,16 +139,16 @@ impl Recorder {
 
     pub(crate) fn wait_until(
         &self,
-        cap: Duration,
+        timeout: Duration,
         mut done: impl FnMut(&Record) -> bool,
     ) -> anyhow::Result<()> {
-        let until = Instant::now() + cap;
+        let until = Instant::now() + timeout;
         let mut record = self.lock();
         while !done(&record) {
             let left = until.saturating_duration_since(Instant::now());
             anyhow::ensure!(
                 !left.is_zero(),
-                "not seen within {cap:?}; {} requests, the last of them {:?}",
+                "condition not met within {timeout:?}; {} requests, the last one {:?}",
                 record.requests.len(),
                 record.requests.last().map(|request| (request.op, request.part, request.status))
             );
@@ -174,7 +174,7 @@ impl Recorder {
         });
     }
 
-    /// A request has begun. It ends when the entry is dropped, however that comes about.
+    /// Adds a request. It ends when the entry is dropped.
     pub(crate) fn begin(self: &Arc<Self>, request: RequestRecord) -> Entry {
         let is_part = request.op == Op::PutPart;
         let index = self.change(|record| {
@@ -193,7 +193,7 @@ impl Recorder {
     }
 }
 
-/// One request's line in the record, while it lasts.
+/// A request in progress.
 pub(crate) struct Entry {
     recorder: Arc<Recorder>,
     index: usize,
@@ -216,7 +216,7 @@ impl Entry {
         self.change(|request| request.json = Some(json));
     }
 
-    /// Notes, from wherever the work is done, that it is. Does not keep the entry open: the work may outlast it.
+    /// Returns a function that records the end of the work. The work may outlast the entry.
     pub(crate) fn work(&self) -> impl FnOnce() + Send + use<> {
         let (recorder, index) = (Arc::clone(&self.recorder), self.index);
         move || {

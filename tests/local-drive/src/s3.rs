@@ -1,4 +1,4 @@
-//! The store behind s3s: its protocol and signature checks in front, our parts behind.
+//! The embedded S3 server: s3s does the protocol and checks signatures, [`Store`] keeps the parts.
 
 use std::io::SeekFrom;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
+use rusty_s3::Credentials;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -20,7 +21,6 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::record::Recorder;
-use crate::sigv4::Credentials;
 use crate::store::{MAX_PARTS, Refusal, Store};
 
 struct Server {
@@ -28,10 +28,10 @@ struct Server {
     recorder: Arc<Recorder>,
 }
 
-/// The service that checks and serves storage requests.
+/// Creates the service.
 pub(crate) fn service(store: Arc<Store>, recorder: Arc<Recorder>, credentials: &Credentials) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Server { store, recorder });
-    builder.set_auth(SimpleAuth::from_single(credentials.access_key.clone(), credentials.secret_key.clone()));
+    builder.set_auth(SimpleAuth::from_single(credentials.key(), credentials.secret()));
     builder.build()
 }
 
@@ -89,7 +89,7 @@ impl S3 for Server {
         Ok(S3Response::new(output))
     }
 
-    /// The drive never asks for this; it is how other programs send small files, and what they are measured by.
+    /// Other programs use this for small files in benchmarks. The drive never does.
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         let mut part = self.store.begin_object(&input.key)?;
@@ -105,7 +105,7 @@ impl S3 for Server {
         Ok(S3Response::new(output))
     }
 
-    /// The hot path: s3s hands the body over as it comes from hyper, so nothing is copied between socket and hash.
+    /// The hot path. s3s passes on the chunks of hyper, so nothing is copied between socket and hash.
     async fn upload_part(
         &self,
         request: S3Request<UploadPartInput>,
@@ -123,7 +123,7 @@ impl S3 for Server {
         }
         let promised = input.content_length.and_then(|length| u64::try_from(length).ok());
         if promised.is_some_and(|promised| promised != part.size()) {
-            return Err(s3_error!(IncompleteBody, "The body is not as long as its Content-Length"));
+            return Err(s3_error!(IncompleteBody, "The body is shorter than its Content-Length"));
         }
         let part = part.finish()?;
         let output = UploadPartOutput {
@@ -199,7 +199,7 @@ impl S3 for Server {
         Ok(S3Response::new(output))
     }
 
-    /// Bytes that were thrown away are read back as zeros.
+    /// Discarded bytes are returned as zeros.
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
         let object = self.store.object(&input.key)?;
@@ -207,7 +207,7 @@ impl S3 for Server {
             Some(range) => range
                 .check(object.size)
                 .ok()
-                // s3s lets the last bytes of nothing pass.
+                // s3s accepts a suffix range of an empty object.
                 .filter(|range| !range.is_empty())
                 .ok_or_else(|| s3_error!(InvalidRange, "The requested range is not satisfiable"))?,
             None => 0..object.size,
@@ -233,7 +233,7 @@ impl S3 for Server {
     }
 }
 
-/// The header that says that an ETag is no MD5.
+/// The header of objects whose ETag is not an MD5.
 fn encryption(encrypted: bool) -> Option<ServerSideEncryption> {
     encrypted.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AWS_KMS))
 }
@@ -247,7 +247,7 @@ fn zeros(length: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Syn
     stream::iter(chunks)
 }
 
-/// Reads `length` bytes from `skip` on through files that lie end to end.
+/// Reads `length` bytes of the concatenated files, starting at `skip`.
 pub(crate) fn read(
     files: Vec<(PathBuf, u64)>,
     mut skip: u64,

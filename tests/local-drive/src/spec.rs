@@ -1,4 +1,4 @@
-//! Faults as words on a command line: `put-part:status=503:times=3`. The grammar is in the program's `--help`.
+//! Parses faults from the command line, such as `put-part:status=503:times=3`. `--help` has the syntax.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -37,17 +37,17 @@ impl FromStr for Fault {
                 "body" => body = Some(value.to_owned()),
                 "retry-after" => retry_after = Some(number()?.to_string()),
                 _ => {
-                    ensure!(action.is_none(), "{name}: the fault has an action already");
+                    ensure!(action.is_none(), "{name}: a fault can have only one action");
                     action = Some(parse_action(name, value)?);
                 }
             }
         }
-        fault.action = action.context("what shall happen? e.g. reset, lost, status=503")?;
+        fault.action = action.context("a fault needs an action, e.g. reset, lost, status=503")?;
         if body.is_some() || retry_after.is_some() {
             let (Action::Status { headers, body: text, .. }
             | Action::AnswerAfterWork { headers, body: text, .. }) = &mut fault.action
             else {
-                bail!("body and retry-after go with status or after-work");
+                bail!("body and retry-after require status or after-work");
             };
             *text = body.unwrap_or_default();
             headers.extend(retry_after.map(|seconds| ("retry-after".to_owned(), seconds)));
@@ -71,7 +71,7 @@ fn op(name: &str) -> anyhow::Result<Op> {
         "get-object" => Op::GetObject,
         "any-api" => Op::AnyApi,
         "any" => Op::Any,
-        _ => bail!("no operation is called {name}"),
+        _ => bail!("unknown operation {name}"),
     })
 }
 
@@ -104,7 +104,7 @@ fn parse_action(name: &str, value: &str) -> anyhow::Result<Action> {
         "kms" => Action::Kms,
         "expired" => Action::ExpiredUrl,
         "no-such-upload" => Action::NoSuchUpload,
-        _ => bail!("no condition or action is called {name}"),
+        _ => bail!("unknown condition or action {name}"),
     })
 }
 
@@ -117,7 +117,7 @@ fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     Duration::try_from_secs_f64(number * unit).context("a duration is like 500ms or 2s")
 }
 
-/// Reads a number of bytes such as `1048576`, `5MiB` or `20GB`.
+/// Parses a size in bytes such as `1048576`, `5MiB` or `20GB`.
 pub fn parse_size(text: &str) -> anyhow::Result<u64> {
     const UNITS: [(&str, u64); 9] = [
         ("KiB", 1 << 10),
@@ -132,7 +132,7 @@ pub fn parse_size(text: &str) -> anyhow::Result<u64> {
     ];
     let unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
     let (number, factor) = unit.unwrap_or((text, 1));
-    let number: u64 = number.trim().parse().with_context(|| format!("{text} is no size, such as 5MiB"))?;
+    let number: u64 = number.trim().parse().with_context(|| format!("{text} is not a size such as 5MiB"))?;
     number.checked_mul(factor).with_context(|| format!("{text} is too large"))
 }
 
@@ -145,26 +145,26 @@ mod tests {
     }
 
     #[test]
-    fn spec_takes_conditions_and_action_in_any_order() {
+    fn conditions_and_action_may_be_in_any_order() {
         let fault: Fault = "put-part:part=2:reset-after=1MiB:times=3:skip=1:probability=0.5".parse().unwrap();
         assert_eq!((fault.on, fault.part, fault.skip, fault.times), (Op::PutPart, Some(2), 1, Some(3)));
         assert_eq!((fault.probability, fault.action), (0.5, Action::ResetAfter(1 << 20)));
     }
 
     #[test]
-    fn spec_knows_every_kind_of_value() {
+    fn values_of_actions_are_parsed() {
         assert_eq!(action("finalize:lost"), Action::ResetAfterWork);
         assert_eq!(action("tree:delay=1500ms"), Action::Delay(Duration::from_millis(1500)));
         assert_eq!(action("any:redirect=http://a:1/b"), Action::Redirect { to: "http://a:1/b".into() });
         let Action::Status { code, headers, body } = action("urls:status=429:retry-after=2:body=busy") else {
-            panic!("no status");
+            panic!("not a status");
         };
         assert_eq!((code, body.as_str()), (429, "busy"));
         assert_eq!(headers, [("retry-after".to_owned(), "2".to_owned())]);
     }
 
     #[test]
-    fn spec_that_makes_no_sense_is_refused() {
+    fn invalid_specs_are_refused() {
         let bad = ["finalize", "finalize:", "no:reset", "any:nothing", "any:status=9", "any:reset:lost"];
         for spec in
             bad.into_iter().chain(["any:reset:body=x", "any:reset:probability=2", "put-part:slow=fast"])

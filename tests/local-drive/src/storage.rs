@@ -1,8 +1,7 @@
-//! The storage's front: as strict as Amazon where s3s is not, on the drive's clock, with the faults.
+//! Handles storage requests: applies faults, makes the checks of Amazon S3 that s3s lacks, and calls s3s.
 //!
-//! What a request must not have is refused here; signature, routing and XML are s3s's, which gets the body's chunks
-//! as they come. When the drive's clock differs from the machine's, on which s3s insists, the request is checked
-//! here and signed anew for s3s.
+//! s3s checks signatures with the machine's clock. If the drive's clock differs, the signature is checked here, and
+//! the request is signed again for s3s.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING,
 };
-use hyper::{HeaderMap, Method, Request, Response, Uri};
+use hyper::{HeaderMap, Method, Request, Response};
 use jiff::Timestamp;
 
 use crate::answer::{after_work, instead, replace_etag};
@@ -24,13 +23,13 @@ use crate::drive::Shared;
 use crate::fault::{Action, Op};
 use crate::meter::meter;
 use crate::net::{Conn, Lost};
+use crate::presign::Signer;
 use crate::query::Query;
 use crate::record::RequestRecord;
-use crate::sigv4::Signer;
 use crate::store::{MAX_PART, MAX_PARTS};
 use crate::xml::{S3Error, completed, host_id, request_id};
 
-/// One request to the storage.
+/// Handles a request to the storage.
 pub(crate) async fn handle(
     shared: Arc<Shared>,
     conn: Arc<Conn>,
@@ -79,7 +78,7 @@ pub(crate) async fn handle(
         None => refuse(op, &head.headers, &query, &shared).map(S3Error::into_response),
     };
 
-    // Of a part the fault is on its body, of an object on the answer's.
+    // On GET, the fault applies to the response body.
     let of_body = fault.clone().filter(|_| op != Op::GetObject);
     let (stream, outcome) = meter(body, of_body, Arc::clone(&shared), Arc::clone(&conn), Arc::clone(&entry));
     let response = match refusal {
@@ -92,7 +91,9 @@ pub(crate) async fn handle(
         }
         None => {
             if shared.clock.is_shifted() && query.get("X-Amz-Signature").is_some() {
-                resign(&mut head, &query, &shared);
+                let (bucket, credentials) = (&shared.bucket, &shared.credentials);
+                let signer = Signer { bucket, credentials, date: Timestamp::now() };
+                head.uri = signer.resign(&head, &query).unwrap_or(head.uri);
             }
             let worked = entry.work();
             let response = call_s3s(&shared, Request::from_parts(head, stream)).await?;
@@ -121,20 +122,20 @@ pub(crate) async fn handle(
         }
         _ => {}
     }
-    sign_off(&mut response, &shared);
+    add_headers(&mut response, &shared);
     entry.answered(response.status().as_u16());
     if op != Op::GetObject || !response.status().is_success() {
         return Ok(response);
     }
-    // What is streamed has no length of its own, and would go out in chunks, as nothing does on S3.
+    // A stream of unknown length would be sent chunked, which S3 never does.
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     Ok(response.map(|body| streamed(meter(body, fault, shared, conn, entry).0)))
 }
 
-/// Headers that every answer of S3 has.
-fn sign_off(response: &mut Response<AnyBody>, shared: &Shared) {
+/// Adds the headers that every S3 response has.
+fn add_headers(response: &mut Response<AnyBody>, shared: &Shared) {
     let texts = [
         ("x-amz-request-id", request_id()),
         ("x-amz-id-2", host_id()),
@@ -148,11 +149,11 @@ fn sign_off(response: &mut Response<AnyBody>, shared: &Shared) {
     response.headers_mut().insert(SERVER, HeaderValue::from_static("AmazonS3"));
 }
 
-/// What Amazon refuses before it looks at the signature.
+/// Refuses what Amazon refuses before it checks the signature.
 fn refuse(op: Op, headers: &HeaderMap, query: &Query, shared: &Shared) -> Option<S3Error> {
     let signed = query.get("X-Amz-Signature").is_some();
     if let Some(authorization) = headers.get(AUTHORIZATION).filter(|_| signed) {
-        // Amazon echoes the value, which is what a client must not print.
+        // Amazon echoes the value. A client must not print it.
         let message = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query \
                        string parameter or the Authorization header should be specified";
         let value = String::from_utf8_lossy(authorization.as_bytes()).into_owned();
@@ -208,7 +209,7 @@ fn refuse_part(headers: &HeaderMap, query: &Query) -> Option<S3Error> {
     })
 }
 
-/// Headers that change what S3 does and that the signature says nothing of.
+/// Headers that affect S3 but are not covered by the signature.
 fn unsigned_headers(headers: &HeaderMap, signed: &str) -> Vec<String> {
     let covers = |name: &str| signed.split(';').any(|signed| signed.eq_ignore_ascii_case(name));
     let names = headers.keys().map(HeaderName::as_str);
@@ -229,38 +230,16 @@ fn expired(query: &Query, now: Timestamp) -> S3Error {
         .with("ServerTime", rfc3339(now))
 }
 
-/// Translates a request from the drive's clock to the machine's. A signature that is wrong stays wrong.
-fn resign(head: &mut hyper::http::request::Parts, query: &Query, shared: &Shared) {
-    let Some(date) = query.get("X-Amz-Date").and_then(parse_amz_date) else { return };
-    let host = head.headers.get(hyper::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let endpoint = format!("http://{host}");
-    let path = head.uri.path().to_owned();
-    let method = head.method.as_str();
-    let theirs = Signer::new(&endpoint, shared.credentials(), date);
-    let expected = theirs.signature(method, &path, &canonical(query), host);
-    let given = query.get("X-Amz-Signature").unwrap_or_default();
-    let now = Timestamp::now();
-    let ours = Signer::new(&endpoint, shared.credentials(), now);
-    let moved = dated(query, &crate::clock::amz_date(now));
-    let signature = if given == expected {
-        ours.signature(method, &path, &canonical(&moved), host)
-    } else {
-        "0".repeat(64)
-    };
-    let query = format!("{}&X-Amz-Signature={signature}", canonical(&moved));
-    if let Ok(uri) = Uri::try_from(format!("{path}?{query}")) {
-        head.uri = uri;
-    }
-}
-
 async fn call_s3s(
     shared: &Shared,
     request: Request<impl Stream<Item = Result<Bytes, AnyError>> + Send + 'static>,
 ) -> Result<Response<AnyBody>, Lost> {
     let Some(s3s) = &shared.s3s else {
-        return Ok(S3Error::new(503, "ServiceUnavailable", "This drive stores elsewhere").into_response());
+        return Ok(
+            S3Error::new(503, "ServiceUnavailable", "This drive uses an external S3 server").into_response()
+        );
     };
-    // s3s takes a body of unknown length for one that lacks its Content-Length.
+    // s3s refuses a body of unknown length without Content-Length.
     let empty = matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
     let request = request.map(|stream| {
         if empty {
@@ -275,36 +254,4 @@ async fn call_s3s(
         return Ok(Response::from_parts(head, full(completed(&String::from_utf8_lossy(&bytes)))));
     }
     Ok(Response::from_parts(head, body.boxed_unsync()))
-}
-
-/// The query with another date, also in the credential's scope.
-fn dated(query: &Query, date: &str) -> Query {
-    let day = date.get(..8).unwrap_or_default();
-    let mut moved = query.clone();
-    for (name, value) in &mut moved.pairs {
-        match name.as_str() {
-            "X-Amz-Date" => date.clone_into(value),
-            "X-Amz-Credential" => {
-                let mut fields: Vec<&str> = value.split('/').collect();
-                if let Some(field) = fields.get_mut(1) {
-                    *field = day;
-                }
-                *value = fields.join("/");
-            }
-            // Checked already, on the drive's clock.
-            "X-Amz-Expires" => "604800".clone_into(value),
-            _ => {}
-        }
-    }
-    moved
-}
-
-/// The canonical query: encoded, sorted, without the signature.
-fn canonical(query: &Query) -> String {
-    let encode = |text: &str| crate::sigv4::encode(text, false);
-    let pairs = query.pairs.iter().filter(|(name, _)| name != "X-Amz-Signature");
-    let mut pairs: Vec<String> =
-        pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    pairs.sort();
-    pairs.join("&")
 }

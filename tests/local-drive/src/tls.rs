@@ -1,4 +1,4 @@
-//! Certificates for `https`: a CA of the drive's own, made at its start, and one certificate under it.
+//! TLS: a new CA for each drive, and a certificate signed by it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// What the servers speak TLS with, and what a client has to trust.
+/// TLS configuration of the servers, and the CA that clients must trust.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) config: Arc<ServerConfig>,
@@ -15,8 +15,8 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// A new CA and a certificate for `localhost` and `address`, valid from yesterday for a month, or so many days
-    /// later or earlier.
+    /// Creates a CA and a certificate for `localhost` and `address`. It is valid from yesterday for a month, shifted
+    /// by a number of days.
     pub(crate) fn new(address: std::net::Ipv4Addr, shifted_days: i32) -> anyhow::Result<Self> {
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,7 +30,7 @@ impl Tls {
         let mut leaf = CertificateParams::new(names)?;
         leaf.distinguished_name.push(DnType::CommonName, "Local drive");
         leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-        // macOS trusts no certificate that lives longer than 825 days.
+        // macOS refuses certificates that are valid for more than 825 days.
         let day = std::time::Duration::from_secs(24 * 60 * 60);
         let shift = day * shifted_days.unsigned_abs();
         let now = std::time::SystemTime::now();

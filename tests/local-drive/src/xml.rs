@@ -1,4 +1,4 @@
-//! S3's error documents, as Amazon words them.
+//! S3 errors in XML, with Amazon's texts.
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -6,13 +6,13 @@ use hyper::{Response, StatusCode};
 
 use crate::body::{AnyBody, full};
 
-/// An error of S3.
+/// An S3 error.
 #[derive(Clone, Debug)]
 pub(crate) struct S3Error {
     pub(crate) status: u16,
     pub(crate) code: String,
     pub(crate) message: String,
-    /// Elements of this error alone, in their order.
+    /// More elements, in order.
     pub(crate) more: Vec<(&'static str, String)>,
 }
 
@@ -60,7 +60,7 @@ impl S3Error {
     }
 }
 
-/// Puts what Amazon always sends, and s3s does not, into an error document of s3s.
+/// Adds the elements that Amazon always sends and s3s does not to an error of s3s.
 pub(crate) fn completed(xml: &str) -> String {
     let mut more = String::new();
     if !xml.contains("<Message>") {
@@ -79,7 +79,7 @@ pub(crate) fn completed(xml: &str) -> String {
     xml.replace("</Error>", &more)
 }
 
-/// The text of an element that has neither attributes nor children.
+/// The text of an element without attributes and children.
 pub(crate) fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let start = xml.find(&format!("<{name}>"))? + name.len() + 2;
     let rest = xml.get(start..)?;
@@ -90,12 +90,12 @@ pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Sixteen characters, as `x-amz-request-id` has.
+/// A value for `x-amz-request-id`.
 pub(crate) fn request_id() -> String {
     format!("{:016X}", fastrand::u64(..))
 }
 
-/// As `x-amz-id-2` looks.
+/// A value for `x-amz-id-2`.
 pub(crate) fn host_id() -> String {
     let text: String = (0..72).map(|_| fastrand::alphanumeric()).collect();
     format!("{text}===")

@@ -1,4 +1,4 @@
-//! Looking at what a call brings, as strictly as the service.
+//! Validates the parameters of API calls.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use super::Refused;
 use crate::drive::Shared;
 use crate::query::Query;
 
-/// A body's JSON object.
+/// A JSON object.
 pub(super) type Object = Map<String, Value>;
 
 pub(super) fn object(body: &[u8]) -> Result<Object, Refused> {
@@ -19,7 +19,7 @@ pub(super) fn object(body: &[u8]) -> Result<Object, Refused> {
     }
 }
 
-/// A string that is there and not empty.
+/// A non-empty string.
 pub(super) fn text<'a>(object: &'a Object, name: &str) -> Result<&'a str, Refused> {
     let text = object.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     text.ok_or_else(|| Refused::bad_request(format!("{name} must be a non-empty string")))
@@ -37,7 +37,7 @@ pub(super) fn id(id: &str, name: &str) -> Result<(), Refused> {
     Err(Refused::bad_request(format!("{name} must be a 24-character hexadecimal id")))
 }
 
-/// A body's `parentId`: left out means the root, `null` is malformed, and what is named must be a folder.
+/// The `parentId` of a body: an existing folder, or the root if it is missing. `null` is refused.
 pub(super) fn parent(shared: &Shared, object: &Object) -> Result<Option<String>, Refused> {
     match object.get("parentId") {
         None => Ok(None),
@@ -46,7 +46,7 @@ pub(super) fn parent(shared: &Shared, object: &Object) -> Result<Option<String>,
     }
 }
 
-/// The id of a folder that is there.
+/// The ID of an existing folder.
 pub(super) fn folder(shared: &Shared, folder: &str) -> Result<String, Refused> {
     id(folder, "parentId")?;
     let item = shared.items.get(folder).ok_or_else(|| Refused::not_found("Parent folder not found"))?;
@@ -56,7 +56,7 @@ pub(super) fn folder(shared: &Shared, folder: &str) -> Result<String, Refused> {
     Ok(item.id)
 }
 
-/// A number in its range, or the default when it is left out.
+/// A number in a range, or the default if it is missing.
 pub(super) fn query_number(
     query: &Query,
     name: &str,

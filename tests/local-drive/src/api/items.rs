@@ -1,6 +1,7 @@
-//! Folders, tree, search, and single files.
+//! API calls for folders, tree, search, and files.
 
 use hyper::StatusCode;
+use rusty_s3::Method;
 use serde_json::{Value, json};
 
 use super::check::{self, Object};
@@ -9,7 +10,7 @@ use crate::drive::Shared;
 use crate::items::Item;
 use crate::query::Query;
 
-/// Two folders of one name may stand side by side, as files may.
+/// Folders and files may have equal names.
 pub(super) fn make_folder(shared: &Shared, body: &Object) -> Answer {
     let name = check::text(body, "name")?;
     let parent = check::parent(shared, body)?;
@@ -57,6 +58,6 @@ pub(super) fn download(shared: &Shared, id: &str) -> Answer {
     let file = shared.items.get(id).and_then(|item| item.file);
     let file = file.ok_or_else(|| Refused::not_found("File not found"))?;
     let query = [("x-id", "GetObject")];
-    let url = shared.signer().url("GET", &shared.bucket, &file.key, &query, shared.options.url_lifetime);
+    let url = shared.signer().url(Method::Get, &file.key, &query, shared.options.url_lifetime);
     Ok((StatusCode::OK, json!({ "url": url })))
 }

@@ -1,7 +1,7 @@
-//! The drive's API: routing, the token, errors as the service words them, and the faults around a call.
+//! The API of the drive: routing, authorization, errors, faults.
 //!
-//! A call's work runs as a task of its own: a service goes on with what it was asked to do when the client has gone,
-//! and that is exactly what a client has to reckon with after a time-out.
+//! The work of a call runs in its own task. Like a real service, the drive completes it even if the client
+//! disconnects, which clients must expect after a timeout.
 
 mod check;
 mod items;
@@ -25,13 +25,13 @@ use crate::net::{Conn, Lost};
 use crate::query::Query;
 use crate::record::RequestRecord;
 
-/// Where the API lives below its host.
+/// Base path of the API.
 pub(crate) const BASE: &str = "/public/v1";
 
-/// The longest body that is read: a finalize of 10,000 parts is below 1 MiB.
+/// The longest accepted body. A finalize of 10,000 parts is below 1 MiB.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// A refusal of the API.
+/// An error of the API.
 #[derive(Debug)]
 pub(crate) struct Refused {
     status: StatusCode,
@@ -54,7 +54,7 @@ impl Refused {
 
 type Answer = Result<(StatusCode, Value), Refused>;
 
-/// A call, ready to be worked on.
+/// A received call.
 struct Call {
     op: Op,
     /// The `{id}` in the path.
@@ -64,7 +64,7 @@ struct Call {
     body: Vec<u8>,
 }
 
-/// One request to the API.
+/// Handles a request to the API.
 pub(crate) async fn handle(
     shared: Arc<Shared>,
     conn: Arc<Conn>,

@@ -1,6 +1,7 @@
-//! The three calls of an upload.
+//! The API calls of an upload: start, presigned URLs, finalize.
 
 use hyper::StatusCode;
+use rusty_s3::Method;
 use serde_json::{Value, json};
 
 use super::check::{self, Object};
@@ -18,9 +19,10 @@ pub(super) async fn start(shared: &Shared, body: &Object) -> Answer {
     if shared.options.quota.is_some_and(|quota| shared.items.used().saturating_add(size) > quota) {
         return Err(Refused::forbidden("The workspace has no space left for this file"));
     }
-    // The name is part of the key, so that URLs need encoding whenever the name does.
+    // The name is part of the key, so URLs need percent-encoding whenever the name does. It is not a segment of its
+    // own, because URLs cannot have a segment `..`.
     let short: String = name.chars().filter(|character| !matches!(character, '/' | '\\')).take(32).collect();
-    let key = format!("drive/{}/{short}", new_id(shared.clock.now()));
+    let key = format!("drive/{}-{short}", new_id(shared.clock.now()));
     let upload_id = shared.create_upload(&key).await.map_err(from_storage)?;
     let session = Session {
         key: key.clone(),
@@ -34,7 +36,7 @@ pub(super) async fn start(shared: &Shared, body: &Object) -> Answer {
     Ok((StatusCode::CREATED, json!({ "uploadId": upload_id, "fileKey": key })))
 }
 
-/// Signing needs nothing of S3, so URLs are had for an upload that S3 has dropped, too.
+/// Signing does not involve S3, so this succeeds for aborted uploads too.
 pub(super) fn urls(shared: &Shared, body: &Object) -> Answer {
     let (upload_id, session) = session(shared, body)?;
     let parts = check::number(body, "parts")?;
@@ -46,7 +48,7 @@ pub(super) fn urls(shared: &Shared, body: &Object) -> Answer {
             let part = number.to_string();
             let query = [("partNumber", part.as_str()), ("uploadId", upload_id), ("x-id", "UploadPart")];
             let lifetime = shared.options.url_lifetime;
-            (number, signer.url("PUT", &shared.bucket, &session.key, &query, lifetime))
+            (number, signer.url(Method::Put, &session.key, &query, lifetime))
         })
         .collect();
     if shared.options.shuffle && shared.options.shape != UrlShape::Strings {
@@ -65,7 +67,7 @@ pub(super) fn urls(shared: &Shared, body: &Object) -> Answer {
     Ok((StatusCode::CREATED, reply))
 }
 
-/// Whether parts are missing, or fewer bytes came than were promised, nobody looks: S3 does not either.
+/// Like S3, this does not notice missing parts or a wrong total size.
 pub(super) async fn finalize(shared: &Shared, body: &Object) -> Answer {
     let (upload_id, _) = session(shared, body)?;
     let parts = body.get("parts").and_then(Value::as_array);
@@ -95,7 +97,7 @@ fn listed_part(part: &Value) -> Option<(u32, String)> {
     ((1..=MAX_PARTS).contains(&number) && !etag.is_empty()).then(|| (number, etag.to_owned()))
 }
 
-/// The session that `uploadId` and `fileKey` name together.
+/// The session with this `uploadId` and `fileKey`.
 fn session<'a>(shared: &Shared, body: &'a Object) -> Result<(&'a str, Session), Refused> {
     let upload_id = check::text(body, "uploadId")?;
     let key = check::text(body, "fileKey")?;
@@ -103,13 +105,11 @@ fn session<'a>(shared: &Shared, body: &'a Object) -> Result<(&'a str, Session), 
     session.map(|session| (upload_id, session)).ok_or_else(|| Refused::not_found("Upload not found"))
 }
 
-/// Names S3's code, so that a test can tell the refusals apart.
+/// The message begins with S3's error code, for tests.
 fn from_storage(refusal: Refusal) -> Refused {
     match refusal {
         Refusal::NoSuchUpload => Refused::not_found("NoSuchUpload: the upload does not exist"),
-        Refusal::InvalidPart => {
-            Refused::bad_request("InvalidPart: a part is not there or its eTag is another")
-        }
+        Refusal::InvalidPart => Refused::bad_request("InvalidPart: a part is missing or its eTag differs"),
         Refusal::InvalidPartOrder => {
             Refused::bad_request("InvalidPartOrder: parts must be in ascending order")
         }
@@ -119,7 +119,7 @@ fn from_storage(refusal: Refusal) -> Refused {
         Refusal::MalformedXml => Refused::bad_request("MalformedXML: no parts are listed"),
         Refusal::NoSuchBucket => Refused {
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            message: "NoSuchBucket: the storage's bucket is gone".into(),
+            message: "NoSuchBucket: the bucket does not exist".into(),
         },
         Refusal::NoSuchKey => Refused::not_found("NoSuchKey: the object does not exist"),
         Refusal::Internal(message) => Refused { status: StatusCode::INTERNAL_SERVER_ERROR, message },
