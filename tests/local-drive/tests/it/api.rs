@@ -1,4 +1,4 @@
-//! The drive's calls: shapes, checks, items.
+//! The API calls.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const URLS: &str = "/drive/files/upload/multipart/presigned-urls";
 const FINALIZE: &str = "/drive/files/upload/multipart/finalize";
 
 #[test]
-fn uploaded_file_is_an_item_whose_bytes_can_be_had_in_every_way() {
+fn uploaded_file_has_an_item_and_can_be_downloaded() {
     let bench = plain();
     let (first, second) = two_parts();
     let whole = [first.as_slice(), &second].concat();
@@ -38,7 +38,7 @@ fn uploaded_file_is_an_item_whose_bytes_can_be_had_in_every_way() {
 }
 
 #[test]
-fn finalize_with_parts_missing_makes_a_shorter_object_without_a_word() {
+fn finalize_with_missing_parts_creates_a_shorter_object() {
     let bench = plain();
     let (first, second) = two_parts();
     let started = bench.start("short", first.len() + second.len(), 2);
@@ -50,7 +50,7 @@ fn finalize_with_parts_missing_makes_a_shorter_object_without_a_word() {
 }
 
 #[test]
-fn second_finalize_makes_a_second_item_or_is_refused() {
+fn second_finalize_creates_a_second_item_or_fails() {
     for (repeat, status, items) in [(FinalizeRepeat::SecondItem, 201, 2), (FinalizeRepeat::Refuse, 404, 1)] {
         let bench = bench(Options { finalize_repeat: repeat, ..Options::default() });
         let started = bench.start("twice", 1, 1);
@@ -62,7 +62,7 @@ fn second_finalize_makes_a_second_item_or_is_refused() {
 }
 
 #[test]
-fn signed_urls_come_in_all_three_shapes() {
+fn signed_urls_have_three_shapes() {
     let reply = |shape, shuffle| {
         let bench = bench(Options { shape, shuffle, ..Options::default() });
         let body = json!({ "fileName": "a", "fileSize": 1, "mimeType": "text/plain" });
@@ -88,7 +88,7 @@ fn signed_urls_come_in_all_three_shapes() {
 }
 
 #[test]
-fn token_decides_between_401_and_403() {
+fn unknown_token_is_401_and_integration_key_403() {
     let bench = plain();
     let url = format!("{}/workspace/info", bench.drive.api_url());
     let status = |request: reqwest::RequestBuilder| bench.send(request).unwrap().status;
@@ -100,7 +100,7 @@ fn token_decides_between_401_and_403() {
 }
 
 #[test]
-fn malformed_calls_are_400_and_unknown_things_404() {
+fn malformed_calls_are_400_and_unknown_ids_404() {
     let bench = plain();
     let file = bench.drive.put_file("f", None, b"x").unwrap();
     let unknown = "0123456789abcdef01234567";
@@ -147,7 +147,7 @@ fn malformed_calls_are_400_and_unknown_things_404() {
 }
 
 #[test]
-fn tree_and_search_find_what_is_there_page_by_page() {
+fn tree_is_paged_and_search_finds_by_name() {
     let bench = bench(Options { page_limit: 4, ..Options::default() });
     let (status, folder) = bench.post("/drive/folders", &json!({ "name": "photos" }));
     assert_eq!((status, &folder["type"]), (201, &json!("folder")));
@@ -168,7 +168,7 @@ fn tree_and_search_find_what_is_there_page_by_page() {
 }
 
 #[test]
-fn drives_clock_dates_its_headers_and_items() {
+fn headers_and_items_are_dated_with_the_drives_clock() {
     let offset = jiff::SignedDuration::from_hours(48);
     let bench = bench(Options { clock_offset: offset, ..Options::default() });
     let ahead =
@@ -181,7 +181,7 @@ fn drives_clock_dates_its_headers_and_items() {
 }
 
 #[test]
-fn quota_refuses_what_does_not_fit_with_403() {
+fn start_above_the_quota_is_403() {
     let bench = bench(Options { quota: Some(10), ..Options::default() });
     let body = |size: u64| json!({ "fileName": "a", "fileSize": size, "mimeType": "text/plain" });
     assert_eq!(bench.post(START, &body(8)).0, 201);
@@ -189,7 +189,7 @@ fn quota_refuses_what_does_not_fit_with_403() {
 }
 
 #[test]
-fn discarding_drive_still_answers_the_right_etag_and_length() {
+fn discard_mode_keeps_etag_and_length() {
     let bench = bench(Options { mode: Mode::Discard, ..Options::default() });
     let item = bench.upload("a", &[b"hello"]);
     let id = item["_id"].as_str().unwrap();
@@ -200,7 +200,7 @@ fn discarding_drive_still_answers_the_right_etag_and_length() {
 }
 
 #[test]
-fn a_sink_says_that_its_etags_are_no_md5() {
+fn sink_mode_reports_encrypted_etags() {
     let bench = bench(Options { mode: Mode::Sink, ..Options::default() });
     let reply = bench.put(&bench.start("a", 5, 1).urls[0], b"hello");
     assert_eq!(reply.headers["x-amz-server-side-encryption"], "aws:kms");
@@ -209,7 +209,7 @@ fn a_sink_says_that_its_etags_are_no_md5() {
 }
 
 #[test]
-fn drives_on_one_folder_do_not_mix_and_leave_it_to_its_owner() {
+fn drives_with_the_same_data_folder_are_separate_and_leave_their_files() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { data: Some(folder.path().to_owned()), ..Options::default() };
     let (one, two) = (bench(options.clone()), bench(options));
@@ -222,7 +222,7 @@ fn drives_on_one_folder_do_not_mix_and_leave_it_to_its_owner() {
 }
 
 #[test]
-fn latency_is_added_to_every_call() {
+fn latency_delays_every_call() {
     let bench = bench(Options { latency: Duration::from_millis(50), ..Options::default() });
     bench.get("/workspace/info");
     let record = bench.drive.record();

@@ -1,4 +1,4 @@
-//! Reading an object by its download URL, as Amazon serves it, and how that goes wrong.
+//! Download URLs: responses like those of Amazon S3, and faults.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 #[test]
-fn one_byte_tells_the_size_and_the_multipart_etag() {
+fn one_byte_range_returns_size_and_multipart_etag() {
     let bench = plain();
     let (first, second) = two_parts();
     let item = bench.upload("a", &[&first, &second]);
@@ -43,11 +43,15 @@ fn one_byte_tells_the_size_and_the_multipart_etag() {
     let item = bench.upload("b", &[b"hello"]);
     let reply = get(&bench, item["_id"].as_str().unwrap(), "bytes=1-");
     assert_eq!((reply.status, reply.text.as_str()), (206, "ello"));
-    assert_eq!(reply.etag(), "\"62109206880d38a4010a98e11243924a-1\"", "of one part, too");
+    assert_eq!(
+        reply.etag(),
+        "\"62109206880d38a4010a98e11243924a-1\"",
+        "the ETag of a single part has a suffix too"
+    );
 }
 
 #[test]
-fn range_that_cannot_be_satisfied_is_416_and_so_is_any_of_an_empty_object() {
+fn unsatisfiable_range_and_any_range_of_an_empty_object_are_416() {
     let bench = plain();
     let full = bench.drive.put_file("f", None, b"abc").unwrap();
     let empty = bench.drive.put_file("e", None, b"").unwrap();
@@ -75,7 +79,7 @@ fn download_url_expires() {
 }
 
 #[test]
-fn get_is_as_strict_about_headers_as_put() {
+fn get_refuses_unsigned_headers_and_wrong_signatures() {
     let bench = plain();
     let id = bench.drive.put_file("f", None, b"abc").unwrap();
     for (name, value) in [("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg=="), ("x-amz-checksum-mode", "ENABLED")] {
@@ -100,7 +104,7 @@ fn folders_and_unknown_ids_have_no_download_url() {
 }
 
 #[test]
-fn encrypted_object_says_that_its_etag_is_no_md5() {
+fn encrypted_object_has_an_encryption_header_and_no_md5() {
     for options in
         [Options { kms: true, ..Options::default() }, Options { mode: Mode::Sink, ..Options::default() }]
     {
@@ -115,7 +119,7 @@ fn encrypted_object_says_that_its_etag_is_no_md5() {
 }
 
 #[test]
-fn bytes_that_were_thrown_away_are_read_back_as_zeros() {
+fn discarded_bytes_are_downloaded_as_zeros() {
     let bench = bench(Options { mode: Mode::Discard, ..Options::default() });
     let id = bench.drive.put_file("f", None, &[7; 100_000]).unwrap();
     let reply = try_get(&bench, &id, None).unwrap();
@@ -123,7 +127,7 @@ fn bytes_that_were_thrown_away_are_read_back_as_zeros() {
 }
 
 #[test]
-fn object_can_be_given_other_bytes() {
+fn replace_object_changes_bytes_but_not_the_item() {
     let bench = plain();
     let id = bench.drive.put_file("f", None, b"abc").unwrap();
     let before = get(&bench, &id, "bytes=0-0").etag().to_owned();
@@ -131,11 +135,11 @@ fn object_can_be_given_other_bytes() {
     let reply = get(&bench, &id, "bytes=0-0");
     assert_eq!(header(&reply.headers, "content-range"), "bytes 0-0/4");
     assert_ne!(reply.etag(), before);
-    assert_eq!(bench.drive.items()[0]["size"], 3, "the item knows nothing of it");
+    assert_eq!(bench.drive.items()[0]["size"], 3, "the item has changed");
 }
 
 #[test]
-fn get_can_be_refused_reset_or_answered_with_another_etag_or_content() {
+fn get_faults_change_status_etag_or_bytes() {
     let bench = plain();
     let id = bench.drive.put_file("f", None, b"abc").unwrap();
     let etag = get(&bench, &id, "bytes=0-0").etag().to_owned();
@@ -160,7 +164,7 @@ fn get_can_be_refused_reset_or_answered_with_another_etag_or_content() {
 }
 
 #[test]
-fn get_can_be_lost_cut_slowed_and_stalled_on_its_way() {
+fn get_faults_reset_truncate_slow_or_stall_the_body() {
     let bench = plain();
     let id = bench.drive.put_file("f", None, &[b'x'; 300_000]).unwrap();
     let gets = || {

@@ -1,4 +1,4 @@
-//! Another S3 server behind the drive, which may not be what it should be: found out at the start, not by uploads.
+//! Checks of an external S3 server when the drive starts.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -7,7 +7,7 @@ use std::thread;
 
 use local_drive::{ExternalS3, LocalDrive, Options, S3};
 
-/// A server that gives these answers, each on a connection of its own, and keeps the requests' first lines.
+/// A server with scripted responses, one per connection. It records method and path of each request.
 struct Scripted {
     address: SocketAddr,
     lines: Arc<Mutex<Vec<String>>>,
@@ -59,7 +59,7 @@ fn refusal(address: SocketAddr) -> String {
 }
 
 #[test]
-fn missing_bucket_is_made_at_the_start() {
+fn missing_bucket_is_created() {
     let server = scripted(&[(404, NO_BUCKET), (200, ""), (200, BEGUN), (204, "")]);
     start(server.address).unwrap();
     let lines = server.lines.lock().unwrap();
@@ -74,14 +74,14 @@ fn missing_bucket_is_made_at_the_start() {
 }
 
 #[test]
-fn bucket_that_is_there_is_left_as_it_is() {
+fn existing_bucket_is_only_probed() {
     let server = scripted(&[(200, BEGUN), (204, "")]);
     start(server.address).unwrap();
     assert_eq!(server.lines.lock().unwrap().len(), 2);
 }
 
 #[test]
-fn storage_that_cannot_be_used_refuses_the_start_with_its_reason() {
+fn start_fails_with_the_reason_if_the_server_is_unusable() {
     let denied = "<Error><Code>InvalidAccessKeyId</Code><Message>No such key</Message></Error>";
     let told = refusal(scripted(&[(403, denied)]).address);
     assert!(told.starts_with("cannot use the bucket some-bucket at http://127.0.0.1:"), "{told}");
@@ -92,7 +92,7 @@ fn storage_that_cannot_be_used_refuses_the_start_with_its_reason() {
     assert!(told.contains("cannot create it") && told.contains("AccessDenied"), "{told}");
 
     let told = refusal(scripted(&[(200, "<html>Welcome</html>")]).address);
-    assert!(told.contains("upload id"), "{told}");
+    assert!(told.contains("upload ID"), "{told}");
 
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let told = refusal(gone);

@@ -1,4 +1,4 @@
-//! Requests that go wrong, each in its way.
+//! Faults of API calls and PUTs.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ fn try_finalize(bench: &Bench) -> reqwest::Result<crate::support::Reply> {
     bench.try_api(Method::POST, FINALIZE, Some(&Bench::finalize_body(&started, &etags)))
 }
 
-/// Whether a connection reset is in the chain of causes.
+/// Whether a connection reset is among the causes of an error.
 fn is_reset(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -38,7 +38,7 @@ fn is_reset(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 #[test]
-fn status_and_s3_errors_are_answered_without_the_work() {
+fn status_and_s3_error_faults_store_nothing() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     bench.drive.fault(Fault::once(Op::PutPart, Action::slow_down()));
@@ -58,7 +58,7 @@ fn status_and_s3_errors_are_answered_without_the_work() {
 }
 
 #[test]
-fn rate_limit_says_when_to_come_back() {
+fn rate_limit_has_retry_after() {
     let bench = plain();
     bench.drive.fault(Fault::once(Op::AnyApi, Action::rate_limited(2)));
     let reply = bench.try_api(Method::GET, "/drive/tree", None).unwrap();
@@ -67,12 +67,12 @@ fn rate_limit_says_when_to_come_back() {
 }
 
 #[test]
-fn reset_at_once_and_after_some_bytes_store_nothing() {
+fn reset_stores_nothing() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     for action in [Action::Reset, Action::ResetAfter(1000), Action::ResetAfter(1 << 30)] {
         let id = bench.drive.fault(Fault::once(Op::PutPart, action));
-        // Small enough for the kernel's buffers, so that it is the answer that is waited for.
+        // The body fits into the kernel's buffers, so the client waits for the response.
         let error = bench.try_put(&started.urls[0], &[1; 5000]).err().unwrap();
         assert!(is_reset(&error), "{error:?}");
         assert_eq!(bench.drive.fault_used(id), 1);
@@ -85,7 +85,7 @@ fn reset_at_once_and_after_some_bytes_store_nothing() {
 }
 
 #[test]
-fn answer_lost_after_the_work_leaves_the_item_there() {
+fn lost_response_of_finalize_leaves_the_item() {
     for (action, reset) in [(Action::ResetAfterWork, true), (Action::CloseAfterWork, false)] {
         let bench = plain();
         bench.drive.fault(Fault::once(Op::Finalize, action));
@@ -96,7 +96,7 @@ fn answer_lost_after_the_work_leaves_the_item_there() {
 }
 
 #[test]
-fn proxys_answer_after_the_work_hides_that_it_was_done() {
+fn status_after_work_leaves_the_item() {
     let bench = plain();
     let action = Action::AnswerAfterWork { code: 502, headers: Vec::new(), body: String::new() };
     bench.drive.fault(Fault::once(Op::Finalize, action));
@@ -105,7 +105,7 @@ fn proxys_answer_after_the_work_hides_that_it_was_done() {
 }
 
 #[test]
-fn hanging_finalize_is_done_and_answers_once_the_fault_is_cleared() {
+fn hanging_finalize_responds_when_the_fault_is_cleared() {
     let bench = plain();
     let (started, etags) = ready(&bench);
     let fault = bench.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
@@ -119,7 +119,7 @@ fn hanging_finalize_is_done_and_answers_once_the_fault_is_cleared() {
 }
 
 #[test]
-fn delayed_call_is_worked_on_when_its_client_has_gone() {
+fn delayed_call_is_completed_after_its_client_disconnects() {
     let bench = plain();
     bench.drive.fault(Fault::once(Op::Folders, Action::Delay(Duration::from_secs(1))));
     let url = bench.drive.api_url();
@@ -140,7 +140,7 @@ fn delayed_call_is_worked_on_when_its_client_has_gone() {
 }
 
 #[test]
-fn stalled_part_reads_no_further_and_goes_on_when_cleared() {
+fn stalled_part_continues_when_the_fault_is_cleared() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     let fault = bench.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 1000 }));
@@ -156,7 +156,7 @@ fn stalled_part_reads_no_further_and_goes_on_when_cleared() {
 }
 
 #[test]
-fn stalled_part_ends_when_its_client_goes_away() {
+fn stalled_part_ends_when_its_client_disconnects() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     bench.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 10 }));
@@ -170,7 +170,7 @@ fn stalled_part_ends_when_its_client_goes_away() {
 }
 
 #[test]
-fn body_that_stands_still_gets_s3s_request_timeout() {
+fn stalled_client_gets_request_timeout() {
     let bench = bench(Options { body_timeout: Duration::from_millis(100), ..Options::default() });
     let started = bench.start("a", 5, 1);
     let head = bench.put_head(&started.urls[0], "Content-Length: 10\r\n");
@@ -180,7 +180,7 @@ fn body_that_stands_still_gets_s3s_request_timeout() {
 }
 
 #[test]
-fn slow_read_takes_its_time() {
+fn slow_read_limits_the_rate() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     bench.drive.fault(Fault::once(Op::PutPart, Action::SlowRead { bytes_per_second: 100_000 }));
@@ -191,7 +191,7 @@ fn slow_read_takes_its_time() {
 }
 
 #[test]
-fn wrong_etag_stores_the_right_bytes_and_corruption_shows_in_the_etag() {
+fn wrong_etag_keeps_the_bytes_and_corruption_changes_the_etag() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     let right = "\"5d41402abc4b2a76b9719d911017c592\"";
@@ -199,14 +199,14 @@ fn wrong_etag_stores_the_right_bytes_and_corruption_shows_in_the_etag() {
     assert_ne!(bench.put(&started.urls[0], b"hello").etag(), right);
     assert_eq!(bench.drive.record().stored_parts(started.upload_id())[0].etag, right.trim_matches('"'));
     bench.drive.fault(Fault::once(Op::PutPart, Action::CorruptStored));
-    let bent = bench.put(&started.urls[0], b"hello").etag().to_owned();
-    assert_ne!(bent, right);
-    let (_, item) = bench.finalize(&started, &[bent]);
+    let corrupt = bench.put(&started.urls[0], b"hello").etag().to_owned();
+    assert_ne!(corrupt, right);
+    let (_, item) = bench.finalize(&started, &[corrupt]);
     assert_eq!(bench.drive.object(item["_id"].as_str().unwrap()).unwrap(), b"iello");
 }
 
 #[test]
-fn kms_etag_is_no_md5_and_finalizes() {
+fn kms_etag_is_not_an_md5_and_can_be_finalized() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     bench.drive.fault(Fault::once(Op::PutPart, Action::Kms));
@@ -217,7 +217,7 @@ fn kms_etag_is_no_md5_and_finalizes() {
 }
 
 #[test]
-fn truncated_answer_breaks_off_and_endless_one_goes_on() {
+fn truncated_response_fails_and_endless_one_does_not_end() {
     let bench = plain();
     bench.drive.fault(Fault::once(Op::Tree, Action::TruncateAnswer));
     assert!(bench.try_api(Method::GET, "/drive/tree", None).is_err());

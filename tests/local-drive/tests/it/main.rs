@@ -1,7 +1,7 @@
-//! The drive as its users meet it: over HTTP, and as a program.
+//! Tests of the drive over HTTP and as a program.
 
-// clippy.toml allows this in `#[test]` functions only, not in what they share.
-#![expect(clippy::unwrap_used, reason = "a test ends where its expectation does")]
+// clippy.toml allows this in `#[test]` functions, but not in helpers.
+#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
 mod api;
 mod download;

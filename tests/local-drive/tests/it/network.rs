@@ -1,4 +1,4 @@
-//! Connections: pulled, idle, counted.
+//! Connections: outage, idle timeout, counts.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use reqwest::Method;
 use crate::support::{CAP, bench, plain};
 
 #[test]
-fn pulled_network_resets_what_is_under_way_and_comes_back_on_the_same_ports() {
+fn outage_resets_connections_and_ends_on_the_same_ports() {
     let bench = plain();
     let started = bench.start("a", 5, 1);
     let (url, storage) = (bench.drive.api_url(), bench.drive.storage_addr());
@@ -20,7 +20,7 @@ fn pulled_network_resets_what_is_under_way_and_comes_back_on_the_same_ports() {
     bench.drive.stop_listening().unwrap();
     let error = socket.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    // A kept connection whose end the client has not noticed yet fails first, and in another way.
+    // The first request may fail on a pooled connection, with another error.
     let refused = |ask: &dyn Fn() -> bool| ask() || ask();
     assert!(refused(&|| bench.try_api(Method::GET, "/drive/tree", None).err().unwrap().is_connect()));
     assert!(refused(&|| bench.try_put(&started.urls[0], b"x").err().unwrap().is_connect()));
@@ -32,11 +32,11 @@ fn pulled_network_resets_what_is_under_way_and_comes_back_on_the_same_ports() {
 }
 
 #[test]
-fn idle_connection_is_closed_as_s3_does() {
+fn idle_connection_is_closed() {
     let bench = bench(Options { idle_timeout: Duration::from_millis(100), ..Options::default() });
     let started = bench.start("a", 5, 1);
     let head = bench.put_head(&started.urls[0], "Content-Length: 5\r\n");
-    // `raw` reads until the server closes; the request asks to keep the connection.
+    // `raw` reads until the server closes. The request does not ask for that.
     let answer = bench.raw(&head, b"hello").unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(!answer.contains("408"), "{answer}");
@@ -44,7 +44,7 @@ fn idle_connection_is_closed_as_s3_does() {
 }
 
 #[test]
-fn record_counts_connections_parts_in_flight_and_keeps_headers() {
+fn record_counts_connections_and_parts_in_flight_and_has_headers() {
     let bench = plain();
     let started = bench.start("a", 10, 2);
     let fault = bench.drive.fault(Fault::new(Op::PutPart, Action::HangAfterBody));
@@ -62,12 +62,12 @@ fn record_counts_connections_parts_in_flight_and_keeps_headers() {
     let puts = record.puts_of_part(started.upload_id(), 2);
     assert_eq!((puts.len(), puts[0].status), (1, Some(200)));
     assert_eq!(puts[0].headers["content-length"], "5");
-    assert!(!puts[0].path.contains('?'), "no secret in the record: {}", puts[0].path);
+    assert!(!puts[0].path.contains('?'), "a secret is in the record: {}", puts[0].path);
     assert_eq!(record.requests_of(Op::Start).next().unwrap().json.as_ref().unwrap()["fileName"], "a");
 }
 
 #[test]
-fn waiting_for_what_never_comes_ends_with_an_error() {
+fn wait_that_times_out_is_an_error() {
     let bench = plain();
     assert!(bench.drive.wait_until(Duration::from_millis(10), |record| record.count(Op::Any) > 0).is_err());
 }

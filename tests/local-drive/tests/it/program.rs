@@ -1,4 +1,4 @@
-//! The program: runs a command against a drive, or serves.
+//! The program `local-drive`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ fn program() -> Command {
 
 #[test]
 #[cfg(unix)]
-fn exit_status_is_the_commands_own() {
+fn exit_status_is_that_of_the_command() {
     let code = |script: &str| program().args(["sh", "-c", script]).status().unwrap().code();
     assert_eq!(code("exit 0"), Some(0));
     assert_eq!(code("exit 7"), Some(7));
@@ -18,14 +18,14 @@ fn exit_status_is_the_commands_own() {
 }
 
 #[test]
-fn options_after_the_command_are_the_commands() {
+fn options_after_the_command_belong_to_the_command() {
     let output = program().args(["--seed", "3", "echo", "--seed", "-x"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "--seed -x\n");
 }
 
 #[test]
 #[cfg(unix)]
-fn serving_prints_the_exports_and_ends_with_term() {
+fn server_prints_exports_and_ends_on_sigterm() {
     let mut child =
         program().args(["--fault", "workspace:status=503"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -45,20 +45,20 @@ fn serving_prints_the_exports_and_ends_with_term() {
 }
 
 #[test]
-fn fault_that_makes_no_sense_is_a_usage_error() {
+fn invalid_fault_is_a_usage_error() {
     let output = program().args(["--fault", "finalize:nonsense", "true"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("no condition or action is called nonsense"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("unknown condition or action nonsense"));
 }
 
-/// What the program says of itself when it ends before its command runs.
+/// Status and stderr of the program when it fails before its command runs.
 fn complaint(arguments: &[&str]) -> (Option<i32>, String) {
     let output = program().args(arguments).env("RUST_BACKTRACE", "1").output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]
-fn own_errors_are_one_line_without_a_backtrace() {
+fn errors_are_one_line_without_a_backtrace() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().port().to_string();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -82,7 +82,7 @@ fn own_errors_are_one_line_without_a_backtrace() {
 }
 
 #[test]
-fn options_that_make_no_sense_are_usage_errors() {
+fn invalid_options_are_usage_errors() {
     let far = "http://127.0.0.1:1";
     for (arguments, said) in [
         (&["--s3", far, "true"][..], "--s3-access-key"),
@@ -103,14 +103,14 @@ fn options_that_make_no_sense_are_usage_errors() {
 }
 
 #[test]
-fn aws_variables_in_the_environment_need_no_s3_server() {
+fn aws_variables_do_not_require_an_s3_server() {
     let mut command = program();
     command.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").env("AWS_REGION", "eu-central-1");
     assert_eq!(command.arg("true").status().unwrap().code(), Some(0));
 }
 
 #[test]
-fn after_a_command_that_uploads_nothing_it_says_so() {
+fn summary_says_that_no_file_was_uploaded() {
     let output = program().arg("true").output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "local-drive: no file was uploaded\n");
 }

@@ -1,4 +1,4 @@
-//! What S3 refuses, by Amazon's own codes.
+//! Requests that S3 refuses, with Amazon's error codes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn one(bench: &Bench) -> String {
 }
 
 #[test]
-fn good_signature_stores_the_part_and_answers_its_md5_in_quotes() {
+fn valid_signature_stores_the_part_and_returns_its_quoted_md5() {
     let bench = plain();
     let started = bench.start("ä & b+c.txt", 5, 1);
     let reply = bench.put(&started.urls[0], b"hello");
@@ -23,7 +23,7 @@ fn good_signature_stores_the_part_and_answers_its_md5_in_quotes() {
 }
 
 #[test]
-fn tampered_url_is_403_signature_does_not_match() {
+fn tampered_url_is_refused_with_signature_does_not_match() {
     let bench = plain();
     for (from, to) in [
         ("partNumber=1", "partNumber=2"),
@@ -40,7 +40,7 @@ fn tampered_url_is_403_signature_does_not_match() {
 }
 
 #[test]
-fn signature_is_checked_by_the_drives_clock_as_strictly() {
+fn signature_is_checked_with_the_drives_clock() {
     for hours in [-30, 30] {
         let offset = Options { clock_offset: jiff::SignedDuration::from_hours(hours), ..Options::default() };
         let bench = bench(offset);
@@ -52,7 +52,7 @@ fn signature_is_checked_by_the_drives_clock_as_strictly() {
 }
 
 #[test]
-fn url_past_its_lifetime_is_403_request_has_expired() {
+fn expired_url_is_refused_with_request_has_expired() {
     let bench = plain();
     let url = one(&bench);
     bench.drive.advance_clock(Duration::from_secs(3590));
@@ -71,7 +71,7 @@ fn url_past_its_lifetime_is_403_request_has_expired() {
 }
 
 #[test]
-fn urls_expired_by_hand_are_refused_and_those_asked_for_next_are_good() {
+fn expire_urls_expires_old_urls_but_not_new_ones() {
     let bench = plain();
     let started = bench.start("a", 1, 1);
     for _ in 0..3 {
@@ -84,7 +84,7 @@ fn urls_expired_by_hand_are_refused_and_those_asked_for_next_are_good() {
 }
 
 #[test]
-fn header_that_is_not_signed_is_403_headers_not_signed() {
+fn unsigned_header_is_refused_with_headers_not_signed() {
     let bench = plain();
     for (name, value) in [("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg=="), ("x-amz-acl", "private")] {
         let reply = bench.send(bench.http.put(one(&bench)).header(name, value).body("x")).unwrap();
@@ -98,7 +98,7 @@ fn header_that_is_not_signed_is_403_headers_not_signed() {
 }
 
 #[test]
-fn authorization_beside_the_query_is_400_and_is_echoed_as_amazon_does() {
+fn authorization_header_on_a_presigned_url_is_refused_and_echoed() {
     let bench = plain();
     let reply = bench.send(bench.http.put(one(&bench)).bearer_auth("cp_pat_x").body("x")).unwrap();
     assert_eq!((reply.status, reply.code()), (400, "InvalidArgument"));
@@ -107,7 +107,7 @@ fn authorization_beside_the_query_is_400_and_is_echoed_as_amazon_does() {
 }
 
 #[test]
-fn body_without_length_is_411_and_chunked_is_501() {
+fn missing_content_length_is_411_and_chunked_encoding_501() {
     let bench = plain();
     let head = bench.put_head(&one(&bench), "Connection: close\r\n");
     assert!(bench.raw(&head, b"").unwrap().contains("<Code>MissingContentLength</Code>"));
@@ -117,7 +117,7 @@ fn body_without_length_is_411_and_chunked_is_501() {
 }
 
 #[test]
-fn body_shorter_than_its_length_stores_nothing() {
+fn body_shorter_than_content_length_stores_nothing() {
     let bench = plain();
     let head = bench.put_head(&one(&bench), "Content-Length: 10\r\n");
     drop(bench.raw_open(&head, b"half").unwrap());
@@ -129,7 +129,7 @@ fn body_shorter_than_its_length_stores_nothing() {
 }
 
 #[test]
-fn part_above_5_gib_or_beyond_10000_is_refused_before_its_body() {
+fn part_above_5_gib_or_number_10000_is_refused_before_its_body() {
     let options = Options { drain_refused: false, ..Options::default() };
     let bench = bench(options);
     let head = bench.put_head(&one(&bench), "Content-Length: 5368709121\r\n");
@@ -149,7 +149,7 @@ fn anonymous_request_is_refused() {
 }
 
 #[test]
-fn finalize_refuses_what_s3_refuses() {
+fn finalize_refuses_parts_that_s3_refuses() {
     let bench = plain();
     let started = bench.start("a", 2, 2);
     let etags: Vec<String> =
@@ -172,7 +172,7 @@ fn finalize_refuses_what_s3_refuses() {
 }
 
 #[test]
-fn aborted_upload_is_404_no_such_upload() {
+fn aborted_upload_is_refused_with_no_such_upload() {
     let bench = plain();
     let started = bench.start("a", 1, 1);
     let etag = bench.put(&started.urls[0], b"x").etag().to_owned();
@@ -182,10 +182,9 @@ fn aborted_upload_is_404_no_such_upload() {
     assert_eq!(bench.finalize(&started, &[etag]).0, 404);
 }
 
-/// The drive's calls to another server, made to the embedded one of a second drive: create, complete, and reading
-/// back go through signed requests there.
+/// The external server is the embedded storage of a second drive.
 #[test]
-fn external_storage_serves_a_whole_upload() {
+fn upload_to_an_external_server_can_be_completed_read_and_aborted() {
     let far = LocalDrive::start(Options::default()).unwrap();
     let external = local_drive::ExternalS3 {
         endpoint: format!("http://{}", far.storage_addr()),

@@ -1,4 +1,4 @@
-//! A client for the tests: synchronous, and it keeps what it was answered.
+//! A synchronous client for the tests.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,10 +10,10 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// A part that S3 takes in the middle of an object.
+/// The smallest part that S3 accepts before the last one.
 pub(crate) const MIB5: usize = 5 * 1024 * 1024;
 
-/// Longer than anything here takes; a wait that reaches it has failed.
+/// Timeout of waits. Longer than anything here takes.
 pub(crate) const CAP: Duration = Duration::from_secs(30);
 
 pub(crate) struct Reply {
@@ -40,7 +40,7 @@ pub(crate) struct Bench {
     pub(crate) http: Client,
 }
 
-/// An upload that was started, with its URLs.
+/// A started upload with its URLs.
 pub(crate) struct Started {
     pub(crate) ids: Value,
     pub(crate) urls: Vec<String>,
@@ -126,7 +126,7 @@ impl Bench {
         self.post("/drive/files/upload/multipart/finalize", &Self::finalize_body(started, etags))
     }
 
-    /// The whole way, with as many parts as given; the item.
+    /// Uploads a file of these parts. Returns the item.
     pub(crate) fn upload(&self, name: &str, parts: &[&[u8]]) -> Value {
         let size = parts.iter().map(|part| part.len()).sum();
         let started = self.start(name, size, parts.len());
@@ -137,7 +137,7 @@ impl Bench {
         item
     }
 
-    /// Sends bytes to the storage as they are and reads what comes until it closes. A reset is an error.
+    /// Sends raw bytes to the storage and reads until it closes the connection. A reset is an error.
     pub(crate) fn raw(&self, request: &str, body: &[u8]) -> std::io::Result<String> {
         let mut socket = self.raw_open(request, body)?;
         let mut text = Vec::new();
@@ -153,7 +153,7 @@ impl Bench {
         Ok(socket)
     }
 
-    /// The head of a PUT, with more header lines.
+    /// The head of a PUT with additional header lines.
     pub(crate) fn put_head(&self, url: &str, more: &str) -> String {
         let url = reqwest::Url::parse(url).unwrap();
         let host = self.drive.storage_addr();
@@ -161,7 +161,7 @@ impl Bench {
     }
 }
 
-/// Two parts that make an object.
+/// Two parts of an object.
 pub(crate) fn two_parts() -> (Vec<u8>, Vec<u8>) {
     let first: Vec<u8> = (0..MIB5).map(|index| u8::try_from(index % 101).unwrap()).collect();
     (first, b"the end".to_vec())
