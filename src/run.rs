@@ -191,7 +191,7 @@ async fn transfer(
     let progress = Arc::clone(reporter);
     signals::listen(stopper.clone(), Arc::clone(reporter), move || progress.clear());
     let key = run_key(settings)?;
-    let peers = Peers::join(settings.state_dir.clone(), &key, &stopper, &**reporter).await?;
+    let peers = Peers::join(settings.state_dir.clone(), &key, &stopper, reporter).await?;
     let peers = Arc::new(peers);
     let record = open_record(settings, &key, &**reporter);
     let syncing = record.clone().map(|record| tokio::spawn(sync_regularly(record)));

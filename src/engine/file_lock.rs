@@ -65,11 +65,11 @@ pub(super) async fn lock(
     if !context.resume || context.journals.is_none() {
         file.unrecorded.store(true, Ordering::Relaxed);
     }
-    let (mut waited, mut busy) = (false, 0);
+    let mut busy = 0;
     loop {
         let (context, target, input) = (Arc::clone(context), target.clone(), job.input.clone());
         let (parent, name) = (directory.id.clone(), job.name.clone());
-        let attempted = on_disk(move || attempt(&context, input, parent, name, &target, waited));
+        let attempted = on_disk(move || attempt(&context, input, parent, name, &target, busy));
         match attempted.await? {
             Attempt::Locked(locked, warning) => {
                 warning.iter().for_each(|warning| file.warn(warning));
@@ -92,7 +92,6 @@ pub(super) async fn lock(
                     file.phase(Phase::Wait);
                     file.note("another copera-upload is uploading this file: waiting for it");
                 }
-                waited = true;
                 tokio::time::sleep(RETRY_LOCK).await;
             }
         }
@@ -106,7 +105,7 @@ fn attempt(
     parent: Option<String>,
     name: String,
     target: &Target,
-    waited: bool,
+    tries: u32,
 ) -> Attempt {
     let (mut journal, mut recorded, mut record_lock) = (None, None, None);
     let (mut warning, mut unrecorded) = (None, None);
@@ -145,7 +144,7 @@ fn attempt(
         }
     }
     let mode = if context.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
-    let Some(target) = context.peers.try_lock_target(target, mode, waited) else {
+    let Some(target) = context.peers.try_lock_target(target, mode, tries) else {
         return Attempt::TargetBusy;
     };
     let locked =

@@ -39,8 +39,11 @@ impl FileUpload {
                 self.record.write(&self.file, Journal::clear).await;
                 self.context.note_made(item.id());
                 let (context, id) = (Arc::clone(&self.context), item.id().to_owned());
-                // If no thread can be started, only this is missing.
-                let _ = on_disk(move || context.ledger.note_wrong(&id)).await;
+                if let Ok(Err(error)) = on_disk(move || context.ledger.note_wrong(&id)).await {
+                    self.file.warn(&format!(
+                        "later runs will not know that this item is wrong ({error}): delete it"
+                    ));
+                }
                 Err(Error::Differs { item: Box::new(item.clone()), what })
             }
             Err(error) => Err(Error::Unverified { item: Box::new(item.clone()), error: Box::new(error) }),

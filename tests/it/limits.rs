@@ -1,30 +1,14 @@
 //! What the system does not let the program have: open files, threads, memory, large files, the terminal.
 #![cfg(unix)]
 
-use std::process::Command;
-
 use local_drive::{Action, Fault, Op};
 
 use crate::ran::Ran;
 use crate::support::{PART, World};
 use crate::terminal::Terminal;
 
-/// The program behind a shell that runs `before` first.
-fn shell(world: &World, before: &str, args: &[&str]) -> Command {
-    let program = world.command(args);
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(before).arg(program.get_program()).args(program.get_args());
-    command.env_clear().current_dir(world.work());
-    for (name, value) in program.get_envs() {
-        if let Some(value) = value {
-            command.env(name, value);
-        }
-    }
-    command
-}
-
 fn limited(world: &World, limits: &str, args: &[&str]) -> Ran {
-    world.spawn_command(shell(world, &format!("{limits}; exec \"$0\" \"$@\""), args)).wait()
+    world.spawn_limited(limits, args).wait()
 }
 
 /// Files some levels deep.
@@ -70,7 +54,7 @@ fn threads_that_cannot_be_started_are_no_panic() {
     for (limits, may_succeed) in [("ulimit -v 3000000", true), ("ulimit -v 900000", false)] {
         let world = World::new();
         world.file("f", PART + 1);
-        let mut command = shell(&world, &format!("{limits}; exec \"$0\" \"$@\""), &["-q", "-o", "none", "f"]);
+        let mut command = world.shell(&format!("{limits}; exec \"$0\" \"$@\""), &["-q", "-o", "none", "f"]);
         command.env("RUST_MIN_STACK", (1_u64 << 30).to_string());
         let ran = world.spawn_command(command).wait();
         match ran.code {
@@ -107,7 +91,7 @@ fn in_the_background_nothing_is_drawn_and_tostop_does_not_stop_the_upload() {
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 4 << 20 }));
     // With job control a job in the background has a process group of its own.
     let job = "set -m; stty tostop; \"$0\" \"$@\" & wait $!";
-    let mut command = shell(&world, job, &["-o", "none", "--progress", "bar", "big", "missing"]);
+    let mut command = world.shell(job, &["-o", "none", "--progress", "bar", "big", "missing"]);
     command.env("TERM", "xterm-256color");
     let ran = Terminal::start(command, world.drive.token()).wait();
     assert_eq!(ran.code, Some(9), "{ran:#?}");

@@ -139,6 +139,21 @@ impl World {
         command
     }
 
+    /// The program behind a shell that runs this script first.
+    pub fn shell(&self, script: &str, args: &[&str]) -> Command {
+        let program = self.command(args);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
+        command.env_clear().current_dir(self.work());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
+    /// Starts the program with limits, such as `ulimit -n 40`.
+    pub fn spawn_limited(&self, limits: &str, args: &[&str]) -> Running {
+        self.spawn_command(self.shell(&format!("{limits}; exec \"$0\" \"$@\""), args))
+    }
+
     /// Runs the program to its end.
     pub fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ran {
         self.spawn(args).wait()

@@ -9,7 +9,7 @@ use local_drive::{Action, Fault, FaultId, Op, Options};
 use serde_json::Value;
 
 use crate::halfway::{later, wait_for};
-use crate::program::{not_under_wine, slashed};
+use crate::program::{not_under_wine, slashed, unix_only};
 use crate::support::{CAP, Ran, Running, World};
 use crate::trees::{assert_there_once, plant, there};
 
@@ -71,7 +71,8 @@ fn assert_row(ran: &Ran, path: &str, status: &str, code: &str) {
 fn assert_no_locks_left(world: &World) {
     let entries = std::fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().path());
     let is_lock = |path: &PathBuf| {
-        path.extension().is_some_and(|end| ["lock", "run", "runs", "activity"].iter().any(|own| end == *own))
+        path.extension()
+            .is_some_and(|end| ["lock", "run", "runs", "activity", "entry"].iter().any(|own| end == *own))
     };
     let left: Vec<_> = entries.filter(is_lock).collect();
     assert_eq!(left, Vec::<PathBuf>::new());
@@ -202,6 +203,52 @@ fn what_another_run_has_sent_is_in_its_hands_until_it_is_over() {
     world.run(&["-r", "d", "e"]).ok();
     assert_eq!(there(&world).values().sum::<usize>(), 8);
     assert_no_locks_left(&world);
+}
+
+#[test]
+fn on_a_full_disk_files_stand_for_what_was_made_and_go_with_the_last_run() {
+    unix_only!("the limit on the size of files is one of Unix");
+    let world = World::new();
+    plant(&world, &["a", "b", "c"]);
+    let full = |args: &[&str]| world.spawn_limited("ulimit -f 0", args);
+    let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).skip(1));
+    let running = full(&["a", "b", "-j1"]);
+    // The entry, and the file that says that there are any.
+    let entries = || {
+        std::fs::read_dir(world.state_dir()).map(|entries| {
+            entries
+                .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "entry"))
+                .count()
+        })
+    };
+    wait_for("what was made is noted", || entries().is_ok_and(|entries| entries == 2));
+    let sent = there(&world).into_keys().next().unwrap();
+    full(&[&sent, "c"]).wait().ends(9).says("has uploaded this file");
+    full(&[&sent, "--if-exists", "skip"]).wait().ok().says("skipped");
+    // Room for lines again does not hide the files.
+    world.run(&[&sent, "c", "--if-exists", "skip"]).ok().says("skipped 2");
+    world.run(&[&sent]).fails(5);
+    world.drive.clear_fault(stall);
+    let first = running.wait();
+    assert!(!first.ok().stderr.contains("see each other"), "{first:#?}");
+    assert_there_once(&world, &["a", "b", "c"]);
+    assert_no_locks_left(&world);
+}
+
+#[test]
+fn what_other_runs_cannot_be_told_is_a_warning_once() {
+    unix_only!("the limit on the size of files is one of Unix");
+    let world = World::new();
+    plant(&world, &["a", "b", "c"]);
+    let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
+    let running = world.spawn_limited("ulimit -f 0", &["a", "b", "c", "-j3", "--no-resume"]);
+    world.drive.wait_until(CAP, |record| record.parts_in_flight() == 3).unwrap();
+    std::fs::remove_dir_all(world.state_dir()).unwrap();
+    std::fs::write(world.state_dir(), "in the way").unwrap();
+    world.drive.clear_fault(stall);
+    let ran = running.wait();
+    ran.ok().says("runs on this machine cannot see each other (File too large");
+    assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{ran:#?}");
 }
 
 fn there_now(world: &World) -> Vec<&'static str> {
@@ -337,7 +384,18 @@ fn forest(world: &World) -> Vec<String> {
 
 #[test]
 fn trees_that_overlap_arrive_once_whenever_the_second_run_begins() {
-    // Each is a pair of commands that meet; the folder `d` is there, and P is its id.
+    overlap(&[0, 20], |world, args| world.spawn(args));
+}
+
+#[test]
+fn trees_that_overlap_arrive_once_on_a_full_disk_too() {
+    unix_only!("the limit on the size of files is one of Unix");
+    overlap(&[20], |world, args| world.spawn_limited("ulimit -f 0", args));
+}
+
+/// Runs pairs of commands that meet. The second one begins when the first has created so many items.
+fn overlap(items: &[u64], spawn: impl Fn(&World, &[&str]) -> Running) {
+    // The folder `d` is there, and P is its id.
     let pairs: [[&[&str]; 2]; 4] = [
         [&["-r", "d"], &["-r", "d"]],
         [&["-r", "d"], &["-r", "d/", "-p", "P"]],
@@ -346,14 +404,14 @@ fn trees_that_overlap_arrive_once_whenever_the_second_run_begins() {
     ];
     for choice in ["skip", "upload"] {
         for pair in pairs {
-            for begun in [0, 20] {
+            for &begun in items {
                 let world = World::with(Options { latency: Duration::from_millis(5), ..Options::default() });
                 let files = forest(&world);
                 let parent = world.drive.make_folder("d", None);
                 let command = |args: &[&str]| {
                     let args = args.iter().map(|arg| if *arg == "P" { parent.as_str() } else { arg });
                     let own: Vec<_> = args.chain(["--if-exists", choice, "-o", "report"]).collect();
-                    world.spawn(&own)
+                    spawn(&world, &own)
                 };
                 // One answer is held until the second run is there: two runs one after the other are another matter.
                 let held = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody).skip(begun));

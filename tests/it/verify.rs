@@ -3,6 +3,7 @@
 use local_drive::{Action, Fault, Mode, Op, Options};
 
 use crate::halfway::{Halfway, assert_warns, later, records, wait_for};
+use crate::program::unix_only;
 use crate::support::{CAP, PART, Ran, World, refusal};
 
 /// The one row of a report.
@@ -381,4 +382,16 @@ fn a_change_while_the_item_is_being_created_is_told() {
     std::fs::write(path, "changed").unwrap();
     world.drive.clear_fault(hold);
     run.wait().ok().says("the file changed while its item was being created");
+}
+
+#[test]
+fn a_wrong_item_that_a_full_disk_cannot_remember_is_a_warning() {
+    unix_only!("the limit on the size of files is one of Unix");
+    let world = World::new();
+    world.file("f", 10);
+    world.drive.fault(Fault::new(Op::GetObject, Action::CorruptStored));
+    let ran = world.spawn_limited("ulimit -f 0", &["f", "--verify=full"]).wait();
+    ran.fails(1).says("is wrong").says("later runs will not know that this item is wrong (File too large");
+    let left: Vec<_> = std::fs::read_dir(world.state_dir()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }

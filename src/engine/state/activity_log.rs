@@ -4,6 +4,10 @@
 //! It answers two questions without a request. Has another run created an item of this name in this folder since the
 //! folder was listed? Then it is listed again. And has another run, active at the same time, already sent this file to
 //! this folder? The first run empties the file, the last one removes it.
+//!
+//! A full disk, a reached quota or `ulimit -f` accepts no more lines, but usually still an empty file. An entry then
+//! becomes the name of such a file. Another file, without an entry in its name, says that there are any. If the disk does
+//! not accept a file either, a mark says that something is missing, and a listed folder is always listed again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,6 +18,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lock_file::{LockFile, Mode};
 use crate::platform;
 
+/// The extension of files that stand for entries.
+const FILES: &str = "entry";
 /// Bytes per read.
 const BLOCK: usize = 64 * 1024;
 
@@ -33,22 +39,25 @@ struct State {
     file: File,
     /// Bytes read so far.
     read: u64,
-    /// The position of the last entry about each target, by other runs.
+    /// Files read so far that stand for entries.
+    files: HashSet<String>,
+    /// How often others' entries were looked for.
+    reads: u64,
+    /// When the last entry about each target was found, by other runs.
     targets: HashMap<u64, u64>,
     /// Target and file of what other active runs have sent.
     sent: HashSet<(u64, u64)>,
-    /// Files to remove together with the log.
-    left: Vec<PathBuf>,
     /// Entries about files under this run's name. Until it writes its own, they are those of an earlier run of the same
     /// command.
     own: u64,
 }
 
-/// A position in the log. Later entries follow it.
+/// What had been read of the log at some moment: a number of reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position(u64);
 
-/// A line of the log: the run, what it created, and from which file.
+/// An entry of the log: the run, what it created, and from which file.
+#[derive(Clone, Copy)]
 struct Entry<'a> {
     run: &'a str,
     target: u64,
@@ -65,20 +74,27 @@ impl ActivityLog {
         let lock = path.with_extension("runs");
         if let Some(alone) = LockFile::try_acquire(&lock, Mode::Exclusive)? {
             // Left by runs that have ended.
-            let _ = std::fs::remove_file(path);
+            remove(path);
             drop(alone);
         }
         let Some(presence) = LockFile::try_acquire(&lock, Mode::Shared)? else { return Ok(None) };
         let file = platform::append_private(path)?;
-        let state =
-            State { file, read: 0, targets: HashMap::new(), sent: HashSet::new(), left: Vec::new(), own: 0 };
+        let state = State {
+            file,
+            read: 0,
+            files: HashSet::new(),
+            reads: 0,
+            targets: HashMap::new(),
+            sent: HashSet::new(),
+            own: 0,
+        };
         let log = Self { run: run.to_owned(), path: path.to_owned(), state: Mutex::new(state), presence };
         let mut alive = HashMap::new();
         let known = |run: &str| match alive.get(run) {
             Some(is_alive) => *is_alive,
             None => *alive.entry(run.to_owned()).or_insert_with(|| is_alive(run)),
         };
-        log.state().read_on(&log.run, known)?;
+        log.state().read_on(&log.path, &log.run, known)?;
         log.state().own = 0;
         Ok(Some(log))
     }
@@ -87,13 +103,13 @@ impl ActivityLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what other runs have added, and returns the position after it.
+    /// Reads what other runs have added.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn read_on(&self) -> io::Result<Position> {
         // A run that writes now is active now.
-        self.state().read_on(&self.run, |_| true).map(Position)
+        self.state().read_on(&self.path, &self.run, |_| true).map(Position)
     }
 
     /// Records that this run has created `target`, and from which file.
@@ -101,16 +117,31 @@ impl ActivityLog {
     /// # Errors
     /// Those of the file system.
     pub fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
-        let source = source.map_or_else(|| "-".to_owned(), |source| format!("{source:016x}"));
+        let entry = Entry { run: &self.run, target, source };
         // One write, so that the line is appended as a whole. The leading newline ends a line that a full disk has cut
         // off.
-        let entry = format!("\n{} {target:016x} {source}\n", self.run);
-        self.state().file.write_all(entry.as_bytes())
+        let line = format!("\n{}\n", entry.text(' '));
+        let mut state = self.state();
+        state.file.write_all(line.as_bytes()).or_else(|error| {
+            self.create_file(entry).map_err(|_| {
+                self.presence.mark();
+                error
+            })
+        })
     }
 
-    /// Removes a file together with the log: it stands for an entry that could not be written.
-    pub fn remove_at_end(&self, path: PathBuf) {
-        self.state().left.push(path);
+    /// Creates a file that stands for an entry. Fails if there is neither room nor an inode left.
+    fn create_file(&self, entry: Entry<'_>) -> io::Result<()> {
+        // First, because nobody looks for entries without it.
+        platform::open_private(&self.path.with_extension(FILES))?;
+        // The same entry again is another one.
+        for number in 0_u32.. {
+            let file = self.path.with_extension(format!("{}.{number}.{FILES}", entry.text('.')));
+            if let (_, false) = platform::open_or_create_private(&file)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether an item was created under this run's name since the log was opened.
@@ -122,9 +153,10 @@ impl ActivityLog {
         Ok(self.state().own > 0)
     }
 
-    /// Whether another run has created `target` since that position, as far as the log has been read.
+    /// Whether another run has created `target` since then, as far as the log has been read. Also `true` if that cannot
+    /// be told.
     pub fn has_changed(&self, target: u64, since: Position) -> bool {
-        self.state().targets.get(&target).is_some_and(|at| *at >= since.0)
+        self.presence.is_marked() || self.state().targets.get(&target).is_some_and(|at| *at > since.0)
     }
 
     /// Whether another active run has sent this file to this target, as far as the log has been read.
@@ -134,7 +166,13 @@ impl ActivityLog {
 }
 
 impl State {
-    fn read_on(&mut self, own: &str, mut was_with_us: impl FnMut(&str) -> bool) -> io::Result<u64> {
+    fn read_on(
+        &mut self,
+        path: &Path,
+        own: &str,
+        mut was_with_us: impl FnMut(&str) -> bool,
+    ) -> io::Result<u64> {
+        self.reads += 1;
         let mut block = Vec::new();
         while self.file.metadata()?.len() > self.read {
             block.resize(BLOCK, 0);
@@ -142,28 +180,49 @@ impl State {
             // The rest of the line is in the next block, or has not been written yet.
             let Some(end) = block[..read].iter().rposition(|byte| *byte == b'\n') else { break };
             for line in block[..end].split(|byte| *byte == b'\n') {
-                let Some(entry) = Entry::read(line) else { continue };
-                if entry.run == own {
-                    self.own += u64::from(entry.source.is_some());
-                    continue;
-                }
-                self.targets.insert(entry.target, self.read);
-                if let Some(source) = entry.source
-                    && was_with_us(entry.run)
-                {
-                    self.sent.insert((entry.target, source));
-                }
+                let line = std::str::from_utf8(line).unwrap_or_default();
+                self.add(Entry::read(line, ' '), own, &mut was_with_us);
             }
             self.read += end as u64 + 1;
         }
-        Ok(self.read)
+        if path.with_extension(FILES).exists() {
+            for name in files_of(path)? {
+                let entry = name.split_once('.').and_then(|(_, text)| Entry::read(text, '.'));
+                if !self.files.contains(&name) {
+                    self.add(entry, own, &mut was_with_us);
+                    self.files.insert(name);
+                }
+            }
+        }
+        Ok(self.reads)
+    }
+
+    fn add(&mut self, entry: Option<Entry<'_>>, own: &str, was_with_us: &mut impl FnMut(&str) -> bool) {
+        let Some(entry) = entry else { return };
+        if entry.run == own {
+            self.own += u64::from(entry.source.is_some());
+            return;
+        }
+        self.targets.insert(entry.target, self.reads);
+        if let Some(source) = entry.source
+            && was_with_us(entry.run)
+        {
+            self.sent.insert((entry.target, source));
+        }
     }
 }
 
 impl<'a> Entry<'a> {
+    /// The entry as a line or as a part of a file's name.
+    fn text(&self, separator: char) -> String {
+        let Self { run, target, source } = self;
+        let source = source.map_or_else(|| "-".to_owned(), |source| format!("{source:016x}"));
+        format!("{run}{separator}{target:016x}{separator}{source}")
+    }
+
     /// `None` if the line was cut off.
-    fn read(line: &'a [u8]) -> Option<Self> {
-        let mut fields = std::str::from_utf8(line).ok()?.split(' ');
+    fn read(text: &'a str, separator: char) -> Option<Self> {
+        let mut fields = text.split(separator);
         let (run, target, source) = (fields.next()?, fields.next()?, fields.next()?);
         let number = |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
         let source = if source == "-" { None } else { Some(number(source)?) };
@@ -171,13 +230,29 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// The names of the log's files that stand for entries.
+fn files_of(path: &Path) -> io::Result<impl Iterator<Item = String>> {
+    let stem = path.file_stem().unwrap_or_default().to_owned();
+    let names = std::fs::read_dir(path.parent().unwrap_or(Path::new("")))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter(move |name| {
+        let rest = stem.to_str().and_then(|stem| name.strip_prefix(stem)?.strip_prefix('.'));
+        rest.is_some_and(|rest| rest.rsplit('.').next() == Some(FILES))
+    }))
+}
+
+/// Removes the log.
+fn remove(path: &Path) {
+    let files = files_of(path).into_iter().flatten().map(|name| path.with_file_name(name));
+    for file in files.chain([path.to_owned()]) {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
 impl Drop for ActivityLog {
     fn drop(&mut self) {
         if self.presence.try_upgrade() {
-            let left = std::mem::take(&mut self.state().left);
-            for path in left.iter().chain([&self.path]) {
-                let _ = std::fs::remove_file(path);
-            }
+            remove(&self.path);
         }
     }
 }
@@ -233,5 +308,33 @@ mod tests {
         one.note(6, Some(60)).unwrap();
         two.read_on().unwrap();
         assert!(two.has_sent(6, 60));
+    }
+
+    #[test]
+    fn what_cannot_be_appended_becomes_a_file_that_goes_with_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.activity");
+        std::fs::write(folder.path().join("log.old.0000000000000005.0000000000000050.0.entry"), "").unwrap();
+        let other = open(&folder.path().join("other.activity"), "other", &[]);
+        let (one, two) = (open(&path, "one", &[]), open(&path, "two", &["one"]));
+        assert!(!two.has_sent(5, 0x50), "it was left by a run that was killed");
+        let full = || std::fs::File::open(&path).unwrap();
+        for log in [&one, &other] {
+            log.state().file = full();
+            log.note(7, Some(70)).unwrap();
+        }
+        let listed = two.read_on().unwrap();
+        assert!(two.has_sent(7, 70) && !two.has_changed(7, listed) && !two.has_own().unwrap());
+        one.note(7, Some(70)).unwrap();
+        one.note(8, None).unwrap();
+        two.read_on().unwrap();
+        assert!(two.has_changed(7, listed) && two.has_changed(8, listed) && one.has_own().unwrap());
+        // A later run finds what active runs have noted.
+        assert!(open(&path, "three", &["one"]).has_sent(7, 70) && !open(&path, "four", &[]).has_sent(7, 70));
+        drop((one, two));
+        let left = |log: &str| files_of(&folder.path().join(log)).unwrap().count();
+        assert_eq!((left("log.activity"), left("other.activity")), (0, 2));
+        drop(other);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

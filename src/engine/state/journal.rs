@@ -153,7 +153,7 @@ impl JournalStore {
             };
             // Includes the storage host (`endpoint_hint.rs`), which is learned again, and locks left by killed runs
             // (`lock_file.rs`).
-            let kinds = ["upload", "finished", "storage", "items", "new", "lock", "run"];
+            let kinds = ["upload", "finished", "storage", "items", "new", "lock", "run", "entry"];
             if path.extension().is_some_and(|end| kinds.iter().any(|kind| end == *kind))
                 && old()
                 && let Ok(file) = File::options().read(true).append(true).open(&path)

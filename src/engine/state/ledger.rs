@@ -8,9 +8,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +25,6 @@ pub struct Ledger {
     folder: Option<PathBuf>,
     /// The prefix of this API's file names.
     prefix: String,
-    file: OnceLock<Option<(File, PathBuf)>>,
     /// Hashes of the IDs of items that were known to be wrong when the run began, if it wants to know.
     wrong: HashSet<String>,
 }
@@ -38,7 +36,7 @@ impl Ledger {
     /// The ledger of an API in this folder; without a folder nothing is kept.
     pub fn new(folder: Option<&Path>, api: &str) -> Self {
         let prefix = format!("{}-", hash(api));
-        Self { folder: folder.map(Path::to_owned), prefix, file: OnceLock::new(), wrong: HashSet::new() }
+        Self { folder: folder.map(Path::to_owned), prefix, wrong: HashSet::new() }
     }
 
     /// Reads which items are wrong. Blocks on the disk.
@@ -54,19 +52,15 @@ impl Ledger {
     /// Records that an upload created this item. If the disk rejects it, only this proof is missing. Blocks on the
     /// disk.
     pub fn note(&self, item: &str, upload: &Upload) {
-        if let Some((file, path)) = self.file.get_or_init(|| self.open())
-            && write(file, item, &upload.upload_id).is_err()
-            && file.metadata().is_ok_and(|metadata| metadata.len() == 0)
-        {
-            let _ = std::fs::remove_file(path);
-        }
+        let _ = self.add(&jiff::Timestamp::now().strftime("%Y%m").to_string(), item, &upload.upload_id);
     }
 
     /// Records that an item's object is not the file that was uploaded. Blocks on the disk.
-    pub fn note_wrong(&self, item: &str) {
-        if let Some((file, _)) = self.folder.as_ref().and_then(|folder| self.create(folder, WRONG)) {
-            let _ = write(&file, item, WRONG);
-        }
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn note_wrong(&self, item: &str) -> io::Result<()> {
+        self.add(WRONG, item, WRONG)
     }
 
     /// Whether an earlier run found that an item's object is not the file that was uploaded.
@@ -80,7 +74,7 @@ impl Ledger {
     pub fn claim(&self, item: &str, upload: &Upload) -> bool {
         // A separate file, because a locked file cannot be read on Windows. It is empty, and removed like the others.
         // Without locks in this file system, the race is unlikely enough.
-        let lock = self.folder.as_ref().and_then(|folder| self.create(folder, "claim"));
+        let lock = self.folder.as_ref().and_then(|folder| self.open(folder, "claim").ok());
         let _locked = lock.as_ref().map(|(file, _)| file.lock());
         let free = self.read(upload).maker_of(item) != Maker::Other;
         if free {
@@ -114,15 +108,22 @@ impl Ledger {
         format!("{}{name}.items", self.prefix)
     }
 
-    fn open(&self) -> Option<(File, PathBuf)> {
-        let folder = self.folder.as_ref()?;
-        self.create(folder, &jiff::Timestamp::now().strftime("%Y%m").to_string())
+    fn open(&self, folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
+        platform::create_private_dir(folder)?;
+        let path = folder.join(self.file_name(name));
+        Ok((platform::append_private(&path)?, path))
     }
 
-    fn create(&self, folder: &Path, name: &str) -> Option<(File, PathBuf)> {
-        platform::create_private_dir(folder).ok()?;
-        let path = folder.join(self.file_name(name));
-        Some((platform::append_private(&path).ok()?, path))
+    /// Adds a line to a file. On a full disk, no empty file stays.
+    fn add(&self, name: &str, item: &str, upload: &str) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let (mut file, path) = self.open(folder, name)?;
+        // A single write. The leading newline separates it from a line that a full disk has cut off.
+        let written = file.write_all(format!("\n{} {}\n", hash(item), hash(upload)).as_bytes());
+        if written.is_err() && file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = std::fs::remove_file(path);
+        }
+        written
     }
 }
 
@@ -144,11 +145,6 @@ impl Makers {
     pub fn maker_of(&self, item: &str) -> Maker {
         self.0.get(&hash(item)).copied().unwrap_or(Maker::Unknown)
     }
-}
-
-/// A single write. The leading newline separates it from a line that a full disk has cut off.
-fn write(mut file: &File, item: &str, upload: &str) -> std::io::Result<()> {
-    file.write_all(format!("\n{} {}\n", hash(item), hash(upload)).as_bytes())
 }
 
 fn hash(text: &str) -> String {
@@ -193,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = || Ledger::new(Some(folder.path()), "https://api").with_wrong_items();
         assert!(!ledger().is_wrong("a"));
-        ledger().note_wrong("a");
+        ledger().note_wrong("a").unwrap();
         assert_eq!(["a", "b"].map(|id| ledger().is_wrong(id)), [true, false]);
         assert!(!ledger().claim("a", &upload("1")));
     }

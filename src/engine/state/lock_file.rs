@@ -6,6 +6,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use crate::platform;
 
@@ -25,7 +26,6 @@ pub struct LockFile {
     path: PathBuf,
     mode: Mode,
     found: bool,
-    left_behind: bool,
 }
 
 impl LockFile {
@@ -55,7 +55,7 @@ impl LockFile {
             match platform::is_replaced(&file, path) {
                 Ok(false) => {
                     let path = path.to_owned();
-                    return Ok(Some(Self { file, path, mode, found, left_behind: false }));
+                    return Ok(Some(Self { file, path, mode, found }));
                 }
                 Ok(true) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -69,10 +69,14 @@ impl LockFile {
         self.found
     }
 
-    /// Keeps the file when the lock is released, for the next holder to find. Returns its path.
-    pub fn leave_behind(&mut self) -> PathBuf {
-        self.left_behind = true;
-        self.path.clone()
+    /// Marks the file for all who have it open. Unlike a write, this needs no room.
+    pub fn mark(&self) {
+        let _ = self.file.set_modified(UNIX_EPOCH);
+    }
+
+    /// Whether a holder has marked the file.
+    pub fn is_marked(&self) -> bool {
+        self.file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at == UNIX_EPOCH)
     }
 
     /// Turns a shared lock into an exclusive one. If there are other holders, the lock is lost.
@@ -95,9 +99,6 @@ impl Drop for LockFile {
     /// The last holder removes the file while nobody else can acquire the lock. A file with content is a record that
     /// was only locked.
     fn drop(&mut self) {
-        if self.left_behind {
-            return;
-        }
         if self.try_upgrade() && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -125,6 +126,9 @@ mod tests {
         let first = acquire(&path, Mode::Shared).unwrap();
         let second = acquire(&path, Mode::Shared).unwrap();
         assert!(second.was_found() && acquire(&path, Mode::Exclusive).is_none());
+        assert!(!second.is_marked());
+        first.mark();
+        assert!(second.is_marked());
         drop(first);
         assert!(path.exists() && acquire(&path, Mode::Exclusive).is_none());
         drop(second);

@@ -7,7 +7,7 @@
 //! | `*.lock` | nothing; stands in for the record under `--no-resume`, or is a [`target_lock`] | see below |
 //! | `*.finished` | what runs of a command have finished: [`run_record`] | exclusive, during a run |
 //! | `*.run` | nothing | exclusive, during a run: a command runs once at a time ([`peers`]) |
-//! | `*.activity`, `*.runs` | what active runs have created: [`activity_log`] | shared by all runs |
+//! | `*.activity`, `*.entry`, `*.runs` | what active runs have created: [`activity_log`] | shared by all runs |
 //! | `*.items` | which upload created which item: [`ledger`] | exclusive, while an item is claimed |
 //!
 //! A run takes the lock on its command first. A file then takes the lock on its record (or the stand-in) and the lock on

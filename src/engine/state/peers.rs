@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -78,10 +79,9 @@ pub(super) fn digest(value: &impl Serialize) -> String {
 }
 
 /// This run among the others; `None` if they do not see each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Peers(pub(super) Option<Joined>);
 
-#[derive(Debug)]
 pub(super) struct Joined {
     pub(super) folder: PathBuf,
     pub(super) api: String,
@@ -90,6 +90,9 @@ pub(super) struct Joined {
     /// Held by one run of a command at a time.
     _run_lock: LockFile,
     warned: AtomicBool,
+    reporter: Arc<dyn Reporter>,
+    /// The user has been told that runs do not see each other.
+    warned_unseen: AtomicBool,
 }
 
 impl Peers {
@@ -102,7 +105,7 @@ impl Peers {
         folder: Option<PathBuf>,
         key: &RunKey,
         stopper: &Stopper,
-        reporter: &dyn Reporter,
+        reporter: &Arc<dyn Reporter>,
     ) -> Result<Self, Error> {
         let Some(folder) = folder else { return Ok(Self::default()) };
         let mut joining = Joining::new(folder, key.clone());
@@ -115,12 +118,11 @@ impl Peers {
             })
             .await?;
             match joined {
-                Ok(true) => return Ok(Self(joining.joined())),
+                Ok(true) => return Ok(Self(joining.joined(reporter))),
                 Ok(false) if tries.next().is_some() => {}
                 Ok(false) => return Err(Error::SameCommand),
                 Err(error) => {
-                    let message = format!("other runs on this machine are not seen: {error}");
-                    reporter.event(&Event::Verbose { message: &message });
+                    report_unseen(&**reporter, &error);
                     return Ok(Self::default());
                 }
             }
@@ -183,9 +185,20 @@ impl Joining {
         Ok(is_free)
     }
 
-    fn joined(self) -> Option<Joined> {
+    fn joined(self, reporter: &Arc<dyn Reporter>) -> Option<Joined> {
         let Self { folder, key: RunKey { api, account, .. }, log, run_lock, .. } = self;
-        Some(Joined { folder, api, account, log: log?, _run_lock: run_lock?, warned: AtomicBool::new(false) })
+        let (warned, warned_unseen) = (AtomicBool::new(false), AtomicBool::new(false));
+        let reporter = Arc::clone(reporter);
+        Some(Joined {
+            folder,
+            api,
+            account,
+            log: log?,
+            _run_lock: run_lock?,
+            warned,
+            reporter,
+            warned_unseen,
+        })
     }
 }
 
@@ -194,4 +207,28 @@ impl Joined {
     pub(super) fn warns(&self) -> bool {
         !self.warned.swap(true, Ordering::Relaxed)
     }
+
+    /// Reports, once, that other runs do not see what this one does.
+    pub(super) fn warn_unseen(&self, error: &io::Error) {
+        if !self.warned_unseen.swap(true, Ordering::Relaxed) {
+            report_unseen(&*self.reporter, error);
+        }
+    }
+}
+
+/// A full disk is worth a warning. A state directory that is read-only, or has no locks, is one that nobody relies on.
+fn report_unseen(reporter: &dyn Reporter, error: &io::Error) {
+    let message = &format!(
+        "runs on this machine cannot see each other ({error}); what two of them upload at once may be there twice"
+    );
+    reporter.event(&match is_full(error) {
+        true => Event::Warning { path: None, message },
+        false => Event::Verbose { message },
+    });
+}
+
+/// Whether the disk, a quota or a limit has no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::activity_log::Position;
 use super::lock_file::{LockFile, Mode};
-use super::peers::{Joined, Peers, RETRY_LOCK, digest};
+use super::peers::{Joined, Peers, RETRY_LOCK, SHORT_WAIT, digest, is_full};
 use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Reporter};
@@ -21,11 +21,11 @@ pub struct Target {
 }
 
 /// The lock of a target, held until it is dropped. It then tells other runs whether an item may have been created.
-#[derive(Debug)]
 pub struct TargetLock {
     peers: Arc<Peers>,
     target: Target,
-    lock: Option<LockFile>,
+    /// `None` without a state directory, or if the disk accepts no more files.
+    _lock: Option<LockFile>,
     /// Another run held it a moment ago, or was killed while it held it.
     contended: bool,
     /// What others had created when it was locked.
@@ -59,20 +59,20 @@ impl Peers {
         Target { digest, number }
     }
 
-    /// Locks a target, unless another run has locked it. Blocks on the disk. `waited`: another run held it before.
-    pub fn try_lock_target(
-        self: &Arc<Self>,
-        target: &Target,
-        mode: Mode,
-        waited: bool,
-    ) -> Option<TargetLock> {
+    /// Locks a target, unless another run has locked it. Blocks on the disk. `tries`: how often it was not locked before.
+    pub fn try_lock_target(self: &Arc<Self>, target: &Target, mode: Mode, tries: u32) -> Option<TargetLock> {
         let lock = match &self.0 {
             Some(joined) => {
                 let path = joined.folder.join(format!("{}.lock", &target.digest[..40]));
                 match LockFile::try_acquire(&path, mode) {
                     Ok(lock) => Some(lock?),
+                    // The next upload that finishes removes its files, which makes room for this one.
+                    Err(error) if is_full(&error) && tries + 1 < SHORT_WAIT => return None,
                     // A disk that accepts no more files is no reason to fail.
-                    Err(_) => None,
+                    Err(error) => {
+                        joined.warn_unseen(&error);
+                        None
+                    }
                 }
             }
             None => None,
@@ -80,8 +80,8 @@ impl Peers {
         Some(TargetLock {
             peers: Arc::clone(self),
             target: target.clone(),
-            contended: waited || lock.as_ref().is_some_and(LockFile::was_found),
-            lock,
+            contended: tries > 0 || lock.as_ref().is_some_and(LockFile::was_found),
+            _lock: lock,
             seen: self.snapshot(),
             result: TargetResult::Nothing,
         })
@@ -95,14 +95,14 @@ impl Peers {
         reporter: &dyn Reporter,
     ) -> Result<TargetLock, Error> {
         let begun = Instant::now();
-        let mut waited = false;
+        let mut tries = 0;
         loop {
             let (peers, wanted) = (Arc::clone(self), target.clone());
-            let lock = on_disk(move || peers.try_lock_target(&wanted, Mode::Exclusive, waited)).await?;
+            let lock = on_disk(move || peers.try_lock_target(&wanted, Mode::Exclusive, tries)).await?;
             if let Some(lock) = lock {
                 return Ok(lock);
             }
-            waited = true;
+            tries += 1;
             if begun.elapsed() > LONG_WAIT && self.0.as_ref().is_some_and(Joined::warns) {
                 let message = "another copera-upload is creating this folder: waiting for it";
                 reporter.event(&Event::Warning { path: Some(shown), message });
@@ -153,13 +153,11 @@ impl Drop for TargetLock {
             TargetResult::Perhaps => None,
             TargetResult::Item(source) => Some(source),
         };
-        // Before the lock is released. On a full disk others may not see it; the lock file left behind tells them
-        // that something is missing.
-        let Some(joined) = &self.peers.0 else { return };
-        if joined.log.note(self.target.number, source).is_err()
-            && let Some(lock) = &mut self.lock
+        // Before the lock is released.
+        if let Some(joined) = &self.peers.0
+            && let Err(error) = joined.log.note(self.target.number, source)
         {
-            joined.log.remove_at_end(lock.leave_behind());
+            joined.warn_unseen(&error);
         }
     }
 }
