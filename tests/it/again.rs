@@ -1,6 +1,6 @@
-//! The same command again: what an interrupted or failed run of several files has finished is not sent again.
+//! Running the same command again: files that an interrupted or failed run has finished are not uploaded again.
 //!
-//! `COPERA_AGAIN_KILLS=200` kills more often than a normal test run, `COPERA_AGAIN_SEED=n` at other moments.
+//! `COPERA_AGAIN_KILLS=200` sets the number of kills, `COPERA_AGAIN_SEED=n` their seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::program::slashed;
 use crate::support::{CAP, MIB, PART, Ran, World};
 use crate::trees::{assert_there_once, plant, there};
 
-/// Records of runs.
+/// The records of finished files.
 fn run_records(world: &World) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -47,14 +47,14 @@ fn after_a_failure_only_the_rest_is_sent_and_all_ids_are_printed() {
     again.ran.says("uploaded 3 files (2 earlier)");
     assert_there_once(&world, &["a", "b", "c"]);
     assert_eq!((run_records(&world).len(), records(&world).len()), (0, 0));
-    // Everything was done, so the same command is a new one.
+    // The record is gone after a complete run, so the same command uploads everything.
     world.run(&["a", "b", "c"]).ok();
     assert!(there(&world).values().all(|count| *count == 2));
     assert_eq!(run_records(&world).len(), 0);
 }
 
 #[test]
-fn the_item_is_printed_as_the_service_returned_it() {
+fn the_item_of_an_earlier_run_is_printed_unchanged() {
     let world = World::new();
     plant(&world, &["a"]);
     let first = world.run(&["a", "b"]).ends(9).stdout.clone();
@@ -64,7 +64,7 @@ fn the_item_is_printed_as_the_service_returned_it() {
 }
 
 #[test]
-fn options_that_do_not_choose_files_may_change_and_another_command_knows_nothing() {
+fn only_options_that_select_files_make_it_another_command() {
     let command = ["-r", "d", "late", "--to", "t"];
     for (changed, sent) in [
         (&["-r", "d", "late", "--to", "t", "-j2", "--part-size", "6MiB", "-o", "id", "-v"][..], 1),
@@ -90,7 +90,7 @@ fn options_that_do_not_choose_files_may_change_and_another_command_knows_nothing
 }
 
 #[test]
-fn a_file_that_has_changed_or_whose_item_is_gone_is_sent_again() {
+fn a_file_is_sent_again_if_it_changed_or_its_item_was_deleted() {
     let world = World::with(Options { page_limit: 3, ..Options::default() });
     plant(&world, &["d/changed", "d/gone", "d/moved", "d/same", "d/touched"]);
     let first = ids(world.run(&["-r", "d", "late", "-o", "report"]).ends(9));
@@ -98,7 +98,7 @@ fn a_file_that_has_changed_or_whose_item_is_gone_is_sent_again() {
     std::fs::write(world.work().join("d/changed"), "D/CHANGED").unwrap();
     world.drive.remove_item(&first["d/gone"]);
     world.drive.move_item(&first["d/moved"], None);
-    // Another ctime and mtime, and the same content.
+    // New ctime and mtime, but the same content.
     std::fs::write(world.work().join("d/touched"), "d/touched").unwrap();
     let again = later(&world, &["-r", "d", "late", "-o", "report"]);
     let second = ids(again.ran.ok());
@@ -112,14 +112,14 @@ fn a_file_that_has_changed_or_whose_item_is_gone_is_sent_again() {
 }
 
 #[test]
-fn a_list_and_the_same_file_given_twice_are_continued_too() {
+fn a_command_with_a_list_and_a_repeated_file_is_continued() {
     let world = World::new();
     plant(&world, &["a", "x/b"]);
     world.file_of("list", "a\nx/b\na\nc\n");
     let args = ["--files-from", "list", "-R", "-o", "report"];
     world.run(&args).ends(9);
     plant(&world, &["c"]);
-    // The list is known by its name, whatever is in it.
+    // The name of the list identifies it, not its content.
     world.file_of("list", "c\na\na\nx/b\n");
     let again = later(&world, &args);
     assert_eq!((again.ran.ok().json_lines().len(), again.count(Op::PutPart)), (4, 1));
@@ -130,7 +130,7 @@ fn a_list_and_the_same_file_given_twice_are_continued_too() {
 }
 
 #[test]
-fn a_folder_that_was_renamed_meanwhile_is_no_reason_to_send_its_files_again() {
+fn files_in_a_folder_that_was_moved_are_not_sent_again() {
     let world = World::new();
     plant(&world, &["d/a"]);
     world.run(&["-r", "d", "b"]).ends(9);
@@ -144,7 +144,7 @@ fn a_folder_that_was_renamed_meanwhile_is_no_reason_to_send_its_files_again() {
 }
 
 #[test]
-fn a_service_that_does_not_answer_about_an_item_is_no_reason_to_send_it_again() {
+fn a_file_is_not_sent_again_if_the_service_cannot_confirm_its_item() {
     let world = World::new();
     plant(&world, &["a"]);
     world.run(&["a", "b"]).ends(9);
@@ -162,8 +162,8 @@ fn a_service_that_does_not_answer_about_an_item_is_no_reason_to_send_it_again() 
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_kill_before_the_result_was_printed_makes_no_second_item() {
-    crate::program::unix_only!("a pipe that takes nothing more");
+fn a_kill_before_the_results_are_printed_does_not_duplicate_items() {
+    crate::program::unix_only!("the test needs a full pipe");
     let world = World::new();
     plant(&world, &["d/a", "d/b"]);
     let (_reader, writer) = crate::halfway::full_pipe();
@@ -178,7 +178,7 @@ fn a_kill_before_the_result_was_printed_makes_no_second_item() {
     assert_there_once(&world, &["d/", "d/a", "d/b"]);
 }
 
-/// What a random run is about: a tree, files and a list.
+/// The files of a random run: a directory, single files and a list.
 const FILES: [(&str, u64); 8] = [
     ("d/large", 3 * PART + 17),
     ("d/sub/a", 40_000),
@@ -191,7 +191,7 @@ const FILES: [(&str, u64); 8] = [
 ];
 
 #[test]
-fn killed_at_any_moment_the_same_command_ends_with_one_item_for_each_file() {
+fn a_command_killed_at_random_moments_uploads_each_file_once() {
     let number =
         |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
     let (kills, seed) = (number("COPERA_AGAIN_KILLS", 12), number("COPERA_AGAIN_SEED", 1));
@@ -205,7 +205,7 @@ fn killed_at_any_moment_the_same_command_ends_with_one_item_for_each_file() {
     }
 }
 
-/// Runs one command until it ends well. Returns how often it was killed.
+/// Runs one command until it succeeds. Returns how often it was killed.
 fn one_command(dice: &mut fastrand::Rng, trail: &str) -> u64 {
     let world = World::new();
     for (path, size) in FILES {

@@ -1,5 +1,5 @@
-//! Answers that no service should give: they end in a clear error with the right exit code, soon, and never in a
-//! panic (which `Ran` looks for) or without end.
+//! Responses that no service should send. They cause a clear error with the right exit code within a short time, and no
+//! panic (which `Ran` checks).
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::support::{MIB, World, answer};
 use crate::trap::Trap;
 
-/// More than any of these runs takes, debug build and busy machine included.
+/// Far more than any of these runs needs, even for a debug build on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_start_without_its_two_ids_is_an_error() {
+fn a_start_without_both_ids_is_an_error() {
     for odd in [
         json!({}),
         json!([]),
@@ -36,7 +36,7 @@ fn a_start_without_its_two_ids_is_an_error() {
 }
 
 #[test]
-fn a_success_that_is_html_or_nothing_or_half_is_an_error() {
+fn a_successful_response_with_html_or_no_or_truncated_json_is_an_error() {
     for body in
         ["<!doctype html><title>Sign in</title>", "", "   ", "{\"uploadId\":\"u\"", "\u{feff}{}", "[[[["]
     {
@@ -51,7 +51,7 @@ fn a_success_that_is_html_or_nothing_or_half_is_an_error() {
 }
 
 #[test]
-fn deep_nesting_is_an_error_and_no_stack_overflow() {
+fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     for (op, body) in [
         (Op::Start, format!(r#"{{"uploadId":"u","fileKey":"k","x":{deep}}}"#)),
@@ -70,7 +70,7 @@ fn deep_nesting_is_an_error_and_no_stack_overflow() {
 }
 
 #[test]
-fn a_finalize_whose_answer_is_no_item_is_settled_by_looking() {
+fn a_finalize_response_without_an_item_is_reconciled() {
     for body in ["<html>", "", "{}", "[]", "null", r#"{"_id":7}"#, r#"{"_id":"","id":null}"#, r#"{"_id":"x""#]
     {
         let world = World::new();
@@ -85,7 +85,7 @@ fn a_finalize_whose_answer_is_no_item_is_settled_by_looking() {
 }
 
 #[test]
-fn an_item_with_odd_fields_is_an_item() {
+fn an_item_with_unusual_fields_is_accepted() {
     for item in [
         json!({ "_id": "1" }),
         json!({ "_id": "1", "size": "big", "createdAt": 7, "parent": { "_id": 7 }, "name": null }),
@@ -101,12 +101,12 @@ fn an_item_with_odd_fields_is_an_item() {
         let world = World::new();
         world.file("f", 10);
         world.drive.fault(Fault::once(Op::Finalize, answer(201, &item)));
-        assert_eq!(world.run(&["f"]).ok().json(), item, "an item is known by its id");
+        assert_eq!(world.run(&["f"]).ok().json(), item, "only the ID matters");
     }
 }
 
 #[test]
-fn an_answer_without_end_is_not_read_without_end() {
+fn an_endless_api_response_is_not_read_to_its_end() {
     for op in [Op::Start, Op::Urls] {
         let world = World::new();
         world.file("f", 10);
@@ -118,7 +118,7 @@ fn an_answer_without_end_is_not_read_without_end() {
 }
 
 #[test]
-fn an_answer_of_storage_without_end_is_not_read_without_end() {
+fn an_endless_storage_response_is_not_read_to_its_end() {
     let world = World::new();
     let path = world.file("f", 10);
     world.drive.fault(Fault::once(Op::PutPart, Action::EndlessBody));
@@ -129,7 +129,7 @@ fn an_answer_of_storage_without_end_is_not_read_without_end() {
 }
 
 #[test]
-fn an_answer_that_is_cut_off_is_a_matter_of_the_network() {
+fn a_truncated_response_is_a_network_error() {
     for op in [Op::Start, Op::Urls] {
         let world = World::new();
         let path = world.file("f", 10);
@@ -142,7 +142,7 @@ fn an_answer_that_is_cut_off_is_a_matter_of_the_network() {
 }
 
 #[test]
-fn a_part_without_an_etag_is_an_error() {
+fn a_part_response_without_an_etag_is_an_error() {
     for headers in
         [vec![], vec![("etag".to_owned(), String::new())], vec![("etag".to_owned(), "\"\"".to_owned())]]
     {
@@ -156,7 +156,7 @@ fn a_part_without_an_etag_is_an_error() {
 }
 
 #[test]
-fn another_success_than_200_is_none_for_a_part() {
+fn a_part_response_other_than_200_is_an_error() {
     for code in [201, 204, 206] {
         let world = World::new();
         world.file("f", 10);
@@ -165,7 +165,7 @@ fn another_success_than_200_is_none_for_a_part() {
     }
 }
 
-/// Runs against a service that answers every connection with these bytes.
+/// Runs against a service that sends these bytes on every connection.
 fn against(bytes: &[u8]) -> crate::support::Ran {
     let mut world = World::new();
     let trap = Trap::answering(bytes);
@@ -178,7 +178,7 @@ fn against(bytes: &[u8]) -> crate::support::Ran {
 }
 
 #[test]
-fn what_is_no_http_is_a_matter_of_the_network() {
+fn a_response_that_is_not_http_is_a_network_error() {
     for bytes in [
         &b""[..],
         b"SSH-2.0-OpenSSH_9.6\r\n",
@@ -196,7 +196,7 @@ fn what_is_no_http_is_a_matter_of_the_network() {
 }
 
 #[test]
-fn odd_but_legal_http_is_understood() {
+fn unusual_but_valid_http_is_accepted() {
     against(b"HTTP/1.1 400 \xe9\xe8\r\nServer: \xff\xfe\r\nContent-Type: \xff\r\n\r\n\xff\xfe\xfd")
         .fails(1)
         .says("400");
@@ -208,7 +208,7 @@ fn odd_but_legal_http_is_understood() {
 }
 
 #[test]
-fn a_very_long_message_is_told_within_reason() {
+fn a_very_long_error_message_is_shortened() {
     let world = World::new();
     world.file("f", 10);
     let body = json!({ "message": "long ".repeat(400_000) });
@@ -219,7 +219,7 @@ fn a_very_long_message_is_told_within_reason() {
 }
 
 #[test]
-fn dates_that_are_nonsense_do_no_harm() {
+fn invalid_dates_are_harmless() {
     let storage = Trap::answering(
         "HTTP/1.1 200 OK\r\nETag: \"no-md5\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     );
@@ -228,7 +228,7 @@ fn dates_that_are_nonsense_do_no_harm() {
     for (date, signed) in dates.into_iter().flat_map(|date| signed.map(|signed| (date, signed))) {
         for expires in ["0", "3600", "18446744073709551615", "-1", "x"] {
             let url = format!("{}/k?X-Amz-Date={signed}&X-Amz-Expires={expires}", storage.url());
-            // One answer for every call: that of each is in it.
+            // The same response for every call. It has the fields that each call needs.
             let all = json!({ "uploadId": "u", "fileKey": "k", "urls": [url], "_id": "1" }).to_string();
             let length = all.len();
             against(
@@ -241,7 +241,7 @@ fn dates_that_are_nonsense_do_no_harm() {
 }
 
 #[test]
-fn an_answer_with_150_headers_is_read() {
+fn a_response_with_150_headers_is_read() {
     let mut answer = b"HTTP/1.1 400 Bad Request\r\n".to_vec();
     for n in 0..150 {
         answer.extend(format!("X-Header-{n}: value\r\n").bytes());
@@ -259,7 +259,7 @@ fn an_answer_with_150_headers_is_read() {
 }
 
 #[test]
-fn a_web_page_in_place_of_the_answer_hints_at_the_networks_sign_in() {
+fn a_web_page_as_response_hints_at_a_captive_portal() {
     for page in ["<!DOCTYPE html><html><body>Welcome to our WiFi</body></html>", " \n<HTML>Sign in</HTML>"] {
         for op in [Op::Start, Op::Urls, Op::PutPart] {
             let world = World::new();
@@ -278,7 +278,7 @@ fn a_web_page_in_place_of_the_answer_hints_at_the_networks_sign_in() {
 }
 
 #[test]
-fn a_part_that_is_too_large_for_a_proxy_on_the_way_hints_at_smaller_parts() {
+fn a_413_of_a_proxy_hints_at_a_smaller_part_size() {
     let world = World::new();
     world.file("f", 10);
     let page = "<html>413 Request Entity Too Large</html>";

@@ -1,4 +1,4 @@
-//! Files of the sizes that matter arrive whole, one or several, where they were meant to go.
+//! One or more files of critical sizes are uploaded correctly and into the right folder.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{MIB, PART, World, sha256_of};
 
 #[test]
-fn files_of_every_size_arrive_byte_for_byte() {
+fn files_of_critical_sizes_are_stored_unchanged() {
     let world = World::new();
     for (size, parts) in
         [(0, 1), (1, 1), (PART - 1, 1), (PART, 1), (PART + 1, 2), (2 * PART, 2), (3 * PART + 12_345, 4)]
@@ -23,20 +23,20 @@ fn files_of_every_size_arrive_byte_for_byte() {
 }
 
 #[test]
-fn a_file_of_200_mib_arrives_byte_for_byte() {
+fn a_file_of_200_mib_is_stored_unchanged() {
     let world = World::new();
     let path = world.file("large.bin", 200 * MIB);
     let ran = world.run(&["large.bin"]);
     world.assert_stored(&ran.ok().id(), &path);
     let before = world.drive.record().bytes_received_on_storage();
-    // One part in flight: nothing is sent twice to save time.
+    // With one part in flight there is no hedging, so no byte is sent twice.
     world.run(&["large.bin", "-j1"]).ok();
     let received = world.drive.record().bytes_received_on_storage() - before;
-    assert_eq!(received, 200 * MIB, "every byte once");
+    assert_eq!(received, 200 * MIB, "bytes were sent twice");
 }
 
 #[test]
-fn the_part_size_asked_for_is_the_part_size_sent() {
+fn part_size_is_the_size_of_the_parts() {
     let world = World::new();
     let path = world.file("file.bin", 17 * MIB);
     let ran = world.run(&["file.bin", "--part-size", "8MiB"]);
@@ -47,14 +47,14 @@ fn the_part_size_asked_for_is_the_part_size_sent() {
 }
 
 #[test]
-fn without_the_checksum_files_arrive_as_well() {
+fn files_are_stored_unchanged_without_checksums() {
     let world = World::new();
     let path = world.file("file.bin", PART + 1);
     world.assert_stored(&world.run(&["--no-checksum", "file.bin"]).ok().id(), &path);
 }
 
 #[test]
-fn the_service_is_asked_for_each_step_once_and_with_what_it_needs() {
+fn an_upload_makes_each_call_once_with_the_documented_fields() {
     let world = World::new();
     world.file("file.bin", PART + 1);
     let id = world.run(&["file.bin"]).ok().id();
@@ -62,7 +62,7 @@ fn the_service_is_asked_for_each_step_once_and_with_what_it_needs() {
     let of = |op| record.requests_of(op).map(|call| call.json.clone().unwrap()).collect::<Vec<_>>();
     let start =
         json!({ "fileName": "file.bin", "fileSize": PART + 1, "mimeType": "application/octet-stream" });
-    assert_eq!(of(Op::Start), [start], "no parentId, rather than null");
+    assert_eq!(of(Op::Start), [start], "parentId must be absent, not null");
     let urls = of(Op::Urls);
     assert_eq!((urls.len(), &urls[0]["parts"]), (1, &json!(2)));
     let finalize = of(Op::Finalize);
@@ -73,8 +73,8 @@ fn the_service_is_asked_for_each_step_once_and_with_what_it_needs() {
         .iter()
         .map(|part| json!({ "partNumber": part.number, "eTag": part.etag }))
         .collect();
-    assert_eq!(finalize[0]["parts"], json!(parts), "ascending, ETags without quotes");
-    assert_eq!(record.count(Op::AnyApi), 3, "and nothing else");
+    assert_eq!(finalize[0]["parts"], json!(parts), "parts must be ascending and ETags unquoted");
+    assert_eq!(record.count(Op::AnyApi), 3, "unexpected calls");
     for call in record.requests_of(Op::AnyApi) {
         assert_eq!(call.headers["authorization"], format!("Bearer {}", world.drive.token()));
     }
@@ -82,7 +82,7 @@ fn the_service_is_asked_for_each_step_once_and_with_what_it_needs() {
 }
 
 #[test]
-fn a_folder_is_named_by_option_or_variable_or_profile_in_that_order() {
+fn the_option_overrides_the_variable_and_the_variable_the_profile() {
     let mut world = World::new();
     world.file("f", 1);
     let folder = |name| world.drive.make_folder(name, None);
@@ -99,7 +99,7 @@ fn a_folder_is_named_by_option_or_variable_or_profile_in_that_order() {
 }
 
 #[test]
-fn many_files_arrive_each_with_its_own_item() {
+fn each_of_many_files_has_its_own_item() {
     let world = World::new();
     let names: Vec<String> = (0..40).map(|n| format!("file-{n}")).collect();
     for (name, size) in names.iter().zip(1..) {
@@ -115,7 +115,7 @@ fn many_files_arrive_each_with_its_own_item() {
 }
 
 #[test]
-fn the_same_file_given_twice_is_uploaded_twice() {
+fn a_file_given_twice_is_uploaded_twice() {
     let world = World::new();
     world.file("f", 10);
     let ran = world.run(&["f", "f"]);
@@ -124,7 +124,7 @@ fn the_same_file_given_twice_is_uploaded_twice() {
 }
 
 #[test]
-fn a_path_may_lead_anywhere_and_the_name_is_its_last_part() {
+fn the_item_has_the_last_component_of_the_path_as_its_name() {
     let world = World::new();
     std::fs::create_dir_all(world.work().join("a/b")).unwrap();
     let path = world.file("a/b/c.bin", 100);
@@ -136,18 +136,22 @@ fn a_path_may_lead_anywhere_and_the_name_is_its_last_part() {
 }
 
 #[test]
-fn a_service_with_another_clock_is_served_all_the_same() {
+fn a_service_with_a_wrong_clock_works() {
     for hours in [-30, 30] {
         let offset = jiff::SignedDuration::from_hours(hours);
         let world = World::with(Options { clock_offset: offset, ..Options::default() });
         let path = world.file("f", PART + 1);
         world.assert_stored(&world.run(&["f"]).ok().id(), &path);
-        assert_eq!(world.drive.record().count(Op::Urls), 1, "the URLs were good for an hour, by its clock");
+        assert_eq!(
+            world.drive.record().count(Op::Urls),
+            1,
+            "the URLs were renewed although they had not expired"
+        );
     }
 }
 
 #[test]
-fn what_is_stored_is_the_file_as_it_is_in_each_run() {
+fn each_run_stores_the_current_content() {
     let world = World::new();
     let first = sha256_of(&world.file("f", 2 * PART));
     let one = world.run(&["f"]).ok().id();

@@ -1,4 +1,4 @@
-//! What is read from outside has a bound: a file of any size or kind takes neither memory nor time.
+//! Limits on input: no file of any size or type can exhaust memory or block the program.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::config::{bare, write};
 use crate::program::unix_only;
 use crate::support::{Ran, World};
 
-/// What takes longer has been read, or waited for, without a bound. A debug build on a busy machine is far below.
+/// Longer means that something was read or awaited without a limit. Debug builds on busy machines need far less.
 const SOON: Duration = Duration::from_secs(20);
 
 #[track_caller]
@@ -20,7 +20,7 @@ fn soon(world: &World, args: &[&str]) -> Ran {
     ran
 }
 
-/// Each file that is read without being named, as messages name it.
+/// Configuration files that are read by default, and their names in messages.
 fn files(world: &World) -> [(PathBuf, &'static str); 4] {
     [
         (world.home().join(".copera.toml"), "~/.copera.toml"),
@@ -31,7 +31,7 @@ fn files(world: &World) -> [(PathBuf, &'static str); 4] {
 }
 
 #[test]
-fn a_configuration_file_of_a_gigabyte_is_an_error_that_names_it() {
+fn a_configuration_file_of_1_gib_is_an_error_that_names_it() {
     let world = World::new();
     world.file("f", 1);
     for (path, shown) in files(&world) {
@@ -45,7 +45,7 @@ fn a_configuration_file_of_a_gigabyte_is_an_error_that_names_it() {
         std::fs::remove_file(path).unwrap();
     }
     assert_eq!(world.drive.record().count(Op::Any), 0);
-    // Up to a mebibyte it is read.
+    // 1 MiB is accepted.
     let comment = format!("[profiles.default]\n{}\n", "#".repeat(1024 * 1024 - 20));
     write(world.work().join(".copera.toml"), &comment);
     world.run(&["f"]).ok();
@@ -53,8 +53,8 @@ fn a_configuration_file_of_a_gigabyte_is_an_error_that_names_it() {
 
 #[cfg(unix)]
 #[test]
-fn a_configuration_that_is_a_device_or_a_fifo_is_not_waited_for() {
-    unix_only!("there are no such files there");
+fn a_device_or_fifo_as_configuration_does_not_block() {
+    unix_only!("Windows has no such files");
     let world = World::new();
     world.file("f", 1);
     let fifo = world.work().join("fifo");
@@ -66,7 +66,7 @@ fn a_configuration_that_is_a_device_or_a_fifo_is_not_waited_for() {
             soon(&world, &["f"]).fails(2).says(shown).says("regular file");
             std::fs::remove_file(&path).unwrap();
         }
-        // The usual way to switch one off.
+        // The usual way to disable a configuration file.
         std::os::unix::fs::symlink("/dev/null", &path).unwrap();
         soon(&world, &["f"]).ok();
         std::fs::remove_file(&path).unwrap();
@@ -81,8 +81,8 @@ fn a_configuration_that_is_a_device_or_a_fifo_is_not_waited_for() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn certificates_in_ssl_cert_file_are_not_waited_for() {
-    unix_only!("there are no FIFOs there");
+fn ssl_cert_file_does_not_block() {
+    unix_only!("Windows has no FIFOs");
     let mut world = World::new();
     world.file("f", 1);
     world.set("COPERA_API_URL", "https://127.0.0.1:9");
@@ -99,8 +99,8 @@ fn certificates_in_ssl_cert_file_are_not_waited_for() {
 
 #[cfg(unix)]
 #[test]
-fn a_configuration_out_of_a_pipe_is_read_whole() {
-    unix_only!("there is no /dev/fd there");
+fn a_configuration_from_a_pipe_is_read_completely() {
+    unix_only!("Windows has no /dev/fd");
     let world = bare();
     let text = format!(
         "[profiles.default]\ntoken = \"{}\"\napi_url = \"{}\"\n",
@@ -109,7 +109,7 @@ fn a_configuration_out_of_a_pipe_is_read_whole() {
     );
     let program = world.command(&["f", "--config"]);
     let mut command = std::process::Command::new("bash");
-    // The writer comes later than the reader.
+    // The program opens the pipe before anything is written to it.
     command.arg("-c").arg("\"$0\" \"$@\" <(sleep 0.3; printf %s \"$CONFIG\")").arg(program.get_program());
     command.args(program.get_args()).current_dir(world.work()).env_clear().env("CONFIG", text);
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -117,7 +117,7 @@ fn a_configuration_out_of_a_pipe_is_read_whole() {
 }
 
 #[test]
-fn a_configuration_that_is_not_utf_8_says_how_to_mend_it() {
+fn a_configuration_that_is_not_utf_8_is_an_error_with_a_remedy() {
     let world = World::new();
     world.file("f", 1);
     let text = "[profiles.default]\nretry_for = \"9s\"\n";
@@ -137,13 +137,13 @@ fn a_configuration_that_is_not_utf_8_says_how_to_mend_it() {
             world.run(args).fails(2).says("config.toml").says(reason).says("save it as UTF-8");
         }
     }
-    // A mark of the encoding is no harm.
+    // A byte order mark is accepted.
     write(path, &format!("\u{feff}{text}"));
     world.run(&["f"]).ok();
 }
 
 #[test]
-fn a_storage_host_of_an_earlier_run_is_read_up_to_a_bound() {
+fn an_oversized_record_of_the_storage_host_is_replaced() {
     let world = World::new();
     world.file("f", 1);
     world.run(&["f"]).ok();
@@ -153,5 +153,5 @@ fn a_storage_host_of_an_earlier_run_is_read_up_to_a_bound() {
     assert_eq!(hosts.len(), 1, "{hosts:?}");
     std::fs::File::create(&hosts[0]).unwrap().set_len(1 << 30).unwrap();
     soon(&world, &["f"]).ok();
-    assert!(std::fs::metadata(&hosts[0]).unwrap().len() < 300, "and is written anew");
+    assert!(std::fs::metadata(&hosts[0]).unwrap().len() < 300, "the file was not replaced");
 }

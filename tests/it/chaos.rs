@@ -1,7 +1,7 @@
-//! Everything at once: mixed faults on every request and kills at any moment, until each command has ended well.
+//! Random faults on all requests and kills at random moments, until each command succeeds.
 //!
-//! `COPERA_CHAOS_UPLOADS=1000` makes it a longer run, `COPERA_CHAOS_SEED=n` another one; a failure names its seed.
-//! Sizes, faults and kills come from the seed; how they meet is the machine's to decide.
+//! `COPERA_CHAOS_UPLOADS=1000` sets the number of uploads, `COPERA_CHAOS_SEED=n` the seed, which failures print. Sizes,
+//! faults and kills depend on the seed, their timing does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -12,16 +12,16 @@ use local_drive::{Action, Fault, Op, Options, Record, RequestRecord};
 use crate::halfway::{parts_on_record, records};
 use crate::support::{MIB, World};
 
-/// Uploads when nothing else is said.
+/// Default number of uploads.
 const UPLOADS: u64 = 25;
-/// Drives side by side; most of the time is waiting.
+/// Concurrent drives. Most of the time is spent waiting.
 const WORLDS: u64 = 5;
-/// Uploads to one drive, one after the other.
+/// Consecutive uploads to one drive.
 const UPLOADS_A_WORLD: u64 = 5;
-/// A command that has not ended well after so many runs never will.
+/// A command that has not succeeded after this many runs never will.
 const RUNS_MOST: u32 = 60;
 
-/// What all of it came to.
+/// Totals of all uploads.
 #[derive(Debug, Default)]
 struct Figures {
     uploads: u64,
@@ -36,8 +36,8 @@ struct Figures {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a longer run is made for its figures")]
-fn mixed_faults_and_kills_leave_one_whole_item_for_each_command() {
+#[expect(clippy::print_stdout, reason = "a long run is started for its totals")]
+fn random_faults_and_kills_leave_one_correct_item_per_command() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let uploads = number("COPERA_CHAOS_UPLOADS").unwrap_or(UPLOADS);
     let seed = number("COPERA_CHAOS_SEED").unwrap_or(1);
@@ -59,7 +59,7 @@ fn mixed_faults_and_kills_leave_one_whole_item_for_each_command() {
     println!("{:#?} in {:?}", figures.lock().unwrap(), begun.elapsed());
 }
 
-/// Says where it was when a test panics: which uploads, and what was asked of the drive in the last one.
+/// If a test panics, prints the current upload and the requests of each of its runs.
 struct Trail {
     seed: u64,
     upload: u64,
@@ -80,7 +80,7 @@ impl Trail {
 }
 
 impl Drop for Trail {
-    #[expect(clippy::print_stderr, reason = "a panic of its own would hide the first")]
+    #[expect(clippy::print_stderr, reason = "a second panic would hide the first")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("chaos: world seed {}, upload {}\n{}", self.seed, self.upload, self.runs.join("\n"));
@@ -111,7 +111,7 @@ fn one_world(seed: u64, uploads: u64, figures: &Mutex<Figures>) {
     figures.received += record.bytes_received_on_storage();
 }
 
-/// Faults of every kind, some more likely than others.
+/// Sets faults of all kinds with different probabilities.
 fn set_faults(world: &World, dice: &mut fastrand::Rng) {
     world.drive.clear_faults();
     let text = |code| Action::status(code, "<html>no</html>");
@@ -156,7 +156,7 @@ fn set_faults(world: &World, dice: &mut fastrand::Rng) {
     }
 }
 
-/// Runs one command, killed now and then, until it has ended well.
+/// Runs one command until it succeeds, and kills some of its runs.
 fn one_upload(
     world: &World,
     name: &str,
@@ -169,12 +169,12 @@ fn one_upload(
     let mut kept = Kept::default();
     let mut printed = None;
     for run in 0.. {
-        assert!(run < RUNS_MOST, "{name}: no end after {run} runs");
+        assert!(run < RUNS_MOST, "{name}: not done after {run} runs");
         let from = world.drive.record().requests.len();
         let mut running = world.spawn(&[name, "--stall-timeout", "1s", "--retry-for", "20s"]);
         let kill = dice.u8(..10) < 6;
         if kill {
-            // Any moment: at some request or amount of bytes from here, and then a little later.
+            // Kills at a random request or number of bytes, plus a short delay.
             let at = (dice.usize(..20), dice.u64(..size + 1));
             let bytes = world.drive.record().bytes_received_on_storage() + at.1;
             let by_bytes = dice.bool();
@@ -200,11 +200,11 @@ fn one_upload(
             Some(0) => printed = Some(ran.id()),
             None => {
                 figures.kills += 1;
-                // Killed after its result: that counts as well as any.
+                // Killed after it printed the result, which counts as success.
                 printed = (!ran.stdout.is_empty()).then(|| ran.id());
             }
             Some(code) => {
-                // Too many faults in a row, and it said so.
+                // A run may fail if it had too many faults in a row.
                 assert!([1, 7].contains(&code), "{name}: {ran:#?}");
                 *figures.failed_runs.entry(code).or_default() += 1;
             }
@@ -223,7 +223,7 @@ fn one_upload(
     world.assert_stored(&id, &path);
 }
 
-/// Parts that were on record when a run ended.
+/// Parts on record after each run.
 #[derive(Default)]
 struct Kept {
     parts: BTreeMap<String, BTreeSet<u64>>,

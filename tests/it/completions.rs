@@ -1,4 +1,4 @@
-//! The completion scripts in the shells that they are for. A shell that is not installed is passed over, and said so.
+//! Completion scripts in their shells. A shell that is not installed is skipped with a message.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,8 +7,8 @@ fn script(name: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("completions").join(name).display().to_string()
 }
 
-/// What a shell prints; `None`: it is not installed.
-#[expect(clippy::print_stderr, reason = "whoever reads the test's output should know what was not tried")]
+/// The output of a shell, or `None` if it is not installed.
+#[expect(clippy::print_stderr, reason = "skipped shells must be visible in the output of the test")]
 fn run(shell: &str, args: &[&str]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("directory")).unwrap();
@@ -17,7 +17,7 @@ fn run(shell: &str, args: &[&str]) -> Option<String> {
     command.args(args).current_dir(folder.path()).env("HOME", folder.path()).env_remove("XDG_CONFIG_HOME");
     match command.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("{shell} is not installed: not tried");
+            eprintln!("{shell} is not installed: skipped");
             None
         }
         output => {
@@ -29,8 +29,8 @@ fn run(shell: &str, args: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn bash_completes_options_values_and_leaves_paths_to_itself() {
-    // The function is asked as bash asks it: the command, the word, the word before.
+fn bash_completes_options_and_values_and_leaves_paths_to_bash() {
+    // Bash passes the command, the word and the previous word to the function.
     let ask = r#"
         source "$1"
         function=$(complete -p copera-upload | sed 's/.* -F \([^ ]*\).*/\1/')
@@ -50,7 +50,7 @@ fn bash_completes_options_values_and_leaves_paths_to_itself() {
     assert_eq!(lines(&["-o", "re"]), ["report"]);
     assert_eq!(lines(&["--output", "=", "re"]), ["report"]);
     assert_eq!(lines(&["--log"]), ["--login", "--log-format"]);
-    // Nothing, so that bash's own way comes to its turn: files and directories.
+    // No result, so that bash itself completes files and directories.
     for words in [[""].as_slice(), &["-r", ""], &["-r", "da"]] {
         assert_eq!(lines(words), [""], "{words:?}");
     }
@@ -75,12 +75,12 @@ fn fish_completes_options_values_and_paths() {
 }
 
 #[test]
-fn zsh_takes_the_script_for_its_own() {
+fn zsh_loads_the_script_as_a_completion() {
     let folder = script("");
     let code = "fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D; autoload +X _copera-upload; \
                 print -- ${_comps[copera-upload]}; functions _copera-upload";
     let Some(said) = run("zsh", &["-f", "-c", code, "-", &folder]) else { return };
     assert!(said.starts_with("_copera-upload\n"), "{said}");
-    // `*::` would hide the words before, and with them the options after the first path.
+    // `*::` would hide the words before it, and so the options after the first path.
     assert!(said.contains("*:paths") && !said.contains("*::paths"), "{said}");
 }

@@ -6,7 +6,7 @@ use crate::program::unix_only;
 use crate::support::World;
 use crate::trap::Trap;
 
-/// A world with neither token nor URL in the environment.
+/// A world without token and URL in the environment.
 pub fn bare() -> World {
     let mut world = World::new();
     world.unset("COPERA_TOKEN");
@@ -49,7 +49,7 @@ fn the_error_for_a_missing_token_names_all_origins_in_order() {
 
 #[test]
 fn the_first_origin_with_a_token_is_used() {
-    unix_only!("the token_command is for sh");
+    unix_only!("token_command needs sh");
     let mut world = bare();
     let token = world.drive.token().to_owned();
     world.set("COPERA_API_URL", world.drive.api_url());
@@ -74,7 +74,7 @@ fn the_first_origin_with_a_token_is_used() {
 
 #[test]
 fn a_failed_token_command_is_exit_code_4() {
-    unix_only!("the token_command is for sh");
+    unix_only!("token_command needs sh");
     let mut world = bare();
     world.set("COPERA_API_URL", world.drive.api_url());
     let config = world.config_dir().join("config.toml");
@@ -169,9 +169,9 @@ fn errors_in_config_toml_name_key_file_and_line() {
 }
 
 #[test]
-fn a_named_file_is_the_only_one_read() {
+fn config_reads_only_the_named_file() {
     let mut world = bare();
-    write(world.home().join(".copera.toml"), "this is no TOML");
+    write(world.home().join(".copera.toml"), "this is not TOML");
     let text = format!(
         "[profiles.default]\ntoken = \"{}\"\napi_url = \"{}\"\n",
         world.drive.token(),
@@ -186,7 +186,7 @@ fn a_named_file_is_the_only_one_read() {
 }
 
 #[test]
-fn a_project_url_is_not_used_with_a_token_from_elsewhere() {
+fn a_project_url_is_not_used_with_a_token_from_another_source() {
     for file in [".copera.toml", ".copera.local.toml"] {
         for key in ["[api]\nbase_url", "[profiles.default]\napi_url"] {
             let trap = Trap::new();
@@ -204,7 +204,7 @@ fn a_project_url_is_not_used_with_a_token_from_elsewhere() {
                 &format!("[profiles.default]\ntoken_command = 'touch {}'\n", marker.display()),
             );
             refused(&world);
-            assert!(!marker.exists(), "no command is run for a URL that is refused");
+            assert!(!marker.exists(), "token_command ran although the URL is refused");
             write(config, "[profiles.default]\ntoken = \"cp_pat_mine\"\n");
             refused(&world);
             world.set("COPERA_CLI_AUTH_TOKEN", "cp_pat_mine");
@@ -216,7 +216,7 @@ fn a_project_url_is_not_used_with_a_token_from_elsewhere() {
 }
 
 #[test]
-fn naming_a_project_file_with_config_does_not_make_it_trusted() {
+fn a_project_file_given_with_config_is_still_untrusted() {
     let trap = Trap::new();
     let mut world = bare();
     write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{}\"\n", trap.url()));
@@ -233,14 +233,14 @@ fn a_project_url_is_used_with_a_token_of_the_same_file() {
     let text = format!("[api]\nbase_url = \"{url}\"\n[profiles.default]\ntoken = \"{token}\"\n");
     write(world.work().join(".copera.toml"), &text);
     world.run(&["f"]).ok();
-    // A token in the other project file is from elsewhere.
+    // A token in the other project file does not count.
     write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{url}\"\n"));
     write(world.work().join(".copera.local.toml"), &format!("[profiles.default]\ntoken = \"{token}\"\n"));
     world.run(&["f"]).fails(2);
 }
 
 #[test]
-fn a_project_url_is_ignored_if_the_user_gives_one() {
+fn a_project_url_is_ignored_if_the_user_sets_one() {
     let mut world = World::new();
     world.file("f", 10);
     write(world.work().join(".copera.toml"), "[api]\nbase_url = \"http://evil.example\"\n");
@@ -264,7 +264,7 @@ fn a_token_command_in_a_project_file_is_ignored_with_a_warning() {
 }
 
 #[test]
-fn plain_http_to_another_machine_needs_allow_http_on_the_command_line() {
+fn plain_http_to_another_host_needs_allow_http_on_the_command_line() {
     let mut world = World::new();
     world.file("f", 10);
     world.set("COPERA_API_URL", "http://api.example/public/v1");
@@ -280,8 +280,8 @@ fn plain_http_to_another_machine_needs_allow_http_on_the_command_line() {
 
 #[cfg(unix)]
 #[test]
-fn a_token_in_a_file_that_others_can_read_is_a_warning() {
-    unix_only!("files have no mode there");
+fn a_token_in_a_file_that_others_can_read_causes_a_warning() {
+    unix_only!("Windows files have no mode");
     use std::os::unix::fs::PermissionsExt as _;
 
     let world = World::new();
@@ -294,7 +294,7 @@ fn a_token_in_a_file_that_others_can_read_is_a_warning() {
 }
 
 #[test]
-fn a_profile_sets_more_than_transfer_options_and_the_command_line_overrides_it() {
+fn a_profile_sets_other_options_too_and_the_command_line_overrides_them() {
     let world = World::new();
     crate::trees::plant(&world, &["d/a.jpg", "d/b.tmp", "d/c.txt"]);
     let profile = "[profiles.default]\nif_exists = 'skip'\noutput = 'id'\nprogress = 'none'\nto = 'T'\nexclude = ['*.tmp']";
@@ -304,7 +304,7 @@ fn a_profile_sets_more_than_transfer_options_and_the_command_line_overrides_it()
     ids.sort();
     assert_eq!((ids.len(), ids[0].len()), (2, 24), "{first:#?}");
     crate::trees::assert_there_once(&world, &["T/", "T/a.jpg", "T/c.txt"]);
-    // What is there is skipped.
+    // Existing files are skipped.
     world.run(&["-r", "d/"]).ok().says("skipped 2");
     let second = world.run(&["-r", "d/", "--if-exists", "upload", "-o", "report", "--include", "*.jpg"]);
     let rows = second.ok().json_lines();

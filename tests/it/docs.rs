@@ -1,5 +1,5 @@
-//! README and docs against the program: every command in them runs, or is marked `not-run` with the reason and
-//! checked as far as that goes; every link leads somewhere; every option and message exists.
+//! Checks README and docs against the program. Every command runs, or is marked `not-run` with a reason and checked
+//! without running it. Links must resolve, and options and messages must exist.
 
 mod page;
 #[cfg(unix)]
@@ -13,7 +13,7 @@ use page::{Block, Mode, Page, Spot, root};
 
 const LANGUAGES: [&str; 8] = ["sh", "console", "text", "yaml", "toml", "ini", "crontab", "json"];
 
-/// The blocks of these languages, on all pages.
+/// The blocks of these languages on all pages.
 fn blocks(languages: &[&str]) -> Vec<Block> {
     page::all()
         .into_iter()
@@ -27,7 +27,7 @@ fn assert_none(complaints: Vec<String>) {
 }
 
 #[test]
-fn links_and_anchors_lead_somewhere() {
+fn links_and_anchors_resolve() {
     let pages = page::all();
     let mut broken = Vec::new();
     for page in &pages {
@@ -70,7 +70,7 @@ fn options_in_the_text_exist() {
     let known: BTreeSet<_> = [&ours, &drives].into_iter().flat_map(|help| long_options(help)).collect();
     let mut unknown = Vec::new();
     for page in page::all() {
-        // An option alone is ours, and so are those of our own programs.
+        // Options without a program are those of copera-upload.
         let is_ours = |code: &&Spot| {
             let ours = ["copera-upload ", "local-drive "];
             code.text.starts_with('-') || ours.iter().any(|name| code.text.starts_with(name))
@@ -104,7 +104,7 @@ fn long_options(text: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| word.strip_prefix("--").is_some_and(|name| name.starts_with(char::is_alphabetic)))
 }
 
-/// The local drive's help. It is built with the tests of the whole workspace.
+/// The help of the local drive, which is built with the tests of the whole workspace.
 fn drive_help() -> String {
     let drive = assert_cmd::cargo::cargo_bin!("copera-upload")
         .with_file_name(format!("local-drive{}", std::env::consts::EXE_SUFFIX));
@@ -116,7 +116,7 @@ fn drive_help() -> String {
 }
 
 #[test]
-fn messages_in_the_troubleshooting_page_are_the_programs() {
+fn messages_on_the_troubleshooting_page_exist_in_the_program() {
     let mut source = String::new();
     for entry in walkdir::WalkDir::new(root().join("src")) {
         let path = entry.unwrap().into_path();
@@ -127,7 +127,7 @@ fn messages_in_the_troubleshooting_page_are_the_programs() {
     let pages = page::all();
     let page = pages.iter().find(|page| page.name == "docs/troubleshooting.md").unwrap();
     assert!(!page.first_column.is_empty());
-    // A number is an HTTP status, and its words are the server's.
+    // A number is an HTTP status, and the text after it comes from the server.
     let is_status = |text: &str| text.starts_with(|character: char| character.is_ascii_digit());
     let unknown = page.first_column.iter().filter(|message| {
         let mut pieces = message.text.split('…');
@@ -137,7 +137,7 @@ fn messages_in_the_troubleshooting_page_are_the_programs() {
 }
 
 #[test]
-fn commands_that_ci_runs_are_those_of_its_script() {
+fn blocks_marked_ci_match_the_ci_script() {
     let script = std::fs::read_to_string(root().join(".ci/run")).unwrap();
     let begins: Vec<_> = script
         .lines()
@@ -156,7 +156,7 @@ fn commands_that_ci_runs_are_those_of_its_script() {
 }
 
 #[test]
-fn commands_that_no_test_can_run_have_options_that_exist() {
+fn options_in_blocks_that_are_not_run_exist() {
     let mut wrong = Vec::new();
     for block in blocks(&["sh", "yaml", "crontab", "ini"]) {
         for arguments in invocations(&block.text) {
@@ -176,24 +176,24 @@ fn commands_that_no_test_can_run_have_options_that_exist() {
     assert_none(wrong);
 }
 
-/// The arguments of each `copera-upload` that a text of shell commands runs.
+/// The arguments of each `copera-upload` in a shell script.
 fn invocations(text: &str) -> Vec<Vec<String>> {
     let text = text.replace("\\\n", " ");
     let mut found = Vec::new();
     for line in text.lines() {
         for (at, name) in line.match_indices("copera-upload ") {
-            // A command begins a line, or stands behind a blank, a parenthesis or a directory.
+            // A command is at the start of a line, or after white space, a parenthesis or a directory.
             let before = line[..at].chars().next_back();
             let is_comment = line.trim_start().starts_with('#');
             if is_comment || !before.is_none_or(|before| matches!(before, ' ' | '(' | '/' | '\'')) {
                 continue;
             }
-            // `tap copera-upload`, `install copera-upload`: an argument of something else.
+            // In `tap copera-upload` or `install copera-upload`, the name is an argument.
             let command = line[..at].trim_end_matches(|character: char| !character.is_whitespace());
             if command.trim_end().ends_with("install") || line[..at].ends_with("--repository ") {
                 continue;
             }
-            // Up to a closing quote or parenthesis around it, or to the end of the line.
+            // Ends at the closing quote or parenthesis, or at the end of the line.
             let rest = &line[at + name.len()..];
             let rest = rest.split(['|', ';', '>', '<']).next().unwrap_or_default();
             let words = (0..=rest.len())
@@ -221,18 +221,18 @@ mod run {
     use super::stage::{Stage, complaint};
     use super::{assert_none, blocks};
 
-    /// Whether a program is installed; if not, whoever reads the test's output should know what was not tried.
+    /// Whether a program is installed. If not, prints that the block is skipped.
     #[expect(clippy::print_stderr, reason = "see above")]
     fn has(program: &str, place: &str) -> bool {
         let found = Command::new(program).arg("--version").output().is_ok();
         if !found {
-            eprintln!("{place}: not run, {program} is not installed");
+            eprintln!("{place}: {program} is not installed: skipped");
         }
         found
     }
 
     #[test]
-    fn commands_do_what_the_pages_say() {
+    fn commands_do_what_the_pages_show() {
         let blocks = blocks(&["sh", "console"]).into_iter();
         let queue: Mutex<Vec<Block>> = Mutex::new(
             blocks.filter(|block| !block.text.contains("jq ") || has("jq", &block.place)).collect(),
@@ -248,7 +248,7 @@ mod run {
     }
 
     #[test]
-    fn shell_scripts_have_no_syntax_errors() {
+    fn shell_scripts_have_valid_syntax() {
         for block in blocks(&["sh"]) {
             let output = Command::new("bash").args(["-n", "-c", &block.text]).output().unwrap();
             assert!(output.status.success(), "{}: {}", block.place, String::from_utf8_lossy(&output.stderr));
@@ -256,7 +256,7 @@ mod run {
     }
 
     #[test]
-    fn configurations_are_accepted() {
+    fn configuration_examples_are_accepted() {
         for block in blocks(&["toml"]) {
             let stage = Stage::new();
             stage.write("config.toml", &block.text);
@@ -271,7 +271,7 @@ mod run {
             for line in block.text.lines().filter(|line| !line.starts_with('#')) {
                 let command = line.splitn(6, ' ').nth(5).unwrap().replace("\\%", "%");
                 let ran = Stage::new().run("sh", &command);
-                // Silence is what keeps cron from sending mail.
+                // cron sends mail if a job prints anything.
                 assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), "", ""), "{}", block.place);
             }
         }
@@ -294,7 +294,7 @@ mod run {
     }
 
     #[test]
-    fn ci_jobs_run_and_give_the_action_inputs_that_it_has() {
+    fn ci_jobs_run_and_use_existing_inputs_of_the_action() {
         let action = std::fs::read_to_string(root().join(".github/actions/upload/action.yml")).unwrap();
         let action = Yaml::load_from_str(&action).unwrap();
         let inputs: BTreeMap<_, _> = entries(&action[0]["inputs"]).into_iter().collect();
@@ -312,13 +312,13 @@ mod run {
                         );
                         assert_eq!(reference, own, "{}", block.place);
                         for name in with {
-                            assert!(inputs.contains_key(&name), "{}: no such input: {name}", block.place);
+                            assert!(inputs.contains_key(&name), "{}: unknown input: {name}", block.place);
                         }
                     }
                     Job::Script(script) => {
                         let output = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
                         assert!(output.status.success(), "{}: {script}", block.place);
-                        // Anything that installs something is not for this machine.
+                        // Commands that install something must not run here.
                         if block.mode == Mode::Run(0) && !script.contains("install") {
                             let ran = Stage::new().run("bash", &script);
                             assert_eq!(ran.code, Some(0), "{}: {ran:#?}", block.place);
@@ -330,9 +330,9 @@ mod run {
     }
 
     enum Job {
-        /// A step that uses the action, with the names of its inputs.
+        /// A step that uses the action, with its input names.
         Action { reference: String, with: Vec<String> },
-        /// Lines for a shell.
+        /// Shell commands.
         Script(String),
     }
 

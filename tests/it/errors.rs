@@ -1,4 +1,4 @@
-//! What goes wrong ends with the exit code of its kind, an error that says what the service said, and advice.
+//! Each kind of failure has its exit code, an error with the message of the service, and a hint.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use local_drive::{Action, Fault, Op, Options};
 use crate::program::not_under_wine;
 use crate::support::{MIB, PART, Ran, World, answer, refusal};
 
-/// A run for a small file in which this call is refused so.
+/// Runs for a small file while this operation fails.
 fn refused(op: Op, action: Action) -> Ran {
     let world = World::new();
     world.file("f", 10);
@@ -20,7 +20,7 @@ fn refused(op: Op, action: Action) -> Ran {
 const CALLS: [Op; 3] = [Op::Start, Op::Urls, Op::Finalize];
 
 #[test]
-fn each_local_file_that_is_missing_is_named() {
+fn each_missing_local_file_is_named() {
     let world = World::new();
     let ran = world.run(&["a", "b", "c", "d", "e", "f"]);
     ran.fails(8);
@@ -30,7 +30,7 @@ fn each_local_file_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_refusal_is_told_in_the_services_words_with_exit_code_1() {
+fn a_rejected_request_is_exit_code_1_with_the_message_of_the_service() {
     for op in CALLS {
         for status in [400, 402, 405, 413, 422, 451, 501] {
             let ran = refused(op, refusal(status, "Not with us"));
@@ -48,12 +48,12 @@ fn every_shape_of_an_api_error_is_read() {
         r#"{"message":["The words","and more"]}"#,
         r#"{"error":{"message":"The words"}}"#,
     ] {
-        refused(Op::Start, answer(400, body)).fails(1).says("The words");
+        refused(Op::Start, answer(400, body)).fails(1).says("The message");
     }
 }
 
 #[test]
-fn html_and_empty_errors_are_told_by_their_status() {
+fn html_and_empty_errors_are_reported_by_status() {
     for body in
         ["<html><body><h1>Bad</h1></body></html>", "", "null", "[]", "\"x\"", "{\"message\":7}", "\u{0}"]
     {
@@ -64,7 +64,7 @@ fn html_and_empty_errors_are_told_by_their_status() {
 }
 
 #[test]
-fn a_token_that_is_not_good_enough_ends_with_4() {
+fn an_insufficient_token_is_exit_code_4() {
     for op in CALLS {
         refused(op, refusal(401, "Token expired")).fails(4).says("Token expired").says("hint: ");
         refused(op, refusal(403, "Missing scope")).fails(4).says("Missing scope").says("ACCESS_DRIVE");
@@ -72,7 +72,7 @@ fn a_token_that_is_not_good_enough_ends_with_4() {
 }
 
 #[test]
-fn the_drive_itself_refuses_a_wrong_token_and_an_integration_key() {
+fn an_unknown_token_and_an_integration_key_are_exit_code_4() {
     let mut world = World::new();
     world.file("f", 10);
     world.set("COPERA_TOKEN", "cp_pat_wrong");
@@ -82,7 +82,7 @@ fn the_drive_itself_refuses_a_wrong_token_and_an_integration_key() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_ends_with_3() {
+fn a_missing_folder_is_exit_code_3() {
     let world = World::new();
     world.file("f", 10);
     let ran = world.run(&["f", "-p", "665f1c2ab3d4e5f60718293a"]);
@@ -91,7 +91,7 @@ fn a_folder_that_is_not_there_ends_with_3() {
 }
 
 #[test]
-fn an_id_that_is_none_is_the_services_to_refuse() {
+fn an_invalid_parent_id_is_rejected_by_the_service() {
     let world = World::new();
     world.file("f", 10);
     world.run(&["f", "-p", "photos"]).fails(1).says("400").says("24-character").says("hint: --parent takes");
@@ -99,7 +99,7 @@ fn an_id_that_is_none_is_the_services_to_refuse() {
 }
 
 #[test]
-fn a_file_as_parent_is_the_services_to_refuse() {
+fn a_file_as_parent_is_rejected_by_the_service() {
     let world = World::new();
     world.file("f", 10);
     let file = world.run(&["f"]).ok().id();
@@ -107,14 +107,14 @@ fn a_file_as_parent_is_the_services_to_refuse() {
 }
 
 #[test]
-fn a_conflict_ends_with_5() {
+fn a_conflict_is_exit_code_5() {
     for op in CALLS {
-        refused(op, refusal(409, "It is there")).fails(5).says("It is there");
+        refused(op, refusal(409, "It exists")).fails(5).says("It exists");
     }
 }
 
 #[test]
-fn a_rate_limit_to_the_end_ends_with_6_and_says_when_to_come_back() {
+fn a_rate_limit_is_exit_code_6_with_the_time_to_wait() {
     for op in CALLS {
         refused(op, Action::rate_limited(90)).fails(6).says("429").says("1m 30s");
         let header = Action::Status {
@@ -127,7 +127,7 @@ fn a_rate_limit_to_the_end_ends_with_6_and_says_when_to_come_back() {
 }
 
 #[test]
-fn a_wish_to_wait_longer_than_patience_ends_at_once() {
+fn retry_after_beyond_retry_for_fails_at_once() {
     let world = World::new();
     world.file("f", 10);
     for (status, code) in [(429, 6), (503, 7)] {
@@ -137,12 +137,12 @@ fn a_wish_to_wait_longer_than_patience_ends_at_once() {
             .fault(Fault::once(Op::Start, Action::Status { code: status, headers, body: String::new() }));
         let begun = Instant::now();
         world.run(&["f"]).fails(code).says("1h 00m");
-        assert!(begun.elapsed().as_secs() < 20, "it did not wait");
+        assert!(begun.elapsed().as_secs() < 20, "the program waited");
     }
 }
 
 #[test]
-fn a_service_that_is_down_to_the_end_ends_with_7() {
+fn an_unavailable_service_is_exit_code_7() {
     for status in [408, 500, 502, 503, 504, 520] {
         for op in [Op::Start, Op::Urls] {
             refused(op, Action::status(status, "")).fails(7).says(&status.to_string()).says("hint: ");
@@ -154,8 +154,8 @@ fn a_service_that_is_down_to_the_end_ends_with_7() {
 }
 
 #[test]
-fn nobody_at_the_other_end_ends_with_7() {
-    not_under_wine!("Wine's system cannot check certificates as rustls-platform-verifier asks it to");
+fn an_unreachable_service_is_exit_code_7() {
+    not_under_wine!("Wine cannot check certificates as rustls-platform-verifier needs it");
     let mut world = World::new();
     world.file("f", 10);
     world.set("COPERA_API_URL", "http://127.0.0.1:9/public/v1");
@@ -165,15 +165,15 @@ fn nobody_at_the_other_end_ends_with_7() {
 }
 
 #[test]
-fn what_storage_refuses_is_told_in_its_words_with_exit_code_1() {
+fn an_error_of_storage_is_exit_code_1_with_its_message() {
     for (status, code) in [(403, "SignatureDoesNotMatch"), (400, "EntityTooSmall"), (403, "AccessDenied")] {
-        let error = Action::S3Error { status, code: code.into(), message: "The words".into() };
-        refused(Op::PutPart, error).fails(1).says("part 1").says(code).says("The words");
+        let error = Action::S3Error { status, code: code.into(), message: "The message".into() };
+        refused(Op::PutPart, error).fails(1).says("part 1").says(code).says("The message");
     }
 }
 
 #[test]
-fn storage_that_is_down_to_the_end_ends_with_7() {
+fn unavailable_storage_is_exit_code_7() {
     for action in
         [Action::slow_down(), Action::internal_error(), Action::status(502, "<html>"), Action::Reset]
     {
@@ -182,7 +182,7 @@ fn storage_that_is_down_to_the_end_ends_with_7() {
 }
 
 #[test]
-fn a_number_of_retries_is_kept_to() {
+fn max_retries_limits_the_number_of_attempts() {
     let world = World::new();
     world.file("f", 10);
     world.drive.fault(Fault::new(Op::Start, Action::status(500, "")));
@@ -191,14 +191,14 @@ fn a_number_of_retries_is_kept_to() {
 }
 
 #[test]
-fn a_full_workspace_is_told_in_the_services_words() {
+fn a_full_workspace_is_reported_with_a_hint() {
     let world = World::with(Options { quota: Some(MIB), ..Options::default() });
     world.file("f", PART);
     world.run(&["f"]).fails(1).says("no space left").says("free some space");
 }
 
 #[test]
-fn a_service_that_refuses_empty_files_is_quoted_and_the_file_said_to_be_empty() {
+fn a_rejected_empty_file_is_reported_as_empty() {
     let world = World::new();
     world.file("f", 0);
     world.drive.fault(Fault::new(Op::Start, refusal(400, "fileSize must be positive")));
@@ -206,7 +206,7 @@ fn a_service_that_refuses_empty_files_is_quoted_and_the_file_said_to_be_empty() 
 }
 
 #[test]
-fn trouble_that_passes_is_no_error() {
+fn transient_failures_are_retried() {
     let world = World::new();
     let path = world.file("f", PART + 1);
     for op in [Op::Start, Op::Urls] {
@@ -220,7 +220,7 @@ fn trouble_that_passes_is_no_error() {
 }
 
 #[test]
-fn a_message_with_control_characters_is_told_and_obeyed_by_no_terminal() {
+fn control_characters_in_a_message_do_not_reach_the_terminal() {
     let words = "Red\u{1b}[31m alert\u{7}\r\nerror: forged\u{9b}2J\u{202e}";
     let ran = refused(Op::Start, refusal(400, words));
     ran.fails(1).says("Red");
@@ -231,7 +231,7 @@ fn a_message_with_control_characters_is_told_and_obeyed_by_no_terminal() {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_2_and_asks_nobody() {
+fn an_invalid_command_line_is_exit_code_2_without_a_request() {
     let world = World::new();
     world.file("f", 10);
     world.file("g", 10);
@@ -260,7 +260,7 @@ fn a_wrong_command_line_ends_with_2_and_asks_nobody() {
 }
 
 #[test]
-fn a_part_size_with_which_the_file_has_too_many_parts_is_a_usage_error_that_names_one_that_works() {
+fn a_part_size_with_too_many_parts_is_a_usage_error_that_suggests_another() {
     let world = World::new();
     world.sparse("f", 60 * 1024 * MIB);
     let ran = world.run(&["f", "--part-size", "5MiB"]);

@@ -1,4 +1,4 @@
-//! `--if-exists`: what a file of the same name in the folder means.
+//! `--if-exists`: what happens if the folder already has a file with the same name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::support::{CAP, PART, Ran, World, answer};
 use crate::trees::plant;
 
 #[test]
-fn skip_takes_one_of_the_same_size_and_uploads_beside_another() {
+fn skip_keeps_an_item_of_equal_size_and_otherwise_uploads() {
     let world = World::new();
     let there = world.drive.put_file("f", None, b"old").unwrap();
     world.file_of("f", "new");
@@ -23,7 +23,7 @@ fn skip_takes_one_of_the_same_size_and_uploads_beside_another() {
 }
 
 #[test]
-fn only_the_folder_that_is_uploaded_to_counts() {
+fn only_files_in_the_target_folder_count() {
     let world = World::new();
     let parent = world.drive.make_folder("target", None);
     world.drive.put_file("f", None, b"abc").unwrap();
@@ -34,7 +34,7 @@ fn only_the_folder_that_is_uploaded_to_counts() {
 }
 
 #[test]
-fn fail_is_exit_code_5_whatever_the_size_and_sends_nothing() {
+fn fail_is_exit_code_5_for_any_size_and_sends_nothing() {
     let world = World::new();
     let there = world.drive.put_file("f", None, b"old and longer").unwrap();
     world.file_of("f", "new");
@@ -46,7 +46,7 @@ fn fail_is_exit_code_5_whatever_the_size_and_sends_nothing() {
 }
 
 #[test]
-fn a_name_is_the_same_however_its_letters_are_composed() {
+fn names_are_compared_in_nfc() {
     let world = World::new();
     world.drive.put_file("Cafe\u{301}", None, b"abc").unwrap();
     world.file_of("Café", "abc");
@@ -54,7 +54,7 @@ fn a_name_is_the_same_however_its_letters_are_composed() {
 }
 
 #[test]
-fn a_folder_too_long_to_be_listed_is_searched() {
+fn a_folder_with_too_many_items_is_searched() {
     let world = World::with(Options { page_limit: 2, ..Options::default() });
     for name in ["1", "2", "3", "f"] {
         world.drive.put_file(name, None, b"abc").unwrap();
@@ -68,7 +68,7 @@ fn a_folder_too_long_to_be_listed_is_searched() {
 }
 
 #[test]
-fn what_can_be_neither_listed_nor_found_is_not_sent_to_be_a_second_one() {
+fn nothing_is_sent_if_the_search_is_incomplete() {
     let world = World::with(Options { page_limit: 2, ..Options::default() });
     for name in ["1", "2", "3", "f"] {
         world.drive.put_file(name, None, b"abc").unwrap();
@@ -85,7 +85,7 @@ fn what_can_be_neither_listed_nor_found_is_not_sent_to_be_a_second_one() {
 }
 
 #[test]
-fn upload_asks_nothing_and_makes_another() {
+fn upload_makes_no_lookup_and_creates_another_item() {
     let world = World::new();
     world.drive.put_file("f", None, b"abc").unwrap();
     world.file_of("f", "abc");
@@ -95,7 +95,7 @@ fn upload_asks_nothing_and_makes_another() {
 }
 
 #[test]
-fn what_an_interrupted_finalize_made_is_ones_own_and_leaves_no_record() {
+fn an_item_of_an_interrupted_finalize_is_the_result_and_its_record_is_removed() {
     for choice in ["skip", "fail", "upload"] {
         let world = World::new();
         let path = world.file("file.bin", 20);
@@ -111,7 +111,7 @@ fn what_an_interrupted_finalize_made_is_ones_own_and_leaves_no_record() {
 }
 
 #[test]
-fn a_record_of_what_is_skipped_goes() {
+fn the_record_of_a_skipped_file_is_removed() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     Halfway::of(&world, &path, 1, &[]).killed(&world);
@@ -120,7 +120,7 @@ fn a_record_of_what_is_skipped_goes() {
 }
 
 #[test]
-fn an_interrupted_upload_goes_on_when_there_is_none_yet() {
+fn an_interrupted_upload_resumes_under_skip() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     Halfway::of(&world, &path, 2, &["--if-exists", "skip"]).killed(&world);
@@ -129,7 +129,7 @@ fn an_interrupted_upload_goes_on_when_there_is_none_yet() {
     assert_eq!(again.parts(), [3, 4]);
 }
 
-/// Statuses of a report by path, with the error's code behind a failure.
+/// Statuses in a report by path, with the error code of failures.
 fn statuses(ran: &Ran) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let status = |row: &Value| format!("{} {}", text(&row["status"]), text(&row["error"]["code"]));
@@ -150,7 +150,7 @@ fn assert_twins(world: &World, args: &[&str], [first, second]: [&str; 2]) {
         assert_eq!(warnings.len(), 1, "{ran:#?}");
         assert!(warnings[0].contains(first) && warnings[0].contains(second), "{ran:#?}");
         if choice == "skip" {
-            // Each of them has its item now.
+            // Now each of them has an item.
             let again = world.run(&args);
             let rows = statuses(again.ok());
             assert_eq!((&*rows[first], &*rows[second]), ("skipped", "skipped"), "{again:#?}");
@@ -176,7 +176,7 @@ fn assert_second_is_a_conflict(world: &World, args: &[&str], [first, second]: [&
 }
 
 #[test]
-fn two_inputs_of_one_name_in_one_folder_are_both_sent_and_under_fail_the_second_is_a_conflict() {
+fn inputs_with_equal_names_are_both_sent_but_under_fail_the_second_conflicts() {
     for (planted, args) in [
         (["x/r.txt", "y/r.txt"], vec!["x/r.txt", "y/r.txt"]),
         (["a/s/r.txt", "b/s/r.txt"], vec!["-r", "a/", "b/"]),
@@ -193,7 +193,7 @@ fn two_inputs_of_one_name_in_one_folder_are_both_sent_and_under_fail_the_second_
 
 #[cfg(target_os = "linux")]
 #[test]
-fn names_that_become_one_in_the_drive_are_both_sent() {
+fn inputs_with_names_that_become_equal_are_both_sent() {
     let world = World::new();
     plant(&world, &["d/Cafe\u{301}", "d/Caf\u{e9}"]);
     let args = ["-r", "d", "-o", "report", "--if-exists", "skip"];
@@ -217,8 +217,8 @@ fn names_that_become_one_in_the_drive_are_both_sent() {
 }
 
 #[test]
-fn one_item_that_is_there_stands_for_one_input_only() {
-    // What an interrupted run has made of two inputs is one item.
+fn an_existing_item_stands_for_only_one_input() {
+    // An interrupted run may have created the item of one of two inputs.
     let world = World::new();
     plant(&world, &["x/r", "y/r"]);
     let there = world.drive.put_file("r", None, b"x/r").unwrap();
@@ -230,7 +230,7 @@ fn one_item_that_is_there_stands_for_one_input_only() {
 }
 
 #[test]
-fn a_file_that_is_given_twice_is_sent_once_under_skip() {
+fn a_file_given_twice_is_sent_once_under_skip() {
     let world = World::new();
     plant(&world, &["r"]);
     for status in ["uploaded", "skipped"] {
@@ -242,10 +242,10 @@ fn a_file_that_is_given_twice_is_sent_once_under_skip() {
         assert_warns(&ran, "./r: was given before");
     }
     world.run(&["r", "r"]).ok().says("was given before");
-    assert_eq!(files(&world), 3, "without skip each makes an item");
+    assert_eq!(files(&world), 3, "without skip, each is sent");
 }
 
-/// Sets a file's modification time to this many seconds after now.
+/// Sets the modification time of a file to this many seconds from now.
 fn touch(world: &World, name: &str, seconds: i64) {
     let file = std::fs::File::options().write(true).open(world.work().join(name)).unwrap();
     let (now, by) = (std::time::SystemTime::now(), std::time::Duration::from_secs(seconds.unsigned_abs()));
@@ -253,7 +253,7 @@ fn touch(world: &World, name: &str, seconds: i64) {
 }
 
 #[test]
-fn newer_uploads_what_was_modified_after_the_newest_item_was_created() {
+fn newer_uploads_a_file_modified_after_the_newest_item() {
     for hours_ahead in [-5, 0, 3] {
         let clock_offset = jiff::SignedDuration::from_hours(hours_ahead);
         let world = World::with(Options { clock_offset, ..Options::default() });
@@ -266,7 +266,7 @@ fn newer_uploads_what_was_modified_after_the_newest_item_was_created() {
         touch(&world, "f", 10);
         let second = world.run(&[&args[..], &["-v"]].concat());
         assert_ne!(second.ok().says("modified after").id(), first);
-        // The newest counts, also by its size.
+        // The size of the newest item counts.
         touch(&world, "f", -20);
         assert_eq!(world.run(&args).ok().id(), second.id());
         world.file_of("f", "abcd");
@@ -280,7 +280,7 @@ fn newer_uploads_what_was_modified_after_the_newest_item_was_created() {
 }
 
 #[test]
-fn with_newer_the_whole_folder_is_looked_at() {
+fn newer_finds_the_newest_item_in_a_long_folder() {
     let world = World::with(Options { page_limit: 2, ..Options::default() });
     for content in ["old", "older", "abc", "new"] {
         world.drive.put_file("f", None, content.as_bytes()).unwrap();
@@ -295,7 +295,7 @@ fn with_newer_the_whole_folder_is_looked_at() {
 }
 
 #[test]
-fn with_newer_an_item_without_a_time_does_not_stand_for_the_file() {
+fn newer_ignores_an_item_without_a_time() {
     let world = World::new();
     world.file_of("f", "abc");
     let item =
@@ -309,7 +309,7 @@ fn with_newer_an_item_without_a_time_does_not_stand_for_the_file() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_given_by_a_link_or_with_dots_is_given_twice() {
+fn a_path_with_links_or_dots_is_recognized_as_the_same_file() {
     unix_only!("symbolic links");
     for other in ["current/f", "v1/../v1/f"] {
         let world = World::new();

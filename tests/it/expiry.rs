@@ -1,4 +1,4 @@
-//! Signed URLs that lapse are renewed, once for all, and never asked for in a loop.
+//! Expired URLs are renewed once for all parts, and never in a loop.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ fn count_status(record: &Record, status: u16) -> usize {
 }
 
 #[test]
-fn one_renewal_serves_all_parts_whose_urls_expired_in_the_middle() {
+fn one_renewal_serves_all_parts_whose_urls_expired() {
     let world = World::new();
     let path = world.file("file.bin", 16 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_millis(200))));
@@ -23,14 +23,14 @@ fn one_renewal_serves_all_parts_whose_urls_expired_in_the_middle() {
     assert_one_item(&world, &ran, &path);
     let record = world.drive.record();
     assert_eq!(record.count(Op::Urls), 2, "{} parts got 403", count_status(&record, 403));
-    assert_eq!(record.count(Op::Start), 1, "fresh URLs are for the same upload");
+    assert_eq!(record.count(Op::Start), 1, "renewed URLs must be for the same upload");
     assert!(count_status(&record, 403) > 0);
 }
 
 #[test]
-fn each_way_of_saying_that_a_url_has_expired_gets_fresh_ones() {
+fn each_error_that_means_an_expired_url_renews_the_urls() {
     let error =
-        |status, code: &str| Action::S3Error { status, code: code.into(), message: "Of its own.".into() };
+        |status, code: &str| Action::S3Error { status, code: code.into(), message: "Expired.".into() };
     for action in [
         Action::ExpiredUrl,
         error(400, "ExpiredToken"),
@@ -49,7 +49,7 @@ fn each_way_of_saying_that_a_url_has_expired_gets_fresh_ones() {
 }
 
 #[test]
-fn urls_are_renewed_before_they_lapse() {
+fn urls_are_renewed_before_they_expire() {
     let world = World::with(Options { url_lifetime: Duration::from_secs(4), ..Options::default() });
     let path = world.file("file.bin", 20 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 4 * PART }));
@@ -62,18 +62,18 @@ fn urls_are_renewed_before_they_lapse() {
 }
 
 #[test]
-fn a_service_whose_urls_are_dead_every_time_is_an_error_and_no_loop() {
+fn urls_that_are_always_expired_are_an_error_and_not_a_loop() {
     let world = World::new();
     world.file("file.bin", 4 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::ExpiredUrl));
     world.run(&["file.bin"]).fails(1).says("URL");
     let record = world.drive.record();
-    assert!((2..=8).contains(&record.count(Op::Urls)), "{} times asked", record.count(Op::Urls));
+    assert!((2..=8).contains(&record.count(Op::Urls)), "{} requests", record.count(Op::Urls));
     assert_eq!(record.count(Op::Finalize), 0);
 }
 
 #[test]
-fn a_clock_that_is_hours_off_is_no_trouble() {
+fn a_clock_that_is_hours_off_causes_no_renewal() {
     for hours in [-30, -5, 5, 30] {
         let world = World::with(Options {
             clock_offset: jiff::SignedDuration::from_hours(hours),
@@ -88,7 +88,7 @@ fn a_clock_that_is_hours_off_is_no_trouble() {
 }
 
 #[test]
-fn short_lived_urls_are_renewed_by_the_services_clock_and_not_by_ours() {
+fn the_age_of_urls_is_measured_by_the_clock_of_the_service() {
     let world = World::with(Options {
         clock_offset: jiff::SignedDuration::from_hours(7),
         url_lifetime: Duration::from_secs(4),
@@ -102,7 +102,7 @@ fn short_lived_urls_are_renewed_by_the_services_clock_and_not_by_ours() {
     assert_one_item(&world, &ran, &path);
     let record = world.drive.record();
     assert_eq!(count_status(&record, 403), 0);
-    // Renewed for their age, after two thirds of 4 s, and not with every part because of a clock.
+    // URLs are renewed after two thirds of 4 s. A wrong clock must not cause more renewals.
     let most = 2 + (elapsed / 2.6) as usize;
-    assert!((2..=most).contains(&record.count(Op::Urls)), "{} times asked", record.count(Op::Urls));
+    assert!((2..=most).contains(&record.count(Op::Urls)), "{} requests", record.count(Op::Urls));
 }
