@@ -42,11 +42,11 @@ fn a_rejected_request_is_exit_code_1_with_the_message_of_the_service() {
 #[test]
 fn every_shape_of_an_api_error_is_read() {
     for body in [
-        r#"{"statusCode":400,"error":"Bad Request","message":"The words"}"#,
-        r#"{"code":"E_CODE","error":"The words"}"#,
-        r#"{"message":"The words"}"#,
-        r#"{"message":["The words","and more"]}"#,
-        r#"{"error":{"message":"The words"}}"#,
+        r#"{"statusCode":400,"error":"Bad Request","message":"The message"}"#,
+        r#"{"code":"E_CODE","error":"The message"}"#,
+        r#"{"message":"The message"}"#,
+        r#"{"message":["The message","and more"]}"#,
+        r#"{"error":{"message":"The message"}}"#,
     ] {
         refused(Op::Start, answer(400, body)).fails(1).says("The message");
     }
