@@ -17,7 +17,8 @@ impl FromStr for Fault {
         let mut body = None;
         let mut retry_after = None;
         while !rest.is_empty() {
-            let word = if rest.starts_with("redirect=") {
+            // Their values may contain colons.
+            let word = if rest.starts_with("redirect=") || rest.starts_with("body=") {
                 std::mem::take(&mut rest)
             } else {
                 let (word, after) = rest.split_once(':').unwrap_or((rest, ""));
@@ -161,6 +162,12 @@ mod tests {
         };
         assert_eq!((code, body.as_str()), (429, "busy"));
         assert_eq!(headers, [("retry-after".to_owned(), "2".to_owned())]);
+        let Action::AnswerAfterWork { body, .. } =
+            action(r#"finalize:after-work=400:body={"a":1,"times":2}"#)
+        else {
+            panic!("no answer");
+        };
+        assert_eq!(body, r#"{"a":1,"times":2}"#);
     }
 
     #[test]

@@ -23,7 +23,7 @@ Faults: OP[:CONDITION…]:ACTION, conditions and action in any order
   OP          start urls finalize folders tree search file download workspace
               put-part get-object any-api any
   CONDITION   part=N  skip=N  times=N  probability=0.0-1.0
-  ACTION      status=CODE [body=TEXT] [retry-after=SECONDS]   respond with this
+  ACTION      status=CODE [retry-after=SECONDS] [body=TEXT]   respond with this
               s3=STATUS/CODE      respond with an S3 error, e.g. 503/SlowDown
               delay=DURATION      work and respond later, e.g. 500ms, 2s
               reset               TCP reset
@@ -35,7 +35,8 @@ Faults: OP[:CONDITION…]:ACTION, conditions and action in any order
               hang                do the work, never respond
               slow=BYTES          read this much per second
               wrong-etag corrupt truncate endless kms expired no-such-upload
-              redirect=URL        must be last, because a URL contains colons
+              redirect=URL
+  Everything behind body= and redirect= belongs to the value, colons too.
   On get-object, stall, reset-after, slow and corrupt apply to the response
   body, and wrong-etag and kms change the ETag of the object.
 

@@ -26,8 +26,8 @@ fn options_after_the_command_belong_to_the_command() {
 #[test]
 #[cfg(unix)]
 fn server_prints_exports_and_ends_on_sigterm() {
-    let mut child =
-        program().args(["--fault", "workspace:status=503"]).stdout(Stdio::piped()).spawn().unwrap();
+    let fault = "workspace:status=503:body={\"message\":\"later: in an hour\"}";
+    let mut child = program().args(["--fault", fault]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut export = |name: &str| {
         let line = lines.next().unwrap().unwrap();
@@ -35,11 +35,12 @@ fn server_prints_exports_and_ends_on_sigterm() {
     };
     let (url, token) = (export("COPERA_API_URL"), export("COPERA_TOKEN"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let status = runtime.block_on(async {
+    let (status, body) = runtime.block_on(async {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        http.get(format!("{url}/workspace/info")).bearer_auth(token).send().await.unwrap().status()
+        let answer = http.get(format!("{url}/workspace/info")).bearer_auth(token).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
     });
-    assert_eq!(status, 503);
+    assert_eq!((status.as_u16(), &*body), (503, r#"{"message":"later: in an hour"}"#));
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
