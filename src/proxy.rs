@@ -12,6 +12,7 @@ use std::sync::Arc;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 use self::no_proxy::NoProxy;
@@ -157,6 +158,12 @@ impl Proxy {
         let socks = matches!(scheme, Scheme::Socks5 | Scheme::Socks5h);
         if socks && url.port().is_none() && url.set_port(Some(SOCKS_PORT)).is_err() {
             return Err(unparsable(&"it has no host"));
+        }
+        // A `%` without two hexadecimal digits stands for itself, as in curl. The clients would replace bytes that are
+        // not UTF-8.
+        let is_utf8 = |text: &str| percent_decode_str(text).decode_utf8().is_ok();
+        if !is_utf8(url.username()) || !url.password().is_none_or(is_utf8) {
+            return Err(wrong("has a user name or a password that is not UTF-8 once its %XX are decoded"));
         }
         // hyper-util's matcher extracts user and password, decodes them, and builds the header.
         let intercept = Matcher::builder()

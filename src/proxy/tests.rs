@@ -69,6 +69,8 @@ fn what_is_no_proxy_is_a_usage_error_that_names_the_variable_and_hides_the_passw
         "http://user:ses/sesame@h:x",
         "http://user:open sesame@h",
         "user:sesame@h:x",
+        "http://user:sesame%ff@h",
+        "socks5h://us%e9r:sesame@h",
     ] {
         let error = resolve(&[("https_proxy", value)]).unwrap_err();
         let told = format!("{error} {}", error.hint().unwrap_or_default());
@@ -84,6 +86,10 @@ fn user_and_password_are_decoded_and_shown_nowhere() {
     // user:ses@me
     assert_eq!(proxy.basic_auth().unwrap(), "Basic dXNlcjpzZXNAbWU=");
     assert_eq!(format!("{http:?}").matches("ses").count(), 0, "{http:?}");
+    let literal = resolve(&[("HTTPS_PROXY", "http://us%zz:ses%4@h:1")]).unwrap();
+    // us%zz:ses%4
+    let proxy = literal.find(&Uri::from_static("https://x/")).unwrap();
+    assert_eq!(proxy.basic_auth().unwrap(), "Basic dXMleno6c2VzJTQ=");
     let socks = resolve(&[("ALL_PROXY", "socks5h://user:ses%40me@h")]).unwrap();
     let proxy = socks.find(&Uri::from_static("https://x/")).unwrap();
     assert_eq!(proxy.socks_auth(), Some(("user", "ses@me")));

@@ -78,7 +78,9 @@ fn each_variable_is_read_and_white_space_around_its_value_does_not_count() {
 #[test]
 fn a_variable_that_names_no_proxy_is_a_usage_error_and_nothing_goes_direct() {
     for variable in ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"] {
-        for value in ["socks://127.0.0.1:1", "ftp://user:sesame@h", "not a url", "http://[::1"] {
+        for value in
+            ["socks://127.0.0.1:1", "ftp://user:sesame@h", "not a url", "http://[::1", "http://u%ff:sesame@h"]
+        {
             let mut world = world();
             world.set(variable, value);
             let file = world.file("f", 1000);
@@ -124,6 +126,21 @@ fn an_entry_of_no_proxy_with_a_port_exempts_that_port_alone() {
     let file = world.file("f", 1000);
     world.run(&[&file]).ok();
     assert!(proxy.places().len() == 1 && proxy.places()[0] != storage, "{:?}", proxy.places());
+}
+
+#[test]
+fn a_percent_sign_that_encodes_nothing_is_part_of_the_user_name_or_password() {
+    let mut world = world();
+    let file = world.file("f", 1000);
+    // us%zzer:sesame%
+    let http = Rules { credentials: Some("Basic dXMlenplcjpzZXNhbWUl"), ..Rules::default() };
+    let socks = Rules { socks: Some((Some(("us%zzer", "sesame%")), 0)), ..Rules::default() };
+    for (scheme, rules) in [("http", http), ("socks5h", socks)] {
+        let proxy = Proxy::new(rules);
+        world.set("HTTPS_PROXY", proxy.url(&format!("{scheme}://us%zzer:sesame%@")));
+        world.assert_stored(&world.run(&[&file]).ok().says_nothing_of("sesame").id(), &file);
+        assert_eq!(proxy.places().len(), 2, "{scheme}: {:?}", proxy.places());
+    }
 }
 
 #[test]
