@@ -133,6 +133,9 @@ fn a_redirected_file_without_a_true_size_is_read_to_its_end() {
 fn an_empty_pipe_is_worth_a_warning() {
     let world = World::new();
     assert_warns(behind(&world, "true", &[]).ok(), "empty");
+    // If it is closed, Rust opens /dev/null in its place.
+    let closed = world.shell("exec \"$0\" \"$@\" <&-", &["-", "-n", "name"]);
+    assert_warns(world.spawn_command(closed).wait().ok(), "empty");
     behind(&world, "echo", &[]).ok().says_nothing_of("empty");
 }
 
