@@ -1,4 +1,4 @@
-//! `--include` and `--exclude`: nothing is sent that was excluded, whatever its name looks like.
+//! `--include` and `--exclude`: excluded files are never sent, whatever their names.
 
 use local_drive::Op;
 
@@ -6,7 +6,7 @@ use crate::program::unix_only;
 use crate::support::{Ran, World};
 use crate::trees::{assert_there_once, plant};
 
-/// Uploads `d` with these filters; of what is in it this has to be in the drive.
+/// Uploads the content of `d` with these filters, and checks what arrives.
 #[track_caller]
 fn sends(entries: &[&str], filters: &[&str], sent: &[&str]) {
     let world = World::new();
@@ -16,18 +16,18 @@ fn sends(entries: &[&str], filters: &[&str], sent: &[&str]) {
 }
 
 #[test]
-fn the_first_filter_decides_about_what_no_filter_matches() {
+fn the_first_filter_sets_the_default() {
     let tree = ["d/a.log", "d/keep.log", "d/b.txt", "d/sub/c.log", "d/empty/"];
     let kept = ["keep.log", "b.txt", "sub/", "empty/"];
     sends(&tree, &["--exclude", "*.log", "--include", "keep.log"], &kept);
     sends(&tree, &["--include", "*.log"], &["a.log", "keep.log", "sub/", "sub/c.log"]);
     sends(&tree, &["--include=*.log", "--exclude=keep.log"], &["a.log", "sub/", "sub/c.log"]);
-    // The order counts across both options.
+    // Order counts across both options.
     sends(&tree, &["--include", "keep.log", "--exclude", "*.log"], &[]);
 }
 
 #[test]
-fn an_excluded_folder_is_not_entered_and_an_included_one_comes_whole() {
+fn an_excluded_folder_is_skipped_and_an_included_one_is_sent_whole() {
     let tree = ["d/build/keep.txt", "d/build/x.o", "d/src/a.rs", "d/src/deep/b.tmp", "d/src/empty/"];
     let filters = ["--exclude", "build", "--include", "build/keep.txt"];
     sends(&tree, &filters, &["src/", "src/a.rs", "src/deep/", "src/deep/b.tmp", "src/empty/"]);
@@ -46,7 +46,7 @@ fn an_excluded_folder_is_not_entered_and_an_included_one_comes_whole() {
 }
 
 #[test]
-fn composed_and_decomposed_names_are_the_same_to_a_filter() {
+fn filters_compare_names_in_nfc() {
     let (composed, decomposed) = ("r\u{e9}sum\u{e9}.txt", "re\u{301}sume\u{301}.txt");
     for glob in [composed, decomposed, "r?sum?.*", "[r][\u{e9}]*", "r[e\u{301}]sum*"] {
         for name in [composed, decomposed] {
@@ -64,8 +64,8 @@ fn composed_and_decomposed_names_are_the_same_to_a_filter() {
 }
 
 #[test]
-fn a_glob_is_no_line_of_a_gitignore() {
-    unix_only!("no file can have such names there");
+fn globs_have_no_gitignore_syntax() {
+    unix_only!("Windows does not allow such names");
     for (glob, name, other) in [
         ("notes ", "notes ", "notes"),
         ("notes", "notes", "notes "),
@@ -89,8 +89,8 @@ fn a_glob_is_no_line_of_a_gitignore() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_name_that_is_not_unicode_is_filtered_as_it_is_sent() {
-    unix_only!("names are UTF-16 there");
+fn a_name_that_is_not_unicode_is_filtered_in_its_sent_form() {
+    unix_only!("Windows names are UTF-16");
     use std::os::unix::ffi::OsStrExt as _;
     for glob in ["a%FF.txt", "*.txt", "a*"] {
         let world = World::new();
@@ -101,13 +101,13 @@ fn a_name_that_is_not_unicode_is_filtered_as_it_is_sent() {
     }
 }
 
-/// The lines that warn.
+/// Warnings on stderr.
 fn warnings(ran: &Ran) -> Vec<&str> {
     ran.stderr.lines().filter(|line| line.starts_with("warning: ")).collect()
 }
 
 #[test]
-fn files_that_are_given_are_filtered_by_name_and_each_is_named() {
+fn files_on_the_command_line_are_filtered_with_a_warning() {
     let world = World::new();
     plant(&world, &["a.log", "sub/b.log", "c.txt"]);
     let ran = world.run(&["a.log", "sub/b.log", "c.txt", "--exclude", "*.log", "-o", "report"]);
@@ -116,20 +116,20 @@ fn files_that_are_given_are_filtered_by_name_and_each_is_named() {
     ran.says("warning: a.log: skipped").says("warning: sub/b.log: skipped").says("--exclude");
     assert_there_once(&world, &["c.txt"]);
 
-    // With nothing else it is a success that says so.
+    // If no file is left, the run succeeds and says so.
     let before = world.drive.record().count(Op::Any);
     let ran = world.run(&["a.log", "--include", "*.txt"]);
     assert_eq!(ran.ok().stdout, "");
     ran.says("warning: a.log: skipped").says("or the same in a configuration file").says("nothing to upload");
     assert_eq!(world.drive.record().count(Op::Any), before);
 
-    // A path's folders do not count, and neither does a name that it gets in the drive.
+    // Folders in the path do not count, and neither does `--name`.
     world.run(&["sub/b.log", "--exclude", "sub", "--exclude", "*.txt", "--name", "b.txt"]).ok();
     assert_there_once(&world, &["b.txt", "c.txt"]);
 }
 
 #[test]
-fn many_given_files_that_are_left_out_are_all_named() {
+fn each_excluded_file_on_the_command_line_is_named() {
     let world = World::new();
     let names: Vec<String> = (0..8).map(|n| format!("{n}.log")).collect();
     names.iter().for_each(|name| drop(world.file(name, 1)));
@@ -142,8 +142,8 @@ fn many_given_files_that_are_left_out_are_all_named() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_left_out_needs_no_reading() {
-    unix_only!("there are no FIFOs there");
+fn excluded_files_are_not_read() {
+    unix_only!("Windows has no FIFOs");
     let world = World::new();
     plant(&world, &["d/a", "d/build/x"]);
     std::os::unix::fs::symlink("nowhere", world.work().join("d/dangling")).unwrap();
@@ -159,7 +159,7 @@ fn what_is_left_out_needs_no_reading() {
 }
 
 #[test]
-fn a_glob_that_is_none_is_shown_as_it_was_typed() {
+fn an_invalid_glob_is_shown_as_typed() {
     let world = World::new();
     world.file("f", 1);
     for option in ["--include", "--exclude"] {

@@ -1,4 +1,4 @@
-//! One command, one item: whatever becomes of finalize's answer.
+//! One command creates one item, whatever happens to the response of finalize.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ fn after_work(code: u16, body: &str) -> Action {
     Action::AnswerAfterWork { code, headers: Vec::new(), body: body.into() }
 }
 
-/// The item is made, and the client does not learn of it.
+/// The item is created, but the client gets no usable response.
 fn lost_answers() -> Vec<Action> {
     vec![
         Action::ResetAfterWork,
@@ -29,7 +29,7 @@ fn lost_answers() -> Vec<Action> {
     ]
 }
 
-/// Waits for the clock's next second: `Date` has whole ones only.
+/// Waits for the next second, because `Date` has whole seconds.
 fn next_second() {
     let second = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let now = second();
@@ -39,7 +39,7 @@ fn next_second() {
 }
 
 #[test]
-fn a_finalize_whose_answer_was_lost_is_settled_by_looking_and_not_sent_again() {
+fn a_lost_finalize_response_is_reconciled_without_another_finalize() {
     for action in lost_answers() {
         for size in [20, 2 * PART] {
             let world = World::new();
@@ -49,13 +49,13 @@ fn a_finalize_whose_answer_was_lost_is_settled_by_looking_and_not_sent_again() {
             assert_eq!(ran.code, Some(0), "{action:?}: {ran:#?}");
             assert_one_item(&world, &ran, &path);
             assert_eq!(world.drive.record().count(Op::Finalize), 1, "{action:?}");
-            assert_eq!(ran.json(), world.only_item(), "the item as the service says it");
+            assert_eq!(ran.json(), world.only_item(), "the printed item differs from that of the service");
         }
     }
 }
 
 #[test]
-fn a_lost_answer_is_settled_whatever_the_retries_allowed() {
+fn a_lost_response_is_reconciled_even_without_retries() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     world.drive.fault(Fault::new(Op::Finalize, Action::ResetAfterWork));
@@ -63,7 +63,7 @@ fn a_lost_answer_is_settled_whatever_the_retries_allowed() {
 }
 
 #[test]
-fn a_finalize_that_was_lost_before_its_work_is_sent_again() {
+fn a_finalize_that_did_no_work_is_sent_again() {
     for action in
         [Action::Reset, Action::ResetAfter(u64::MAX), Action::status(500, ""), Action::status(503, "<html>")]
     {
@@ -76,7 +76,7 @@ fn a_finalize_that_was_lost_before_its_work_is_sent_again() {
 }
 
 #[test]
-fn a_finalize_that_was_not_let_in_is_sent_again_without_looking() {
+fn a_rate_limited_finalize_is_sent_again_without_a_lookup() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     world.drive.fault(Fault::once(Op::Finalize, Action::rate_limited(0)));
@@ -86,7 +86,7 @@ fn a_finalize_that_was_not_let_in_is_sent_again_without_looking() {
 }
 
 #[test]
-fn a_first_finalize_that_is_refused_is_reported_as_refused() {
+fn a_first_finalize_that_is_rejected_is_reported_as_rejected() {
     for (status, code) in [(400, 1), (403, 4), (409, 5), (422, 1)] {
         let world = World::new();
         let path = world.file("file.bin", 20);
@@ -103,7 +103,7 @@ fn a_first_finalize_that_is_refused_is_reported_as_refused() {
 }
 
 #[test]
-fn a_finalize_that_never_got_in_is_not_taken_for_one_that_may_have_worked() {
+fn a_rate_limited_finalize_is_not_treated_as_possibly_successful() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     world.drive.fault(Fault::new(Op::Finalize, Action::rate_limited(3600)));
@@ -117,7 +117,7 @@ fn a_finalize_that_never_got_in_is_not_taken_for_one_that_may_have_worked() {
 }
 
 #[test]
-fn parts_that_finalize_does_not_take_are_sent_anew_by_the_next_run() {
+fn parts_rejected_by_finalize_are_sent_again_by_the_next_run() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     let refusal = Action::status(400, r#"{"statusCode":400,"message":"InvalidPart: one of them"}"#);
@@ -129,7 +129,7 @@ fn parts_that_finalize_does_not_take_are_sent_anew_by_the_next_run() {
 }
 
 #[test]
-fn a_record_at_finalize_is_settled_whatever_part_size_is_asked_for() {
+fn an_unsettled_finalize_is_reconciled_with_another_part_size_too() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     let lost = world.drive.fault(Fault::once(Op::Finalize, Action::ResetAfterWork));
@@ -143,7 +143,7 @@ fn a_record_at_finalize_is_settled_whatever_part_size_is_asked_for() {
 }
 
 #[test]
-fn a_first_finalize_that_says_the_upload_is_gone_starts_the_upload_again_once() {
+fn an_upload_missing_at_the_first_finalize_is_restarted_once() {
     for size in [20, 2 * PART] {
         let world = World::new();
         let path = world.file("file.bin", size);
@@ -160,14 +160,14 @@ fn a_first_finalize_that_says_the_upload_is_gone_starts_the_upload_again_once() 
 }
 
 #[test]
-fn a_lost_finalize_whose_repeat_is_refused_is_unsettled_and_never_called_failed() {
+fn a_lost_finalize_whose_repeat_is_rejected_is_unsettled() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     world.drive.fault(Fault::once(Op::Finalize, Action::Reset));
     world.drive.fault(Fault::new(Op::Finalize, Action::status(400, "")));
     world.run(&["file.bin"]).fails(7).says("settled").says("hint:");
     assert_eq!(world.drive.record().count(Op::Finalize), 2);
-    // The same command looks again, and may do it when the service lets it.
+    // The same command looks again, and may finalize again when the service lets it.
     world.drive.clear_faults();
     let again = later(&world, &["file.bin"]);
     assert_one_item(&world, &again.ran, &path);
@@ -175,7 +175,7 @@ fn a_lost_finalize_whose_repeat_is_refused_is_unsettled_and_never_called_failed(
 }
 
 #[test]
-fn what_cannot_be_looked_up_is_unsettled_and_the_same_command_settles_it() {
+fn a_failed_lookup_leaves_finalize_unsettled_until_the_next_run() {
     for status in [400, 403, 500] {
         let world = World::new();
         let path = world.file("file.bin", 2 * PART);
@@ -190,7 +190,7 @@ fn what_cannot_be_looked_up_is_unsettled_and_the_same_command_settles_it() {
 }
 
 #[test]
-fn lookups_that_fail_in_passing_are_made_again() {
+fn transient_failures_of_lookups_are_retried() {
     let world = World::with(Options { page_limit: 1, ..Options::default() });
     let path = world.file("file.bin", 20);
     world.drive.put_file("other.bin", None, b"other").unwrap();
@@ -205,7 +205,7 @@ fn lookups_that_fail_in_passing_are_made_again() {
 }
 
 #[test]
-fn a_folder_longer_than_the_tree_is_searched() {
+fn a_folder_too_long_for_the_tree_is_searched() {
     let world = World::with(Options { page_limit: 5, ..Options::default() });
     let path = world.file("file.bin", 20);
     let folder = world.drive.make_folder("folder", None);
@@ -223,7 +223,7 @@ fn a_folder_longer_than_the_tree_is_searched() {
 }
 
 #[test]
-fn neither_an_older_item_nor_one_elsewhere_nor_one_of_another_size_is_taken_for_the_result() {
+fn older_items_and_items_of_another_folder_name_or_size_are_not_the_result() {
     for page_limit in [500, 1] {
         let world = World::with(Options { page_limit, ..Options::default() });
         let path = world.file("file.bin", 20);
@@ -251,7 +251,7 @@ fn neither_an_older_item_nor_one_elsewhere_nor_one_of_another_size_is_taken_for_
 }
 
 #[test]
-fn the_services_clock_decides_what_is_new() {
+fn new_items_are_recognized_by_the_clock_of_the_service() {
     for hours in [-9, 9] {
         let world = World::with(Options {
             clock_offset: jiff::SignedDuration::from_hours(hours),
@@ -265,7 +265,7 @@ fn the_services_clock_decides_what_is_new() {
 
 #[cfg(unix)]
 #[test]
-fn a_name_that_is_sent_in_another_form_is_found_again() {
+fn a_name_that_is_sent_in_nfc_is_found_again() {
     let world = World::new();
     let path = world.file("re\u{301}sume\u{301}.bin", 20);
     world.drive.fault(Fault::new(Op::Finalize, Action::CloseAfterWork));
@@ -273,7 +273,7 @@ fn a_name_that_is_sent_in_another_form_is_found_again() {
 }
 
 #[test]
-fn two_files_of_one_name_and_size_with_lost_answers_are_two_items() {
+fn two_files_with_equal_name_and_size_and_lost_responses_become_two_items() {
     for action in [Action::CloseAfterWork, Action::Reset] {
         let world = World::new();
         let paths = ["a", "b"].map(|folder| {
@@ -294,7 +294,7 @@ fn two_files_of_one_name_and_size_with_lost_answers_are_two_items() {
     }
 }
 
-/// Kills the program while finalize is asked for, and runs it again.
+/// Kills the program during finalize and runs it again.
 fn killed_at_finalize(options: Options, size: u64, action: Action, after: &str) {
     let world = World::with(options);
     let path = world.file("file.bin", size);
@@ -307,12 +307,12 @@ fn killed_at_finalize(options: Options, size: u64, action: Action, after: &str) 
     running.kill();
     let again = later(&world, &["file.bin"]);
     assert_one_item(&world, &again.ran, &path);
-    assert_eq!(again.parts(), Vec::<u32>::new(), "all parts were in storage");
+    assert_eq!(again.parts(), Vec::<u32>::new(), "parts were sent again");
     assert_eq!(records(&world).len(), 0);
 }
 
 #[test]
-fn a_kill_between_finalize_and_its_answer_is_settled_by_the_next_run() {
+fn a_kill_between_finalize_and_its_response_is_reconciled_by_the_next_run() {
     for size in [20, 2 * PART] {
         for finalize_repeat in [FinalizeRepeat::SecondItem, FinalizeRepeat::Refuse] {
             let options = || Options { finalize_repeat, ..Options::default() };
@@ -323,15 +323,15 @@ fn a_kill_between_finalize_and_its_answer_is_settled_by_the_next_run() {
 }
 
 #[test]
-fn a_kill_while_finalize_is_still_at_work_is_settled_by_the_next_run() {
-    // The service makes the item while the next run looks for it.
+fn a_kill_while_finalize_is_running_is_reconciled_by_the_next_run() {
+    // The service creates the item while the next run looks for it.
     let options = Options { finalize_repeat: FinalizeRepeat::SecondItem, ..Options::default() };
     killed_at_finalize(options, 2 * PART, Action::Delay(Duration::from_secs(1)), "request");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_kill_before_the_result_was_told_is_settled_by_the_next_run() {
+fn a_kill_before_the_result_is_printed_is_reconciled_by_the_next_run() {
     for size in [20, 2 * PART] {
         let world = World::new();
         let path = world.file("file.bin", size);
@@ -343,7 +343,7 @@ fn a_kill_before_the_result_was_told_is_settled_by_the_next_run() {
             record.requests_of(Op::Finalize).any(|request| request.end.is_some())
         };
         world.drive.wait_until(CAP, answered).unwrap();
-        // It has the answer, or will in a moment, and then it waits for its stdout.
+        // The program receives the response and then blocks on stdout.
         std::thread::sleep(Duration::from_millis(100));
         running.kill();
         let again = later(&world, &["file.bin"]);

@@ -1,4 +1,4 @@
-//! `completions/` and `docs/options.md` against the definition of the command line.
+//! `completions/` and `docs/options.md` match the definition of the command line.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory as _};
 use copera_upload::cli::Cli;
 use copera_upload::cli::generate::{FILES, generate};
 
-/// If this variable is set, the tests write the files instead of comparing them.
+/// With this variable, the tests write the files instead of comparing them.
 const WRITE: &str = "COPERA_UPLOAD_WRITE_COMPLETIONS";
 
 fn compare(name: &str, generated: &str) {
@@ -52,7 +52,7 @@ This page has the text of `copera-upload --help`. The [guide](guide.md) explains
 If an option is given more than once, the last one counts.
 ";
 
-/// The help as a page of the documentation: a section for each group of options, a heading for each option.
+/// The help as a page of the documentation, with a section for each group and a heading for each option.
 fn options_page(command: &Command) -> String {
     let mut page = INTRODUCTION.to_owned();
     for argument in command.get_positionals() {
@@ -67,7 +67,7 @@ fn options_page(command: &Command) -> String {
         }
         write!(page, "\n### `{}`\n\n{}", usage(argument), description(argument)).unwrap();
     }
-    // Sections of `after_long_help` are set apart by blank lines; their first line is the heading.
+    // Sections of `after_long_help` are separated by blank lines and begin with a heading.
     for section in command.get_after_long_help().unwrap().to_string().split("\n\n") {
         let (heading, lines) = section.split_once(":\n").unwrap();
         let lines = lines.lines().map(|line| line.strip_prefix("  ").unwrap_or(line));
@@ -88,7 +88,7 @@ fn usage(argument: &Arg) -> String {
     format!("{short}--{}{value}", argument.get_long().unwrap())
 }
 
-/// The long help, then what is known of the values. `[env: …]` and `[default: …]` stand in the help's first line.
+/// The long help and facts about the values. `[env: …]` and `[default: …]` are in the first line of the help.
 fn description(argument: &Arg) -> String {
     let help = argument.get_long_help().or(argument.get_help()).unwrap().to_string();
     let (mut first, rest) =
@@ -102,7 +102,7 @@ fn description(argument: &Arg) -> String {
             _ => format!("- Default: {value}\n{facts}"),
         };
     }
-    // A flag's values are true and false.
+    // The values of a flag are true and false.
     let values = argument.get_possible_values().into_iter();
     for value in values.filter(|_| argument.get_action().takes_values()) {
         let help = value.get_help().map(|help| format!(": {}", as_markdown(&help.to_string())));
@@ -118,7 +118,7 @@ fn description(argument: &Arg) -> String {
     format!("{}\n{facts}", paragraphs.join("\n\n"))
 }
 
-/// Marks options, globs and names of variables as code, where the help does not do so itself.
+/// Marks options, globs and variables as code where the help does not.
 fn as_markdown(text: &str) -> String {
     let mark = |word: &str| {
         let bare = word.trim_start_matches('(').trim_end_matches([',', '.', ';', ')']);
@@ -133,7 +133,7 @@ fn as_markdown(text: &str) -> String {
     pieces.collect::<Vec<_>>().join("`")
 }
 
-/// A section as a fenced block. Examples become a script, with what each one does as a comment.
+/// A section as a fenced block. Examples become a script whose comments say what they do.
 fn fenced(heading: &str, lines: Vec<&str>) -> String {
     if heading != "Examples" {
         return format!("```text\n{}\n```\n", lines.join("\n"));

@@ -1,4 +1,4 @@
-//! Uploads caught in the middle, for the tests of what comes after.
+//! Uploads that are interrupted in the middle, and helpers for what comes after.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use local_drive::{Action, Fault, FaultId, Op, RequestRecord};
 
 use crate::support::{CAP, Ran, Running, World};
 
-/// An upload of which some parts are in storage while the next one stands still.
+/// An upload with some parts in storage and the next one stalled.
 pub struct Halfway {
     pub running: Running,
-    /// Clear it, and the part that stands still goes on.
+    /// Clear this fault to let the stalled part continue.
     pub stall: FaultId,
 }
 
@@ -27,7 +27,7 @@ impl Halfway {
     pub fn without_record(world: &World, path: &Path, done: usize, args: &[&str]) -> Self {
         let before = world.drive.record();
         let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).skip(done as u64));
-        // One part in flight, so that they come in their order.
+        // With one part in flight, parts are sent in order.
         let mut all = vec![path.to_str().unwrap(), "-j1"];
         all.extend(args);
         let running = world.spawn(&all);
@@ -39,21 +39,21 @@ impl Halfway {
         Self { running, stall }
     }
 
-    /// Kills it as a crash would; the drive is well again.
+    /// Kills the program, as a crash would, and clears the faults.
     pub fn killed(self, world: &World) {
-        assert_eq!(self.running.kill().code, None, "a killed program has no exit code");
+        assert_eq!(self.running.kill().code, None, "the program ended before it was killed");
         world.drive.clear_faults();
         world.drive.wait_until(CAP, |record| record.parts_in_flight() == 0).unwrap();
     }
 }
 
-/// A run, and what was asked of the drive in it.
+/// A run and its requests.
 pub struct Later {
     pub ran: Ran,
     pub requests: Vec<RequestRecord>,
 }
 
-/// Runs the program, and tells what it asked for apart from what was asked before.
+/// Runs the program and returns only the requests of this run.
 pub fn later(world: &World, args: &[&str]) -> Later {
     let before = world.drive.record().requests.len();
     let ran = world.run(args);
@@ -65,14 +65,14 @@ impl Later {
         self.requests.iter().filter(|request| request.op == op).count()
     }
 
-    /// The parts that were sent, whole or not, ascending.
+    /// The numbers of the parts that were sent, complete or not, in ascending order.
     pub fn parts(&self) -> Vec<u32> {
         let parts: BTreeSet<u32> = self.requests.iter().filter_map(|request| request.part).collect();
         parts.into_iter().collect()
     }
 }
 
-/// The upload's id, when there was but one.
+/// The ID of the only upload.
 pub fn only_upload(world: &World) -> String {
     let record = world.drive.record();
     let ids: BTreeSet<String> =
@@ -81,21 +81,21 @@ pub fn only_upload(world: &World) -> String {
     ids.into_iter().next().unwrap()
 }
 
-/// The files of records.
+/// The records of uploads.
 pub fn records(world: &World) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|end| end == "upload")).collect()
 }
 
-/// The one record.
+/// The only record.
 pub fn only_record(world: &World) -> PathBuf {
     let records = records(world);
     assert_eq!(records.len(), 1, "{records:?}");
     records.into_iter().next().unwrap()
 }
 
-/// How many parts all records have together.
+/// The number of parts in all records.
 pub fn parts_on_record(world: &World) -> usize {
     let parts = |path: PathBuf| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -104,7 +104,7 @@ pub fn parts_on_record(world: &World) -> usize {
     records(world).into_iter().map(parts).sum()
 }
 
-/// For what tells nobody when it happens.
+/// Polls for something that sends no event.
 pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let until = Instant::now() + CAP;
     while !there() {
@@ -113,29 +113,30 @@ pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     }
 }
 
-/// A warning on stderr has this in it.
+/// Checks for a warning with these words on stderr.
 #[track_caller]
 pub fn assert_warns(ran: &Ran, words: &str) {
     let warning = |line: &str| line.to_lowercase().starts_with("warning") && line.contains(words);
-    assert!(ran.stderr.lines().any(warning), "no warning of {words:?}: {ran:#?}");
+    assert!(ran.stderr.lines().any(warning), "no warning about {words:?}: {ran:#?}");
 }
 
-/// The upload ended well, as exactly one item with the file's bytes that stdout tells of; and no record is left.
+/// Checks that the run succeeded, that the drive has one item with the bytes of the file, that stdout names it, and
+/// that no record is left.
 #[track_caller]
 pub fn assert_one_item(world: &World, ran: &Ran, path: &Path) {
     let id = ran.ok().id();
     let item = world.only_item();
     assert_eq!(item["_id"], id);
     world.assert_stored(&id, path);
-    assert_eq!(records(world), Vec::<PathBuf>::new(), "a finished upload has no record");
+    assert_eq!(records(world), Vec::<PathBuf>::new(), "a record is left");
 }
 
-/// A pipe that takes nothing more: whoever writes to it waits.
+/// A full pipe. Writing to it blocks.
 #[cfg(target_os = "linux")]
 pub fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     use std::io::Write as _;
     let (reader, mut writer) = std::io::pipe().unwrap();
-    // pipe(7): its capacity is 65,536 bytes since Linux 2.6.11.
+    // The capacity of a pipe is 65,536 bytes since Linux 2.6.11, see pipe(7).
     writer.write_all(&[b'\n'; 65_536]).unwrap();
     (reader, writer)
 }

@@ -1,4 +1,4 @@
-//! Never a wrong file: what storage holds is compared with what was sent, part by part.
+//! Wrong files are detected: each part in storage is compared with what was sent.
 
 use local_drive::{Action, Fault, Op};
 
@@ -19,7 +19,7 @@ fn a_part_with_a_wrong_etag_is_sent_again() {
 }
 
 #[test]
-fn bytes_that_arrive_damaged_every_time_are_an_error_and_never_an_item() {
+fn parts_that_are_always_corrupted_are_an_error_and_not_an_item() {
     for action in [Action::WrongEtag, Action::CorruptStored] {
         for size in [20, 3 * PART] {
             let world = World::new();
@@ -30,17 +30,17 @@ fn bytes_that_arrive_damaged_every_time_are_an_error_and_never_an_item() {
             assert_eq!((record.count(Op::Finalize), world.drive.items().len()), (0, 0), "{action:?}");
             assert!(record.requests_of(Op::PutPart).filter(|put| put.part == Some(1)).count() <= 5);
 
-            // Once nothing damages them any more, the same command does the rest.
+            // Without the corruption, the same command completes the upload.
             world.drive.clear_faults();
             let again = later(&world, &["file.bin"]);
             assert_one_item(&world, &again.ran, &path);
-            assert!(again.parts().contains(&1), "a damaged part is not on record");
+            assert!(again.parts().contains(&1), "a corrupt part is on record");
         }
     }
 }
 
 #[test]
-fn an_etag_that_is_no_md5_is_not_compared() {
+fn an_etag_that_is_not_an_md5_is_not_compared() {
     let world = World::new();
     let path = world.file("file.bin", 3 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::Kms));
@@ -50,7 +50,7 @@ fn an_etag_that_is_no_md5_is_not_compared() {
 }
 
 #[test]
-fn parts_under_kms_are_kept_for_the_next_run_and_compared_when_the_file_was_touched() {
+fn parts_with_kms_etags_are_kept_and_compared_if_the_file_was_touched() {
     for touched in [false, true] {
         let world = World::new();
         let path = world.file("file.bin", 4 * PART);
@@ -70,7 +70,7 @@ fn parts_under_kms_are_kept_for_the_next_run_and_compared_when_the_file_was_touc
 }
 
 #[test]
-fn no_checksum_does_not_compare() {
+fn no_checksum_disables_the_comparison() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::CorruptStored).part(2));
@@ -81,7 +81,7 @@ fn no_checksum_does_not_compare() {
 }
 
 #[test]
-fn finalize_lists_every_part_once_ascending_with_the_etags_of_storage() {
+fn finalize_lists_each_part_once_in_order_with_its_etag() {
     let world = World::new();
     world.file("file.bin", 9 * PART + 1);
     for part in [1, 4, 10] {

@@ -1,11 +1,11 @@
-//! The layers of the code: a module imports only what stands below it, and files never import each other in a circle.
+//! The layers of the code: a module imports only lower layers, and files do not import each other in a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// The modules of `src`, from the top down. Modules of one row do not import each other.
+/// The modules of `src` from the top layer to the bottom. Modules of one layer do not import each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["run"],
@@ -23,11 +23,11 @@ const LAYERS: &[&[&str]] = &[
 
 type Module = Vec<String>;
 
-/// Reads `use` declarations and paths in expressions. Comments, tests and strings do not count.
+/// Finds `use` declarations and paths in expressions, outside comments, tests and strings.
 struct Source {
     module: Module,
     file: PathBuf,
-    /// The modules that this one imports.
+    /// The modules that this module imports.
     imports: BTreeSet<Module>,
 }
 
@@ -47,14 +47,14 @@ fn files(folder: &Path, module: &[String], found: &mut Vec<(Module, PathBuf)>) {
     }
 }
 
-/// The source without comments, strings and its tests.
+/// The source without comments, strings and tests.
 fn code(text: &str) -> String {
     let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
     let noise = Regex::new(r#"(?m)//.*$|"(?:[^"\\]|\\.|\\\n)*""#).unwrap();
     noise.replace_all(&text[..tests], "").into_owned()
 }
 
-/// The paths of a use tree: `a::{b, c::{d, e}}` has three.
+/// The paths of a use tree. `a::{b, c::{d, e}}` has three.
 fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     let Some((head, rest)) = tree.split_once('{') else {
         return paths.push(format!("{prefix}{tree}"));
@@ -115,7 +115,7 @@ fn read() -> Vec<Source> {
 }
 
 #[test]
-fn a_module_imports_only_what_stands_below_it() {
+fn a_module_imports_only_lower_layers() {
     let row = |module: &str| LAYERS.iter().position(|row| row.contains(&module));
     let mut wrong = Vec::new();
     for Source { module, file, imports } in read() {
@@ -133,7 +133,7 @@ fn a_module_imports_only_what_stands_below_it() {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     let imports: BTreeMap<Module, BTreeSet<Module>> =
         read().into_iter().map(|source| (source.module, source.imports)).collect();
     let reaches = |from: &Module, to: &Module| {
@@ -158,7 +158,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn the_reader_of_imports_sees_every_form() {
+fn all_forms_of_imports_are_found() {
     let code = code(
         "//! use crate::comment;\nuse crate::{a::B, c::{self, d::E as F}};\npub use self::g::*;\n\
          fn f() { super::h::i(\"crate::string\") }\n#[cfg(test)]\nmod tests { use crate::test; }",

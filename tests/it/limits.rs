@@ -1,4 +1,4 @@
-//! What the system does not let the program have: open files, threads, memory, large files, the terminal.
+//! Limits of the system: open files, threads, memory, file size, background jobs.
 #![cfg(unix)]
 
 use local_drive::{Action, Fault, Op};
@@ -11,7 +11,7 @@ fn limited(world: &World, limits: &str, args: &[&str]) -> Ran {
     world.spawn_limited(limits, args).wait()
 }
 
-/// Files some levels deep.
+/// Files in nested folders.
 fn deep_tree(world: &World, files: usize) {
     let folder = world.work().join("d/e/f/g/h/i");
     std::fs::create_dir_all(&folder).unwrap();
@@ -20,7 +20,7 @@ fn deep_tree(world: &World, files: usize) {
 }
 
 #[test]
-fn many_files_fit_into_few_descriptors() {
+fn many_files_work_with_few_descriptors() {
     for limits in ["ulimit -n 64", "ulimit -n 40", "ulimit -n 32", "ulimit -S -n 32"] {
         let world = World::new();
         deep_tree(&world, 400);
@@ -31,7 +31,7 @@ fn many_files_fit_into_few_descriptors() {
 }
 
 #[test]
-fn a_limit_that_is_too_low_for_anything_is_one_clear_error() {
+fn a_limit_that_is_too_low_is_one_clear_error() {
     let world = World::new();
     deep_tree(&world, 3);
     let ran = limited(&world, "ulimit -n 12", &["-r", "d"]);
@@ -40,7 +40,7 @@ fn a_limit_that_is_too_low_for_anything_is_one_clear_error() {
 }
 
 #[test]
-fn many_parts_fit_into_few_descriptors() {
+fn many_parts_work_with_few_descriptors() {
     let world = World::new();
     let path = world.file("big", 8 * PART);
     let ran = limited(&world, "ulimit -n 40", &["-j", "64", "big"]);
@@ -49,8 +49,8 @@ fn many_parts_fit_into_few_descriptors() {
 }
 
 #[test]
-fn threads_that_cannot_be_started_are_no_panic() {
-    // A stack of 1 GiB for each thread in 3 GiB of address space leaves room for few threads.
+fn threads_that_cannot_be_started_cause_no_panic() {
+    // Stacks of 1 GiB in 3 GiB of address space leave room for few threads.
     for (limits, may_succeed) in [("ulimit -v 3000000", true), ("ulimit -v 900000", false)] {
         let world = World::new();
         world.file("f", PART + 1);
@@ -67,7 +67,7 @@ fn threads_that_cannot_be_started_are_no_panic() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_costs_the_record_and_not_the_upload() {
+fn a_file_size_limit_prevents_the_record_but_not_the_upload() {
     let world = World::new();
     let path = world.file("big", 2 * PART);
     let ran = limited(&world, "ulimit -f 0", &["big"]);
@@ -76,7 +76,7 @@ fn a_limit_on_the_size_of_files_costs_the_record_and_not_the_upload() {
 }
 
 #[test]
-fn results_that_do_not_fit_into_a_file_are_an_error_and_the_uploads_are_done() {
+fn results_that_cannot_be_written_are_an_error_after_the_uploads() {
     let world = World::new();
     deep_tree(&world, 50);
     let ran = limited(&world, "ulimit -f 1; exec >results", &["-q", "-o", "report", "-r", "d"]);
@@ -85,11 +85,11 @@ fn results_that_do_not_fit_into_a_file_are_an_error_and_the_uploads_are_done() {
 }
 
 #[test]
-fn in_the_background_nothing_is_drawn_and_tostop_does_not_stop_the_upload() {
+fn a_background_job_draws_no_bar_and_is_not_stopped_by_tostop() {
     let world = World::new();
     world.file("big", 2 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 4 << 20 }));
-    // With job control a job in the background has a process group of its own.
+    // With job control, a background job has its own process group.
     let job = "set -m; stty tostop; \"$0\" \"$@\" & wait $!";
     let mut command = world.shell(job, &["-o", "none", "--progress", "bar", "big", "missing"]);
     command.env("TERM", "xterm-256color");

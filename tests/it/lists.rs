@@ -1,4 +1,4 @@
-//! `--files-from`, `-0` and `-R`: paths from a list, and their directories.
+//! `--files-from`, `-0` and `-R`: paths from a list, and keeping their directories.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -31,7 +31,7 @@ fn paths_come_from_a_file_or_standard_input() {
 }
 
 #[test]
-fn with_null_paths_may_contain_newlines() {
+fn null_separated_paths_may_contain_newlines() {
     unix_only!("names with newlines");
     let world = World::new();
     plant(&world, &["a\nb", "c"]);
@@ -41,7 +41,7 @@ fn with_null_paths_may_contain_newlines() {
 
 #[cfg(unix)]
 #[test]
-fn a_path_that_is_not_unicode_is_a_path() {
+fn a_path_that_is_not_unicode_is_accepted() {
     unix_only!("names that are not Unicode");
     use std::os::unix::ffi::OsStrExt as _;
     let world = World::new();
@@ -52,7 +52,7 @@ fn a_path_that_is_not_unicode_is_a_path() {
 }
 
 #[test]
-fn what_is_not_there_fails_alone_and_arguments_come_first() {
+fn a_missing_path_fails_alone_and_arguments_come_before_the_list() {
     let world = World::new();
     plant(&world, &["a", "b", "d/e"]);
     world.file_of("list", "missing\nd\nb\n");
@@ -80,7 +80,7 @@ fn an_empty_list_is_a_success_that_says_so() {
 }
 
 #[test]
-fn a_list_that_cannot_be_read_is_a_usage_error_before_anything_is_sent() {
+fn an_unreadable_list_is_a_usage_error_before_anything_is_sent() {
     let world = World::new();
     plant(&world, &["a", "d/"]);
     for (args, why) in [
@@ -97,7 +97,7 @@ fn a_list_that_cannot_be_read_is_a_usage_error_before_anything_is_sent() {
 }
 
 #[test]
-fn a_list_that_breaks_off_is_a_usage_error_without_a_row() {
+fn an_invalid_list_is_a_usage_error_after_its_valid_paths() {
     let world = World::new();
     plant(&world, &["a", "b"]);
     let cut = [&b"a\n"[..], &[b'x'; 70_000], b"\nb\n"].concat();
@@ -110,13 +110,13 @@ fn a_list_that_breaks_off_is_a_usage_error_without_a_row() {
         assert_eq!(plan.ends(2).json_lines().len(), sent);
         plan.says(why);
     }
-    // What was sent is on record: the mended list sends the rest.
+    // The sent file is on record, so a corrected list sends only the rest.
     pipe(&world, &["--files-from", "-"], "a\nb\n").ok();
     assert_there_once(&world, &["a", "b"]);
 }
 
 #[test]
-fn relative_keeps_the_directories_of_files_and_of_directories() {
+fn relative_keeps_the_directories_of_each_path() {
     let world = World::new();
     plant(&world, &["src/a/b.rs", "src/c.rs", "x/y/z/f", "x/y/empty/"]);
     let ran = world.run(&["-R", "src/a/b.rs", "./src/c.rs", "--to", "t"]);
@@ -131,7 +131,7 @@ fn relative_keeps_the_directories_of_files_and_of_directories() {
 }
 
 #[test]
-fn a_path_that_leaves_the_working_directory_has_no_directories_to_keep() {
+fn relative_refuses_paths_outside_the_working_directory() {
     let world = World::new();
     let absolute = world.file("a", 1).to_str().unwrap().to_owned();
     for path in ["../a", "x/../a", &absolute] {
@@ -146,7 +146,7 @@ fn a_path_that_leaves_the_working_directory_has_no_directories_to_keep() {
 }
 
 #[test]
-fn the_plan_is_sorted_and_shows_where_each_file_goes() {
+fn the_plan_is_sorted_and_shows_the_folder_of_each_file() {
     let world = World::new();
     plant(&world, &["photos/b", "photos/a/z", "photos/a.txt", "top"]);
     let to = |args: &[&str]| -> Vec<String> {
@@ -169,7 +169,7 @@ fn the_plan_is_sorted_and_shows_where_each_file_goes() {
 
 #[cfg(unix)]
 #[test]
-fn sending_begins_before_the_list_has_ended_and_an_interruption_does_not_wait_for_it() {
+fn files_are_sent_while_the_list_is_read_and_ctrl_c_does_not_wait_for_it() {
     unix_only!("signals");
     let world = World::new();
     plant(&world, &["a", "b"]);
@@ -188,8 +188,8 @@ fn sending_begins_before_the_list_has_ended_and_an_interruption_does_not_wait_fo
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_long_list_takes_little_memory() {
-    unix_only!("the system's own count of memory");
+fn a_long_list_needs_little_memory() {
+    unix_only!("the system's count of memory");
     let world = World::new();
     world.file("a", 1);
     let peak = |missing: usize| {
@@ -199,7 +199,7 @@ fn a_long_list_takes_little_memory() {
         }
         list.push_str("a\n");
         world.file_of("list", list);
-        // It has to be there still when its memory is looked at.
+        // Keeps the program alive while its memory is measured.
         world.drive.fault(Fault::new(Op::Start, Action::HangAfterBody));
         let before = world.drive.record().count(Op::Start);
         let running = world.spawn(&["--files-from", "list", "-q", "-o", "none"]);

@@ -1,4 +1,4 @@
-//! What is wrong with one file does not stop the others; and what a dry run says.
+//! A problem with one file does not stop the others. Dry runs.
 
 use std::process::Command;
 
@@ -14,8 +14,8 @@ fn make_fifo(world: &World, name: &str) {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_fails_with_its_own_code_and_the_rest_is_uploaded() {
-    unix_only!("there are no FIFOs there");
+fn a_path_that_is_not_a_file_fails_with_its_own_code_and_the_rest_is_uploaded() {
+    unix_only!("Windows has no FIFOs");
     let world = World::new();
     world.file("good", 10);
     world.file("better", PART + 1);
@@ -31,7 +31,7 @@ fn what_is_no_file_fails_with_its_own_code_and_the_rest_is_uploaded() {
 
 #[cfg(unix)]
 #[test]
-fn when_all_fail_alike_their_code_is_the_runs() {
+fn a_common_exit_code_of_all_files_is_that_of_the_run() {
     let world = World::new();
     std::fs::create_dir(world.work().join("folder")).unwrap();
     make_fifo(&world, "fifo");
@@ -43,11 +43,11 @@ fn when_all_fail_alike_their_code_is_the_runs() {
     world.run(&["folder", ".", "/"]).fails(2);
     world.run(&["missing", "folder"]).fails(1);
     world.run(&["good/", "missing"]).fails(8);
-    assert_eq!(world.drive.record().count(Op::Any), 0, "nobody was asked for anything");
+    assert_eq!(world.drive.record().count(Op::Any), 0, "unexpected requests");
 }
 
 #[test]
-fn a_service_that_refuses_one_file_does_not_stop_the_others() {
+fn a_file_rejected_by_the_service_does_not_stop_the_others() {
     let world = World::new();
     for name in ["a", "b", "c"] {
         world.file(name, 10);
@@ -59,7 +59,7 @@ fn a_service_that_refuses_one_file_does_not_stop_the_others() {
 }
 
 #[test]
-fn when_all_fail_at_the_service_their_common_code_is_the_runs() {
+fn a_common_exit_code_of_all_rejected_files_is_that_of_the_run() {
     let world = World::new();
     world.file("a", 10);
     world.file("b", 10);
@@ -69,23 +69,23 @@ fn when_all_fail_at_the_service_their_common_code_is_the_runs() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_may_not_be_read_fails_with_8() {
+fn an_unreadable_file_is_exit_code_8() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let world = World::new();
     let path = world.file("f", 10);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_ok() {
-        // For the superuser there is no such file.
+        // The superuser can read every file.
         return;
     }
     world.run(&["f"]).fails(8).says("error: f: ");
 }
 
-/// Files below `/proc` have 0 bytes and content, those below `/sys` 4096 bytes and less content.
+/// Files in `/proc` have size 0 and content; those in `/sys` have size 4096 and less content.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_whose_reported_size_is_wrong_fails_with_8_and_a_way_out() {
+fn a_file_with_a_wrong_size_is_exit_code_8_with_a_hint() {
     let world = World::new();
     let wrong = ["/proc/cpuinfo", "/proc/self/status", "/sys/kernel/mm/transparent_hugepage/enabled"];
     for path in wrong.into_iter().filter(|path| std::path::Path::new(path).exists()) {
@@ -98,7 +98,7 @@ fn a_file_whose_reported_size_is_wrong_fails_with_8_and_a_way_out() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_to_a_file_is_uploaded_under_its_own_name() {
+fn a_link_to_a_file_is_uploaded_under_the_name_of_the_link() {
     let world = World::new();
     let path = world.file("target", 1000);
     std::os::unix::fs::symlink("target", world.work().join("link")).unwrap();
@@ -110,7 +110,7 @@ fn a_link_to_a_file_is_uploaded_under_its_own_name() {
 }
 
 #[test]
-fn a_dry_run_prints_the_plan_and_needs_neither_network_nor_token() {
+fn a_dry_run_prints_the_plan_and_needs_no_network_and_no_token() {
     let mut world = World::new();
     world.unset("COPERA_TOKEN");
     world.unset("COPERA_API_URL");
@@ -132,11 +132,11 @@ fn a_dry_run_prints_the_plan_and_needs_neither_network_nor_token() {
     let (size, parts) = (big["part_size"].as_u64().unwrap(), big["parts"].as_u64().unwrap());
     assert!(parts <= 10_000 && size * parts >= 1 << 40 && size * (parts - 1) < 1 << 40, "{big}");
     assert_eq!(world.drive.record().count(Op::Any), 0);
-    assert!(!world.state_dir().exists(), "no record is kept");
+    assert!(!world.state_dir().exists(), "a record was written");
 }
 
 #[test]
-fn a_dry_run_says_what_would_fail() {
+fn a_dry_run_reports_files_that_would_fail() {
     let world = World::new();
     world.file("f", 10);
     let ran = world.run(&["--dry-run", "f", "missing"]);
@@ -151,7 +151,7 @@ fn a_dry_run_says_what_would_fail() {
 }
 
 #[test]
-fn help_version_and_generated_files_need_nothing() {
+fn help_version_and_generated_files_need_no_configuration() {
     let mut world = World::new();
     world.unset("COPERA_TOKEN");
     world.unset("COPERA_API_URL");

@@ -62,7 +62,7 @@ fn a_terminal_prompts_without_echo_and_the_next_upload_works() {
         let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(config(&world)), mode(world.config_dir())), (0o600, 0o700));
     }
-    assert_eq!(world.drive.record().count(Op::Any), 1, "one cheap call is enough");
+    assert_eq!(world.drive.record().count(Op::Any), 1, "the check makes one cheap call");
     assert_eq!(world.drive.record().count(Op::Tree), 1);
     // The API that checked the token is saved too.
     world.unset("COPERA_API_URL");
@@ -79,7 +79,7 @@ fn special_keys_are_not_part_of_the_token() {
         let token = world.drive.token().to_owned();
         let mut terminal = Terminal::start(world.command(&["--login"]), &token);
         terminal.shows("it is not shown");
-        // Ctrl-W takes a word away, and what is typed before the keys would be a part of it.
+        // Ctrl-W deletes a word. Text typed before the special keys would be part of it.
         let (head, tail) = if keys.starts_with('w') { ("", &token[..]) } else { token.split_at(6) };
         terminal.press(&format!("{head}{keys}{tail}{}\r", if keys.starts_with('w') { "" } else { keys }));
         terminal.wait().ok().says("token saved in").says_nothing_of(&token);
@@ -188,7 +188,7 @@ fn invalid_tokens_are_refused_before_any_call() {
     assert_eq!(world.drive.record().count(Op::Any), 0);
 }
 
-/// Text that is copied with a token, before and after it, and a word of the error.
+/// Text that is often copied with a token, before and after it, and a word of the error.
 const AROUND: [(&str, &str, &str); 10] = [
     ("\"", "\"", "quotes"),
     ("'", "'", "quotes"),
@@ -203,7 +203,7 @@ const AROUND: [(&str, &str, &str); 10] = [
 ];
 
 #[test]
-fn the_error_names_what_was_copied_with_a_token_whatever_its_origin() {
+fn the_error_names_text_copied_with_a_token_from_any_source() {
     for (before, behind, word) in AROUND {
         let mut world = world();
         let text = format!("{before}{}{behind}", world.drive.token());
@@ -298,7 +298,7 @@ fn ctrl_c_during_the_check_saves_nothing() {
 }
 
 #[test]
-fn the_rest_of_the_file_stays_and_a_replaced_token_is_mentioned() {
+fn the_rest_of_the_file_is_kept_and_a_replaced_token_is_mentioned() {
     let mut world = world();
     let before = "# mine\ndefault_profile = 'work'\n\n[profiles.work]  # the office\nretry_for = 9 # short\ntoken = 'cp_pat_old' # June\n\
                   # end of work\n\n[profiles.home]\nparent = 'p'\n# the end\n";
@@ -392,7 +392,7 @@ fn concurrent_logins_are_all_saved() {
 }
 
 #[test]
-fn byte_order_mark_and_line_ends_of_the_file_stay_and_a_pipes_mark_is_ignored() {
+fn byte_order_mark_and_line_ends_of_the_file_are_kept_and_the_mark_of_a_pipe_is_ignored() {
     let world = world();
     let token = world.drive.token().to_owned();
     write(config(&world), "\u{feff}[profiles.default]\r\nparent = 'x' # mine\r\n");

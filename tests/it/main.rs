@@ -1,11 +1,11 @@
-//! The program from the outside: the real binary against a drive on loopback.
-#![cfg_attr(not(unix), allow(unused_imports, dead_code, reason = "some tests are for Unix alone"))]
-// clippy.toml allows this in `#[test]` functions only, not in what they share.
+//! Integration tests: the real program against a local drive.
+#![cfg_attr(not(unix), allow(unused_imports, dead_code, reason = "some tests are for Unix only"))]
+// clippy.toml allows this in `#[test]` functions, but not in helpers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test ends where its expectation does"
+    reason = "a failed expectation ends the test"
 )]
 
 mod again;

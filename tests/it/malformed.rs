@@ -1,4 +1,4 @@
-//! Answers of the API that are a success and lack what they must have: never taken for "there is nothing".
+//! Successful responses without required fields. They must never be taken for "nothing exists".
 
 use local_drive::{Action, Fault, Op, Options};
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::halfway::{assert_one_item, later};
 use crate::support::{World, answer};
 
-/// No listing of a folder.
-fn no_tree() -> Vec<Value> {
+/// Responses that are not a listing of a folder.
+fn not_listings() -> Vec<Value> {
     vec![
         json!({}),
         json!({ "error": "Something went wrong" }),
@@ -26,8 +26,8 @@ fn no_tree() -> Vec<Value> {
     ]
 }
 
-/// No result of a search.
-fn no_hits() -> Vec<Value> {
+/// Responses that are not results of a search.
+fn not_search_results() -> Vec<Value> {
     vec![
         json!({}),
         json!({ "error": "Something went wrong" }),
@@ -39,19 +39,19 @@ fn no_hits() -> Vec<Value> {
     ]
 }
 
-fn folder_of(world: &World) {
+fn make_folder_with_file(world: &World) {
     std::fs::create_dir(world.work().join("d")).unwrap();
     world.file_of("d/f", "abc");
 }
 
 #[test]
-fn a_folder_listing_that_is_none_never_counts_as_an_empty_folder() {
-    for odd in no_tree() {
+fn an_invalid_listing_is_not_an_empty_folder() {
+    for odd in not_listings() {
         let world = World::new();
         world.drive.put_file("f", None, b"abc").unwrap();
         world.drive.make_folder("d", None);
         world.file_of("f", "abc");
-        folder_of(&world);
+        make_folder_with_file(&world);
         world.drive.fault(Fault::new(Op::Tree, answer(200, &odd)));
         for args in [&["f", "--if-exists", "fail"][..], &["f", "--if-exists", "skip"], &["-r", "d"]] {
             let ran = later(&world, args);
@@ -63,7 +63,7 @@ fn a_folder_listing_that_is_none_never_counts_as_an_empty_folder() {
 }
 
 #[test]
-fn what_the_service_says_in_such_an_answer_is_told() {
+fn the_message_in_an_invalid_response_is_reported() {
     let world = World::new();
     world.file_of("f", "abc");
     let message = format!("Your token is {}", world.drive.token());
@@ -72,15 +72,15 @@ fn what_the_service_says_in_such_an_answer_is_told() {
 }
 
 #[test]
-fn a_search_that_is_none_never_counts_as_no_hit() {
-    for odd in no_hits() {
+fn an_invalid_search_result_is_not_an_empty_result() {
+    for odd in not_search_results() {
         let world = World::with(Options { page_limit: 1, ..Options::default() });
         for name in ["1", "f"] {
             world.drive.put_file(name, None, b"abc").unwrap();
         }
         world.drive.make_folder("d", None);
         world.file_of("f", "abc");
-        folder_of(&world);
+        make_folder_with_file(&world);
         world.drive.fault(Fault::new(Op::Search, answer(200, &odd)));
         for args in [&["f", "--if-exists", "fail"][..], &["f", "--if-exists", "skip"], &["-r", "d"]] {
             let ran = later(&world, args);
@@ -91,9 +91,11 @@ fn a_search_that_is_none_never_counts_as_no_hit() {
 }
 
 #[test]
-fn a_lost_finalize_is_not_sent_again_after_a_listing_or_search_that_is_none() {
-    let listings = no_tree().into_iter().map(|odd| (Op::Tree, 500, odd));
-    for (op, page_limit, odd) in listings.chain(no_hits().into_iter().map(|odd| (Op::Search, 0, odd))) {
+fn an_invalid_listing_or_search_result_does_not_repeat_finalize() {
+    let listings = not_listings().into_iter().map(|odd| (Op::Tree, 500, odd));
+    for (op, page_limit, odd) in
+        listings.chain(not_search_results().into_iter().map(|odd| (Op::Search, 0, odd)))
+    {
         let world = World::with(Options { page_limit, ..Options::default() });
         let path = world.file_of("f", "abc");
         world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
@@ -107,8 +109,8 @@ fn a_lost_finalize_is_not_sent_again_after_a_listing_or_search_that_is_none() {
 }
 
 #[test]
-fn login_saves_no_token_that_such_an_answer_let_pass() {
-    for odd in no_tree() {
+fn login_does_not_save_a_token_after_an_invalid_response() {
+    for odd in not_listings() {
         let mut world = World::new();
         world.unset("COPERA_TOKEN");
         world.drive.fault(Fault::new(Op::Tree, answer(200, &odd)));
@@ -120,8 +122,8 @@ fn login_saves_no_token_that_such_an_answer_let_pass() {
     }
 }
 
-/// Entries of a listing that may be a file `f` or a folder `d`, or may not.
-fn odd_entries() -> [Value; 4] {
+/// Entries of a listing that may or may not be a file `f` or a folder `d`.
+fn unreadable_entries() -> [Value; 4] {
     [
         json!({}),
         json!({ "_id": "0123456789abcdef01234567", "type": "file", "name": 7 }),
@@ -131,14 +133,14 @@ fn odd_entries() -> [Value; 4] {
 }
 
 #[test]
-fn one_entry_that_cannot_be_read_has_the_search_decide() {
-    for entry in odd_entries() {
+fn an_unreadable_entry_in_a_listing_causes_a_search() {
+    for entry in unreadable_entries() {
         let world = World::new();
         world.file_of("f", "abc");
-        folder_of(&world);
+        make_folder_with_file(&world);
         let listing = json!({ "root": [entry], "truncated": false });
         world.drive.fault(Fault::new(Op::Tree, answer(200, &listing)));
-        // Nothing of the name: then it is sent.
+        // The search finds no such name, so the file is sent.
         let ran = later(&world, &["f", "--if-exists", "fail"]);
         ran.ran.ok();
         assert_eq!((ran.count(Op::Search), ran.count(Op::Start)), (1, 1), "{listing}");
@@ -153,11 +155,11 @@ fn one_entry_that_cannot_be_read_has_the_search_decide() {
 }
 
 #[test]
-fn entries_that_cannot_be_read_in_the_search_either_leave_it_open() {
-    for entry in odd_entries() {
+fn unreadable_entries_in_the_search_result_leave_the_question_open() {
+    for entry in unreadable_entries() {
         let world = World::new();
         world.file_of("f", "abc");
-        folder_of(&world);
+        make_folder_with_file(&world);
         let listing = json!({ "root": [entry], "truncated": false });
         world.drive.fault(Fault::new(Op::Tree, answer(200, &listing)));
         world.drive.fault(Fault::new(Op::Search, answer(200, json!({ "hits": [entry], "totalHits": 1 }))));
@@ -173,7 +175,7 @@ fn entries_that_cannot_be_read_in_the_search_either_leave_it_open() {
 }
 
 #[test]
-fn a_search_that_does_not_say_how_much_there_is_leaves_it_open() {
+fn a_search_result_without_a_total_leaves_the_question_open() {
     let world = World::with(Options { page_limit: 0, ..Options::default() });
     world.drive.put_file("other", None, b"abc").unwrap();
     world.file_of("f", "abc");
@@ -185,7 +187,7 @@ fn a_search_that_does_not_say_how_much_there_is_leaves_it_open() {
 }
 
 #[test]
-fn a_listing_that_does_not_say_how_large_a_file_is_has_storage_asked() {
+fn a_listing_without_a_size_causes_a_request_to_storage() {
     for odd in [json!(null), json!("3"), json!(-3), json!({})] {
         let world = World::new();
         let id = world.drive.put_file("f", None, b"abc").unwrap();
@@ -197,7 +199,7 @@ fn a_listing_that_does_not_say_how_large_a_file_is_has_storage_asked() {
         assert_eq!((ran.ran.ok().id(), ran.count(Op::Start)), (id.clone(), 0), "{listing}");
         world.file_of("f", "longer");
         assert_ne!(world.run(&["f", "--if-exists", "skip"]).ok().id(), id, "{listing}");
-        // Where it does not say either, nothing is sent.
+        // If storage does not return the size either, nothing is sent.
         world.drive.fault(Fault::new(Op::GetObject, Action::status(403, "")));
         let ran = later(&world, &["f", "--if-exists", "skip"]);
         ran.ran.fails(1).says("what the item holds");
@@ -206,7 +208,7 @@ fn a_listing_that_does_not_say_how_large_a_file_is_has_storage_asked() {
 }
 
 #[test]
-fn a_full_page_that_does_not_say_whether_it_is_all_is_searched_beyond() {
+fn a_full_page_without_a_truncation_flag_causes_a_search() {
     let world = World::new();
     let id = world.drive.put_file("f", None, b"abc").unwrap();
     world.file_of("f", "abc");
@@ -221,7 +223,7 @@ fn a_full_page_that_does_not_say_whether_it_is_all_is_searched_beyond() {
 }
 
 #[test]
-fn a_parent_that_cannot_be_read_is_not_the_root() {
+fn an_unreadable_parent_is_not_the_root() {
     let world = World::with(Options { page_limit: 0, ..Options::default() });
     world.drive.put_file("other", None, b"abc").unwrap();
     world.file_of("f", "abc");
@@ -232,7 +234,7 @@ fn a_parent_that_cannot_be_read_is_not_the_root() {
 }
 
 #[test]
-fn a_workspace_without_a_name_is_an_error_before_anything_is_sent() {
+fn a_workspace_without_a_slug_is_an_error_before_anything_is_sent() {
     for odd in [
         json!({}),
         json!({ "slug": null }),
@@ -250,7 +252,7 @@ fn a_workspace_without_a_name_is_an_error_before_anything_is_sent() {
 }
 
 #[test]
-fn signed_urls_and_a_start_that_come_as_bare_lists_are_none() {
+fn invalid_signed_urls_and_start_responses_are_errors() {
     for (op, odd) in [
         (Op::Urls, json!([["http://127.0.0.1:1/"], null])),
         (Op::Urls, json!({ "error": "Something went wrong" })),
@@ -265,10 +267,10 @@ fn signed_urls_and_a_start_that_come_as_bare_lists_are_none() {
 }
 
 #[test]
-fn a_folder_that_was_made_without_saying_so_is_looked_for() {
+fn a_created_folder_is_looked_up_if_the_response_is_invalid() {
     for odd in [json!({}), json!({ "error": "Something went wrong" }), json!([])] {
         let world = World::new();
-        folder_of(&world);
+        make_folder_with_file(&world);
         let done = Action::AnswerAfterWork { code: 200, headers: Vec::new(), body: odd.to_string() };
         world.drive.fault(Fault::once(Op::Folders, done));
         world.run(&["-r", "d"]).ok();

@@ -1,4 +1,4 @@
-//! Many files: side by side within their limits, each once and right, under faults and rate limits too.
+//! Many files: they run concurrently within the limits and arrive exactly once, with faults and rate limits too.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use local_drive::{Action, Fault, Op, Options};
 use crate::program::not_under_wine;
 use crate::support::{PART, World};
 
-/// So many files `d/<n mod 20>/<n>` whose content is their number.
+/// Creates `count` files `d/<n mod 20>/<n>` whose content is their number.
 fn plant(world: &World, count: u32) {
     for n in 0..count {
         let folder = world.work().join(format!("d/{}", n % 20));
@@ -31,7 +31,7 @@ fn assert_each_once(world: &World, count: u32) {
 }
 
 #[test]
-fn two_thousand_small_files_under_faults_and_rate_limits_all_arrive_once() {
+fn two_thousand_small_files_arrive_once_despite_faults_and_rate_limits() {
     not_under_wine!("it would take minutes");
     let world = World::new();
     plant(&world, 2000);
@@ -49,7 +49,7 @@ fn two_thousand_small_files_under_faults_and_rate_limits_all_arrive_once() {
 }
 
 #[test]
-fn a_rate_limit_is_waited_for_by_all_together_and_not_by_each_for_itself() {
+fn all_files_wait_for_a_rate_limit_together() {
     let world = World::new();
     plant(&world, 200);
     let limit = world.drive.fault(Fault::new(Op::Start, Action::rate_limited(1)).skip(60).times(10));
@@ -60,7 +60,7 @@ fn a_rate_limit_is_waited_for_by_all_together_and_not_by_each_for_itself() {
     let record = world.drive.record();
     let refused: Vec<_> = record.requests.iter().filter(|call| call.status == Some(429)).collect();
     let first = refused.iter().filter_map(|call| call.end).min().unwrap();
-    // What was under way when it came is answered; nothing new is asked for until the second is over.
+    // Requests in flight when the limit came are completed. No new ones are sent during its second.
     let meanwhile = |call: &&local_drive::RequestRecord| {
         call.op.is_api()
             && call.start > first + Duration::from_millis(300)
@@ -70,8 +70,8 @@ fn a_rate_limit_is_waited_for_by_all_together_and_not_by_each_for_itself() {
 }
 
 #[test]
-fn parts_of_all_files_share_one_limit_and_calls_have_their_own() {
-    not_under_wine!("its threads are too slow for many calls at the same time");
+fn parts_of_all_files_share_one_limit_and_calls_have_another() {
+    not_under_wine!("its threads are too slow for many concurrent calls");
     let world = World::with(Options { latency: Duration::from_millis(5), ..Options::default() });
     plant(&world, 200);
     world.run(&["-r", "d", "-j3"]).ok();
@@ -89,12 +89,12 @@ fn parts_of_all_files_share_one_limit_and_calls_have_their_own() {
         most = most.max(now + step);
         now + step
     });
-    assert!(most <= 24, "{most} calls at once");
-    assert!(most > 8, "only {most} calls at once");
+    assert!(most <= 24, "{most} concurrent calls");
+    assert!(most > 8, "only {most} concurrent calls");
 }
 
 #[test]
-fn a_small_file_costs_four_requests_on_connections_that_are_open() {
+fn a_small_file_needs_four_requests_and_reuses_connections() {
     let world = World::new();
     plant(&world, 200);
     world.run(&["-r", "d"]).ok();
@@ -107,7 +107,7 @@ fn a_small_file_costs_four_requests_on_connections_that_are_open() {
 }
 
 #[test]
-fn large_files_are_not_all_begun_before_the_first_is_done() {
+fn only_some_large_files_are_started_before_the_first_is_done() {
     let world = World::new();
     std::fs::create_dir(world.work().join("d")).unwrap();
     for n in 0..12 {
@@ -118,14 +118,14 @@ fn large_files_are_not_all_begun_before_the_first_is_done() {
     let record = world.drive.record();
     let first_done = record.requests_of(Op::Finalize).map(|call| call.start).min().unwrap();
     let begun = record.requests_of(Op::Start).filter(|call| call.start < first_done).count();
-    assert!(begun <= 8, "{begun} of 12 were begun before the first was finalized");
+    assert!(begun <= 8, "{begun} of 12 were started before the first was finalized");
     assert_eq!(world.drive.items().len(), 13);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_does_not_grow_with_the_number_of_files() {
-    not_under_wine!("Wine's own memory is counted too");
+    not_under_wine!("Wine's own memory would be counted");
     let world = World::with(Options { mode: local_drive::Mode::Discard, ..Options::default() });
     plant(&world, 3000);
     let running = world.spawn(&["-r", "d", "-q", "-o", "none"]);
@@ -136,21 +136,21 @@ fn memory_does_not_grow_with_the_number_of_files() {
 }
 
 #[test]
-fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
+fn an_outage_is_waited_for_once_for_all_files() {
     for (op, action) in [(Op::Start, Action::status(503, "")), (Op::PutPart, Action::internal_error())] {
         let world = World::new();
         plant(&world, 300);
         let limit = world.drive.fault(Fault::new(op, action));
         let ran = world.run(&["-r", "d", "--retry-for", "2s", "-o", "report"]);
         ran.ends(7).says("more (-v names them): not tried, because the service is unreachable");
-        assert_eq!(ran.stdout.lines().count(), 300, "every file has its row");
+        assert_eq!(ran.stdout.lines().count(), 300, "every file needs a row");
         let record = world.drive.record();
         let asked: BTreeSet<_> = record
             .requests_of(Op::Start)
             .filter_map(|call| call.json.as_ref()?["fileName"].as_str().map(str::to_owned))
             .collect();
         assert!(asked.len() < 150, "{op:?}: {} files were tried", asked.len());
-        // All is well again: nothing of it is remembered.
+        // Nothing is remembered after the outage.
         world.drive.clear_fault(limit);
         world.run(&["-r", "d"]).ok();
         assert_each_once(&world, 300);
@@ -158,7 +158,7 @@ fn a_service_that_is_gone_is_waited_for_once_and_not_by_each_file() {
 }
 
 #[test]
-fn the_last_tries_are_one_each_though_storage_takes_the_bytes_before_it_says_no() {
+fn each_file_is_tried_once_more_after_the_service_was_given_up() {
     let world = World::new();
     let names: Vec<_> = (0..60).map(|n| n.to_string()).collect();
     names.iter().for_each(|name| drop(world.file_of(name, vec![b'x'; 2000])));
@@ -168,11 +168,11 @@ fn the_last_tries_are_one_each_though_storage_takes_the_bytes_before_it_says_no(
     let ran = world.run(&args);
     ran.ends(7);
     let again = ran.stdout.lines().filter(|row| !row.contains("\"retries\":0,")).count();
-    assert!(again <= 3, "{again} files were tried again and again");
+    assert!(again <= 3, "{again} files were retried");
 }
 
 #[test]
-fn folders_that_cannot_be_made_are_given_up_once_for_all() {
+fn an_outage_of_folder_creation_is_waited_for_once() {
     let world = World::new();
     for n in 0..60 {
         let folder = world.work().join(format!("top/{n}"));
@@ -191,7 +191,7 @@ fn folders_that_cannot_be_made_are_given_up_once_for_all() {
 }
 
 #[test]
-fn what_is_there_already_is_skipped_though_nothing_can_be_sent() {
+fn existing_files_are_skipped_while_storage_is_unavailable() {
     let world = World::new();
     plant(&world, 100);
     world.run(&["-r", "d"]).ok();
@@ -203,19 +203,19 @@ fn what_is_there_already_is_skipped_though_nothing_can_be_sent() {
 }
 
 #[test]
-fn a_finalize_that_is_out_of_order_is_waited_for_once_and_not_by_each_file() {
+fn an_outage_of_finalize_is_waited_for_once_for_all_files() {
     let world = World::new();
     plant(&world, 300);
     let broken = world.drive.fault(Fault::new(Op::Finalize, Action::status(503, "")));
     world.run(&["-r", "d", "--retry-for", "1s"]).ends(7);
-    assert!(world.drive.record().count(Op::Start) < 200, "bytes were sent in vain");
+    assert!(world.drive.record().count(Op::Start) < 200, "too many files were sent");
     world.drive.clear_fault(broken);
     world.run(&["-r", "d", "--if-exists", "skip"]).ok();
     assert_each_once(&world, 300);
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
+fn a_missing_parent_is_not_requested_for_every_file() {
     let world = World::new();
     let names: Vec<_> = (0..300).map(|n| n.to_string()).collect();
     names.iter().for_each(|name| drop(world.file_of(name, name)));
@@ -228,7 +228,7 @@ fn a_folder_that_is_not_there_is_not_asked_for_by_each_file() {
 }
 
 #[test]
-fn storage_that_is_gone_is_given_up_soon_whichever_limit_there_is() {
+fn storage_that_is_down_is_given_up_soon_with_any_retry_limit() {
     for (action, limits) in [
         (Action::Reset, &["--max-retries", "0"][..]),
         (Action::Reset, &["--max-retries", "2"]),
@@ -250,12 +250,12 @@ fn storage_that_is_gone_is_given_up_soon_whichever_limit_there_is() {
 }
 
 #[test]
-fn an_endpoint_that_is_in_trouble_holds_up_no_other() {
+fn an_outage_of_one_endpoint_does_not_block_others() {
     for action in [Action::status(503, ""), Action::HangAfterBody] {
         let world = World::new();
         world.file_of("a", "a");
         plant(&world, 60);
-        // The first file is begun before all others fail to be, and finalized while they do.
+        // The first file starts before the outage and is finalized during it.
         world.drive.fault(Fault::new(Op::Start, action).skip(1));
         world.drive.fault(Fault::once(Op::PutPart, Action::Delay(Duration::from_secs(2))));
         let running = world.spawn(&["-r", "a", "d"]);
@@ -268,7 +268,7 @@ fn an_endpoint_that_is_in_trouble_holds_up_no_other() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn files_on_a_disk_that_does_not_answer_hold_up_no_others() {
+fn files_on_a_hung_disk_do_not_block_others() {
     let world = World::new();
     let hung: Vec<_> = (0..60).map(|n| world.file_of(format!("a-hung-{n}"), "x")).collect();
     let _leases: Vec<_> = hung.iter().map(|path| hang_when_opened(path)).collect();
@@ -281,12 +281,12 @@ fn files_on_a_disk_that_does_not_answer_hold_up_no_others() {
     done.unwrap();
 }
 
-/// Whoever opens this file waits until it is closed here, or for `/proc/sys/fs/lease-break-time` (45 s): fcntl(2),
-/// F_SETLEASE. Nothing else makes a regular file's open hang without a file system of one's own.
+/// Opening this file elsewhere blocks until it is closed here, or for `/proc/sys/fs/lease-break-time` (45 s), see
+/// F_SETLEASE in fcntl(2). Otherwise only a special file system could block the opening of a regular file.
 #[cfg(target_os = "linux")]
 fn hang_when_opened(path: &std::path::Path) -> std::fs::File {
     use std::os::fd::AsRawFd as _;
-    // Who holds a lease is told by SIGIO that it is wanted, and killed by that if nothing else is said.
+    // The holder of a lease gets SIGIO when another process opens the file. By default, this signal kills it.
     // SAFETY: both calls take integers and touch no memory of ours.
     #[expect(unsafe_code, reason = "rustix has no leases")]
     let taken = unsafe {

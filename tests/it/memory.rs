@@ -1,6 +1,6 @@
-//! Memory: it must not grow with the file.
+//! Memory use does not grow with the size of the file.
 //!
-//! Here 64 MiB are compared with 1 GiB. The same for 4 GiB, of a release build, by hand:
+//! This test compares 64 MiB with 1 GiB. To compare with 4 GiB, using a release build:
 //!
 //! ```sh
 //! cargo build --workspace --release && truncate -s 64M /tmp/small && truncate -s 4G /tmp/large
@@ -16,11 +16,11 @@ use local_drive::{Action, Fault, Mode, Op, Options};
 
 use crate::support::{CAP, MIB, World};
 
-/// The most memory that the program has had when all parts of a file of this size are in storage.
+/// Peak memory of the program after all parts of a file of this size were sent.
 fn peak(size: u64, args: &[&str]) -> u64 {
     let world = World::with(Options { mode: Mode::Discard, ..Options::default() });
     world.sparse("f", size);
-    // It has to be there still when it is looked at.
+    // Keeps the program alive while its memory is measured.
     let hang = world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
     let running = world.spawn(&[&["f"], args].concat());
     let done =
@@ -29,18 +29,18 @@ fn peak(size: u64, args: &[&str]) -> u64 {
     let peak = running.peak_memory();
     world.drive.clear_fault(hang);
     running.wait().ok();
-    // On a busy machine a part may get a second connection.
+    // On a busy machine, hedging may send some bytes twice.
     assert!(world.drive.record().bytes_received_on_storage() >= size);
     peak
 }
 
 #[test]
-fn memory_does_not_grow_with_the_file_or_the_part() {
+fn memory_does_not_grow_with_the_size_of_the_file_or_of_the_part() {
     let small = peak(64 * MIB, &[]);
     let large = peak(1024 * MIB, &[]);
     let large_parts = peak(512 * MIB, &["--part-size", "128MiB"]);
-    // What differs from run to run is how many parts were read at once; a buffer kept for each part of 1 GiB, or
-    // one as large as a part, would be far more than this.
+    // Runs differ in how many parts are read at once. A buffer for each part of 1 GiB, or a buffer of the size of a
+    // part, would exceed this by far.
     assert!(
         large.max(large_parts) < small + 8 * MIB,
         "{small} for 64 MiB, {large} for 1 GiB, {large_parts} for 512 MiB in parts of 128 MiB"

@@ -1,4 +1,4 @@
-//! Names: whatever a file may be called, it gets into the drive under that name, composed and readable.
+//! Names of any kind arrive unchanged, except for NFC.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,7 +8,7 @@ use crate::program::unix_only;
 use crate::support::{World, sha256_of};
 use crate::trees::plant;
 
-/// Uploads a file called `local`, given as `./local`; the drive has to call it `name`.
+/// Uploads a file with the name `local`, given as `./local`, and checks that the item has the name `name`.
 #[track_caller]
 fn arrives_as(local: impl AsRef<OsStr>, name: &str) {
     let world = World::new();
@@ -22,7 +22,7 @@ fn arrives_as(local: impl AsRef<OsStr>, name: &str) {
 }
 
 #[test]
-fn names_in_any_script_arrive_as_they_are() {
+fn names_in_any_script_arrive_unchanged() {
     for name in ["résumé.txt", "報告書 2026.pdf", "отчёт", "עברית", "😀👨‍👩‍👧.png", "Ⅷ ﬁ ½", "İstanbul ß"]
     {
         arrives_as(name, name);
@@ -30,14 +30,14 @@ fn names_in_any_script_arrive_as_they_are() {
 }
 
 #[test]
-fn decomposed_names_arrive_composed() {
+fn decomposed_names_arrive_in_nfc() {
     arrives_as("re\u{301}sume\u{301}.txt", "r\u{e9}sum\u{e9}.txt");
     arrives_as("\u{1112}\u{1161}\u{11ab}", "\u{d55c}");
 }
 
 #[test]
-fn names_with_white_space_and_quotes_arrive_as_they_are() {
-    unix_only!("no file can have such names there");
+fn names_with_white_space_and_quotes_arrive_unchanged() {
+    unix_only!("Windows does not allow such names");
     for name in
         [" ", " two  spaces ", "tab\there", "a\nb\r\nc", "\"quoted\"", "it's", "back\\slash", "`$(x)`;&|*?"]
     {
@@ -46,8 +46,8 @@ fn names_with_white_space_and_quotes_arrive_as_they_are() {
 }
 
 #[test]
-fn names_that_mean_something_to_urls_or_json_arrive_as_they_are() {
-    unix_only!("no file can have such names there");
+fn names_with_special_characters_of_urls_and_json_arrive_unchanged() {
+    unix_only!("Windows does not allow such names");
     for name in
         ["100%", "%41", "a?b=c&d#e", "a+b", "a:b", "{\"_id\":1}", "\u{1}\u{7f}", "..hidden", "...", "null"]
     {
@@ -56,7 +56,7 @@ fn names_that_mean_something_to_urls_or_json_arrive_as_they_are() {
 }
 
 #[test]
-fn a_name_of_255_bytes_arrives_as_it_is() {
+fn a_name_of_255_bytes_arrives_unchanged() {
     arrives_as("n".repeat(255), &"n".repeat(255));
     let wide = format!("{}b", "é".repeat(127));
     assert_eq!(wide.len(), 255);
@@ -64,7 +64,7 @@ fn a_name_of_255_bytes_arrives_as_it_is() {
 }
 
 #[test]
-fn a_name_that_begins_with_a_dash_can_be_given_behind_two_dashes() {
+fn a_name_with_a_leading_dash_can_follow_two_dashes() {
     let world = World::new();
     for name in ["-x", "--help", "-", "-o"] {
         world.file(name, 10);
@@ -75,11 +75,11 @@ fn a_name_that_begins_with_a_dash_can_be_given_behind_two_dashes() {
     assert_eq!(world.run(&["./-"]).ok().json()["name"], "-");
 }
 
-// Other systems' file systems do not take such names.
+// File systems of other systems refuse such names.
 #[cfg(target_os = "linux")]
 #[test]
-fn undecodable_bytes_arrive_as_percent_codes_with_a_warning() {
-    unix_only!("names are UTF-16 there");
+fn undecodable_bytes_arrive_percent_encoded_with_a_warning() {
+    unix_only!("Windows names are UTF-16");
     use std::os::unix::ffi::OsStrExt as _;
 
     let world = World::new();
@@ -99,7 +99,7 @@ fn undecodable_bytes_arrive_as_percent_codes_with_a_warning() {
 }
 
 #[test]
-fn a_given_name_is_sent_composed_and_nothing_else_is_done_to_it() {
+fn the_name_option_is_sent_in_nfc_and_otherwise_unchanged() {
     let world = World::new();
     world.file("f.bin", 10);
     let named =
@@ -122,11 +122,11 @@ fn type_of(world: &World, args: &[&str]) -> String {
 }
 
 #[test]
-fn the_type_is_guessed_by_extension_then_by_content() {
+fn the_mime_type_is_guessed_by_extension_and_then_by_content() {
     let world = World::new();
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
     for (name, content, kind) in [
-        ("a.pdf", &b"no pdf"[..], "application/pdf"),
+        ("a.pdf", &b"not a PDF"[..], "application/pdf"),
         ("A.JPG", b"", "image/jpeg"),
         ("a.tar.gz", b"x", "application/gzip"),
         ("a.csv", b"x", "text/csv"),
@@ -142,7 +142,7 @@ fn the_type_is_guessed_by_extension_then_by_content() {
 }
 
 #[test]
-fn a_given_name_has_its_say_in_the_type_and_a_given_type_the_last_word() {
+fn the_mime_type_follows_the_name_option_and_is_overridden_by_mime_type() {
     let world = World::new();
     world.file_of("a.pdf", "x");
     assert_eq!(type_of(&world, &["a.pdf", "-n", "b.txt"]), "text/plain");
@@ -162,7 +162,7 @@ fn a_path_of_more_than_260_characters_is_uploaded() {
 }
 
 #[test]
-fn the_name_of_a_windows_device_is_a_name_of_a_file() {
+fn a_windows_device_name_is_treated_as_a_file_name() {
     let world = World::new();
     for name in ["CON", "NUL", "com1"] {
         world.run(&[name]).fails(8);
