@@ -1,4 +1,4 @@
-//! The network is pulled and comes back: the same command, without anybody's help, ends with the file uploaded.
+//! Network outages: the running command finishes after the outage, or the same command resumes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use local_drive::{Action, Fault, Op};
 use crate::halfway::{Halfway, assert_one_item, later, wait_for};
 use crate::support::{CAP, PART, Running, World};
 
-/// Starts the program with its stderr in a file, so that it can be read while it runs.
+/// Starts the program with its stderr in a file, which can be read during the run.
 fn begin(world: &World, args: &[&str]) -> (Running, PathBuf) {
     let told = world.home().join("stderr");
     let mut command = world.command(args);
@@ -17,8 +17,8 @@ fn begin(world: &World, args: &[&str]) -> (Running, PathBuf) {
     (world.spawn_with(command), told)
 }
 
-/// Pulls the network, lets the program find out a few times, and plugs it in again.
-fn pull_for_a_while(world: &World, told: &Path) {
+/// Takes the network down until the program has retried a few times.
+fn outage(world: &World, told: &Path) {
     let retries = || {
         let said = std::fs::read_to_string(told).unwrap().to_lowercase();
         said.lines().filter(|line| line.contains("retry") && line.contains("no connection")).count()
@@ -29,7 +29,7 @@ fn pull_for_a_while(world: &World, told: &Path) {
 }
 
 #[test]
-fn a_network_that_is_pulled_in_the_middle_and_comes_back_costs_no_second_command() {
+fn an_outage_during_the_upload_needs_no_second_command() {
     let world = World::new();
     let path = world.file("file.bin", 8 * PART);
     let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 1000 }).skip(3));
@@ -37,13 +37,13 @@ fn a_network_that_is_pulled_in_the_middle_and_comes_back_costs_no_second_command
     let some = |record: &local_drive::Record| record.stored_count() == 3 && record.parts_in_flight() == 5;
     world.drive.wait_until(CAP, some).unwrap();
     world.drive.clear_fault(stall);
-    pull_for_a_while(&world, &told);
+    outage(&world, &told);
     assert_one_item(&world, &running.wait(), &path);
-    assert_eq!(world.drive.record().count(Op::Start), 1, "it went on with the same upload");
+    assert_eq!(world.drive.record().count(Op::Start), 1, "the upload was restarted");
 }
 
 #[test]
-fn a_network_that_is_pulled_at_finalize_and_comes_back_leaves_one_item() {
+fn an_outage_during_finalize_leaves_one_item() {
     for action in [Action::HangAfterBody, Action::Stall { after: 0 }] {
         let world = World::new();
         let path = world.file("file.bin", 20);
@@ -54,23 +54,23 @@ fn a_network_that_is_pulled_at_finalize_and_comes_back_leaves_one_item() {
             record.requests_of(Op::Finalize).any(|request| !works || request.worked.is_some())
         };
         world.drive.wait_until(CAP, there).unwrap();
-        pull_for_a_while(&world, &told);
+        outage(&world, &told);
         assert_one_item(&world, &running.wait(), &path);
     }
 }
 
 #[test]
-fn a_service_that_is_down_when_the_command_starts_is_waited_for() {
+fn a_service_that_is_down_at_the_start_is_waited_for() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     world.drive.stop_listening().unwrap();
     let (running, told) = begin(&world, &["file.bin"]);
-    pull_for_a_while(&world, &told);
+    outage(&world, &told);
     assert_one_item(&world, &running.wait(), &path);
 }
 
 #[test]
-fn a_network_that_stays_away_is_exit_code_7_and_the_same_command_goes_on() {
+fn a_long_outage_is_exit_code_7_and_the_same_command_resumes() {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART);
     let halfway = Halfway::of(&world, &path, 3, &["--retry-for", "1s"]);
@@ -84,7 +84,7 @@ fn a_network_that_stays_away_is_exit_code_7_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn urls_that_lapsed_while_the_network_was_away_are_renewed() {
+fn urls_that_expired_during_an_outage_are_renewed() {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART);
     let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 1000 }).skip(3));
@@ -93,7 +93,7 @@ fn urls_that_lapsed_while_the_network_was_away_are_renewed() {
     world.drive.wait_until(CAP, some).unwrap();
     world.drive.clear_fault(stall);
     world.drive.expire_urls();
-    pull_for_a_while(&world, &told);
+    outage(&world, &told);
     assert_one_item(&world, &running.wait(), &path);
     assert_eq!(world.drive.record().count(Op::Urls), 2);
 }

@@ -54,7 +54,7 @@ fn other_addresses_are_refused_with_the_reason() {
 }
 
 #[test]
-fn the_service_checks_any_other_text() {
+fn any_other_text_is_checked_by_the_service() {
     let mut world = World::new();
     world.file("f", 1);
     for parent in ["photos", "a b", "Reports/2026"] {
@@ -93,7 +93,7 @@ fn a_404_without_a_parent_is_not_a_missing_folder() {
 }
 
 #[test]
-fn a_full_workspace_is_not_an_error_of_the_token() {
+fn a_full_workspace_is_not_reported_as_a_token_error() {
     for (status, message) in [
         (403, "Storage quota exceeded"),
         (403, "No space left in your workspace"),

@@ -1,4 +1,4 @@
-//! Standard input: kept until its size is known, uploaded like any file, and gone on every way out.
+//! Standard input: it is spooled until its size is known, uploaded like a file, and deleted in any case.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -11,8 +11,8 @@ use local_drive::{Action, Fault, Op};
 use crate::halfway::{assert_warns, only_upload, records, wait_for};
 use crate::support::{CAP, MIB, PART, Ran, World};
 
-/// The program behind a pipe out of this shell command.
-fn behind(world: &World, producer: &str, args: &[&str]) -> Ran {
+/// Runs the program with the output of a shell command as its standard input.
+fn run_with_pipe(world: &World, producer: &str, args: &[&str]) -> Ran {
     let program = world.command(&[&["-", "--name", "dump.sql"], args].concat());
     let mut command = Command::new("bash");
     command.arg("-c").arg(format!("set -o pipefail; {producer} | \"$0\" \"$@\"")).arg(program.get_program());
@@ -21,7 +21,7 @@ fn behind(world: &World, producer: &str, args: &[&str]) -> Ran {
     world.spawn_command(command).wait()
 }
 
-/// What is in the directory that temporary files go to, besides the world's own folders.
+/// Entries of the directory for temporary files, except for the folders of the world.
 fn left_over(world: &World) -> Vec<PathBuf> {
     let root = world.home().parent().unwrap().to_owned();
     let own = ["home", "work", "config", "state"];
@@ -33,11 +33,11 @@ fn left_over(world: &World) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_comes_through_a_pipe_is_stored_byte_for_byte_whatever_its_size() {
+fn standard_input_of_any_size_is_stored_unchanged() {
     for (size, parts) in [(0, 1), (1, 1), (2 * PART + 3, 3)] {
         let world = World::new();
         let path = world.file("source", size);
-        let ran = behind(&world, "cat source", &[]);
+        let ran = run_with_pipe(&world, "cat source", &[]);
         let item = ran.ok().json();
         assert_eq!((item["name"].as_str(), item["size"].as_u64()), (Some("dump.sql"), Some(size)));
         world.assert_stored(&ran.id(), &path);
@@ -48,7 +48,7 @@ fn what_comes_through_a_pipe_is_stored_byte_for_byte_whatever_its_size() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn three_hundred_mebibytes_through_a_pipe_take_little_memory() {
+fn three_hundred_mib_from_a_pipe_need_little_memory() {
     let world = World::new();
     let path = world.sparse("source", 300 * MIB);
     let mut command = world.command(&["-", "-n", "zeros", "-q"]);
@@ -56,7 +56,7 @@ fn three_hundred_mebibytes_through_a_pipe_take_little_memory() {
     command.stdin(cat.stdout.take().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).skip(50));
     let running = world.spawn_with(command);
-    // A part that lags is begun again, for at most 1 % of the bytes. Each time counts for 256 KiB at least.
+    // Hedging sends at most 1 % of the bytes twice, and counts each part as at least 256 KiB.
     let again = 300 / 100 * 4;
     let passed =
         |record: &local_drive::Record| record.count(Op::PutPart) > 50 && record.stored_count() >= 50 - again;
@@ -72,12 +72,12 @@ fn three_hundred_mebibytes_through_a_pipe_take_little_memory() {
 #[test]
 fn a_pipe_that_fails_midway_fails_the_pipeline() {
     let world = World::new();
-    let ran = behind(&world, "{ echo half; exit 3; }", &[]);
+    let ran = run_with_pipe(&world, "{ echo half; exit 3; }", &[]);
     assert_eq!(ran.ends(3).json()["size"], 5);
 }
 
 #[test]
-fn standard_input_needs_a_name_and_is_given_once() {
+fn standard_input_needs_a_name_and_can_be_given_once() {
     let world = World::new();
     world.run(&["-"]).fails(2).says("--name");
     world.run(&["-", "-", "--name", "x"]).fails(2);
@@ -85,14 +85,14 @@ fn standard_input_needs_a_name_and_is_given_once() {
 }
 
 #[test]
-fn what_is_wrong_is_told_before_a_pipe_is_read_to_its_end() {
+fn errors_are_reported_before_the_pipe_is_read_to_its_end() {
     let world = World::new();
     world.drive.put_file("dump.sql", None, b"old").unwrap();
     for (args, code) in [(&["-p", "665f1c2ab3d4e5f60718293a"][..], 3), (&["--if-exists", "fail"], 5)] {
         let mut command = world.command(&[&["-", "--name", "dump.sql"], args].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = world.spawn_with(command);
-        // Open as long as the program runs.
+        // Keeps the pipe open while the program runs.
         let pipe = running.child.stdin.take();
         running.wait().fails(code);
         drop(pipe);
@@ -100,17 +100,17 @@ fn what_is_wrong_is_told_before_a_pipe_is_read_to_its_end() {
 }
 
 #[test]
-fn a_place_for_standard_input_that_takes_nothing_is_exit_code_8_and_names_tmpdir() {
+fn a_spool_directory_that_is_unusable_is_exit_code_8_and_names_tmpdir() {
     let mut world = World::new();
     world.set("TMPDIR", world.work().join("missing"));
-    behind(&world, "echo hello", &[]).fails(8).says("missing").says("TMPDIR");
+    run_with_pipe(&world, "echo hello", &[]).fails(8).says("missing").says("TMPDIR");
     assert_eq!(world.drive.record().count(Op::Start), 0);
 }
 
 #[test]
-fn a_file_that_standard_input_comes_from_is_not_copied() {
+fn a_redirected_file_is_not_spooled() {
     let mut world = World::new();
-    // Where nothing can be kept, nothing was.
+    // Spooling would fail here.
     world.set("TMPDIR", world.work().join("missing"));
     let path = world.file("source", PART + 9);
     let mut command = world.command(&["-", "-n", "name"]);
@@ -121,7 +121,7 @@ fn a_file_that_standard_input_comes_from_is_not_copied() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_redirected_file_without_a_true_size_is_read_to_its_end() {
+fn a_redirected_file_with_a_wrong_size_is_read_to_its_end() {
     let world = World::new();
     let mut command = world.command(&["-", "-n", "name"]);
     command.stdin(File::open("/proc/version").unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -130,33 +130,33 @@ fn a_redirected_file_without_a_true_size_is_read_to_its_end() {
 }
 
 #[test]
-fn an_empty_pipe_is_worth_a_warning() {
+fn an_empty_pipe_causes_a_warning() {
     let world = World::new();
-    assert_warns(behind(&world, "true", &[]).ok(), "empty");
-    // If it is closed, Rust opens /dev/null in its place.
+    assert_warns(run_with_pipe(&world, "true", &[]).ok(), "empty");
+    // If stdin is closed, Rust opens /dev/null in its place.
     let closed = world.shell("exec \"$0\" \"$@\" <&-", &["-", "-n", "name"]);
     assert_warns(world.spawn_command(closed).wait().ok(), "empty");
-    behind(&world, "echo", &[]).ok().says_nothing_of("empty");
+    run_with_pipe(&world, "echo", &[]).ok().says_nothing_of("empty");
 }
 
 #[test]
-fn a_pipe_is_not_judged_by_its_size_before_it_is_read() {
+fn a_pipe_is_compared_by_size_only_after_it_is_read() {
     let world = World::new();
     world.drive.put_file("dump.sql", None, b"12345\n").unwrap();
-    let ran = behind(&world, "echo 12345", &["--if-exists", "skip", "-v"]);
+    let ran = run_with_pipe(&world, "echo 12345", &["--if-exists", "skip", "-v"]);
     ran.ok().says_nothing_of("another size");
     world.only_item();
-    behind(&world, "echo 123456", &["--if-exists", "skip", "-v"]).ok().says("another size");
+    run_with_pipe(&world, "echo 123456", &["--if-exists", "skip", "-v"]).ok().says("another size");
     assert_eq!(world.drive.items().len(), 2);
 }
 
 #[test]
-fn a_file_of_which_somebody_has_read_already_is_sent_from_there() {
+fn a_partly_read_file_is_sent_from_its_position() {
     let world = World::new();
     world.file_of("source", "first\nrest\n");
     let program = world.command(&["-", "-n", "name"]);
     let mut command = Command::new("bash");
-    // `read` on a file leaves it right behind the line.
+    // `read` leaves the position of a file at the next line.
     command.arg("-c").arg("{ read -r line; \"$0\" \"$@\"; } <source").arg(program.get_program());
     command.args(program.get_args()).current_dir(world.work()).env_clear();
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -165,17 +165,17 @@ fn a_file_of_which_somebody_has_read_already_is_sent_from_there() {
 }
 
 #[test]
-fn ctrl_c_while_reading_leaves_nothing_behind() {
+fn an_interruption_while_reading_leaves_no_files() {
     for signal in ["INT", "TERM", "KILL"] {
         let world = World::new();
         let mut command = world.command(&["-", "-n", "name", "-vv", "--log-format", "json"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = world.spawn_with(command);
         let mut pipe = running.child.stdin.take().unwrap();
-        // More than a pipe holds: the program has begun to read.
+        // The program has begun to read, because a pipe cannot hold this much.
         pipe.write_all(&vec![b'x'; MIB as usize]).unwrap();
         running.signal(signal);
-        wait_for("its end", || !running.is_running());
+        wait_for("the end of the program", || !running.is_running());
         let ran = running.wait();
         ran.says_nothing_of("to resume");
         let code = ran.code;
@@ -192,13 +192,13 @@ fn ctrl_c_while_reading_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_same_bytes_through_a_pipe_again_go_on_where_they_were() {
+fn an_upload_from_a_pipe_resumes_with_the_same_bytes() {
     let world = World::new();
     let path = world.file("source", 4 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::status(500, "")).part(3));
-    behind(&world, "cat source", &["-j1", "--max-retries", "0"]).fails(7);
+    run_with_pipe(&world, "cat source", &["-j1", "--max-retries", "0"]).fails(7);
     world.drive.clear_faults();
-    let ran = behind(&world, "cat source", &["-o", "report"]);
+    let ran = run_with_pipe(&world, "cat source", &["-o", "report"]);
     let row = ran.ok().json();
     assert_eq!((row["path"].as_str(), row["resumed_bytes"].as_u64()), (Some("-"), Some(2 * PART)));
     world.assert_stored(row["item"]["_id"].as_str().unwrap(), &path);
@@ -207,16 +207,16 @@ fn the_same_bytes_through_a_pipe_again_go_on_where_they_were() {
 }
 
 #[test]
-fn a_dry_run_of_a_pipe_tells_its_size() {
+fn a_dry_run_of_a_pipe_prints_its_size() {
     let world = World::new();
-    let ran = behind(&world, "printf '%s' '%PDF-1.7 and so on'", &["--dry-run", "--name", "page"]);
+    let ran = run_with_pipe(&world, "printf '%s' '%PDF-1.7 and so on'", &["--dry-run", "--name", "page"]);
     let line = ran.ok().json();
     assert_eq!((line["path"].as_str(), line["size"].as_u64()), (Some("-"), Some(18)));
     assert_eq!(line["mime_type"], "application/pdf");
 }
 
 #[test]
-fn what_a_killed_pipes_finalize_made_is_ones_own_also_when_names_must_be_free() {
+fn an_item_created_before_a_kill_is_the_result_even_under_fail() {
     let world = World::new();
     let path = world.file("source", 20);
     world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));

@@ -1,27 +1,27 @@
-//! The program under test: the one that cargo built, or the Windows build under Wine (`packaging/try-windows.sh`).
+//! The program under test: the one built by cargo, or the Windows build under Wine (`packaging/try-windows.sh`).
 //!
-//! The tests themselves run on this system either way, so that they see the files, and the kills, as it does.
+//! The tests always run natively, so they see the files and kills of this system.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A Windows program to test instead, by its absolute path; [`LOADER`] starts it.
+/// The absolute path of a Windows program to test instead, which [`LOADER`] starts.
 const WINDOWS: &str = "COPERA_UPLOAD_TEST_WINDOWS";
-/// Wine's loader itself, not a script around it: a kill has to hit the program.
+/// The loader of Wine. A script around it will not do, because a kill must reach the program.
 const LOADER: &str = "COPERA_UPLOAD_TEST_WINE";
 
-/// Whether the program under test is a Windows build, for what differs there.
+/// Whether the program under test is a Windows build.
 pub fn is_windows() -> bool {
     cfg!(windows) || is_under_wine()
 }
 
-/// Whether it is a Windows build that Wine runs.
+/// Whether Wine runs the program under test.
 pub fn is_under_wine() -> bool {
     std::env::var_os(WINDOWS).is_some()
 }
 
-/// The program, not yet started, with no environment but what it needs to start at all.
+/// A command for the program, with only the environment that it needs to start.
 pub fn command() -> Command {
     let (mut command, kept) = match std::env::var_os(WINDOWS) {
         Some(program) => {
@@ -29,7 +29,7 @@ pub fn command() -> Command {
             command.arg(program);
             (command, ["PATH", "WINEPREFIX", "WINEDEBUG", "WINEDLLOVERRIDES", "LC_ALL"].as_slice())
         }
-        // Windows starts no program and opens no socket without SystemRoot.
+        // Windows needs SystemRoot to start a program or open a socket.
         None => (
             Command::new(assert_cmd::cargo::cargo_bin!("copera-upload")),
             ["PATH", "SystemRoot", "LLVM_PROFILE_FILE"].as_slice(),
@@ -44,13 +44,13 @@ pub fn command() -> Command {
     command
 }
 
-/// Where one test's program finds its user's files.
+/// Where the program finds the files of its user.
 pub struct Homes {
     root: PathBuf,
 }
 
 impl Homes {
-    /// Below this directory.
+    /// Creates them in this directory.
     pub fn make(root: &Path) -> Self {
         for directory in ["home", "work", "config", "state"] {
             std::fs::create_dir(root.join(directory)).unwrap();
@@ -58,22 +58,22 @@ impl Homes {
         Self { root: root.to_owned() }
     }
 
-    /// The user's home.
+    /// Home of the user.
     pub fn home(&self) -> PathBuf {
         self.root.join("home")
     }
 
-    /// The working directory of every run.
+    /// Working directory of every run.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
     }
 
-    /// Our own directory for configuration; not made yet.
+    /// Configuration directory of the program. It does not exist yet.
     pub fn config_dir(&self) -> PathBuf {
         self.own_dir("config")
     }
 
-    /// Our own directory for the records of uploads; not made yet.
+    /// State directory of the program. It does not exist yet.
     pub fn state_dir(&self) -> PathBuf {
         self.own_dir("state")
     }
@@ -86,7 +86,7 @@ impl Homes {
         }
     }
 
-    /// The variables that tell the program of them.
+    /// The variables that set these directories.
     pub fn vars(&self) -> Vec<(&'static str, OsString)> {
         let unix = [
             ("HOME", self.home()),
@@ -95,8 +95,8 @@ impl Homes {
             ("XDG_STATE_HOME", self.root.join("state")),
             ("TMPDIR", self.root.clone()),
         ];
-        // Wine sets USERPROFILE, APPDATA, LOCALAPPDATA and TEMP itself, out of its registry. The script has it take
-        // them from these.
+        // Wine sets USERPROFILE, APPDATA, LOCALAPPDATA and TEMP itself, from its registry. The script makes the
+        // registry refer to these.
         let wine = [
             ("COPERA_TEST_USERPROFILE", self.home()),
             ("COPERA_TEST_APPDATA", self.root.join("config")),
@@ -110,18 +110,18 @@ impl Homes {
     }
 }
 
-/// A path as Wine's programs know it: `Z:` is this system's root.
+/// A path for Wine programs. `Z:` is the root of this system.
 fn windows_path(path: &Path) -> OsString {
     format!("Z:{}", path.to_str().unwrap().replace('/', "\\")).into()
 }
 
-/// A path of a report or a plan with `/` between its parts, whatever the program under test has there.
+/// A path of a report or a plan with `/` as separator, on every system.
 pub fn slashed(path: &serde_json::Value) -> String {
     let path = path.as_str().unwrap();
     if is_windows() { path.replace('\\', "/") } else { path.to_owned() }
 }
 
-/// Ends the test here, and says why, when the program under test is a Windows build.
+/// Skips the test with a reason if the program under test is a Windows build.
 macro_rules! unix_only {
     ($reason:literal) => {
         if $crate::program::is_windows() {
@@ -132,7 +132,7 @@ macro_rules! unix_only {
 }
 pub(crate) use unix_only;
 
-/// Ends the test here, and says why, when the program under test runs under Wine: for what Windows itself can do.
+/// Skips the test with a reason if the program under test runs under Wine, for what Wine lacks.
 macro_rules! not_under_wine {
     ($reason:literal) => {
         if $crate::program::is_under_wine() {
@@ -143,8 +143,8 @@ macro_rules! not_under_wine {
 }
 pub(crate) use not_under_wine;
 
-/// For the two above. The line is for `packaging/try-windows.sh`, which shows it.
-#[expect(clippy::print_stdout, reason = "libtest has no way to skip a test while it runs")]
+/// Prints the line that `packaging/try-windows.sh` looks for.
+#[expect(clippy::print_stdout, reason = "libtest cannot skip a test while it runs")]
 pub fn tell_skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     println!("not for Windows: {test}: {reason}");

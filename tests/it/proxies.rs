@@ -1,4 +1,4 @@
-//! Through a proxy: the API and storage alike, by the variables that curl goes by.
+//! Proxies for the API and storage, set with the variables that curl uses.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use local_drive::Options;
 use crate::proxy::{Proxy, Rules};
 use crate::support::{MIB, World};
 
-/// Far shorter than `--retry-for`, which is how long a failure that may pass is tried again.
+/// Far less than `--retry-for`, which limits the retries of transient failures.
 const AT_ONCE: Duration = Duration::from_secs(60);
 
-/// A drive that speaks `https`.
+/// A drive with `https`.
 fn world() -> World {
     let mut world = World::with(Options { tls: true, ..Options::default() });
     let ca = world.file_of("ca.pem", world.drive.ca_pem().unwrap());
@@ -19,7 +19,7 @@ fn world() -> World {
     world
 }
 
-/// Proxies of all kinds, each with what stands before its host and port in a variable.
+/// A proxy of each kind, with the part of its URL before host and port.
 fn all_kinds(world: &World) -> Vec<(&'static str, Proxy)> {
     let user = Some("Basic dXNlcjpzZXNhbWU=");
     let socks_user = Some(("user", "sesame"));
@@ -37,19 +37,19 @@ fn all_kinds(world: &World) -> Vec<(&'static str, Proxy)> {
 }
 
 #[test]
-fn the_api_and_storage_are_reached_through_proxies_of_every_kind() {
+fn the_api_and_storage_use_proxies_of_every_kind() {
     let mut world = world();
     let file = world.file("f", 11 * MIB);
     for (before, proxy) in all_kinds(&world) {
         world.set("HTTPS_PROXY", proxy.url(before));
         let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
         world.assert_stored(&ran.ok().says_nothing_of("sesame").id(), &file);
-        assert_eq!(proxy.places().len(), 2, "{before}: {:?}", proxy.places());
+        assert_eq!(proxy.targets().len(), 2, "{before}: {:?}", proxy.targets());
     }
 }
 
 #[test]
-fn plain_http_goes_through_proxies_of_every_kind_too() {
+fn plain_http_uses_proxies_of_every_kind_too() {
     let (mut world, secure) = (World::new(), world());
     world.set("SSL_CERT_FILE", secure.work().join("ca.pem"));
     let file = world.file("f", 11 * MIB);
@@ -57,7 +57,7 @@ fn plain_http_goes_through_proxies_of_every_kind_too() {
         world.set("HTTP_PROXY", proxy.url(before));
         let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
         world.assert_stored(&ran.ok().says_nothing_of("sesame").id(), &file);
-        let asked = proxy.places();
+        let asked = proxy.targets();
         let storage =
             asked.iter().filter(|place| place.contains(&world.drive.storage_addr().to_string())).count();
         assert!(storage > 0 && storage < asked.len(), "{before}: {asked:?}");
@@ -65,18 +65,18 @@ fn plain_http_goes_through_proxies_of_every_kind_too() {
 }
 
 #[test]
-fn each_variable_is_read_and_white_space_around_its_value_does_not_count() {
+fn each_variable_is_read_and_surrounding_white_space_is_ignored() {
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let (mut world, proxy) = (world(), Proxy::new(Rules::default()));
         world.set(variable, format!(" {}\r\n", proxy.url("http://")));
         let file = world.file("f", 1000);
         world.run(&[&file]).ok();
-        assert_eq!(proxy.places().len(), 2, "{variable}: {:?}", proxy.places());
+        assert_eq!(proxy.targets().len(), 2, "{variable}: {:?}", proxy.targets());
     }
 }
 
 #[test]
-fn a_variable_that_names_no_proxy_is_a_usage_error_and_nothing_goes_direct() {
+fn an_invalid_proxy_is_a_usage_error_and_nothing_is_sent() {
     for variable in ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"] {
         for value in
             ["socks://127.0.0.1:1", "ftp://user:sesame@h", "not a url", "http://[::1", "http://u%ff:sesame@h"]
@@ -92,7 +92,7 @@ fn a_variable_that_names_no_proxy_is_a_usage_error_and_nothing_goes_direct() {
 }
 
 #[test]
-fn login_goes_by_the_same_variables() {
+fn login_uses_the_same_variables() {
     let mut world = world();
     world.set("HTTPS_PROXY", "socks://127.0.0.1:1");
     let mut command = world.upload(&["--login"]);
@@ -102,34 +102,34 @@ fn login_goes_by_the_same_variables() {
     let proxy = Proxy::new(Rules::default());
     world.set("HTTPS_PROXY", proxy.url("http://"));
     world.upload(&["--login"]).write_stdin(format!("{}\n", world.drive.token())).assert().success();
-    assert_eq!(proxy.places().len(), 1);
+    assert_eq!(proxy.targets().len(), 1);
 }
 
 #[test]
-fn hosts_in_no_proxy_are_reached_directly_by_the_api_and_by_storage() {
+fn hosts_in_no_proxy_are_reached_directly() {
     for list in ["example.com,127.0.0.1", "*", "127.0.0.0/8", "localhost, 127.0.0.1\r\n"] {
         let (mut world, proxy) = (world(), Proxy::new(Rules::default()));
         world.set("HTTPS_PROXY", proxy.url("http://"));
         world.set("no_proxy", list);
         let file = world.file("f", 1000);
         world.run(&[&file]).ok();
-        assert!(proxy.places().is_empty(), "{list}: {:?}", proxy.places());
+        assert!(proxy.targets().is_empty(), "{list}: {:?}", proxy.targets());
     }
 }
 
 #[test]
-fn an_entry_of_no_proxy_with_a_port_exempts_that_port_alone() {
+fn a_port_in_no_proxy_limits_the_entry_to_that_port() {
     let (mut world, proxy) = (world(), Proxy::new(Rules::default()));
     world.set("HTTPS_PROXY", proxy.url("http://"));
     let storage = world.drive.storage_addr().to_string();
     world.set("NO_PROXY", storage.clone());
     let file = world.file("f", 1000);
     world.run(&[&file]).ok();
-    assert!(proxy.places().len() == 1 && proxy.places()[0] != storage, "{:?}", proxy.places());
+    assert!(proxy.targets().len() == 1 && proxy.targets()[0] != storage, "{:?}", proxy.targets());
 }
 
 #[test]
-fn a_percent_sign_that_encodes_nothing_is_part_of_the_user_name_or_password() {
+fn a_percent_sign_without_hex_digits_is_literal_in_credentials() {
     let mut world = world();
     let file = world.file("f", 1000);
     // us%zzer:sesame%
@@ -139,7 +139,7 @@ fn a_percent_sign_that_encodes_nothing_is_part_of_the_user_name_or_password() {
         let proxy = Proxy::new(rules);
         world.set("HTTPS_PROXY", proxy.url(&format!("{scheme}://us%zzer:sesame%@")));
         world.assert_stored(&world.run(&[&file]).ok().says_nothing_of("sesame").id(), &file);
-        assert_eq!(proxy.places().len(), 2, "{scheme}: {:?}", proxy.places());
+        assert_eq!(proxy.targets().len(), 2, "{scheme}: {:?}", proxy.targets());
     }
 }
 
@@ -181,8 +181,8 @@ fn a_wrong_password_for_plain_http_ends_the_run_too() {
 }
 
 #[test]
-fn what_a_proxy_for_plain_http_refuses_is_not_taken_for_an_answer_of_the_server() {
-    // Requests: start, URLs, the part.
+fn a_refusal_by_a_plain_http_proxy_is_not_reported_as_one_of_the_server() {
+    // Requests: start, signed URLs, part.
     for (answer, words) in [
         ("403 Forbidden", "the proxy refused"),
         ("405 Method Not Allowed", "the proxy refused"),
@@ -201,9 +201,9 @@ fn what_a_proxy_for_plain_http_refuses_is_not_taken_for_an_answer_of_the_server(
 }
 
 #[test]
-fn what_a_proxy_refuses_ends_at_once_at_the_api_and_at_storage() {
+fn a_refusal_by_a_proxy_ends_the_run_at_once() {
     let refusals = ["403 Forbidden", "405 Method Not Allowed", "511 Network Authentication Required"];
-    // The API is asked first: to let it through is two connections, the first to see whether it can be reached.
+    // The API comes first, with two connections. The first one only checks whether the proxy is reachable.
     for (from, answer) in refusals.iter().flat_map(|answer| [(1, *answer), (3, *answer)]) {
         let (mut world, proxy) =
             (world(), Proxy::new(Rules { answer: Some((from, answer)), ..Rules::default() }));
@@ -213,7 +213,7 @@ fn what_a_proxy_refuses_ends_at_once_at_the_api_and_at_storage() {
         let ran = world.run(&[&file]);
         ran.fails(1).says(&answer[..3]).says("the proxy refused").says("HTTPS_PROXY").says("hint:");
         assert!(begun.elapsed() < AT_ONCE, "{answer} from {from}");
-        assert_eq!(proxy.places().len(), if from == 1 { 1 } else { 2 }, "{answer} from {from}");
+        assert_eq!(proxy.targets().len(), if from == 1 { 1 } else { 2 }, "{answer} from {from}");
     }
     for reply in [2, 7] {
         let mut world = world();
@@ -226,7 +226,7 @@ fn what_a_proxy_refuses_ends_at_once_at_the_api_and_at_storage() {
 }
 
 #[test]
-fn a_proxy_that_is_in_trouble_itself_is_asked_again() {
+fn a_proxy_that_is_unavailable_is_retried() {
     let (mut world, proxy) =
         (world(), Proxy::new(Rules { answer: Some((1, "503 Service Unavailable")), ..Rules::default() }));
     world.set("HTTPS_PROXY", proxy.url("http://"));
@@ -240,7 +240,7 @@ fn a_proxy_that_is_in_trouble_itself_is_asked_again() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_named_for_plain_http_too() {
+fn an_unreachable_proxy_for_plain_http_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (mut world, variable) in [(world(), "HTTPS_PROXY"), (World::new(), "HTTP_PROXY")] {
         for before in ["http://user:sesame@", "https://", "socks5h://"] {

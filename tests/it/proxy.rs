@@ -1,27 +1,27 @@
-//! Small proxies on loopback for one test: they let everything through that they are asked for, or refuse it.
+//! Small proxies on loopback that forward or refuse requests.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How a proxy treats whoever connects.
+/// How a proxy treats clients.
 #[derive(Clone, Default)]
 pub struct Rules {
-    /// `Proxy-Authorization` has to be this (as `Basic …`), or the answer is 407.
+    /// The required value of `Proxy-Authorization`, as `Basic …`. Otherwise, the response is 407.
     pub credentials: Option<&'static str>,
-    /// Answers CONNECT so, from the nth request for it on.
+    /// Refuses requests with this status, beginning with the nth.
     pub answer: Option<(usize, &'static str)>,
-    /// Speaks TLS.
+    /// Uses TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Speaks SOCKS 5: with these credentials, if any, and this reply (0: success).
+    /// Uses SOCKS 5, with optional credentials and this reply (0 is success).
     pub socks: Option<(Option<(&'static str, &'static str)>, u8)>,
 }
 
 /// A proxy.
 pub struct Proxy {
     pub port: u16,
-    /// The places that it was asked for, one for each request.
+    /// The target of each request.
     asked: Arc<Mutex<Vec<String>>>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -52,22 +52,22 @@ impl Proxy {
         Self { port, asked, _runtime: runtime }
     }
 
-    /// The proxy's address with what stands before its host and port, as in `http://user:password@`.
+    /// The URL of the proxy with this part before host and port, such as `http://user:password@`.
     pub fn url(&self, before: &str) -> String {
         format!("{before}127.0.0.1:{}", self.port)
     }
 
-    /// How often it was asked.
+    /// Number of requests.
     pub fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 
-    /// The different places that it was asked for.
-    pub fn places(&self) -> Vec<String> {
-        let mut places = self.asked.lock().unwrap().clone();
-        places.sort();
-        places.dedup();
-        places
+    /// Distinct targets.
+    pub fn targets(&self) -> Vec<String> {
+        let mut targets = self.asked.lock().unwrap().clone();
+        targets.sort();
+        targets.dedup();
+        targets
     }
 }
 
@@ -105,10 +105,10 @@ where
     let mut server;
     if method == "CONNECT" {
         server = TcpStream::connect(&place).await?;
-        // As squid did for years.
+        // Squid responded with this version for years.
         client.write_all(b"HTTP/1.0 200 Connection established\r\n\r\n").await?;
     } else {
-        // One request a connection: the client has to take the hint of `Connection: close`, which servers send.
+        // One request per connection. The client sees `Connection: close` from the server.
         let authority = place.trim_start_matches("http://").split('/').next().unwrap();
         server = TcpStream::connect(authority).await?;
         let path = place.trim_start_matches("http://").trim_start_matches(authority);
@@ -118,7 +118,7 @@ where
     tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-/// RFC 1928 and 1929, as far as CONNECT goes.
+/// SOCKS 5 (RFC 1928 and 1929), only CONNECT.
 async fn socks<S>(mut client: S, rules: &Rules, told: &Mutex<Vec<String>>) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,

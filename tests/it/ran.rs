@@ -1,6 +1,6 @@
-//! A run of the program: under way, and ended.
+//! A run of the program, in progress or finished.
 
-#![allow(dead_code, reason = "what one topic needs may be on the shelf before its test is")]
+#![allow(dead_code, reason = "not every topic uses all of it")]
 
 use std::io::Read;
 use std::process::{Child, Command};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The program is killed after this long.
+/// The program is killed after this time.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// Reads a stream to its end beside everything else, so that no pipe fills up.
+/// Reads a stream on another thread, so that its pipe never fills up.
 fn gather(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -21,7 +21,7 @@ fn gather(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// A run of the program that has not ended. Killed when it is dropped.
+/// A run in progress. Dropping it kills the program.
 pub struct Running {
     pub child: Child,
     stdout: Option<JoinHandle<Vec<u8>>>,
@@ -30,7 +30,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a command; what it says is read where it is piped. `secret` must not be in it.
+    /// Starts a command and reads its piped streams. They must not contain `secret`.
     pub fn start(mut command: Command, secret: &str) -> Self {
         let mut child = command.spawn().unwrap();
         Self {
@@ -45,25 +45,25 @@ impl Running {
         self.child.id()
     }
 
-    /// Sends it a signal by its name: `INT`, `TERM`, `KILL`, `STOP`, …
+    /// Sends a signal by name: `INT`, `TERM`, `KILL`, `STOP`, …
     #[cfg(unix)]
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(status.unwrap().success());
     }
 
-    /// Kills it, as a crash would, and waits for its end.
+    /// Kills the program, as a crash would, and waits for it.
     pub fn kill(mut self) -> Ran {
         let _ = self.child.kill();
         self.wait()
     }
 
-    /// Whether it has not ended by now.
+    /// Whether the program is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The most memory that it has had, in bytes, by the kernel's own count.
+    /// Peak memory in bytes, as the kernel reports it.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -71,7 +71,7 @@ impl Running {
         line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the program.
     pub fn wait(mut self) -> Ran {
         let until = Instant::now() + LIMIT;
         let status = loop {
@@ -91,7 +91,7 @@ impl Running {
         };
         let ran =
             Ran { code: status.code(), stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) };
-        ran.look_over(&self.secret);
+        ran.check_panics_and_secrets(&self.secret);
         ran
     }
 }
@@ -103,20 +103,20 @@ impl Drop for Running {
     }
 }
 
-/// A run of the program that has ended: exit code and what it said.
+/// A finished run: exit code and output.
 #[derive(Debug)]
 pub struct Ran {
-    /// `None`: a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Ran {
-    /// What holds for every run: no panic, no secret.
-    fn look_over(&self, token: &str) {
+    /// Checks what every run must satisfy: no panic, and no secret in the output.
+    fn check_panics_and_secrets(&self, token: &str) {
         let all = format!("{}\n{}", self.stdout, self.stderr);
-        assert!(!all.contains("panicked"), "it panicked: {self:#?}");
+        assert!(!all.contains("panicked"), "the program panicked: {self:#?}");
         assert!(!all.contains(token), "the token was printed: {self:#?}");
         let lower = all.to_ascii_lowercase();
         for name in ["x-amz-signature", "x-amz-credential"] {
@@ -129,20 +129,20 @@ impl Ran {
         }
     }
 
-    /// It has to have ended well.
+    /// Requires success.
     #[track_caller]
     pub fn ok(&self) -> &Self {
         self.ends(0)
     }
 
-    /// It has to have ended with this exit code.
+    /// Requires this exit code.
     #[track_caller]
     pub fn ends(&self, code: i32) -> &Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
-    /// It has to have ended with this exit code, with an error line and nothing on stdout.
+    /// Requires this exit code, an error on stderr and an empty stdout.
     #[track_caller]
     pub fn fails(&self, code: i32) -> &Self {
         self.ends(code);
@@ -151,28 +151,28 @@ impl Ran {
         self
     }
 
-    /// stderr has to have this in it.
+    /// Requires this text on stderr.
     #[track_caller]
     pub fn says(&self, words: &str) -> &Self {
-        assert!(self.stderr.contains(words), "not said: {words:?}\n{self:#?}");
+        assert!(self.stderr.contains(words), "missing on stderr: {words:?}\n{self:#?}");
         self
     }
 
-    /// stderr must not have this in it.
+    /// Forbids this text on stderr.
     #[track_caller]
     pub fn says_nothing_of(&self, words: &str) -> &Self {
         assert!(!self.stderr.contains(words), "said: {words:?}\n{self:#?}");
         self
     }
 
-    /// The JSON documents on stdout, one a line.
+    /// The JSON documents on stdout, one per line.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:#?}"));
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The one JSON document on stdout.
+    /// The only JSON document on stdout.
     #[track_caller]
     pub fn json(&self) -> Value {
         let mut lines = self.json_lines();
@@ -180,7 +180,7 @@ impl Ran {
         lines.remove(0)
     }
 
-    /// The id of the one item on stdout.
+    /// The ID of the only item on stdout.
     #[track_caller]
     pub fn id(&self) -> String {
         self.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {self:#?}")).to_owned()

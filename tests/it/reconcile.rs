@@ -1,4 +1,4 @@
-//! After a finalize without an answer: an item is taken for the result only when it is proven to be ours.
+//! After a finalize without a response, an item counts as the result only if it is proven to be that of this upload.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use local_drive::{Action, Fault, Mode, Op, Options};
 use crate::halfway::{Later, assert_one_item, later, only_record, records};
 use crate::support::{CAP, PART, World, answer};
 
-/// A file of this name in a folder of its own.
+/// Creates a file with this name in a folder.
 fn file_in(world: &World, folder: &str, name: &str, content: &[u8]) -> PathBuf {
     std::fs::create_dir_all(world.work().join(folder)).unwrap();
     world.file_of(Path::new(folder).join(name), content)
 }
 
-/// Leaves an upload whose finalize may have worked; `worked`: whether it did.
+/// Leaves an upload whose finalize had no response. `worked` is whether it created the item.
 fn unsettled(world: &World, args: &[&str], worked: bool) {
     let action = if worked { Action::CloseAfterWork } else { Action::Reset };
     let lost = world.drive.fault(Fault::once(Op::Finalize, action));
@@ -28,8 +28,8 @@ fn ids(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn another_upload_of_the_same_name_and_size_is_not_taken_for_one_that_never_became_an_item() {
-    // The second time the other file has the same content too: then only the run that made it tells them apart.
+fn an_item_of_another_upload_with_equal_name_and_size_is_not_the_result() {
+    // In the second case, the content is equal too. Then only the records show which run created the item.
     for other in ["OTHER", "MINE1"] {
         for no_resume in [false, true] {
             let world = World::new();
@@ -50,13 +50,13 @@ fn another_upload_of_the_same_name_and_size_is_not_taken_for_one_that_never_beca
 }
 
 #[test]
-fn an_item_of_another_content_is_passed_over_on_every_way() {
+fn an_item_with_other_content_is_ignored() {
     // In one run, and with a record of one or several parts.
     for size in [20, 2 * PART] {
         let world = World::new();
         let path = world.file("file.bin", size);
         unsettled(&world, &["file.bin"], false);
-        // From another machine, which has a ledger of its own.
+        // Another machine has another ledger.
         std::fs::create_dir(world.work().join("o")).unwrap();
         world.sparse("o/file.bin", size);
         let mut elsewhere = world.command(&["o/file.bin"]);
@@ -68,7 +68,7 @@ fn an_item_of_another_content_is_passed_over_on_every_way() {
         world.assert_stored(&id, &path);
         assert_eq!((again.parts(), again.count(Op::Finalize)), (vec![], 1));
     }
-    // A repeat that is refused: what is there now is not ours, and so nothing is certain.
+    // A repeat that is rejected: the existing item is not ours, so the outcome is unknown.
     let world = World::new();
     world.file("file.bin", 20);
     unsettled(&world, &["file.bin"], false);
@@ -79,7 +79,7 @@ fn an_item_of_another_content_is_passed_over_on_every_way() {
 }
 
 #[test]
-fn an_item_of_the_same_content_that_no_run_here_made_is_the_result() {
+fn an_item_with_equal_content_that_no_run_claims_is_the_result() {
     let world = World::new();
     let path = world.file_of("f", "same");
     unsettled(&world, &["f"], false);
@@ -88,7 +88,7 @@ fn an_item_of_the_same_content_that_no_run_here_made_is_the_result() {
 }
 
 #[test]
-fn items_that_cannot_be_told_apart_are_unsettled_and_finalize_is_not_sent_again() {
+fn indistinguishable_items_are_unsettled_and_finalize_is_not_repeated() {
     let world = World::new();
     world.file_of("f", "same");
     unsettled(&world, &["f"], true);
@@ -101,7 +101,7 @@ fn items_that_cannot_be_told_apart_are_unsettled_and_finalize_is_not_sent_again(
 }
 
 #[test]
-fn a_content_that_cannot_be_compared_is_unsettled_and_never_made_twice() {
+fn content_that_cannot_be_compared_is_unsettled_and_finalize_is_not_repeated() {
     let encrypted =
         [Options { kms: true, ..Options::default() }, Options { mode: Mode::Sink, ..Options::default() }];
     for options in encrypted {
@@ -113,7 +113,7 @@ fn a_content_that_cannot_be_compared_is_unsettled_and_never_made_twice() {
         }
         assert_eq!((world.drive.items().len(), world.drive.record().count(Op::Finalize)), (1, 1));
     }
-    // Copied by the service: an ETag of another form.
+    // The service copied the object, so its ETag has another form.
     let world = World::new();
     let path = world.file("f", 20);
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
@@ -123,7 +123,7 @@ fn a_content_that_cannot_be_compared_is_unsettled_and_never_made_twice() {
     assert_one_item(&world, &world.run(&["f"]), &path);
 }
 
-/// Leaves an upload that was killed while finalize worked, then touches its file.
+/// Leaves an upload that was killed during finalize, and touches its file.
 fn killed_at_finalize_and_touched(world: &World, path: &Path) {
     let hang = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody));
     let running = world.spawn(&["f", "--no-checksum"]);
@@ -138,14 +138,14 @@ fn killed_at_finalize_and_touched(world: &World, path: &Path) {
 }
 
 #[test]
-fn a_touched_file_without_checksums_is_looked_for_before_it_is_sent_again() {
+fn a_touched_file_without_checksums_is_looked_up_before_it_is_sent_again() {
     for size in [20, 2 * PART] {
-        // ETags that are MD5s prove the content.
+        // MD5 ETags prove the content.
         let world = World::new();
         let path = world.file("f", size);
         killed_at_finalize_and_touched(&world, &path);
         assert_one_item(&world, &world.run(&["f", "--no-checksum"]), &path);
-        // Others prove nothing, and the item may be this file.
+        // Other ETags prove nothing. The item may be this file.
         let world = World::with(Options { kms: true, ..Options::default() });
         let path = world.file("f", size);
         killed_at_finalize_and_touched(&world, &path);
@@ -155,7 +155,7 @@ fn a_touched_file_without_checksums_is_looked_for_before_it_is_sent_again() {
             assert!(requests.iter().all(|request| request.op != Op::Finalize));
         }
         assert_eq!(ids(&world).len(), 1);
-        // Another size is another file.
+        // A file of another size is another file.
         let path = world.file("f", size + 1);
         let id = world.run(&["f", "--no-checksum"]).ok().id();
         world.assert_stored(&id, &path);
@@ -163,7 +163,7 @@ fn a_touched_file_without_checksums_is_looked_for_before_it_is_sent_again() {
 }
 
 #[test]
-fn an_encrypted_item_of_another_size_is_passed_over() {
+fn an_encrypted_item_of_another_size_is_ignored() {
     let world = World::with(Options { kms: true, ..Options::default() });
     world.file_of("f", "mine");
     unsettled(&world, &["f"], false);
@@ -173,7 +173,7 @@ fn an_encrypted_item_of_another_size_is_passed_over() {
 }
 
 #[test]
-fn two_interrupted_uploads_of_one_content_share_one_item_with_nobody() {
+fn two_interrupted_uploads_with_equal_content_do_not_share_one_item() {
     let world = World::new();
     file_in(&world, "a", "f", b"same");
     file_in(&world, "b", "f", b"same");
@@ -184,7 +184,7 @@ fn two_interrupted_uploads_of_one_content_share_one_item_with_nobody() {
         ran.fails(7).says("another upload");
         assert!(requests.iter().all(|request| request.op != Op::Finalize));
     }
-    // With as many items as uploads each has its own.
+    // With as many items as uploads, each upload gets one.
     world.drive.put_file("f", None, b"same").unwrap();
     let mut claimed = ["a/f", "b/f"].map(|path| world.run(&[path]).ok().id());
     claimed.sort();
@@ -194,7 +194,7 @@ fn two_interrupted_uploads_of_one_content_share_one_item_with_nobody() {
 }
 
 #[test]
-fn an_interrupted_upload_of_another_content_does_not_stand_in_the_way() {
+fn an_interrupted_upload_with_other_content_does_not_interfere() {
     let world = World::new();
     let path = file_in(&world, "a", "f", b"same");
     file_in(&world, "b", "f", b"othr");
@@ -206,8 +206,8 @@ fn an_interrupted_upload_of_another_content_does_not_stand_in_the_way() {
 }
 
 #[test]
-fn an_item_that_was_seen_made_is_ours_though_its_content_cannot_be_compared() {
-    // Killed after the answer and before the record was removed: here the record is put back.
+fn an_item_in_the_ledger_is_the_result_even_if_its_content_cannot_be_compared() {
+    // A kill between the response and the removal of the record. The test puts the record back instead.
     let world = World::with(Options { kms: true, ..Options::default() });
     let path = world.file("f", 20);
     let hang = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody));
@@ -226,7 +226,7 @@ fn an_item_that_was_seen_made_is_ours_though_its_content_cannot_be_compared() {
 }
 
 #[test]
-fn the_proof_needs_no_checksums_of_our_own_and_no_bytes() {
+fn the_proof_works_without_checksums_and_for_empty_files() {
     let world = World::new();
     let path = world.file("f", 2 * PART);
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
@@ -240,7 +240,7 @@ fn the_proof_needs_no_checksums_of_our_own_and_no_bytes() {
 }
 
 #[test]
-fn one_byte_is_asked_for_with_nothing_but_a_range() {
+fn the_request_for_one_byte_has_only_a_range_header() {
     let world = World::new();
     world.file("f", 2 * PART);
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
@@ -256,7 +256,7 @@ fn one_byte_is_asked_for_with_nothing_but_a_range() {
 }
 
 #[test]
-fn what_storage_fails_to_say_in_passing_is_asked_again() {
+fn transient_failures_of_the_proof_are_retried() {
     let world = World::new();
     let path = world.file("f", 20);
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
@@ -269,7 +269,7 @@ fn what_storage_fails_to_say_in_passing_is_asked_again() {
 }
 
 #[test]
-fn what_storage_does_not_say_is_unsettled() {
+fn an_unavailable_proof_is_unsettled() {
     let faults = [
         (Op::GetObject, Action::status(403, "")),
         (Op::GetObject, Action::ExpiredUrl),
@@ -297,7 +297,7 @@ fn what_storage_does_not_say_is_unsettled() {
 }
 
 #[test]
-fn a_range_that_is_not_looked_at_is_as_good() {
+fn a_response_that_ignores_the_range_is_accepted() {
     let world = World::new();
     let path = world.file_of("f", "hello");
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
@@ -308,7 +308,7 @@ fn a_range_that_is_not_looked_at_is_as_good() {
 }
 
 #[test]
-fn a_listed_item_whose_download_is_not_found_is_unsettled_and_never_made_twice() {
+fn a_listed_item_without_a_download_is_unsettled_and_finalize_is_not_repeated() {
     let world = World::new();
     let path = world.file("f", 2 * PART);
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));

@@ -1,4 +1,5 @@
-//! The record of an upload: to whom it belongs, who may read it, and that a bad one costs a warning at most.
+//! Records of uploads: which upload a record belongs to, who can read it, and that an unusable one only causes a
+//! warning.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ fn killed_halfway() -> (World, PathBuf) {
     (world, path)
 }
 
-/// Runs with a record that was damaged: it has to warn, and to upload all the same.
+/// Requires that a run with a damaged record warns and starts over.
 fn assert_starts_over(world: &World, path: &Path) {
     let again = later(world, &["file.bin"]);
     assert_one_item(world, &again.ran, path);
@@ -26,7 +27,7 @@ fn assert_starts_over(world: &World, path: &Path) {
 }
 
 #[test]
-fn a_record_that_makes_no_sense_costs_a_warning() {
+fn an_invalid_record_causes_a_warning() {
     for nonsense in ["nonsense\n", "\0\0\0\0", "{}", "0000000000000000 {\"head\":{}}\n"] {
         let (world, path) = killed_halfway();
         std::fs::write(only_record(&world), nonsense).unwrap();
@@ -35,18 +36,18 @@ fn a_record_that_makes_no_sense_costs_a_warning() {
 }
 
 #[test]
-fn a_record_from_a_newer_version_costs_a_warning() {
+fn a_record_of_a_newer_version_causes_a_warning() {
     let (world, path) = killed_halfway();
     let record = only_record(&world);
     let text = std::fs::read_to_string(&record).unwrap();
     let newer = text.replacen("\"format\":1", "\"format\":2", 1);
-    assert_ne!(text, newer, "the format's number is somewhere else now");
+    assert_ne!(text, newer, "the format number has moved");
     std::fs::write(&record, newer).unwrap();
     assert_starts_over(&world, &path);
 }
 
 #[test]
-fn a_torn_last_line_costs_no_more_than_its_part() {
+fn a_torn_last_line_loses_only_its_part() {
     let (world, path) = killed_halfway();
     let record = only_record(&world);
     let text = std::fs::read(&record).unwrap();
@@ -57,8 +58,8 @@ fn a_torn_last_line_costs_no_more_than_its_part() {
 }
 
 #[test]
-fn a_record_that_cannot_be_kept_costs_a_warning() {
-    // Where the folder of records should be there is a file; and where the record should be, a folder.
+fn a_record_that_cannot_be_written_causes_a_warning() {
+    // First a file is in the place of the state directory, then a folder in the place of the record.
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     std::fs::write(world.state_dir(), "in the way").unwrap();
@@ -75,7 +76,7 @@ fn a_record_that_cannot_be_kept_costs_a_warning() {
     world.assert_stored(&ran.id(), &path);
 }
 
-/// The program where no file can grow beyond so many bytes: as on a disk that has become full.
+/// Runs the program with a limit on file size, which acts like a full disk.
 #[cfg(target_os = "linux")]
 fn with_room_for(world: &World, bytes: u64, args: &[&str]) -> std::process::Command {
     let program = world.command(args);
@@ -89,8 +90,8 @@ fn with_room_for(world: &World, bytes: u64, args: &[&str]) -> std::process::Comm
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_that_is_full_costs_one_warning_and_leaves_nothing() {
-    unix_only!("the limit on the size of files is one of Unix");
+fn a_full_disk_causes_one_warning_and_leaves_no_files() {
+    unix_only!("file size limits exist only on Unix");
     for room in [0, 100, 700, 1024] {
         let world = World::new();
         let path = world.file("file.bin", 12 * PART);
@@ -111,14 +112,14 @@ fn a_disk_that_is_full_costs_one_warning_and_leaves_nothing() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_user_without_a_home_is_warned_that_no_record_is_kept() {
-    not_under_wine!("its prefix is for one user");
+fn a_user_without_a_home_gets_a_warning() {
+    not_under_wine!("a Wine prefix belongs to one user");
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::os::unix::process::CommandExt as _;
     let world = World::new();
     let path = world.file("file.bin", 20);
     if std::fs::metadata(&path).unwrap().uid() != 0 {
-        // Only the superuser can become a user that the system knows nothing of.
+        // Only the superuser can become a user without a home.
         return;
     }
     for folder in [world.work().parent().unwrap(), &world.work()] {
@@ -133,9 +134,9 @@ fn a_user_without_a_home_is_warned_that_no_record_is_kept() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_lost_answer_and_a_kill_on_a_full_disk_make_no_second_item() {
-    unix_only!("the limit on the size of files is one of Unix");
-    // The first line has some 500 bytes, and a part's 110: the disk is full in each of them.
+fn a_lost_response_and_a_kill_on_a_full_disk_do_not_duplicate_the_item() {
+    unix_only!("file size limits exist only on Unix");
+    // The first line has about 500 bytes, and a part 110. The disk becomes full in each of them.
     for room in (800..1200).step_by(45) {
         let world = World::new();
         let path = world.file("file.bin", 6 * PART);
@@ -164,7 +165,7 @@ fn a_record_belongs_to_one_token_folder_name_and_api() {
         let ran = world.spawn_command(command).wait();
         let requests = world.drive.record().requests.split_off(before);
         assert_eq!(requests.first().map(|first| first.op), Some(Op::Start), "{args:?} {var:?}: {ran:#?}");
-        assert_eq!(parts_on_record(&world), 2, "the first upload's record is untouched");
+        assert_eq!(parts_on_record(&world), 2, "the record of the first upload has changed");
     };
     assert_starts(&["file.bin"], Some(("COPERA_TOKEN", "cp_pat_somebody0elses")));
     assert_starts(&["file.bin", "--parent", &folder], None);
@@ -176,23 +177,23 @@ fn a_record_belongs_to_one_token_folder_name_and_api() {
 }
 
 #[test]
-fn a_record_that_another_run_holds_is_exit_code_5() {
+fn a_record_in_use_by_another_run_is_exit_code_5() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     let first = Halfway::of(&world, &path, 2, &[]);
     let second = later(&world, &["file.bin"]);
     second.ran.fails(5).says("another").says("hint:");
-    // The first run may try its stuck part on a second connection meanwhile.
+    // The first run may send its stalled part on a second connection meanwhile.
     let asked = second.requests.iter().filter(|request| request.op != Op::PutPart).count();
-    assert_eq!(asked, 0, "it asked for nothing: {:?}", second.requests);
+    assert_eq!(asked, 0, "unexpected requests: {:?}", second.requests);
     world.drive.clear_fault(first.stall);
     assert_one_item(&world, &first.running.wait(), &path);
 }
 
 #[cfg(unix)]
 #[test]
-fn records_are_for_the_user_alone() {
-    unix_only!("files have no mode there");
+fn records_are_readable_only_by_the_user() {
+    unix_only!("Windows files have no mode");
     use std::os::unix::fs::PermissionsExt as _;
     let (world, _path) = killed_halfway();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -203,7 +204,7 @@ fn records_are_for_the_user_alone() {
 }
 
 #[test]
-fn a_file_of_one_part_is_on_record_only_while_it_is_finalized() {
+fn a_file_of_one_part_has_a_record_only_during_finalize() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     let put = world.drive.fault(Fault::once(Op::PutPart, Action::HangAfterBody));
@@ -211,7 +212,7 @@ fn a_file_of_one_part_is_on_record_only_while_it_is_finalized() {
     let running = world.spawn(&["file.bin"]);
     world.drive.wait_until(CAP, |record| record.stored_count() == 1).unwrap();
     let written = || records(&world).iter().any(|path| std::fs::metadata(path).unwrap().len() > 0);
-    assert!(!written(), "a small file's part has no record");
+    assert!(!written(), "the part of a small file is on record");
     world.drive.clear_fault(put);
     world.drive.wait_until(CAP, |record| record.count(Op::Finalize) == 1).unwrap();
     wait_for("a record", written);
@@ -220,7 +221,7 @@ fn a_file_of_one_part_is_on_record_only_while_it_is_finalized() {
 }
 
 #[test]
-fn records_of_uploads_long_past_are_cleaned_away() {
+fn old_records_are_deleted() {
     let (world, _path) = killed_halfway();
     let record = only_record(&world);
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60 * 86_400);

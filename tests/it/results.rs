@@ -1,4 +1,4 @@
-//! stdout: the item as the service answered it, in the form that was asked for, and nothing else.
+//! stdout has the item as the service returned it, in the requested form, and nothing else.
 
 use std::process::Stdio;
 
@@ -6,45 +6,45 @@ use local_drive::{Action, Fault, Op};
 
 use crate::support::{PART, Ran, World};
 
-/// Fields, numbers and an order that no client would make up.
+/// Unusual fields, numbers and order.
 const ODD: &str = r#"{"zeta":[],"_id":"665f1c2ab3d4e5f60718293a","rev":1.50,"big":12345678901234567890123,"e":1E+3,"id":"other","name":"é 😀 \"q\" <&> /","type":"file","createdAt":"2026-06-01T00:00:00.000Z","owner":{"_id":"x","a":{"z":null,"b":false}},"a":""}"#;
 
-fn answers(body: impl Into<String>) -> Fault {
+fn finalize_response(body: impl Into<String>) -> Fault {
     Fault::once(Op::Finalize, Action::AnswerAfterWork { code: 201, headers: Vec::new(), body: body.into() })
 }
 
-fn run_with_answer(body: &str, args: &[&str]) -> Ran {
+fn run_with_response(body: &str, args: &[&str]) -> Ran {
     let world = World::new();
     world.file("f", 3);
-    world.drive.fault(answers(body));
+    world.drive.fault(finalize_response(body));
     world.run(&[&["f"], args].concat())
 }
 
 #[test]
-fn the_item_is_printed_as_the_service_answered_it_in_one_line() {
-    assert_eq!(run_with_answer(ODD, &[]).ok().stdout, format!("{ODD}\n"));
-    assert_eq!(run_with_answer(ODD, &["-o", "json"]).ok().stdout, format!("{ODD}\n"));
-    // White space between tokens is the only thing that may change.
+fn the_item_is_printed_on_one_line_as_the_service_returned_it() {
+    assert_eq!(run_with_response(ODD, &[]).ok().stdout, format!("{ODD}\n"));
+    assert_eq!(run_with_response(ODD, &["-o", "json"]).ok().stdout, format!("{ODD}\n"));
+    // Only white space between tokens may change.
     let spread = ODD.replace(":[]", " : [\n ]").replace(",\"", " ,\r\n\t\"");
-    assert_eq!(run_with_answer(&format!("\n{spread} \n"), &[]).ok().stdout, format!("{ODD}\n"));
+    assert_eq!(run_with_response(&format!("\n{spread} \n"), &[]).ok().stdout, format!("{ODD}\n"));
 }
 
 #[test]
-fn with_output_id_the_id_is_all_there_is() {
-    assert_eq!(run_with_answer(ODD, &["-o", "id"]).ok().stdout, "665f1c2ab3d4e5f60718293a\n");
-    // The SDK's name for it counts where there is no `_id`.
+fn output_id_prints_only_the_id() {
+    assert_eq!(run_with_response(ODD, &["-o", "id"]).ok().stdout, "665f1c2ab3d4e5f60718293a\n");
+    // Without `_id`, `id` counts, the name in the SDK.
     let sdk = r#"{"id":"5f2b8c9d1e4a3b0012c4d5e6","fileSize":3}"#;
-    assert_eq!(run_with_answer(sdk, &["--output=id"]).ok().stdout, "5f2b8c9d1e4a3b0012c4d5e6\n");
+    assert_eq!(run_with_response(sdk, &["--output=id"]).ok().stdout, "5f2b8c9d1e4a3b0012c4d5e6\n");
 }
 
 #[test]
-fn with_output_none_there_is_nothing() {
-    let ran = run_with_answer(ODD, &["-o", "none"]);
+fn output_none_prints_nothing() {
+    let ran = run_with_response(ODD, &["-o", "none"]);
     assert_eq!(ran.ok().stdout, "");
 }
 
 #[test]
-fn several_files_give_one_line_each() {
+fn several_files_print_one_line_each() {
     let world = World::new();
     let names = ["a", "b", "c"];
     names.iter().for_each(|name| drop(world.file(name, 10)));
@@ -58,7 +58,7 @@ fn several_files_give_one_line_each() {
 }
 
 #[test]
-fn verbose_and_json_logs_leave_stdout_alone() {
+fn verbose_and_json_logs_do_not_affect_stdout() {
     for args in [&["-vv"][..], &["--log-format", "json", "-v"], &["-q"], &["--progress", "bar"]] {
         let world = World::new();
         world.file("f", PART + 1);
@@ -68,7 +68,7 @@ fn verbose_and_json_logs_leave_stdout_alone() {
 }
 
 #[test]
-fn quiet_says_nothing_at_all_when_all_goes_well() {
+fn quiet_prints_nothing_on_success() {
     let world = World::new();
     world.file("f", PART + 1);
     let ran = world.run(&["-q", "f"]);
@@ -76,7 +76,7 @@ fn quiet_says_nothing_at_all_when_all_goes_well() {
 }
 
 #[test]
-fn each_result_is_there_as_soon_as_its_file_is_done() {
+fn each_result_is_printed_when_its_file_is_done() {
     use std::io::{BufRead as _, BufReader};
 
     let world = World::new();
@@ -88,7 +88,7 @@ fn each_result_is_there_as_soon_as_its_file_is_done() {
     let mut running = command.spawn().unwrap();
     let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
-    assert!(running.try_wait().unwrap().is_none(), "the other file is still under way");
+    assert!(running.try_wait().unwrap().is_none(), "the program ended before the second file was done");
     assert!(world.drive.items().iter().any(|item| item["_id"] == *first));
     world.drive.clear_fault(stall);
     assert!(lines.next().unwrap().is_ok());
@@ -96,7 +96,7 @@ fn each_result_is_there_as_soon_as_its_file_is_done() {
 }
 
 #[test]
-fn a_reader_that_went_away_does_not_end_the_upload() {
+fn a_closed_stdout_does_not_end_the_upload() {
     let world = World::new();
     world.file("a", PART + 1);
     world.file("b", PART + 1);
@@ -111,7 +111,7 @@ fn a_reader_that_went_away_does_not_end_the_upload() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_behind_stdout_is_an_error_and_the_upload_is_done() {
+fn a_full_disk_behind_stdout_is_an_error_after_the_upload() {
     let world = World::new();
     world.file("f", 10);
     let mut command = world.command(&["f"]);
@@ -124,7 +124,7 @@ fn a_full_disk_behind_stdout_is_an_error_and_the_upload_is_done() {
 }
 
 #[test]
-fn the_report_has_a_row_for_every_file_whatever_became_of_it() {
+fn the_report_has_a_row_for_every_file() {
     let world = World::new();
     world.file("f", 10);
     let ran = world.run(&["-o", "report", "f", "missing"]);
@@ -143,7 +143,7 @@ fn the_report_has_a_row_for_every_file_whatever_became_of_it() {
 }
 
 #[test]
-fn with_output_url_the_pages_address_is_printed_and_the_workspace_is_asked_for_once() {
+fn output_url_prints_page_urls_and_requests_the_workspace_once() {
     let world = World::new();
     ["a", "b", "c"].iter().for_each(|name| drop(world.file(name, 3)));
     let ran = world.run(&["-o", "url", "a", "b", "c"]);
@@ -161,7 +161,7 @@ fn with_output_url_the_pages_address_is_printed_and_the_workspace_is_asked_for_o
 }
 
 #[test]
-fn a_workspace_without_an_address_fails_before_anything_is_uploaded() {
+fn an_unknown_workspace_name_is_an_error_before_anything_is_sent() {
     for answer in [
         Action::status(403, r#"{"message":"Missing scope"}"#),
         Action::status(200, r#"{"slug":""}"#),

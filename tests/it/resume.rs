@@ -1,4 +1,4 @@
-//! Interrupted is not lost: the same command goes on with the parts that are missing, and only with them.
+//! The same command resumes an interrupted upload with the missing parts only.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::halfway::{
 };
 use crate::support::{CAP, PART, World, sha256};
 
-/// A file of six parts, the last one short, of which the first three were sent before a kill.
+/// A file of six parts, the last one short. The first three were sent before a kill.
 fn killed_halfway(args: &[&str]) -> (World, std::path::PathBuf) {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART - 1234);
@@ -20,7 +20,7 @@ fn killed_halfway(args: &[&str]) -> (World, std::path::PathBuf) {
     (world, path)
 }
 
-/// Writes some bytes into a file that is there.
+/// Overwrites bytes of an existing file.
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = std::fs::File::options().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
@@ -28,7 +28,7 @@ fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
 }
 
 #[test]
-fn a_killed_upload_goes_on_with_the_missing_parts_of_the_same_upload() {
+fn a_killed_upload_resumes_with_the_missing_parts() {
     let (world, path) = killed_halfway(&[]);
     let upload = only_upload(&world);
     let later = later(&world, &["file.bin"]);
@@ -40,7 +40,7 @@ fn a_killed_upload_goes_on_with_the_missing_parts_of_the_same_upload() {
 }
 
 #[test]
-fn an_upload_killed_again_and_again_gets_there() {
+fn an_upload_killed_several_times_is_completed() {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART);
     for done in 1..=4 {
@@ -56,7 +56,7 @@ fn an_upload_killed_again_and_again_gets_there() {
 }
 
 #[test]
-fn a_path_written_in_another_way_is_the_same_file() {
+fn another_spelling_of_the_path_is_the_same_file() {
     let (world, path) = killed_halfway(&[]);
     let later = later(&world, &["./file.bin"]);
     assert_one_item(&world, &later.ran, &path);
@@ -65,7 +65,7 @@ fn a_path_written_in_another_way_is_the_same_file() {
 
 #[cfg(unix)]
 #[test]
-fn every_path_to_a_file_leads_to_its_upload() {
+fn every_path_to_a_file_resumes_its_upload() {
     let (world, path) = killed_halfway(&[]);
     let work = world.work();
     std::fs::create_dir(work.join("sub")).unwrap();
@@ -81,7 +81,7 @@ fn every_path_to_a_file_leads_to_its_upload() {
 }
 
 #[test]
-fn another_mime_type_starts_over_and_the_same_one_does_not() {
+fn another_mime_type_starts_over() {
     let (world, path) = killed_halfway(&[]);
     let again = later(&world, &["file.bin", "--mime-type", "video/mp4", "-v"]);
     assert_one_item(&world, &again.ran, &path);
@@ -96,7 +96,7 @@ fn another_mime_type_starts_over_and_the_same_one_does_not() {
     let (world, path) = killed_halfway(&["--mime-type", "video/mp4"]);
     let again = later(&world, &["file.bin"]);
     assert_one_item(&world, &again.ran, &path);
-    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5, 6], 0), "nobody asked for another");
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5, 6], 0), "no other type was requested");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_upload_that_may_be_finalized_keeps_its_mime_type_with_a_warning() {
 }
 
 #[test]
-fn a_touched_file_keeps_its_parts_after_comparing() {
+fn a_touched_file_keeps_its_parts_after_a_comparison() {
     let (world, path) = killed_halfway(&[]);
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(SystemTime::now()).unwrap();
@@ -127,7 +127,7 @@ fn a_touched_file_keeps_its_parts_after_comparing() {
 }
 
 #[test]
-fn a_file_copied_over_itself_keeps_its_parts_after_comparing() {
+fn a_file_copied_over_itself_keeps_its_parts_after_a_comparison() {
     let (world, path) = killed_halfway(&[]);
     let copy = world.work().join("copy");
     std::fs::copy(&path, &copy).unwrap();
@@ -138,7 +138,7 @@ fn a_file_copied_over_itself_keeps_its_parts_after_comparing() {
 }
 
 #[test]
-fn a_change_in_one_part_has_only_that_one_sent_again() {
+fn after_a_change_in_one_part_only_that_part_is_sent_again() {
     let (world, path) = killed_halfway(&[]);
     overwrite(&path, PART + 77, b"changed");
     let later = later(&world, &["file.bin"]);
@@ -147,7 +147,7 @@ fn a_change_in_one_part_has_only_that_one_sent_again() {
 }
 
 #[test]
-fn a_change_whose_time_was_put_back_is_found() {
+fn a_change_with_a_restored_mtime_is_detected() {
     let modified = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
     let put_back = |path: &Path, time| {
         std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
@@ -172,9 +172,9 @@ fn a_change_whose_time_was_put_back_is_found() {
 }
 
 #[test]
-fn a_record_that_cannot_tell_the_file_from_another_is_compared() {
+fn parts_are_compared_if_the_record_has_no_file_id() {
     let (world, path) = killed_halfway(&[]);
-    // As a file system without file numbers has it.
+    // File systems without inode numbers cause this.
     let record = only_record(&world);
     let text = std::fs::read_to_string(&record).unwrap();
     let (first, rest) = text.split_once('\n').unwrap();
@@ -190,7 +190,7 @@ fn a_record_that_cannot_tell_the_file_from_another_is_compared() {
 }
 
 #[test]
-fn a_change_in_a_part_that_was_not_sent_costs_nothing() {
+fn a_change_in_a_missing_part_does_not_matter() {
     let (world, path) = killed_halfway(&[]);
     overwrite(&path, 5 * PART, b"changed");
     let later = later(&world, &["file.bin"]);
@@ -199,10 +199,10 @@ fn a_change_in_a_part_that_was_not_sent_costs_nothing() {
 }
 
 #[test]
-fn a_changed_file_whose_new_parts_were_interrupted_too_ends_right() {
+fn a_changed_file_that_is_interrupted_again_is_uploaded_correctly() {
     let (world, path) = killed_halfway(&[]);
     overwrite(&path, 77, b"changed");
-    // Part 1 is sent again, and then the run is killed once more.
+    // Part 1 is sent again, and then the run is killed.
     let halfway = Halfway::without_record(&world, &path, 0, &[]);
     halfway.killed(&world);
     overwrite(&path, PART + 77, b"changed too");
@@ -212,7 +212,7 @@ fn a_changed_file_whose_new_parts_were_interrupted_too_ends_right() {
 }
 
 #[test]
-fn without_checksums_a_touched_file_is_not_trusted() {
+fn a_touched_file_without_checksums_is_sent_again() {
     let (world, path) = killed_halfway(&["--no-checksum"]);
     overwrite(&path, PART + 77, b"changed");
     let later = later(&world, &["file.bin", "--no-checksum"]);
@@ -231,7 +231,7 @@ fn a_file_of_another_size_starts_over() {
 }
 
 #[test]
-fn another_part_size_starts_over_and_the_same_one_does_not() {
+fn another_part_size_starts_over() {
     let (world, path) = killed_halfway(&[]);
     let again = later(&world, &["file.bin", "--part-size", "6MiB"]);
     assert_one_item(&world, &again.ran, &path);
@@ -246,11 +246,11 @@ fn another_part_size_starts_over_and_the_same_one_does_not() {
     let (world, path) = killed_halfway(&["--part-size", "6MiB"]);
     let again = later(&world, &["file.bin"]);
     assert_one_item(&world, &again.ran, &path);
-    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5], 0), "nobody asked for another");
+    assert_eq!((again.parts(), again.count(Op::Start)), (vec![4, 5], 0), "no other size was requested");
 }
 
 #[test]
-fn no_resume_keeps_no_record_and_reads_none() {
+fn no_resume_neither_writes_nor_reads_records() {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART - 1234);
     Halfway::without_record(&world, &path, 3, &["--no-resume"]).killed(&world);
@@ -261,11 +261,11 @@ fn no_resume_keeps_no_record_and_reads_none() {
     let again = later(&world, &["file.bin", "--no-resume"]);
     again.ran.ok();
     assert_eq!((again.parts(), again.count(Op::Start)), (vec![1, 2, 3, 4, 5, 6], 1));
-    assert_eq!(parts_on_record(&world), 2, "the other upload's record is none of its business");
+    assert_eq!(parts_on_record(&world), 2, "the record of the other upload has changed");
 }
 
 #[test]
-fn an_upload_gone_from_storage_starts_again_by_itself_once() {
+fn an_upload_missing_on_storage_is_restarted_once() {
     let (world, path) = killed_halfway(&[]);
     world.drive.abort_all_uploads();
     let again = later(&world, &["file.bin"]);
@@ -275,7 +275,7 @@ fn an_upload_gone_from_storage_starts_again_by_itself_once() {
 }
 
 #[test]
-fn an_upload_gone_in_the_middle_of_a_run_starts_again_by_itself_once() {
+fn an_upload_that_disappears_during_a_run_is_restarted_once() {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART);
     let halfway = Halfway::of(&world, &path, 3, &[]);
@@ -286,7 +286,7 @@ fn an_upload_gone_in_the_middle_of_a_run_starts_again_by_itself_once() {
 }
 
 #[test]
-fn an_upload_of_which_the_service_knows_nothing_starts_again_by_itself_once() {
+fn an_upload_unknown_to_the_service_is_restarted_once() {
     let (world, path) = killed_halfway(&[]);
     world.drive.fault(Fault::once(Op::Urls, Action::NoSuchUpload));
     let again = later(&world, &["file.bin"]);
@@ -295,7 +295,7 @@ fn an_upload_of_which_the_service_knows_nothing_starts_again_by_itself_once() {
 }
 
 #[test]
-fn an_upload_that_is_gone_each_time_is_an_error_and_no_loop() {
+fn an_upload_that_is_always_missing_is_an_error_and_not_a_loop() {
     for call in [Op::PutPart, Op::Urls] {
         let world = World::new();
         world.file("file.bin", 2 * PART);
@@ -307,7 +307,7 @@ fn an_upload_that_is_gone_each_time_is_an_error_and_no_loop() {
 }
 
 #[test]
-fn an_upload_that_failed_goes_on_when_the_trouble_is_over() {
+fn a_failed_upload_resumes_after_the_failure() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::internal_error()).part(4));
@@ -319,7 +319,7 @@ fn an_upload_that_failed_goes_on_when_the_trouble_is_over() {
 }
 
 #[test]
-fn one_file_given_twice_is_uploaded_twice_one_after_the_other() {
+fn a_file_given_twice_is_uploaded_twice_in_sequence() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     let ran = world.run(&["file.bin", "./file.bin"]);
@@ -331,7 +331,7 @@ fn one_file_given_twice_is_uploaded_twice_one_after_the_other() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_says_what_is_kept_and_the_next_one_what_it_resumes() {
+fn an_interruption_and_the_next_run_report_the_stored_bytes() {
     crate::program::unix_only!("signals");
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
@@ -341,7 +341,7 @@ fn an_interrupted_run_says_what_is_kept_and_the_next_one_what_it_resumes() {
     world.drive.clear_faults();
     let ran = world.run(&["file.bin"]);
     ran.ok().says("resuming file.bin: 10 of 20.0 MiB already stored");
-    // With --no-resume nothing is.
+    // With --no-resume, nothing is kept.
     let halfway = Halfway::without_record(&world, &path, 1, &["--no-resume"]);
     halfway.running.signal("INT");
     halfway.running.wait().ends(130).says_nothing_of("kept for the next run");
