@@ -189,6 +189,12 @@ impl Controller {
             self.lossy = Some(look.at);
         }
         if !seen.conclusive {
+            if seen.queue_standing && (2..=self.limit).contains(&look.moving) {
+                // These are all there are, and they are too many.
+                self.limit = look.moving;
+                self.settle(look.at, seen.rate);
+                self.try_fewer(look.at, seen.rate);
+            }
             return None;
         }
         match self.phase {

@@ -231,6 +231,7 @@ impl Run {
             at: self.at(),
             acked: self.taken as u64,
             starved: self.to_send > 0.0,
+            moving: self.ours(),
             tcp: (self.line.told && self.smoothed > 0.0).then(|| TcpInfo {
                 smoothed_rtt: Duration::from_secs_f64(self.smoothed),
                 min_rtt: Duration::from_secs_f64(self.least),
@@ -339,6 +340,14 @@ fn others_on_a_thin_line_keep_about_half_of_it() {
 }
 
 #[test]
+fn of_two_last_parts_on_a_full_thin_line_only_one_moves() {
+    let mut run = Run::new(thin());
+    run.to_send = 10.0 * MIB;
+    run.seconds(15.0);
+    assert_eq!(run.controller.limit(), 1, "{:?}", run.news);
+}
+
+#[test]
 fn where_nobody_tells_of_queues_a_thin_line_does_not_get_more_than_the_usual_number() {
     let mut run = Run::new(Line { told: false, ..thin() });
     run.seconds(60.0);
@@ -442,7 +451,7 @@ fn without_demand_nothing_is_tried() {
     let base = Instant::now();
     for tenth in 0..600_u32 {
         let at = base + Duration::from_millis(100) * tenth;
-        let look = Sample { at, acked: u64::from(tenth) << 16, starved: false, tcp: None };
+        let look = Sample { at, acked: u64::from(tenth) << 16, starved: false, moving: 1, tcp: None };
         assert_eq!(controller.on_sample(&look), None);
     }
     assert_eq!(controller.limit(), INITIAL_LIMIT);

@@ -276,7 +276,8 @@ impl Permits {
             if unused {
                 controller.on_unused_path();
             }
-            controller.on_sample(&Sample { at, acked: seen.taken, starved, tcp: seen.measured })
+            let moving = moving.min(controller.limit());
+            controller.on_sample(&Sample { at, acked: seen.taken, starved, moving, tcp: seen.measured })
         })
     }
 

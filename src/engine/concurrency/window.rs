@@ -54,6 +54,8 @@ pub struct Sample {
     pub acked: u64,
     /// A part had to wait for a permit since the last sample. Otherwise the number of permits says nothing.
     pub starved: bool,
+    /// Parts that move.
+    pub moving: usize,
     /// Of the connections in flight, if the system tells: the mean of their round-trip times, the minimum, and the sums
     /// of what they have counted so far.
     pub tcp: Option<TcpInfo>,
