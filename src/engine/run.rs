@@ -298,5 +298,9 @@ async fn run_controller(context: Arc<Context>) {
         }
         context.storage.set_moving(permits.moving());
         context.storage.set_headroom(permits.has_headroom());
+        // CUBIC leaves a lossy path half empty, and the longest queue in front of a thin one. BBR does neither.
+        if permits.has_headroom() || permits.is_queue_of_one() {
+            context.storage.use_bbr();
+        }
     }
 }

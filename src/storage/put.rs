@@ -95,11 +95,13 @@ impl Storage {
         self.connections.preconnect(host, wanted);
     }
 
+    /// Changes the connections in flight to BBR where the system has it.
+    pub fn use_bbr(&self) {
+        self.traffic.use_bbr();
+    }
+
     /// Says whether the path could carry more than the connections that are there send.
     pub fn set_headroom(&self, headroom: bool) {
-        if headroom {
-            self.traffic.use_bbr();
-        }
         self.headroom.store(headroom, Ordering::Relaxed);
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::controller::{Controller, DEFAULT_LIMIT, INITIAL_LIMIT};
 use super::throughput::Throughput;
-use super::window::Sample;
+use super::window::{Sample, is_queue_standing};
 use crate::error::{Failure, Transport};
 use crate::storage::NetworkSample;
 
@@ -63,6 +63,8 @@ struct State {
     no_tcp_info: bool,
     /// See [`Throughput::has_headroom`].
     headroom: bool,
+    /// See [`Permits::is_queue_of_one`].
+    queue_of_one: bool,
     /// Bytes sent again for parts that were slow.
     resent: u64,
     /// When a hedge was last allowed although nothing moved.
@@ -105,6 +107,7 @@ impl Permits {
                 taken: 0,
                 no_tcp_info: true,
                 headroom: false,
+                queue_of_one: false,
                 resent: 0,
                 probed: None,
             }),
@@ -204,6 +207,11 @@ impl Permits {
         self.state().headroom
     }
 
+    /// Whether one part alone fills the path and a queue in front of it.
+    pub fn is_queue_of_one(&self) -> bool {
+        self.state().queue_of_one
+    }
+
     /// How many parts will soon be in flight, if nothing speaks against it.
     pub fn initial(&self) -> usize {
         let state = self.state();
@@ -266,6 +274,7 @@ impl Permits {
             state.throughput.sample(at, seen.taken, moving);
             (state.taken, state.no_tcp_info) = (seen.taken, seen.measured.is_none());
             state.headroom = state.throughput.has_headroom(&seen);
+            state.queue_of_one = state.limit == 1 && seen.measured.is_some_and(|tcp| is_queue_standing(&tcp));
             moving
         };
         let waiting = self.waiting.load(Ordering::Relaxed) > 0;

@@ -133,6 +133,18 @@ async fn slow_parts_are_sent_twice_once_and_then_only_as_far_as_it_does_not_coun
     assert!(slots.acquire_hedge(10).is_none());
 }
 
+#[test]
+fn only_one_part_can_be_the_only_one_in_a_queue() {
+    let millis = Duration::from_millis;
+    for (fixed, smoothed_rtt, is_queue) in [(1, 250, true), (1, 140, false), (2, 250, false)] {
+        let slots = Permits::new(Some(fixed), None, MAX_LIMIT);
+        let (smoothed_rtt, min_rtt) = (millis(smoothed_rtt), millis(50));
+        let measured = Some(TcpInfo { smoothed_rtt, min_rtt, ..TcpInfo::default() });
+        slots.sample(NetworkSample { measured, ..NetworkSample::default() }, Instant::now());
+        assert_eq!(slots.is_queue_of_one(), is_queue);
+    }
+}
+
 #[tokio::test]
 async fn no_more_are_in_flight_than_the_system_has_room_for() {
     let slots = Permits::new(Some(64), None, 3);

@@ -122,6 +122,11 @@ pub fn is_noticeable(queue: Duration, min_rtt: Duration) -> bool {
     queue > UNREST.max(min_rtt / 5)
 }
 
+/// Whether others on the path notice this queue.
+pub fn is_queue_standing(tcp: &TcpInfo) -> bool {
+    tcp.smoothed_rtt.saturating_sub(tcp.min_rtt) > QUEUE.max(tcp.min_rtt)
+}
+
 impl Window {
     /// Opens a window with this sample.
     pub fn new(look: &Sample) -> Self {
