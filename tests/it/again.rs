@@ -195,18 +195,18 @@ fn a_command_killed_at_random_moments_uploads_each_file_once() {
     let number =
         |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
     let (kills, seed) = (number("COPERA_AGAIN_KILLS", 12), number("COPERA_AGAIN_SEED", 1));
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut killed = 0;
     for round in 0.. {
         if killed >= kills {
             break;
         }
-        killed += one_command(&mut dice, &format!("seed {seed}, round {round}"));
+        killed += one_command(&mut rng, &format!("seed {seed}, round {round}"));
     }
 }
 
 /// Runs one command until it succeeds. Returns how often it was killed.
-fn one_command(dice: &mut fastrand::Rng, trail: &str) -> u64 {
+fn one_command(rng: &mut fastrand::Rng, trail: &str) -> u64 {
     let world = World::new();
     for (path, size) in FILES {
         std::fs::create_dir_all(world.work().join(path).parent().unwrap()).unwrap();
@@ -219,12 +219,12 @@ fn one_command(dice: &mut fastrand::Rng, trail: &str) -> u64 {
     loop {
         let from = world.drive.record().requests.len();
         let mut running = world.spawn(&command);
-        let kill = dice.u8(..10) < 8;
+        let kill = rng.u8(..10) < 8;
         if kill {
-            let at = from + dice.usize(..60);
+            let at = from + rng.usize(..60);
             let due = |record: &Record| record.requests.len() >= at;
             while running.is_running() && world.drive.wait_until(Duration::from_millis(20), due).is_err() {}
-            std::thread::sleep(Duration::from_micros(dice.u64(..5000)));
+            std::thread::sleep(Duration::from_micros(rng.u64(..5000)));
         }
         let ran = if kill { running.kill() } else { running.wait() };
         let requests = world.drive.record().requests.split_off(from);

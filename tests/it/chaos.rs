@@ -89,20 +89,20 @@ impl Drop for Trail {
 }
 
 fn one_world(seed: u64, uploads: u64, figures: &Mutex<Figures>) {
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let world = World::with(Options { seed, receive_buffer: Some(256 * 1024), ..Options::default() });
     let mut trail = Trail { seed, upload: 0, runs: Vec::new() };
     for upload in 0..uploads {
         trail.upload = upload;
         trail.runs.clear();
-        set_faults(&world, &mut dice);
-        let size = match dice.u8(..8) {
+        set_faults(&world, &mut rng);
+        let size = match rng.u8(..8) {
             0 => 0,
-            1 => dice.u64(..1000),
-            2 => 5 * MIB * dice.u64(1..5) + dice.u64(..3) - 1,
-            _ => dice.u64(..40 * MIB),
+            1 => rng.u64(..1000),
+            2 => 5 * MIB * rng.u64(1..5) + rng.u64(..3) - 1,
+            _ => rng.u64(..40 * MIB),
         };
-        one_upload(&world, &format!("file {upload}.bin"), size, &mut dice, figures, &mut trail);
+        one_upload(&world, &format!("file {upload}.bin"), size, &mut rng, figures, &mut trail);
     }
     let record = world.drive.record();
     let mut figures = figures.lock().unwrap();
@@ -112,18 +112,18 @@ fn one_world(seed: u64, uploads: u64, figures: &Mutex<Figures>) {
 }
 
 /// Sets faults of all kinds with different probabilities.
-fn set_faults(world: &World, dice: &mut fastrand::Rng) {
+fn set_faults(world: &World, rng: &mut fastrand::Rng) {
     world.drive.clear_faults();
     let text = |code| Action::status(code, "<html>no</html>");
     let after_work =
         |code| Action::AnswerAfterWork { code, headers: Vec::new(), body: "<html>no</html>".into() };
-    let slow = Action::SlowRead { bytes_per_second: dice.u64(2 * MIB..20 * MIB) };
+    let slow = Action::SlowRead { bytes_per_second: rng.u64(2 * MIB..20 * MIB) };
     let parts = [
         (0.04, Action::internal_error()),
         (0.03, Action::slow_down()),
         (0.02, text(502)),
         (0.03, Action::Reset),
-        (0.04, Action::ResetAfter(dice.u64(..6 * MIB))),
+        (0.04, Action::ResetAfter(rng.u64(..6 * MIB))),
         (0.02, Action::CloseAfterWork),
         (0.02, Action::ResetAfterWork),
         (0.02, after_work(504)),
@@ -132,9 +132,9 @@ fn set_faults(world: &World, dice: &mut fastrand::Rng) {
         (0.02, Action::CorruptStored),
         (0.02, Action::ExpiredUrl),
         (0.003, Action::NoSuchUpload),
-        (0.02, Action::Stall { after: dice.u64(..6 * MIB) }),
+        (0.02, Action::Stall { after: rng.u64(..6 * MIB) }),
         (0.01, Action::HangAfterBody),
-        (0.05, Action::Delay(Duration::from_millis(dice.u64(..80)))),
+        (0.05, Action::Delay(Duration::from_millis(rng.u64(..80)))),
         (0.05, slow),
     ];
     let calls = [
@@ -142,12 +142,12 @@ fn set_faults(world: &World, dice: &mut fastrand::Rng) {
         (0.03, text(503)),
         (0.02, Action::rate_limited(0)),
         (0.03, Action::Reset),
-        (0.03, Action::ResetAfter(dice.u64(..100))),
+        (0.03, Action::ResetAfter(rng.u64(..100))),
         (0.04, Action::CloseAfterWork),
         (0.04, Action::ResetAfterWork),
         (0.04, after_work(502)),
         (0.03, Action::TruncateAnswer),
-        (0.06, Action::Delay(Duration::from_millis(dice.u64(..80)))),
+        (0.06, Action::Delay(Duration::from_millis(rng.u64(..80)))),
     ];
     for (op, actions) in [(Op::PutPart, parts.to_vec()), (Op::AnyApi, calls.to_vec())] {
         for (probability, action) in actions {
@@ -161,7 +161,7 @@ fn one_upload(
     world: &World,
     name: &str,
     size: u64,
-    dice: &mut fastrand::Rng,
+    rng: &mut fastrand::Rng,
     figures: &Mutex<Figures>,
     trail: &mut Trail,
 ) {
@@ -172,12 +172,12 @@ fn one_upload(
         assert!(run < RUNS_MOST, "{name}: not done after {run} runs");
         let from = world.drive.record().requests.len();
         let mut running = world.spawn(&[name, "--stall-timeout", "1s", "--retry-for", "20s"]);
-        let kill = dice.u8(..10) < 6;
+        let kill = rng.u8(..10) < 6;
         if kill {
             // Kills at a random request or number of bytes, plus a short delay.
-            let at = (dice.usize(..20), dice.u64(..size + 1));
+            let at = (rng.usize(..20), rng.u64(..size + 1));
             let bytes = world.drive.record().bytes_received_on_storage() + at.1;
-            let by_bytes = dice.bool();
+            let by_bytes = rng.bool();
             let due = |record: &Record| {
                 if by_bytes {
                     record.bytes_received_on_storage() >= bytes
@@ -186,7 +186,7 @@ fn one_upload(
                 }
             };
             while running.is_running() && world.drive.wait_until(Duration::from_millis(20), due).is_err() {}
-            std::thread::sleep(Duration::from_micros(dice.u64(..5000)));
+            std::thread::sleep(Duration::from_micros(rng.u64(..5000)));
         }
         let ran = if kill { running.kill() } else { running.wait() };
         let requests = world.drive.record().requests.split_off(from);

@@ -1,4 +1,4 @@
-//! What passes is tried again, as often as was said, and what makes progress is never given up.
+//! Transient failures are retried within the limits. Parts that make progress are never given up.
 
 use local_drive::{Action, Fault, Op, Options};
 
@@ -8,8 +8,8 @@ use crate::support::{MIB, PART, World};
 
 const EVERYTHING: u64 = u64::MAX;
 
-/// What goes wrong in passing with any request, API or storage, before or after its work.
-fn passing() -> Vec<Action> {
+/// Transient failures of any request, before or after its work.
+fn transient() -> Vec<Action> {
     let after_work =
         |code| Action::AnswerAfterWork { code, headers: Vec::new(), body: "<html>Bad Gateway</html>".into() };
     vec![
@@ -29,8 +29,8 @@ fn passing() -> Vec<Action> {
 }
 
 #[test]
-fn a_part_that_fails_in_passing_is_sent_once_more_and_the_others_are_not() {
-    let mut actions = passing();
+fn only_the_part_with_a_transient_failure_is_sent_again() {
+    let mut actions = transient();
     actions.push(Action::ResetAfter(0));
     actions.push(Action::ResetAfter(MIB));
     let timeout = "Your socket connection to the server was not read from or written to within the timeout";
@@ -43,7 +43,7 @@ fn a_part_that_fails_in_passing_is_sent_once_more_and_the_others_are_not() {
         let world = World::new();
         let path = world.file("file.bin", 2 * PART + 17);
         world.drive.fault(Fault::once(Op::PutPart, action.clone()).part(2));
-        // One part in flight: nothing is sent twice to save time.
+        // With one part in flight there is no hedging, so no byte is sent twice.
         let ran = world.run(&["file.bin", "-j1"]);
         let record = world.drive.record();
         let sent: Vec<u32> = record.requests_of(Op::PutPart).filter_map(|put| put.part).collect();
@@ -53,9 +53,9 @@ fn a_part_that_fails_in_passing_is_sent_once_more_and_the_others_are_not() {
 }
 
 #[test]
-fn a_call_that_fails_in_passing_is_made_again() {
+fn a_call_with_a_transient_failure_is_repeated() {
     for call in [Op::Start, Op::Urls] {
-        let mut actions = passing();
+        let mut actions = transient();
         actions.push(Action::TruncateAnswer);
         for action in actions {
             let world = World::new();
@@ -69,7 +69,7 @@ fn a_call_that_fails_in_passing_is_made_again() {
 }
 
 #[test]
-fn a_retry_is_told_with_its_cause_when_asked_to_be_verbose() {
+fn verbose_reports_each_retry_with_its_cause() {
     let world = World::new();
     world.file("file.bin", 20);
     world.drive.fault(Fault::once(Op::PutPart, Action::slow_down()));
@@ -77,7 +77,7 @@ fn a_retry_is_told_with_its_cause_when_asked_to_be_verbose() {
 }
 
 #[test]
-fn every_part_may_fail_several_times_and_the_upload_ends_well() {
+fn every_part_may_fail_several_times() {
     let world = World::new();
     let path = world.file("file.bin", 6 * PART);
     for part in 1..=6 {
@@ -90,7 +90,7 @@ fn every_part_may_fail_several_times_and_the_upload_ends_well() {
 }
 
 #[test]
-fn what_is_refused_is_not_tried_again() {
+fn rejected_requests_are_not_retried() {
     let refusal = |status, code: &str| Action::S3Error { status, code: code.into(), message: "No.".into() };
     for (call, action, code) in [
         (Op::PutPart, refusal(403, "SignatureDoesNotMatch"), 1),
@@ -121,7 +121,7 @@ fn what_is_refused_is_not_tried_again() {
 }
 
 #[test]
-fn max_retries_counts_the_retries_of_a_part_and_of_a_call() {
+fn max_retries_limits_the_retries_of_each_part_and_call() {
     for (call, action) in [
         (Op::PutPart, Action::internal_error()),
         (Op::PutPart, Action::ResetAfter(0)),
@@ -141,7 +141,7 @@ fn max_retries_counts_the_retries_of_a_part_and_of_a_call() {
 }
 
 #[test]
-fn retry_for_nothing_tries_once() {
+fn retry_for_0_makes_one_attempt() {
     for call in [Op::PutPart, Op::Start] {
         let world = World::new();
         world.file("file.bin", 20);
@@ -152,20 +152,20 @@ fn retry_for_nothing_tries_once() {
 }
 
 #[test]
-fn what_gets_no_further_is_given_up_when_patience_ends() {
+fn a_request_without_progress_is_given_up_after_retry_for() {
     for call in [Op::PutPart, Op::Start] {
         let world = World::new();
         world.file("file.bin", 20);
         world.drive.fault(Fault::new(call, Action::status(500, "")));
         world.run(&["file.bin", "--retry-for", "1s"]).fails(7);
-        assert!(world.drive.record().count(call) > 1, "{call:?} was not tried again");
+        assert!(world.drive.record().count(call) > 1, "{call:?} was not retried");
     }
 }
 
 #[test]
-fn a_part_that_gets_further_with_each_try_is_never_given_up() {
-    not_under_wine!("Linux takes megabytes at once, and Wine tells nothing of what the network has taken");
-    // So that what the program counts as taken is what storage has read.
+fn a_part_that_makes_progress_with_each_attempt_is_never_given_up() {
+    not_under_wine!("Linux buffers megabytes, and Wine does not report what was acknowledged");
+    // With a small receive buffer, acknowledged bytes are those that storage has read.
     let world = World::with(Options { receive_buffer: Some(16 * 1024), ..Options::default() });
     let path = world.file("file.bin", PART);
     for tries in 1..=8 {
@@ -177,18 +177,18 @@ fn a_part_that_gets_further_with_each_try_is_never_given_up() {
 }
 
 #[test]
-fn a_part_that_never_gets_further_is_given_up_however_far_it_got() {
+fn a_part_without_progress_is_given_up_however_much_was_sent() {
     let world = World::with(Options { receive_buffer: Some(16 * 1024), ..Options::default() });
     world.file("file.bin", PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::ResetAfter(600_000)));
     world.run(&["file.bin", "--max-retries", "3", "-j1"]).fails(7);
     let tries = world.drive.record().count(Op::PutPart);
-    // The socket's buffers may let a later try get a little further than the first.
+    // Socket buffers may let a later attempt get a little further than the first.
     assert!((4..20).contains(&tries), "{tries} tries");
 }
 
 #[test]
-fn an_answer_without_end_keeps_nobody_from_going_on() {
+fn an_endless_response_does_not_block_the_upload() {
     let world = World::new();
     let path = world.file("file.bin", 3 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::EndlessBody));
@@ -198,7 +198,7 @@ fn an_answer_without_end_keeps_nobody_from_going_on() {
 }
 
 #[test]
-fn a_call_that_is_not_answered_within_a_minute_is_made_again() {
+fn a_call_without_a_response_for_a_minute_is_repeated() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     world.drive.fault(Fault::once(Op::Start, Action::HangAfterBody));
@@ -209,8 +209,8 @@ fn a_call_that_is_not_answered_within_a_minute_is_made_again() {
 }
 
 #[test]
-fn a_part_whose_answer_is_lost_under_a_limited_rate_is_sent_again() {
-    // It was handed over whole, and its permit went to the next. What it still held must not keep itself waiting.
+fn a_part_whose_response_is_lost_under_a_rate_limit_is_sent_again() {
+    // The part was sent completely and gave its permit to the next one. What it still held must not block its retry.
     let world = World::new();
     let path = world.file("f", MIB);
     world.drive.fault(Fault::new(Op::PutPart, Action::ResetAfterWork).times(1));

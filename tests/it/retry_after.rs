@@ -1,4 +1,4 @@
-//! When the service or storage says when to come back, nobody comes sooner.
+//! `Retry-After`: the program does not retry earlier than the service or storage allows.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,13 +12,13 @@ fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Action {
     Action::Status { code, headers: headers.iter().map(owned).collect(), body: body.into() }
 }
 
-/// The instants of all requests of one kind.
+/// Start times of all requests of one operation.
 fn instants(world: &World, op: Op) -> Vec<Instant> {
     world.drive.record().requests_of(op).map(|request| request.start).collect()
 }
 
 #[test]
-fn a_wish_in_seconds_is_kept_by_calls_and_by_parts() {
+fn retry_after_in_seconds_is_respected_by_calls_and_parts() {
     let wish = Duration::from_secs(1);
     for (op, action) in [
         (Op::Start, Action::rate_limited(1)),
@@ -35,12 +35,12 @@ fn a_wish_in_seconds_is_kept_by_calls_and_by_parts() {
         assert_one_item(&world, &ran, &path);
         let at = instants(&world, op);
         assert_eq!(at.len(), 2, "{op:?} {action:?}");
-        assert!(at[1] - at[0] >= wish, "{op:?} {action:?}: again after {:?}", at[1] - at[0]);
+        assert!(at[1] - at[0] >= wish, "{op:?} {action:?}: retried after {:?}", at[1] - at[0]);
     }
 }
 
 #[test]
-fn a_wish_as_a_date_is_kept() {
+fn retry_after_as_a_date_is_respected() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -55,11 +55,11 @@ fn a_wish_as_a_date_is_kept() {
 }
 
 #[test]
-fn a_rate_limit_is_the_accounts_so_other_files_wait_with_it() {
+fn a_rate_limit_applies_to_all_files() {
     let world = World::new();
     world.file("first.bin", 20);
     world.file("second.bin", 20);
-    // One file's part takes a little, and meanwhile the other file's start is told to come back later.
+    // The part of one file is slow. Meanwhile, the start of the other file is rate limited.
     world.drive.fault(Fault::once(Op::PutPart, Action::Delay(Duration::from_secs(1))));
     world.drive.fault(Fault::once(Op::Start, Action::rate_limited(3)).skip(1));
     world.run(&["first.bin", "second.bin"]).ok();
@@ -69,7 +69,7 @@ fn a_rate_limit_is_the_accounts_so_other_files_wait_with_it() {
 }
 
 #[test]
-fn a_wish_longer_than_patience_ends_at_once_and_says_when_to_come_back() {
+fn retry_after_beyond_retry_for_fails_at_once_and_is_reported() {
     let hour = [("retry-after", "3600")];
     for (op, action, code) in [
         (Op::Start, Action::rate_limited(3600), 6),
@@ -91,7 +91,7 @@ fn a_wish_longer_than_patience_ends_at_once_and_says_when_to_come_back() {
 }
 
 #[test]
-fn a_rate_limit_that_never_ends_is_exit_code_6() {
+fn a_permanent_rate_limit_is_exit_code_6() {
     let world = World::new();
     world.file("file.bin", 20);
     world.drive.fault(Fault::new(Op::AnyApi, status(429, &[], "")));
@@ -99,7 +99,7 @@ fn a_rate_limit_that_never_ends_is_exit_code_6() {
 }
 
 #[test]
-fn storage_that_asks_for_less_gets_less_and_all_of_it_in_the_end() {
+fn slow_down_reduces_the_parts_in_flight() {
     let world = World::new();
     let path = world.file("file.bin", 12 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::slow_down()).times(8));

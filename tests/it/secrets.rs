@@ -1,6 +1,6 @@
-//! The token and the queries of signed URLs appear nowhere: at no verbosity, in no form of the log, in no error,
-//! and not when a server echoes them. [`Ran`](crate::support::Ran) looks for them in every test's runs; these
-//! tests see to it that there is something to find.
+//! The token and the queries of signed URLs must not appear in the output, at any verbosity, in any log format, in any
+//! error, nor when a server echoes them. [`Ran`](crate::support::Ran) checks the runs of all tests. These tests make
+//! sure that there is something to find.
 
 use local_drive::{Action, Fault, Op};
 use serde_json::json;
@@ -9,8 +9,8 @@ use crate::program::{is_windows, not_under_wine};
 use crate::support::{PART, Ran, World, answer, refusal};
 use crate::trap::Trap;
 
-/// Every way to have things told.
-const VOICES: [&[&str]; 9] = [
+/// All verbosities and formats.
+const FORMATS: [&[&str]; 9] = [
     &[],
     &["-q"],
     &["-v"],
@@ -24,7 +24,7 @@ const VOICES: [&[&str]; 9] = [
 
 const SIGNATURE: &str = "5ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7";
 
-/// A signed URL as Amazon's are, on a port where nobody is.
+/// A signed URL like Amazon's. Nothing listens on its port.
 fn signed() -> String {
     format!(
         "http://127.0.0.1:9/bucket/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDSECRET%2F20260601&\
@@ -32,7 +32,7 @@ fn signed() -> String {
     )
 }
 
-/// What a careless server might say of a request.
+/// The text of a careless server.
 fn echo(token: &str) -> String {
     format!(
         "Authorization: Bearer {token} is wrong for <{}> (\"{}\"); X-Amz-Signature={SIGNATURE}&X-Amz-Credential=AKIDSECRET, \
@@ -42,28 +42,28 @@ fn echo(token: &str) -> String {
     )
 }
 
-/// Runs with every voice; nothing secret may be in what is said.
-fn in_every_voice(world: &World, args: &[&str]) -> Vec<Ran> {
-    let runs: Vec<_> = VOICES.iter().map(|voice| world.run(&[voice, args].concat())).collect();
-    for (ran, voice) in runs.iter().zip(VOICES) {
+/// Runs with every verbosity and format, and checks that no secret is in the output.
+fn run_in_every_format(world: &World, args: &[&str]) -> Vec<Ran> {
+    let runs: Vec<_> = FORMATS.iter().map(|flags| world.run(&[flags, args].concat())).collect();
+    for (ran, flags) in runs.iter().zip(FORMATS) {
         for secret in [world.drive.token(), SIGNATURE, "AKIDSECRET", "cp_pat_"] {
-            assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{voice:?}: {ran:#?}");
+            assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{flags:?}: {ran:#?}");
         }
     }
     runs
 }
 
 #[test]
-fn a_run_that_goes_well_tells_no_secret() {
+fn a_successful_run_prints_no_secret() {
     let world = World::new();
     world.file("f", 2 * PART + 1);
-    for ran in in_every_voice(&world, &["f"]) {
+    for ran in run_in_every_format(&world, &["f"]) {
         ran.ok();
     }
 }
 
 #[test]
-fn the_loudest_voice_tells_of_every_request_but_its_query() {
+fn the_highest_verbosity_shows_every_request_without_its_query() {
     let world = World::new();
     world.file("f", PART + 1);
     let ran = world.run(&["-vv", "f"]);
@@ -73,16 +73,16 @@ fn the_loudest_voice_tells_of_every_request_but_its_query() {
 }
 
 #[test]
-fn what_the_api_echoes_is_masked() {
+fn secrets_echoed_by_the_api_are_masked() {
     for op in [Op::Start, Op::Urls, Op::Finalize] {
         for status in [400, 401, 403, 404, 409, 429, 503] {
             let world = World::new();
             world.file("f", 10);
             world.drive.fault(Fault::new(op, refusal(status, &echo(world.drive.token()))));
-            // An unclear finalize takes its time; two voices say it all.
-            let voices: &[&[&str]] = &[&["-vv"], &["--log-format", "json", "-vv"]];
-            for voice in voices {
-                let ran = world.run(&[*voice, &["f", "--retry-for", "0", "--no-resume"]].concat());
+            // Reconciling takes a while, so only two formats are tested.
+            let formats: &[&[&str]] = &[&["-vv"], &["--log-format", "json", "-vv"]];
+            for flags in formats {
+                let ran = world.run(&[*flags, &["f", "--retry-for", "0", "--no-resume"]].concat());
                 for secret in [SIGNATURE, "AKIDSECRET"] {
                     assert!(!ran.stderr.contains(secret), "{op:?} {status}: {ran:#?}");
                 }
@@ -93,7 +93,7 @@ fn what_the_api_echoes_is_masked() {
 }
 
 #[test]
-fn what_the_api_echoes_is_masked_in_every_voice_and_shape() {
+fn secrets_echoed_by_the_api_are_masked_in_every_format_and_shape() {
     let world = World::new();
     world.file("f", 10);
     let words = echo(world.drive.token());
@@ -107,7 +107,7 @@ fn what_the_api_echoes_is_masked_in_every_voice_and_shape() {
     ] {
         for status in [201, 400] {
             let fault = world.drive.fault(Fault::new(Op::Start, answer(status, &body)));
-            for ran in in_every_voice(&world, &["f"]) {
+            for ran in run_in_every_format(&world, &["f"]) {
                 ran.ends(1);
             }
             world.drive.clear_fault(fault);
@@ -116,7 +116,7 @@ fn what_the_api_echoes_is_masked_in_every_voice_and_shape() {
 }
 
 #[test]
-fn what_storage_echoes_is_masked() {
+fn secrets_echoed_by_storage_are_masked() {
     let world = World::new();
     world.file("f", 10);
     let words = echo(world.drive.token());
@@ -124,7 +124,7 @@ fn what_storage_echoes_is_masked() {
     for message in [escaped, format!("<![CDATA[{words}]]>")] {
         let error = Action::S3Error { status: 403, code: "SignatureDoesNotMatch".into(), message };
         let fault = world.drive.fault(Fault::new(Op::PutPart, error));
-        for ran in in_every_voice(&world, &["f"]) {
+        for ran in run_in_every_format(&world, &["f"]) {
             ran.ends(1).says("SignatureDoesNotMatch");
         }
         world.drive.clear_fault(fault);
@@ -132,13 +132,13 @@ fn what_storage_echoes_is_masked() {
 }
 
 #[test]
-fn a_part_that_cannot_be_sent_is_told_without_its_query() {
+fn a_failed_part_is_reported_without_its_query() {
     let world = World::new();
     world.file("f", 10);
     for urls in [json!([signed()]), json!([signed(), signed()]), json!([signed().replace("http", "gopher")])]
     {
         let fault = world.drive.fault(Fault::new(Op::Urls, answer(201, json!({ "urls": urls }))));
-        for ran in in_every_voice(&world, &["f", "--retry-for", "0"]) {
+        for ran in run_in_every_format(&world, &["f", "--retry-for", "0"]) {
             assert!(matches!(ran.code, Some(1 | 7)), "{ran:#?}");
         }
         world.drive.clear_fault(fault);
@@ -146,7 +146,7 @@ fn a_part_that_cannot_be_sent_is_told_without_its_query() {
 }
 
 #[test]
-fn signed_urls_in_an_answer_of_no_known_shape_are_not_quoted() {
+fn signed_urls_in_an_invalid_response_are_not_quoted() {
     let world = World::new();
     world.file("f", 10);
     for body in [
@@ -157,7 +157,7 @@ fn signed_urls_in_an_answer_of_no_known_shape_are_not_quoted() {
         json!(signed()),
     ] {
         let fault = world.drive.fault(Fault::new(Op::Urls, answer(201, &body)));
-        for ran in in_every_voice(&world, &["f"]) {
+        for ran in run_in_every_format(&world, &["f"]) {
             ran.ends(1);
         }
         world.drive.clear_fault(fault);
@@ -165,40 +165,40 @@ fn signed_urls_in_an_answer_of_no_known_shape_are_not_quoted() {
 }
 
 #[test]
-fn a_retry_tells_no_secret() {
+fn a_retry_prints_no_secret() {
     let world = World::new();
     world.file("f", 10);
-    for voice in [&["-vv"][..], &["--log-format", "json", "-vv"], &["--progress", "plain"]] {
+    for flags in [&["-vv"][..], &["--log-format", "json", "-vv"], &["--progress", "plain"]] {
         let words = echo(world.drive.token());
         for op in [Op::Start, Op::PutPart] {
             world.drive.fault(Fault::once(op, refusal(503, &words)));
         }
         world.drive.fault(Fault::once(Op::Urls, Action::Reset));
-        let ran = world.run(&[voice, &["f"]].concat());
+        let ran = world.run(&[flags, &["f"]].concat());
         assert!(!ran.ok().stderr.contains(SIGNATURE), "{ran:#?}");
     }
 }
 
 #[test]
-fn a_service_that_cannot_be_reached_is_told_without_the_token() {
-    not_under_wine!("Wine's system cannot check certificates as rustls-platform-verifier asks it to");
+fn an_unreachable_service_is_reported_without_the_token() {
+    not_under_wine!("Wine cannot check certificates as rustls-platform-verifier needs it");
     let mut world = World::new();
     world.file("f", 10);
     for url in ["http://127.0.0.1:9", "https://127.0.0.1:9", "https://no-such-host.invalid/x"] {
         world.set("COPERA_API_URL", url);
-        for ran in in_every_voice(&world, &["f", "--retry-for", "0"]) {
+        for ran in run_in_every_format(&world, &["f", "--retry-for", "0"]) {
             ran.ends(7);
         }
     }
     let trap = Trap::answering("garbage\r\n\r\n");
     world.set("COPERA_API_URL", trap.url());
-    for ran in in_every_voice(&world, &["f", "--retry-for", "0"]) {
+    for ran in run_in_every_format(&world, &["f", "--retry-for", "0"]) {
         ran.ends(7);
     }
 }
 
 #[test]
-fn a_token_that_no_header_can_hold_is_refused_and_not_shown() {
+fn a_token_that_is_invalid_in_a_header_is_refused_and_not_shown() {
     let mut world = World::new();
     world.file("f", 10);
     for token in ["cp_pat_two words", "cp_pat_new\nline", "cp_pat_ümlaut", "cp_pat_\u{1}"] {
@@ -211,7 +211,7 @@ fn a_token_that_no_header_can_hold_is_refused_and_not_shown() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_not_quoted() {
+fn an_invalid_configuration_is_not_quoted() {
     let world = World::new();
     world.file("f", 10);
     for text in [
@@ -227,7 +227,7 @@ fn a_configuration_that_cannot_be_read_is_not_quoted() {
 }
 
 #[test]
-fn no_file_of_ours_holds_the_token_or_a_signature() {
+fn no_state_file_contains_the_token_or_a_signature() {
     let world = World::new();
     world.file("f", 2 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::internal_error()).part(2));
@@ -254,5 +254,5 @@ fn no_file_of_ours_holds_the_token_or_a_signature() {
             }
         }
     }
-    assert!(read > 0, "there was a record to look at");
+    assert!(read > 0, "no file was checked");
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: an orderly stop within two seconds, and the same command goes on.
+//! Signals: the program stops cleanly within two seconds, and the same command resumes.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::halfway::full_pipe;
 use crate::halfway::{Halfway, assert_one_item, later, parts_on_record, records, wait_for};
 use crate::support::{CAP, PART, Ran, Running, World};
 
-/// Sends a signal and waits for the end, which has to come soon.
+/// Sends a signal and requires that the program ends soon.
 fn stop(running: Running, signal: &str) -> Ran {
     let sent = Instant::now();
     running.signal(signal);
@@ -22,7 +22,7 @@ fn stop(running: Running, signal: &str) -> Ran {
 }
 
 #[test]
-fn each_signal_stops_in_order_and_the_same_command_goes_on() {
+fn each_signal_stops_cleanly_and_the_same_command_resumes() {
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let world = World::new();
         let path = world.file("file.bin", 6 * PART);
@@ -36,7 +36,7 @@ fn each_signal_stops_in_order_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn the_done_event_has_the_exit_code_that_the_signal_makes() {
+fn the_done_event_has_the_exit_code_of_the_signal() {
     for files in [&["a"][..], &["a", "b"]] {
         let world = World::new();
         files.iter().for_each(|file| drop(world.file(file, 20)));
@@ -46,18 +46,18 @@ fn the_done_event_has_the_exit_code_that_the_signal_makes() {
         world.drive.wait_until(CAP, flying).unwrap();
         let ran = stop(running, "INT");
         ran.ends(130);
-        let done = ran.stderr.lines().find(|line| line.contains("\"event\":\"done\"")).expect("an event");
+        let done = ran.stderr.lines().find(|line| line.contains("\"event\":\"done\"")).expect("a done event");
         assert!(done.contains("\"exit_code\":130"), "{done}");
     }
 }
 
 #[test]
-fn a_second_ctrl_c_ends_it_at_once() {
+fn a_second_ctrl_c_ends_the_program_at_once() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     let halfway = Halfway::of(&world, &path, 2, &[]);
     halfway.running.signal("INT");
-    // The first one may have ended it already; then there is nobody to send a second one to.
+    // The program may have ended already. Then there is no process to signal.
     let pid = halfway.running.pid().to_string();
     let _ = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
     let sent = Instant::now();
@@ -71,7 +71,7 @@ fn a_second_ctrl_c_ends_it_at_once() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_second_ctrl_c_ends_it_at_once_also_when_nobody_reads_its_output() {
+fn a_second_ctrl_c_ends_the_program_even_if_stdout_is_blocked() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     let (_reader, writer) = full_pipe();
@@ -81,17 +81,17 @@ fn a_second_ctrl_c_ends_it_at_once_also_when_nobody_reads_its_output() {
     let answered =
         |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|request| request.end.is_some());
     world.drive.wait_until(CAP, answered).unwrap();
-    wait_for("the end", || {
+    wait_for("the end of the program", || {
         running.signal("INT");
         !running.is_running()
     });
     running.wait().ends(130);
-    // Its result was not told, so the same command tells it.
+    // The result was not printed, so the same command prints it.
     assert_one_item(&world, &world.run(&["file.bin"]), &path);
 }
 
 #[test]
-fn ctrl_c_is_heard_wherever_the_upload_is() {
+fn ctrl_c_works_at_every_stage() {
     for (op, action) in [
         (Op::Start, Action::HangAfterBody),
         (Op::Start, Action::rate_limited(100)),
@@ -113,7 +113,7 @@ fn ctrl_c_is_heard_wherever_the_upload_is() {
 }
 
 #[test]
-fn ctrl_c_while_finalize_is_at_work_is_settled_by_the_same_command() {
+fn ctrl_c_during_finalize_is_reconciled_by_the_same_command() {
     for size in [20, 2 * PART] {
         let world = World::new();
         let path = world.file("file.bin", size);
@@ -132,27 +132,27 @@ fn ctrl_c_while_finalize_is_at_work_is_settled_by_the_same_command() {
 }
 
 #[test]
-fn what_was_finished_before_ctrl_c_is_on_stdout() {
+fn results_before_ctrl_c_are_printed() {
     let world = World::new();
     world.file("small.bin", 20);
     let large = world.file("large.bin", 2 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }).part(2));
     let running = world.spawn(&["small.bin", "large.bin"]);
     world.drive.wait_until(CAP, |record| record.stored_count() == 2).unwrap();
-    // The small file's record is gone once its result is told; the large one's has its first part.
-    wait_for("the small file's result", || records(&world).len() == 1 && parts_on_record(&world) == 1);
+    // The record of the small file is removed after its result is printed. That of the large file has its first part.
+    wait_for("the result of the small file", || records(&world).len() == 1 && parts_on_record(&world) == 1);
     let ran = stop(running, "TERM");
     assert_eq!(ran.ends(143).json()["name"], "small.bin");
     world.drive.clear_faults();
     let again = later(&world, &["large.bin"]);
     world.assert_stored(&again.ran.ok().id(), &large);
-    // The signal may have come between storage's having part 1 and its being on record.
+    // Part 1 may be stored but not on record.
     assert!(again.parts().contains(&2));
 }
 
 #[test]
-fn a_signal_that_was_ignored_from_the_start_is_no_reason_to_stop() {
-    // SIGHUP under `nohup`, SIGINT in a script's background job.
+fn a_signal_ignored_at_the_start_is_ignored() {
+    // `nohup` ignores SIGHUP, a background job of a script SIGINT.
     for signal in ["HUP", "INT", "TERM"] {
         let world = World::new();
         let path = world.file("file.bin", 20);
@@ -171,7 +171,7 @@ fn a_signal_that_was_ignored_from_the_start_is_no_reason_to_stop() {
 }
 
 #[test]
-fn without_a_record_nobody_is_told_that_the_same_command_goes_on() {
+fn without_a_record_the_message_does_not_promise_to_resume() {
     let world = World::new();
     let path = world.file("file.bin", 4 * PART);
     let halfway = Halfway::without_record(&world, &path, 2, &["--no-resume"]);
@@ -179,7 +179,7 @@ fn without_a_record_nobody_is_told_that_the_same_command_goes_on() {
 }
 
 #[test]
-fn a_stopped_and_continued_program_goes_on() {
+fn a_stopped_program_continues_after_sigcont() {
     let world = World::new();
     let path: &Path = &world.file("file.bin", 4 * PART);
     let halfway = Halfway::of(&world, path, 2, &[]);

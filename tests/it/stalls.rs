@@ -1,4 +1,4 @@
-//! Standing still is ended, being slow never: on parts that the network, the peer or the rate limit slows down.
+//! Stalled transfers are aborted and retried; slow ones are not, whatever makes them slow.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use crate::halfway::assert_one_item;
 use crate::program::not_under_wine;
 use crate::support::{CAP, MIB, PART, World};
 
-/// A drive whose kernel takes little that nobody reads.
-fn narrow() -> World {
+/// A drive with a small receive buffer.
+fn with_small_buffer() -> World {
     World::with(Options { receive_buffer: Some(16 * 1024), ..Options::default() })
 }
 
 #[test]
-fn a_part_of_which_no_byte_is_taken_is_cut_and_sent_again() {
+fn a_stalled_part_is_aborted_and_sent_again() {
     for after in [0, MIB] {
-        let world = narrow();
+        let world = with_small_buffer();
         let path = world.file("file.bin", 2 * PART);
         world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after }).part(2));
         let ran = world.run(&["-v", "file.bin", "-j1", "--stall-timeout", "1s"]);
@@ -30,7 +30,7 @@ fn a_part_of_which_no_byte_is_taken_is_cut_and_sent_again() {
 }
 
 #[test]
-fn a_part_that_is_taken_and_not_answered_is_cut_and_sent_again() {
+fn a_part_without_a_response_is_aborted_and_sent_again() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     world.drive.fault(Fault::once(Op::PutPart, Action::HangAfterBody).part(1));
@@ -41,7 +41,7 @@ fn a_part_that_is_taken_and_not_answered_is_cut_and_sent_again() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_stall_time_out_is_waited_for() {
+fn a_response_before_the_stall_timeout_is_awaited() {
     let world = World::new();
     let path = world.file("file.bin", 20);
     world.drive.fault(Fault::once(Op::PutPart, Action::Delay(Duration::from_secs(1))));
@@ -51,8 +51,8 @@ fn an_answer_that_comes_before_the_stall_time_out_is_waited_for() {
 }
 
 #[test]
-fn a_storage_that_never_takes_a_byte_is_given_up_when_patience_ends() {
-    let world = narrow();
+fn a_part_that_always_stalls_is_given_up_after_retry_for() {
+    let world = with_small_buffer();
     world.file("file.bin", PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
     let ran = world.run(&["file.bin", "--stall-timeout", "1s", "--retry-for", "2s"]);
@@ -60,9 +60,9 @@ fn a_storage_that_never_takes_a_byte_is_given_up_when_patience_ends() {
 }
 
 #[test]
-fn a_slow_peer_is_never_cut_however_long_a_part_takes() {
-    not_under_wine!("Linux takes megabytes at once, and Wine tells nothing of what the network has taken");
-    let world = narrow();
+fn a_slow_transfer_is_never_aborted() {
+    not_under_wine!("Linux buffers megabytes, and Wine does not report what was acknowledged");
+    let world = with_small_buffer();
     let path = world.file("file.bin", 400_000);
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: 100 * 1024 }));
     let ran = world.run(&["file.bin", "--stall-timeout", "2s"]);
@@ -70,13 +70,13 @@ fn a_slow_peer_is_never_cut_however_long_a_part_takes() {
     let record = world.drive.record();
     let puts: Vec<_> = record.requests_of(Op::PutPart).collect();
     assert_eq!(puts.len(), 1);
-    assert!(puts[0].end.unwrap() - puts[0].start > Duration::from_secs(3), "the peer was not slow");
+    assert!(puts[0].end.unwrap() - puts[0].start > Duration::from_secs(3), "the transfer was not slow");
 }
 
 #[test]
-fn eight_parts_on_a_thin_line_all_arrive_at_the_first_try() {
-    not_under_wine!("Linux takes megabytes at once, and Wine tells nothing of what the network has taken");
-    let world = narrow();
+fn eight_parts_on_a_slow_network_need_one_attempt_each() {
+    not_under_wine!("Linux buffers megabytes, and Wine does not report what was acknowledged");
+    let world = with_small_buffer();
     let path = world.file("file.bin", 8 * PART);
     world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: MIB }));
     let ran = world.run(&["file.bin", "-j8", "--stall-timeout", "2s"]);
@@ -86,8 +86,8 @@ fn eight_parts_on_a_thin_line_all_arrive_at_the_first_try() {
 }
 
 #[test]
-fn limit_rate_keeps_to_the_rate_over_all_parts() {
-    let world = narrow();
+fn limit_rate_applies_to_all_parts_together() {
+    let world = with_small_buffer();
     let path = world.file("file.bin", 2 * PART);
     let rate = 3 * MIB;
     let begun = Instant::now();
@@ -96,11 +96,11 @@ fn limit_rate_keeps_to_the_rate_over_all_parts() {
     assert_one_item(&world, &ran, &path);
     assert_eq!(world.drive.record().count(Op::PutPart), 2);
     let least = Duration::from_secs_f64((2 * PART) as f64 / rate as f64 * 0.9);
-    assert!(took >= least, "{took:?}, at that rate it takes {least:?}");
+    assert!(took >= least, "{took:?}, but the rate limit needs {least:?}");
 }
 
 #[test]
-fn with_a_limited_rate_parts_end_one_after_the_other_so_that_an_interruption_costs_few() {
+fn a_rate_limit_reduces_the_parts_in_flight() {
     for (rate, most) in [("512KiB", 1), ("1MiB", 2), ("2MiB", 4)] {
         let world = World::new();
         let path = world.file("file.bin", 8 * PART);
@@ -115,8 +115,8 @@ fn with_a_limited_rate_parts_end_one_after_the_other_so_that_an_interruption_cos
 }
 
 #[test]
-fn limit_rate_drips_so_that_storage_drops_no_connection() {
-    // Storage gives up on a body of which it sees nothing for a second (Amazon: about 20).
+fn limit_rate_keeps_all_connections_busy() {
+    // Storage closes connections that are idle for a second. Amazon waits about 20.
     let world = World::with(Options { body_timeout: Duration::from_secs(1), ..Options::default() });
     for name in ["a.bin", "b.bin", "c.bin", "d.bin"] {
         world.file(name, 100_000);
@@ -135,12 +135,12 @@ fn limit_rate_drips_so_that_storage_drops_no_connection() {
     let record = world.drive.record();
     assert_eq!(record.count(Op::PutPart), 4);
     assert!(record.requests_of(Op::PutPart).all(|put| put.status == Some(200)));
-    assert!(moves >= 40, "400 kB came in {moves} sips only");
+    assert!(moves >= 40, "400 kB came in only {moves} pieces");
 }
 
 #[test]
-fn a_part_whose_answers_are_late_gets_more_time_with_each_try() {
-    // A proxy that takes all at once and passes it on at a trickle: the answer takes longer than was waited.
+fn each_retry_of_a_part_with_a_late_response_waits_longer() {
+    // Some proxies accept a whole part at once and forward it slowly, so the response comes after the stall timeout.
     let world = World::new();
     let path = world.file("file.bin", 20);
     world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_secs(3))));
@@ -151,8 +151,8 @@ fn a_part_whose_answers_are_late_gets_more_time_with_each_try() {
 }
 
 #[test]
-fn a_part_that_moved_longer_than_patience_lasts_is_tried_again_though_it_got_less_far() {
-    let world = narrow();
+fn a_retry_may_take_longer_than_retry_for_if_it_makes_progress() {
+    let world = with_small_buffer();
     let path = world.file("file.bin", 200_000);
     for after in [150_000, 100_000] {
         world.drive.fault(Fault::once(Op::PutPart, Action::ResetAfter(after)));

@@ -1,4 +1,4 @@
-//! A part that stands still while others do not is tried on a second connection, long before it would be cut.
+//! Hedging: a stalled part is sent on a second connection while others make progress, long before its timeout.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use local_drive::{Action, Fault, Op, Options};
 use crate::halfway::{assert_one_item, only_upload};
 use crate::support::{PART, World};
 
-/// The default stall time-out is 30 s; a second try has to come well before.
+/// Well below the default stall timeout of 30 s.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Uploads `parts` parts with default settings while one of them gets stuck.
-fn with_one_stuck(parts: u64, stuck: u32, action: Action, args: &[&str]) {
+/// Uploads parts with default settings while one of them stalls.
+fn upload_with_stalled_part(parts: u64, stuck: u32, action: Action, args: &[&str]) {
     let world = World::with(Options { receive_buffer: Some(16 * 1024), ..Options::default() });
     let path = world.file("file.bin", parts * PART);
     world.drive.fault(Fault::once(Op::PutPart, action.clone()).part(stuck));
@@ -24,23 +24,26 @@ fn with_one_stuck(parts: u64, stuck: u32, action: Action, args: &[&str]) {
     let record = world.drive.record();
     let puts = record.puts_of_part(&only_upload(&world), stuck);
     assert_eq!(puts.len(), 2, "{action:?}");
-    assert!(puts[0].end.is_none_or(|end| end >= puts[1].start), "the first was ended for the second");
+    assert!(
+        puts[0].end.is_none_or(|end| end >= puts[1].start),
+        "the first attempt was aborted before the second began"
+    );
     assert_eq!(puts[1].status, Some(200));
 }
 
 #[test]
-fn one_stuck_part_of_many_is_finished_on_a_second_connection() {
-    with_one_stuck(8, 3, Action::Stall { after: 0 }, &[]);
-    with_one_stuck(8, 8, Action::Stall { after: 2_000_000 }, &[]);
-    with_one_stuck(8, 1, Action::HangAfterBody, &[]);
+fn one_stalled_part_of_many_is_hedged() {
+    upload_with_stalled_part(8, 3, Action::Stall { after: 0 }, &[]);
+    upload_with_stalled_part(8, 8, Action::Stall { after: 2_000_000 }, &[]);
+    upload_with_stalled_part(8, 1, Action::HangAfterBody, &[]);
 }
 
 #[test]
-fn a_stuck_part_is_not_left_until_the_queue_is_empty() {
+fn a_stalled_part_is_hedged_while_others_are_queued() {
     let world = World::with(Options { receive_buffer: Some(16 * 1024), ..Options::default() });
     let path = world.file("file.bin", 24 * PART);
     world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).part(2));
-    // The others take about 8 s, so there is work in the queue long after part 2 was stuck for 5 s.
+    // The other parts take about 8 s, so some are still queued after part 2 has stalled for 5 s.
     world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_millis(700))));
     let ran = world.run(&["file.bin", "-j3"]);
     assert_one_item(&world, &ran, &path);
@@ -49,15 +52,15 @@ fn a_stuck_part_is_not_left_until_the_queue_is_empty() {
     let puts = record.puts_of_part(&upload, 2);
     assert_eq!(puts.len(), 2);
     let last = record.requests_of(Op::PutPart).map(|put| put.start).max().unwrap();
-    assert!(puts[1].start < last, "it was left until the end");
+    assert!(puts[1].start < last, "it was hedged only after all other parts");
 }
 
 #[test]
-fn one_stuck_part_of_two_is_finished_on_a_second_connection() {
-    with_one_stuck(2, 2, Action::Stall { after: 0 }, &[]);
+fn one_stalled_part_of_two_is_hedged() {
+    upload_with_stalled_part(2, 2, Action::Stall { after: 0 }, &[]);
 }
 
 #[test]
-fn a_stuck_upload_of_one_part_is_finished_on_a_second_connection() {
-    with_one_stuck(1, 1, Action::Stall { after: 1_000_000 }, &[]);
+fn a_stalled_upload_of_one_part_is_hedged() {
+    upload_with_stalled_part(1, 1, Action::Stall { after: 1_000_000 }, &[]);
 }

@@ -1,10 +1,8 @@
-//! A world for one test: a home, a working directory, an environment with nothing in it but what the test puts
-//! there, and a drive of its own.
+//! The environment of a test: home, working directory, environment variables, and a drive.
 //!
-//! Nothing here waits for ever: every run of the program is killed after [`LIMIT`]. And whatever a test is about,
-//! every run is looked over for panics and for secrets on stdout and stderr ([`Ran`]).
+//! Every run is killed after [`LIMIT`] and is checked for panics and for secrets in its output ([`Ran`]).
 
-#![allow(dead_code, reason = "what one topic needs may be on the shelf before its test is")]
+#![allow(dead_code, reason = "not every topic uses all of it")]
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
@@ -20,29 +18,29 @@ use tempfile::TempDir;
 use crate::program::{self, Homes};
 pub use crate::ran::{LIMIT, Ran, Running};
 
-/// For `drive.wait_until`: longer than anything takes.
+/// Timeout of `drive.wait_until`. Longer than anything takes.
 pub const CAP: Duration = Duration::from_secs(60);
 
 pub const MIB: u64 = 1024 * 1024;
-/// The smallest part, and what the program plans for small files.
+/// The smallest part, and the part size for small files.
 pub const PART: u64 = 5 * MIB;
 
-/// One test's surroundings.
+/// The environment of a test.
 pub struct World {
     pub drive: LocalDrive,
     root: TempDir,
     homes: Homes,
-    /// Variables of every run, besides those that make it hermetic.
+    /// Additional variables of every run.
     vars: Vec<(OsString, Option<OsString>)>,
 }
 
 impl World {
-    /// With a plain drive.
+    /// A world with a default drive.
     pub fn new() -> Self {
         Self::with(Options::default())
     }
 
-    /// With a drive that was told something.
+    /// A world with these options of the drive.
     pub fn with(options: Options) -> Self {
         let drive = LocalDrive::start(options).unwrap();
         let root = tempfile::tempdir().unwrap();
@@ -53,37 +51,37 @@ impl World {
         world
     }
 
-    /// Sets a variable for every run from here on.
+    /// Sets a variable for all later runs.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.vars.push((name.into(), Some(value.into())));
     }
 
-    /// Takes a variable away from every run from here on: `COPERA_TOKEN`, `COPERA_API_URL`, …
+    /// Removes a variable, such as `COPERA_TOKEN`, from all later runs.
     pub fn unset(&mut self, name: &str) {
         self.vars.push((name.into(), None));
     }
 
-    /// The user's home.
+    /// Home of the user.
     pub fn home(&self) -> PathBuf {
         self.homes.home()
     }
 
-    /// The working directory of every run.
+    /// Working directory of every run.
     pub fn work(&self) -> PathBuf {
         self.homes.work()
     }
 
-    /// Our own folder in the platform's configuration directory; not made yet.
+    /// Configuration directory of the program. It does not exist yet.
     pub fn config_dir(&self) -> PathBuf {
         self.homes.config_dir()
     }
 
-    /// Where the records of uploads are; not made yet.
+    /// State directory of the program, with its records. It does not exist yet.
     pub fn state_dir(&self) -> PathBuf {
         self.homes.state_dir()
     }
 
-    /// A file in the working directory with `size` bytes of content that its name and size determine.
+    /// Creates a file in the working directory. Its name and size determine its content.
     pub fn file(&self, name: impl AsRef<OsStr>, size: u64) -> PathBuf {
         let path = self.work().join(name.as_ref());
         let seed = name
@@ -91,35 +89,35 @@ impl World {
             .as_encoded_bytes()
             .iter()
             .fold(size, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(*byte)));
-        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
         let mut file = std::fs::File::create(&path).unwrap();
         let mut left = size;
         let mut block = vec![0; MIB as usize];
         while left > 0 {
             let take = left.min(MIB);
             let block = &mut block[..take as usize];
-            dice.fill(block);
+            rng.fill(block);
             file.write_all(block).unwrap();
             left -= take;
         }
         path
     }
 
-    /// A file in the working directory with this content.
+    /// Creates a file in the working directory with this content.
     pub fn file_of(&self, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.work().join(name.as_ref());
         std::fs::write(&path, content).unwrap();
         path
     }
 
-    /// A file in the working directory that has a size and takes no room.
+    /// Creates a sparse file in the working directory.
     pub fn sparse(&self, name: &str, size: u64) -> PathBuf {
         let path = self.work().join(name);
         std::fs::File::create(&path).unwrap().set_len(size).unwrap();
         path
     }
 
-    /// The program with these arguments, hermetic, not yet started.
+    /// A command for the program with these arguments and a clean environment.
     pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
         let mut command = program::command();
         command.current_dir(self.work()).args(args).envs(self.homes.vars()).env("RUST_BACKTRACE", "0");
@@ -132,14 +130,14 @@ impl World {
         command
     }
 
-    /// The same for who wants assert_cmd's assertions.
+    /// The same for assertions of assert_cmd.
     pub fn upload<A: AsRef<OsStr>>(&self, args: &[A]) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::from_std(self.command(args));
         command.timeout(LIMIT);
         command
     }
 
-    /// The program behind a shell that runs this script first.
+    /// Runs the program behind a shell script.
     pub fn shell(&self, script: &str, args: &[&str]) -> Command {
         let program = self.command(args);
         let mut command = Command::new("sh");
@@ -154,53 +152,53 @@ impl World {
         self.spawn_command(self.shell(&format!("{limits}; exec \"$0\" \"$@\""), args))
     }
 
-    /// Runs the program to its end.
+    /// Runs the program and waits for it.
     pub fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ran {
         self.spawn(args).wait()
     }
 
-    /// Runs the program in the background.
+    /// Starts the program.
     pub fn spawn<A: AsRef<OsStr>>(&self, args: &[A]) -> Running {
         self.spawn_command(self.command(args))
     }
 
-    /// Runs what [`World::command`] gave, after changes of the test's (but not of its streams, for which see
-    /// [`World::spawn_with`]).
+    /// Starts a command from [`World::command`] with its output piped. [`World::spawn_with`] leaves the streams as they
+    /// are.
     pub fn spawn_command(&self, mut command: Command) -> Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.spawn_with(command)
     }
 
-    /// Runs a command with the streams that it has.
+    /// Starts a command with the streams that it has.
     pub fn spawn_with(&self, command: Command) -> Running {
         Running::start(command, self.drive.token())
     }
 
-    /// The one item in the drive, or the test fails.
+    /// The only item of the drive.
     pub fn only_item(&self) -> Value {
         let items = self.drive.items();
         assert_eq!(items.len(), 1, "{items:?}");
         items.into_iter().next().unwrap()
     }
 
-    /// Checks that the drive holds the file under this id, byte for byte.
+    /// Checks that the item has the bytes of the file.
     pub fn assert_stored(&self, id: &str, path: &Path) {
         assert_eq!(self.drive.object_sha256(id).unwrap(), sha256_of(path), "{}", path.display());
     }
 }
 
-/// An answer of the API with this status and JSON, whatever was asked.
+/// A response of the API with this status and JSON.
 pub fn answer(status: u16, json: impl std::fmt::Display) -> Action {
     let kind = ("content-type".to_owned(), "application/json; charset=utf-8".to_owned());
     Action::Status { code: status, headers: vec![kind], body: json.to_string() }
 }
 
-/// A refusal of the API in its usual form.
+/// An error response of the API in its usual form.
 pub fn refusal(status: u16, message: &str) -> Action {
     answer(status, serde_json::json!({ "statusCode": status, "error": "Word", "message": message }))
 }
 
-/// The SHA-256 of some bytes, in hexadecimal.
+/// The SHA-256 of bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -1,4 +1,4 @@
-//! The program at a terminal of its own: a pseudo-terminal, whose other end is the test's keyboard and screen.
+//! Runs the program on a pseudo-terminal. The test has its keyboard and screen.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -15,14 +15,14 @@ use rustix::termios::{LocalModes, tcgetattr};
 use crate::halfway::wait_for;
 use crate::ran::{Ran, Running};
 
-/// A run of the program with standard input and stderr on a terminal.
+/// A run with standard input and stderr on a terminal.
 pub struct Terminal {
     running: Running,
-    /// The test's end.
+    /// The side of the test.
     end: File,
-    /// The program's end, held so that the terminal outlives the program.
+    /// The side of the program, which keeps the terminal open after the program ends.
     held: File,
-    /// The program's end, for writes that do not wait while output is stopped.
+    /// The side of the program, for writes that fail while output is stopped.
     probe: File,
     screen: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -45,7 +45,7 @@ impl Terminal {
         unsafe {
             command.pre_exec(|| {
                 rustix::process::setsid()?;
-                // Ctrl-C becomes a signal for whom the terminal belongs to.
+                // The terminal sends signals such as Ctrl-C to its session.
                 Ok(rustix::process::ioctl_tiocsctty(std::io::stdin())?)
             });
         }
@@ -54,7 +54,7 @@ impl Terminal {
         let (mut from, to) = (end.try_clone().unwrap(), Arc::clone(&screen));
         let reader = std::thread::spawn(move || {
             let mut block = [0; 4096];
-            // Linux tells the end of a terminal as an error (EIO).
+            // On Linux, the end of a terminal is an error (EIO).
             while let Ok(read @ 1..) = from.read(&mut block) {
                 to.lock().unwrap().extend_from_slice(&block[..read]);
             }
@@ -62,39 +62,39 @@ impl Terminal {
         Self { running, end, held, probe, screen, reader }
     }
 
-    /// What is on the screen by now.
+    /// The text on the screen.
     pub fn screen(&self) -> String {
         String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
     }
 
-    /// Waits until this is on the screen.
+    /// Waits for text on the screen.
     pub fn shows(&self, words: &str) {
         wait_for(words, || self.screen().contains(words));
     }
 
-    /// Presses keys: `\r` is Enter, `\x03` Ctrl-C.
+    /// Presses keys. `\r` is Enter, `\x03` is Ctrl-C.
     pub fn press(&mut self, keys: &str) {
         self.end.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Presses keys and waits until the terminal has taken them in: later it may show them.
+    /// Presses keys and waits until the terminal has processed them. It may echo them later.
     pub fn press_and_wait(&mut self, keys: &str) {
-        // Ctrl-S behind them stops the output, Ctrl-Q lets it go on.
+        // Ctrl-S after the keys stops output, Ctrl-Q resumes it.
         self.press(&format!("{keys}\x13"));
-        wait_for("the keys to be taken in", || (&self.probe).write(b".").is_err());
+        wait_for("the terminal to process the keys", || (&self.probe).write(b".").is_err());
         self.press("\x11");
-        wait_for("the output to go on", || (&self.probe).write(b".").is_ok());
+        wait_for("output to resume", || (&self.probe).write(b".").is_ok());
     }
 
-    /// Whether the terminal shows what is typed.
+    /// Whether the terminal echoes input.
     pub fn echoes(&self) -> bool {
         tcgetattr(&self.end).unwrap().local_modes.contains(LocalModes::ECHO)
     }
 
-    /// Waits for the end; stderr is the screen.
+    /// Waits for the end of the program. The screen counts as stderr.
     pub fn wait(self) -> Ran {
         let ran = self.running.wait();
-        // The reader's end comes when nobody holds the terminal any more.
+        // The reader ends when the terminal has no other user.
         drop((self.held, self.probe));
         self.reader.join().unwrap();
         let screen = String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned();

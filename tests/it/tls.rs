@@ -1,4 +1,4 @@
-//! Through TLS: whom the program trusts, and what it says when it does not.
+//! TLS: trusted and untrusted servers.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use local_drive::{Action, Fault, Op, Options};
 
 use crate::support::{MIB, World};
 
-/// A drive that speaks `https`, and the file with its CA's certificate.
+/// A drive with `https`, and a file with its CA certificate.
 fn world() -> (World, PathBuf) {
     let world = World::with(Options { tls: true, ..Options::default() });
     let ca = world.file_of("ca.pem", world.drive.ca_pem().unwrap());
@@ -14,7 +14,7 @@ fn world() -> (World, PathBuf) {
 }
 
 #[test]
-fn a_company_ca_given_with_cacert_is_trusted_by_the_api_and_by_storage() {
+fn a_ca_given_with_cacert_is_trusted_by_the_api_and_by_storage() {
     let (world, ca) = world();
     let file = world.file("f", 11 * MIB);
     let ran = world.run(&["--cacert".as_ref(), ca.as_os_str(), file.as_os_str()]);
@@ -22,7 +22,7 @@ fn a_company_ca_given_with_cacert_is_trusted_by_the_api_and_by_storage() {
 }
 
 #[test]
-fn a_company_ca_in_ssl_cert_file_is_trusted() {
+fn a_ca_in_ssl_cert_file_is_trusted() {
     let (mut world, ca) = world();
     let file = world.file("f", 11 * MIB);
     world.set("SSL_CERT_FILE", ca.as_os_str());
@@ -31,16 +31,16 @@ fn a_company_ca_in_ssl_cert_file_is_trusted() {
 }
 
 #[test]
-fn a_server_whose_ca_is_unknown_is_refused_at_once_and_the_hint_names_cacert() {
+fn an_unknown_ca_is_refused_at_once_with_a_hint() {
     let (world, _) = world();
     let file = world.file("f", 1000);
     world.run(&[&file]).fails(7).says("--cacert");
     assert!(world.drive.items().is_empty());
-    assert!(world.drive.record().requests.is_empty(), "nothing is sent to whom nobody trusts");
+    assert!(world.drive.record().requests.is_empty(), "a request was sent to an untrusted server");
 }
 
 #[test]
-fn a_tls_connection_that_is_reset_in_a_part_is_made_again() {
+fn a_reset_tls_connection_is_replaced() {
     let (world, ca) = world();
     let file = world.file("f", 11 * MIB);
     world.drive.fault(Fault::new(Op::PutPart, Action::ResetAfter(MIB)).part(2).times(1));
@@ -50,7 +50,7 @@ fn a_tls_connection_that_is_reset_in_a_part_is_made_again() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_ssl_cert_file_that_cannot_be_read_is_an_error_that_names_it() {
+fn an_unreadable_ssl_cert_file_is_an_error_that_names_it() {
     let (mut world, _) = world();
     let file = world.file("f", 1000);
     world.set("SSL_CERT_FILE", "/not/there.pem");
@@ -58,7 +58,7 @@ fn an_ssl_cert_file_that_cannot_be_read_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_certificate_out_of_its_dates_is_refused_at_once_and_the_hint_is_to_look_at_the_clock() {
+fn an_expired_certificate_hints_at_the_clock() {
     for days in [-100, 100] {
         let world = World::with(Options { tls: true, certificate_shifted_days: days, ..Options::default() });
         let ca = world.file_of("ca.pem", world.drive.ca_pem().unwrap());

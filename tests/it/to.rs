@@ -1,4 +1,4 @@
-//! `--to`: the folder to upload into, by its path.
+//! `--to`: the path of the folder to upload into.
 
 use local_drive::{Action, Fault, Op, Options};
 
@@ -7,7 +7,7 @@ use crate::support::{World, refusal};
 use crate::trees::{assert_there_once, plant};
 
 #[test]
-fn folders_are_found_or_created_once_and_the_file_goes_into_the_last() {
+fn missing_folders_are_created_once_and_existing_ones_reused() {
     let world = World::new();
     plant(&world, &["a", "b"]);
     let reports = world.drive.make_folder("Reports", None);
@@ -23,7 +23,7 @@ fn folders_are_found_or_created_once_and_the_file_goes_into_the_last() {
 }
 
 #[test]
-fn a_variable_and_a_profile_name_it_too_and_a_slash_is_the_parent_itself() {
+fn the_option_overrides_the_variable_and_the_variable_the_profile() {
     let mut world = World::new();
     world.file("f", 1);
     world.file_of(".copera.toml", "[profiles.default]\nto = 'profile'");
@@ -41,7 +41,7 @@ fn a_variable_and_a_profile_name_it_too_and_a_slash_is_the_parent_itself() {
 }
 
 #[test]
-fn what_is_no_path_of_folders_is_refused_before_anything_is_sent() {
+fn an_invalid_path_is_refused_before_anything_is_sent() {
     let mut world = World::new();
     world.file("f", 1);
     for (to, why) in [
@@ -61,7 +61,7 @@ fn what_is_no_path_of_folders_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn of_several_folders_with_the_name_the_oldest_is_used_and_a_warning_says_so() {
+fn the_oldest_of_several_folders_is_used_with_a_warning() {
     for page_limit in [Options::default().page_limit, 1] {
         let world = World::with(Options { page_limit, ..Options::default() });
         plant(&world, &["f", "d/g"]);
@@ -77,7 +77,7 @@ fn of_several_folders_with_the_name_the_oldest_is_used_and_a_warning_says_so() {
 }
 
 #[test]
-fn nothing_is_created_until_there_is_something_to_put_into_it() {
+fn no_folder_is_created_without_a_file() {
     let world = World::new();
     plant(&world, &["d/", "e/f"]);
     world.run(&["missing", "--to", "new"]).fails(8);
@@ -86,28 +86,28 @@ fn nothing_is_created_until_there_is_something_to_put_into_it() {
     world.run(&["-r", "e", "--to", "new", "--include", "*.jpg"]).ok();
     world.run(&["e/f", "--to", "new", "--dry-run"]).ok();
     assert_eq!(world.drive.record().count(Op::Folders), 0);
-    // An empty directory is something.
+    // An empty directory needs its folders.
     world.run(&["-r", "d", "--to", "new"]).ok();
     assert_there_once(&world, &["new/", "new/d/"]);
 }
 
 #[cfg(unix)]
 #[test]
-fn nothing_is_created_for_a_file_that_cannot_be_read() {
+fn no_folder_is_created_for_an_unreadable_file() {
     crate::program::unix_only!("permissions");
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::new();
     let path = world.file("f", 1);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_ok() {
-        return; // Root may read everything.
+        return; // The superuser can read every file.
     }
     world.run(&["f", "--to", "new"]).fails(8);
     assert_eq!(world.drive.record().count(Op::Folders), 0);
 }
 
 #[test]
-fn a_folder_that_cannot_be_created_fails_each_file_with_one_message() {
+fn a_folder_that_cannot_be_created_is_one_error_for_all_files() {
     for args in
         [&["a", "b", "--to", "x/y", "-o", "report"][..], &["-r", "empty", "--to", "x/y", "-o", "report"]]
     {
@@ -130,7 +130,7 @@ fn a_404_with_to_is_exit_code_3() {
 }
 
 #[test]
-fn runs_at_the_same_time_create_its_folders_once() {
+fn concurrent_runs_create_folders_once() {
     let world = World::new();
     plant(&world, &["a", "b", "c"]);
     world.drive.fault(Fault::new(Op::Folders, Action::Delay(std::time::Duration::from_millis(300))));

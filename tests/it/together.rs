@@ -1,4 +1,4 @@
-//! Two runs on one machine at the same time: nothing is there twice, and neither loses files to the other.
+//! Concurrent runs on one machine: nothing is uploaded twice, and no file is lost.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use crate::program::{not_under_wine, slashed, unix_only};
 use crate::support::{CAP, Ran, Running, World};
 use crate::trees::{assert_there_once, plant, there};
 
-/// How often a run is asked whether it has ended.
+/// Interval of checks whether a run has ended.
 const SOON: Duration = Duration::from_millis(20);
 
-/// Starts a run whose first part stands still until the fault is cleared.
-fn held(world: &World, args: &[&str]) -> (Running, FaultId) {
+/// Starts a run whose first part stalls until the fault is cleared.
+fn start_stalled(world: &World, args: &[&str]) -> (Running, FaultId) {
     let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }));
     let running = world.spawn(args);
     world.drive.wait_until(CAP, |record| record.parts_in_flight() == 1).unwrap();
     (running, stall)
 }
 
-/// A run whose stderr can be read while it is under way.
+/// A run whose stderr can be read while it runs.
 struct Watched {
     running: Running,
     stderr: PathBuf,
@@ -54,7 +54,7 @@ impl Watched {
     }
 }
 
-/// Rows of a report: status and code by path.
+/// Status and error code in a report, by path.
 fn rows(ran: &Ran) -> BTreeMap<String, (String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let row = |row: &Value| (slashed(&row["path"]), (text(&row["status"]), text(&row["error"]["code"])));
@@ -66,7 +66,7 @@ fn assert_row(ran: &Ran, path: &str, status: &str, code: &str) {
     assert_eq!(rows(ran)[path], (status.to_owned(), code.to_owned()), "{ran:#?}");
 }
 
-/// Files of other runs that are to be seen: none is left when all are over.
+/// Checks that the files with which runs see each other are gone.
 #[track_caller]
 fn assert_no_locks_left(world: &World) {
     let entries = std::fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().path());
@@ -79,7 +79,7 @@ fn assert_no_locks_left(world: &World) {
 }
 
 #[test]
-fn the_same_command_twice_at_once_ends_with_5_and_without_rows() {
+fn a_second_run_of_the_same_command_is_exit_code_5_without_rows() {
     let parent = "665f1c2ab3d4e5f60718293a";
     for (first, second) in [
         (vec!["f"], vec!["./f", "-q", "-j3", "--retry-for", "9s"]),
@@ -92,7 +92,7 @@ fn the_same_command_twice_at_once_ends_with_5_and_without_rows() {
     ] {
         let world = World::new();
         plant(&world, &["f", "d/a"]);
-        let (running, stall) = held(&world, &first);
+        let (running, stall) = start_stalled(&world, &first);
         let again = later(&world, &[&second[..], &["-o", "report"]].concat());
         again.ran.fails(5).says("another copera-upload is running the same command");
         assert_eq!(again.ran.stderr.matches("error: ").count(), 1, "{:#?}", again.ran);
@@ -100,7 +100,7 @@ fn the_same_command_twice_at_once_ends_with_5_and_without_rows() {
             let asked = again.requests.iter().filter(|request| request.op != Op::PutPart).count();
             assert_eq!(asked, 0, "{:?}", again.requests);
         }
-        // Another target, and a plan, are another thing.
+        // Another target is another command, and a dry run does not count.
         world.run(&["f", "-p", parent]).fails(3);
         world.run(&[&second[..], &["--dry-run"]].concat()).ok();
         world.drive.clear_fault(stall);
@@ -111,7 +111,7 @@ fn the_same_command_twice_at_once_ends_with_5_and_without_rows() {
 }
 
 #[test]
-fn the_same_command_with_standard_input_is_the_same_whatever_is_in_it() {
+fn the_same_command_with_other_standard_input_is_the_same() {
     let world = World::new();
     let command = |content: &str| {
         let input = world.file_of(content, content);
@@ -130,10 +130,10 @@ fn the_same_command_with_standard_input_is_the_same_whatever_is_in_it() {
 }
 
 #[test]
-fn a_killed_run_is_in_nobodys_way() {
+fn a_killed_run_does_not_block_others() {
     let world = World::new();
     plant(&world, &["f"]);
-    let (running, stall) = held(&world, &["f", "--if-exists", "skip"]);
+    let (running, stall) = start_stalled(&world, &["f", "--if-exists", "skip"]);
     running.kill();
     world.drive.clear_fault(stall);
     world.run(&["f", "--if-exists", "skip"]).ok().says("uploaded");
@@ -142,11 +142,11 @@ fn a_killed_run_is_in_nobodys_way() {
 }
 
 #[test]
-fn a_file_in_hand_is_a_conflict_and_the_rest_goes_on() {
+fn a_file_of_another_run_is_a_conflict_and_the_rest_is_uploaded() {
     for args in [&["f", "-o", "report"][..], &["f", "-o", "report", "--no-resume"]] {
         let world = World::new();
         plant(&world, &["f", "g"]);
-        let (running, stall) = held(&world, args);
+        let (running, stall) = start_stalled(&world, args);
         let second = world.run(&[args, &["g"]].concat());
         second.ends(9);
         assert_row(&second, "f", "failed", "conflict");
@@ -158,18 +158,18 @@ fn a_file_in_hand_is_a_conflict_and_the_rest_goes_on() {
 }
 
 #[test]
-fn other_files_of_the_same_name_go_up_side_by_side() {
+fn other_files_with_the_same_name_are_uploaded_concurrently() {
     let world = World::new();
     plant(&world, &["x/r", "y/r"]);
-    let (running, stall) = held(&world, &["x/r"]);
+    let (running, stall) = start_stalled(&world, &["x/r"]);
     world.run(&["y/r"]).ok();
     world.drive.clear_fault(stall);
     running.wait().ok();
     assert_eq!(there(&world)["r"], 2);
 }
 
-/// Lines of the log in which runs tell each other what they have made.
-fn noted(world: &World) -> usize {
+/// Number of lines in the log with which runs share what they have created.
+fn log_lines(world: &World) -> usize {
     let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return 0 };
     let mut logs = entries
         .map(|entry| entry.unwrap().path())
@@ -179,19 +179,19 @@ fn noted(world: &World) -> usize {
 }
 
 #[test]
-fn what_another_run_has_sent_is_in_its_hands_until_it_is_over() {
-    not_under_wine!("the first run would get over its stall before the third has started");
+fn files_of_another_run_are_a_conflict_until_it_ends() {
+    not_under_wine!("the first run would recover from its stall before the third starts");
     let world = World::new();
     plant(&world, &["d/a", "d/b", "d/c", "e/"]);
     let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).skip(2));
     let running = world.spawn(&["-r", "d"]);
     // The folder and two files.
-    wait_for("what was made is noted", || noted(&world) == 3);
+    wait_for("the log", || log_lines(&world) == 3);
     let second = world.run(&["-r", "d", "e", "-o", "report"]);
     let rows = rows(second.ends(5));
     assert!(rows.values().all(|(_, code)| code == "conflict") && rows.len() == 3, "{second:#?}");
     assert_there_once(&world, &[&there_now(&world)[..], &["e/"]].concat());
-    // A file that has changed since is another one.
+    // A changed file is another file.
     let sent = there(&world).into_keys().find(|path| path.starts_with("d/") && !path.ends_with('/')).unwrap();
     std::fs::write(world.work().join(&sent), "changed").unwrap();
     let third = world.run(&["-r", "d", "e", "-o", "report"]);
@@ -199,21 +199,21 @@ fn what_another_run_has_sent_is_in_its_hands_until_it_is_over() {
     world.drive.clear_fault(stall);
     running.wait().ok();
     assert_eq!(there(&world).values().sum::<usize>(), 6);
-    // Now that it is over, each is sent again, except for the one that this command has sent.
+    // After the first run, each file is sent again, except for the one that this command has sent.
     world.run(&["-r", "d", "e"]).ok();
     assert_eq!(there(&world).values().sum::<usize>(), 8);
     assert_no_locks_left(&world);
 }
 
 #[test]
-fn on_a_full_disk_files_stand_for_what_was_made_and_go_with_the_last_run() {
-    unix_only!("the limit on the size of files is one of Unix");
+fn on_a_full_disk_entry_files_replace_the_log() {
+    unix_only!("file size limits exist only on Unix");
     let world = World::new();
     plant(&world, &["a", "b", "c"]);
     let full = |args: &[&str]| world.spawn_limited("ulimit -f 0", args);
     let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).skip(1));
     let running = full(&["a", "b", "-j1"]);
-    // The entry, and the file that says that there are any.
+    // The entry, and the file that says that entries exist.
     let entries = || {
         std::fs::read_dir(world.state_dir()).map(|entries| {
             entries
@@ -221,11 +221,11 @@ fn on_a_full_disk_files_stand_for_what_was_made_and_go_with_the_last_run() {
                 .count()
         })
     };
-    wait_for("what was made is noted", || entries().is_ok_and(|entries| entries == 2));
+    wait_for("the entries", || entries().is_ok_and(|entries| entries == 2));
     let sent = there(&world).into_keys().next().unwrap();
     full(&[&sent, "c"]).wait().ends(9).says("has uploaded this file");
     full(&[&sent, "--if-exists", "skip"]).wait().ok().says("skipped");
-    // Room for lines again does not hide the files.
+    // Runs that can write to the log see the entries too.
     world.run(&[&sent, "c", "--if-exists", "skip"]).ok().says("skipped 2");
     world.run(&[&sent]).fails(5);
     world.drive.clear_fault(stall);
@@ -236,8 +236,8 @@ fn on_a_full_disk_files_stand_for_what_was_made_and_go_with_the_last_run() {
 }
 
 #[test]
-fn what_other_runs_cannot_be_told_is_a_warning_once() {
-    unix_only!("the limit on the size of files is one of Unix");
+fn a_log_that_cannot_be_written_causes_one_warning() {
+    unix_only!("file size limits exist only on Unix");
     let world = World::new();
     plant(&world, &["a", "b", "c"]);
     let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
@@ -257,12 +257,12 @@ fn there_now(world: &World) -> Vec<&'static str> {
 }
 
 #[test]
-fn under_skip_a_file_in_hand_is_waited_for_and_then_taken_from_the_drive() {
+fn skip_waits_for_a_file_of_another_run_and_takes_its_item() {
     for (first, second) in [
         (&["f"][..], &["g", "f"][..]),
         (&["f", "--if-exists", "skip"], &["g", "f"]),
         (&["f", "--if-exists", "fail", "--no-resume"], &["g", "f", "--no-resume"]),
-        // Another file of that name and size.
+        // Another file with the same name and size.
         (&["x/f"], &["g", "f"]),
         (&["x/f", "--if-exists", "skip"], &["g", "f"]),
     ] {
@@ -270,8 +270,8 @@ fn under_skip_a_file_in_hand_is_waited_for_and_then_taken_from_the_drive() {
         plant(&world, &["f", "g"]);
         std::fs::create_dir(world.work().join("x")).unwrap();
         std::fs::write(world.work().join("x/f"), "f").unwrap();
-        let (running, stall) = held(&world, first);
-        // The folder is listed for `g`, before `f` is there.
+        let (running, stall) = start_stalled(&world, first);
+        // `g` makes this run list the folder before `f` has an item.
         let args = [second, &["--if-exists", "skip", "-o", "report", "--log-format", "json"]].concat();
         let watched = Watched::start(&world, &args);
         watched.wait_for("\"wait\"");
@@ -289,10 +289,10 @@ fn under_skip_a_file_in_hand_is_waited_for_and_then_taken_from_the_drive() {
 }
 
 #[test]
-fn under_fail_a_file_in_hand_is_waited_for_and_then_a_conflict() {
+fn fail_waits_for_a_file_of_another_run_and_then_conflicts() {
     let world = World::new();
     plant(&world, &["f", "g"]);
-    let (running, stall) = held(&world, &["f"]);
+    let (running, stall) = start_stalled(&world, &["f"]);
     let watched = Watched::start(&world, &["f", "-v", "--if-exists", "fail"]);
     watched.wait_for("is uploading this file");
     world.drive.clear_fault(stall);
@@ -302,11 +302,11 @@ fn under_fail_a_file_in_hand_is_waited_for_and_then_a_conflict() {
 }
 
 #[test]
-fn what_another_run_fails_to_make_is_made() {
+fn a_file_that_another_run_fails_to_upload_is_uploaded() {
     let world = World::new();
     plant(&world, &["f"]);
     for killed in [true, false] {
-        let (running, stall) = held(&world, &["f"]);
+        let (running, stall) = start_stalled(&world, &["f"]);
         let args = ["f", "-v", "--if-exists", "skip", if killed { "-j2" } else { "-j3" }];
         let watched = Watched::start(&world, &args);
         watched.wait_for("is uploading this file");
@@ -327,10 +327,10 @@ fn what_another_run_fails_to_make_is_made() {
 
 #[cfg(unix)]
 #[test]
-fn a_wait_for_another_run_ends_with_ctrl_c() {
+fn ctrl_c_ends_the_wait_for_another_run() {
     let world = World::new();
     plant(&world, &["f"]);
-    let (running, stall) = held(&world, &["f"]);
+    let (running, stall) = start_stalled(&world, &["f"]);
     let watched = Watched::start(&world, &["f", "-v", "--if-exists", "skip"]);
     watched.wait_for("is uploading this file");
     watched.running.signal("INT");
@@ -340,7 +340,7 @@ fn a_wait_for_another_run_ends_with_ctrl_c() {
 }
 
 #[test]
-fn a_folder_is_made_by_one_run_and_used_by_the_other() {
+fn a_folder_is_created_by_one_run_and_used_by_the_other() {
     let world = World::new();
     plant(&world, &["d/s/a", "e/d/s/b"]);
     let hang = world.drive.fault(Fault::once(Op::Folders, Action::Stall { after: 0 }));
@@ -357,7 +357,7 @@ fn a_folder_is_made_by_one_run_and_used_by_the_other() {
 }
 
 #[test]
-fn a_folder_that_a_killed_run_was_making_is_made_by_the_other() {
+fn a_folder_of_a_killed_run_is_created_by_the_other() {
     let world = World::new();
     plant(&world, &["d/a", "x"]);
     world.drive.fault(Fault::once(Op::Folders, Action::Stall { after: 0 }));
@@ -370,7 +370,7 @@ fn a_folder_that_a_killed_run_was_making_is_made_by_the_other() {
     assert_there_once(&world, &["d/", "d/a", "x"]);
 }
 
-/// A tree with folders in folders.
+/// Creates a tree of nested folders.
 fn forest(world: &World) -> Vec<String> {
     let mut paths = Vec::new();
     for n in 0..6 {
@@ -383,19 +383,19 @@ fn forest(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn trees_that_overlap_arrive_once_whenever_the_second_run_begins() {
+fn overlapping_trees_are_uploaded_once() {
     overlap(&[0, 20], |world, args| world.spawn(args));
 }
 
 #[test]
-fn trees_that_overlap_arrive_once_on_a_full_disk_too() {
-    unix_only!("the limit on the size of files is one of Unix");
+fn overlapping_trees_are_uploaded_once_on_a_full_disk() {
+    unix_only!("file size limits exist only on Unix");
     overlap(&[20], |world, args| world.spawn_limited("ulimit -f 0", args));
 }
 
-/// Runs pairs of commands that meet. The second one begins when the first has created so many items.
+/// Runs pairs of overlapping commands. The second one starts when the first has created this many items.
 fn overlap(items: &[u64], spawn: impl Fn(&World, &[&str]) -> Running) {
-    // The folder `d` is there, and P is its id.
+    // The folder `d` exists, and P stands for its ID.
     let pairs: [[&[&str]; 2]; 4] = [
         [&["-r", "d"], &["-r", "d"]],
         [&["-r", "d"], &["-r", "d/", "-p", "P"]],
@@ -413,16 +413,17 @@ fn overlap(items: &[u64], spawn: impl Fn(&World, &[&str]) -> Running) {
                     let own: Vec<_> = args.chain(["--if-exists", choice, "-o", "report"]).collect();
                     spawn(&world, &own)
                 };
-                // One answer is held until the second run is there: two runs one after the other are another matter.
-                let held = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody).skip(begun));
+                // Holds one response until the second run has started, so that the runs overlap.
+                let start_stalled =
+                    world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody).skip(begun));
                 let first = command(pair[0]);
                 world.drive.wait_until(CAP, |record| record.count(Op::Finalize) > begun as usize).unwrap();
                 let listings = world.drive.record().count(Op::Tree);
                 let mut second = command(pair[1]);
                 let asks = |record: &local_drive::Record| record.count(Op::Tree) > listings;
-                // The same command a second time ends without a request.
+                // A second run of the same command ends without a request.
                 while second.is_running() && world.drive.wait_until(SOON, asks).is_err() {}
-                world.drive.clear_fault(held);
+                world.drive.clear_fault(start_stalled);
                 let (first, second) = (first.wait(), second.wait());
                 let here = format!("{choice} {pair:?} {begun}: {first:#?} {second:#?}");
                 let there = there(&world);
@@ -448,7 +449,7 @@ fn overlap(items: &[u64], spawn: impl Fn(&World, &[&str]) -> Running) {
 }
 
 #[test]
-fn a_tree_and_its_contents_beside_it_do_not_meet() {
+fn a_directory_and_its_contents_do_not_overlap() {
     for choice in ["skip", "upload"] {
         let world = World::with(Options { latency: Duration::from_millis(5), ..Options::default() });
         let files = forest(&world);
@@ -468,7 +469,7 @@ fn runs_without_a_state_directory_do_not_see_each_other() {
     let world = World::new();
     plant(&world, &["f"]);
     std::fs::write(world.state_dir(), "in the way").unwrap();
-    let (running, stall) = held(&world, &["f"]);
+    let (running, stall) = start_stalled(&world, &["f"]);
     world.run(&["f"]).ok();
     world.drive.clear_fault(stall);
     running.wait().ok();
@@ -477,7 +478,7 @@ fn runs_without_a_state_directory_do_not_see_each_other() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_is_the_same_through_a_link_and_through_dots() {
+fn links_and_dots_in_a_path_do_not_hide_the_same_file() {
     for (first, second) in [
         (&["v1/f", "v1/g"][..], &["current/f", "v1/../current/g"][..]),
         (&["-r", "v1/"], &["-r", "current/"]),
@@ -488,7 +489,7 @@ fn a_file_is_the_same_through_a_link_and_through_dots() {
         std::os::unix::fs::symlink("v1", world.work().join("current")).unwrap();
         let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).skip(1));
         let running = world.spawn(first);
-        wait_for("what was made is noted", || noted(&world) == 1);
+        wait_for("the log", || log_lines(&world) == 1);
         world.run(second).ends(5);
         world.drive.clear_fault(stall);
         running.wait().ok();

@@ -1,5 +1,5 @@
-//! A listener that nobody should talk to, or whose answers are no HTTP that a drive would give: it records every
-//! request, body and all, and answers each with the same bytes.
+//! A server that records every request and sends the same response to each. For requests that should not happen, and
+//! for responses that a drive would never send.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,33 +12,33 @@ pub struct Trap {
 }
 
 impl Trap {
-    /// Answers with these bytes and closes.
+    /// Sends these bytes and closes.
     pub fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let (noting, answer) = (Arc::clone(&heard), answer.into());
-        // Ends with the test's process.
+        // This thread ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // Also what comes without a request counts as heard.
+                // A connection without a request counts too.
                 let _ = talk(stream, &answer, &noting);
             }
         });
         Self { address, heard }
     }
 
-    /// Answers with 200 and nothing.
+    /// Sends an empty response with status 200.
     pub fn new() -> Self {
         Self::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     }
 
-    /// Its URL, without a path.
+    /// URL without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All requests, as they came.
+    /// All requests.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -60,7 +60,7 @@ fn talk(mut stream: TcpStream, answer: &[u8], heard: &Mutex<Vec<String>>) -> std
     stream.shutdown(std::net::Shutdown::Write)
 }
 
-/// Whether a request is there up to its body's end, as its Content-Length says.
+/// Whether a request is complete, by its Content-Length.
 fn is_whole(request: &[u8]) -> bool {
     let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Directories: what becomes of a tree in the drive, whatever is in it, and that nothing is made twice.
+//! Directories: the folders and files they become, each created once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::halfway::{assert_warns, later, records};
 use crate::program::{not_under_wine, slashed};
 use crate::support::{PART, World, refusal};
 
-/// Makes directories (those that end with `/`) and files with their own path as content.
+/// Creates directories, which end with `/`, and files whose content is their path.
 pub fn plant(world: &World, entries: &[&str]) {
     for entry in entries {
         let path = world.work().join(entry);
@@ -22,7 +22,7 @@ pub fn plant(world: &World, entries: &[&str]) {
     }
 }
 
-/// Everything in the drive by its path, folders with a `/` behind them: how often it is there.
+/// How often each path exists in the drive. Folders end with `/`.
 pub fn there(world: &World) -> BTreeMap<String, usize> {
     let items = world.drive.items();
     let by_id: BTreeMap<&str, &Value> =
@@ -49,7 +49,7 @@ pub fn assert_there_once(world: &World, paths: &[&str]) {
     assert_eq!(there(world), expected);
 }
 
-/// Checks that each file of the drive that has the name of its content's end has that content.
+/// Checks the content of each file.
 fn assert_contents(world: &World) {
     for item in world.drive.items().iter().filter(|item| item["type"] == "file") {
         let bytes = world.drive.object(item["_id"].as_str().unwrap()).unwrap();
@@ -70,7 +70,7 @@ const TREE: [&str; 8] = [
 ];
 
 #[test]
-fn a_tree_goes_up_with_all_its_folders_each_made_once() {
+fn a_tree_is_uploaded_with_each_folder_created_once() {
     let world = World::new();
     plant(&world, &TREE);
     let ran = world.run(&["-r", "photos"]);
@@ -80,13 +80,13 @@ fn a_tree_goes_up_with_all_its_folders_each_made_once() {
     assert_contents(&world);
     let record = world.drive.record();
     assert_eq!((record.count(Op::Folders), record.count(Op::Start)), (4, 4));
-    // Only the target was there before: what this run made is known to be empty.
+    // Only the target is listed, because new folders are empty.
     assert_eq!(record.count(Op::Tree), 1);
     assert_eq!(records(&world).len(), 0);
 }
 
 #[test]
-fn a_slash_or_a_dot_puts_the_contents_into_the_target() {
+fn a_trailing_slash_or_dot_uploads_only_the_contents() {
     for path in ["photos/", "photos/.", "."] {
         let world = World::new();
         plant(&world, &["photos/a/b.txt"]);
@@ -101,7 +101,7 @@ fn a_slash_or_a_dot_puts_the_contents_into_the_target() {
 }
 
 #[test]
-fn a_second_run_with_skip_makes_and_sends_nothing_and_names_what_is_there() {
+fn a_second_run_with_skip_sends_nothing_and_prints_the_items() {
     let world = World::new();
     plant(&world, &TREE);
     let first = world.run(&["-r", "photos", "-o", "id"]);
@@ -118,7 +118,7 @@ fn a_second_run_with_skip_makes_and_sends_nothing_and_names_what_is_there() {
 }
 
 #[test]
-fn folders_that_are_made_for_no_file_are_told() {
+fn folders_created_without_files_are_reported() {
     let world = World::new();
     plant(&world, &["photos/empty/"]);
     world.run(&["-r", "photos"]).ok().says("no file to upload; created 2 folders");
@@ -129,7 +129,7 @@ fn folders_that_are_made_for_no_file_are_told() {
 }
 
 #[test]
-fn without_skip_files_are_there_again_and_folders_are_not() {
+fn without_skip_files_are_uploaded_again_and_folders_reused() {
     let world = World::new();
     plant(&world, &TREE);
     world.run(&["-r", "photos"]).ok();
@@ -139,7 +139,7 @@ fn without_skip_files_are_there_again_and_folders_are_not() {
 }
 
 #[test]
-fn what_is_missing_of_a_tree_is_sent_by_the_second_run() {
+fn a_second_run_with_skip_sends_only_missing_files() {
     let world = World::new();
     plant(&world, &TREE[..4]);
     world.run(&["-r", "photos"]).ok();
@@ -166,7 +166,7 @@ fn what_is_missing_of_a_tree_is_sent_by_the_second_run() {
 }
 
 #[test]
-fn two_directories_of_one_name_become_one_folder() {
+fn two_directories_with_equal_names_become_one_folder() {
     let world = World::new();
     plant(&world, &["one/src/a/x", "two/src/a/y", "two/src/b/"]);
     world.run(&["-r", "one/src", "two/src"]).ok();
@@ -175,7 +175,7 @@ fn two_directories_of_one_name_become_one_folder() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn names_that_are_one_in_nfc_become_one_folder() {
+fn names_that_are_equal_in_nfc_become_one_folder() {
     let world = World::new();
     plant(&world, &["d/Cafe\u{301}/x", "d/Café/y"]);
     world.run(&["-r", "d"]).ok();
@@ -183,7 +183,7 @@ fn names_that_are_one_in_nfc_become_one_folder() {
 }
 
 #[test]
-fn a_very_deep_tree_arrives() {
+fn a_very_deep_tree_is_uploaded() {
     let world = World::new();
     let deep = format!("{}leaf", "d/".repeat(150));
     plant(&world, &[&deep]);
@@ -193,7 +193,7 @@ fn a_very_deep_tree_arrives() {
 }
 
 #[test]
-fn a_folder_whose_making_was_not_answered_is_not_made_twice() {
+fn a_folder_whose_response_was_lost_is_not_created_twice() {
     let after_work = Action::AnswerAfterWork { code: 502, headers: Vec::new(), body: "<html>".into() };
     for action in [Action::ResetAfterWork, Action::CloseAfterWork, after_work, Action::TruncateAnswer] {
         let world = World::new();
@@ -205,7 +205,7 @@ fn a_folder_whose_making_was_not_answered_is_not_made_twice() {
 }
 
 #[test]
-fn a_folder_that_could_not_be_asked_for_is_asked_for_again() {
+fn a_transient_failure_of_folder_creation_is_retried() {
     for action in [Action::status(503, ""), Action::rate_limited(0), Action::Reset] {
         let world = World::new();
         plant(&world, &TREE);
@@ -216,7 +216,7 @@ fn a_folder_that_could_not_be_asked_for_is_asked_for_again() {
 }
 
 #[test]
-fn a_folder_in_a_target_too_long_to_be_listed_is_searched_for() {
+fn a_target_with_too_many_items_is_searched_for_the_folder() {
     let world = World::with(Options { page_limit: 3, ..Options::default() });
     plant(&world, &["photos/new/a"]);
     for name in ["1", "2", "3", "4", "photos"] {
@@ -229,10 +229,10 @@ fn a_folder_in_a_target_too_long_to_be_listed_is_searched_for() {
 }
 
 #[test]
-fn a_folder_of_which_nobody_can_say_whether_it_is_there_is_not_made_blindly() {
+fn a_folder_is_not_created_if_the_search_is_incomplete() {
     let world = World::with(Options { page_limit: 3, ..Options::default() });
     plant(&world, &["photos/a"]);
-    // More of that name than a search tells of, none of them in the target for all that can be seen.
+    // The search returns fewer folders than have the name, and none of them is in the target.
     let elsewhere = world.drive.make_folder("elsewhere", None);
     for _ in 0..60 {
         world.drive.make_folder("photos", Some(&elsewhere));
@@ -244,32 +244,32 @@ fn a_folder_of_which_nobody_can_say_whether_it_is_there_is_not_made_blindly() {
 }
 
 #[test]
-fn a_folder_that_is_refused_fails_what_is_in_it_and_nothing_else() {
+fn a_rejected_folder_fails_only_its_contents() {
     let world = World::new();
     plant(&world, &["d/a/x", "d/b"]);
     world.drive.fault(Fault::once(Op::Folders, refusal(403, "not allowed here")).skip(1));
     let ran = world.run(&["-r", "d", "-o", "report"]);
     let rows = ran.ends(9).json_lines();
     let failed: Vec<_> = rows.iter().filter(|row| row["status"] == "failed").collect();
-    // The folder's own row, and that of the file that should have gone into it.
+    // The row of the folder and that of its file.
     assert_eq!((rows.len(), failed.len()), (3, 2), "{rows:#?}");
     assert!(failed.iter().all(|row| row["error"]["code"] == "auth"), "{failed:#?}");
     ran.says("not allowed here").says("failed 1, folders failed 1");
     let told = ran.stderr.lines().filter(|line| line.starts_with("error: ")).count();
     assert_eq!(told, 1, "{ran:#?}");
     assert_there_once(&world, &["d/", "d/b"]);
-    assert_eq!(world.drive.record().count(Op::Folders), 2, "a refusal is not asked for again");
+    assert_eq!(world.drive.record().count(Op::Folders), 2, "a rejected call was repeated");
 }
 
 #[test]
-fn a_target_that_is_not_there_is_exit_code_3() {
+fn a_missing_target_is_exit_code_3() {
     let world = World::new();
     plant(&world, &TREE);
     world.run(&["-r", "photos", "-p", "665f1c2ab3d4e5f60718293a"]).fails(3);
 }
 
 #[test]
-fn a_refused_token_is_not_asked_about_for_each_file() {
+fn a_rejected_token_is_not_tried_for_each_file() {
     let world = World::new();
     let names: Vec<String> = (0..300).map(|n| format!("d/{n}")).collect();
     plant(&world, &names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -293,8 +293,8 @@ fn a_directory_without_r_is_a_usage_error_that_names_r() {
 
 #[cfg(unix)]
 #[test]
-fn odd_entries_are_failed_rows_or_warnings_and_the_rest_goes_on() {
-    not_under_wine!("Wine shows links as what they lead to");
+fn special_files_and_links_are_failures_or_warnings_and_the_rest_is_uploaded() {
+    not_under_wine!("Wine shows the targets of links");
     let world = World::new();
     plant(&world, &["d/deep/f", "d/g"]);
     let _socket = std::os::unix::net::UnixListener::bind(world.work().join("d/socket")).unwrap();
@@ -334,7 +334,7 @@ fn odd_entries_are_failed_rows_or_warnings_and_the_rest_goes_on() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_when_asked_for_also_out_of_the_tree() {
+fn links_are_followed_out_of_the_tree_with_follow_symlinks() {
     let world = World::new();
     plant(&world, &["d/", "outside/x", "y"]);
     std::os::unix::fs::symlink("../outside", world.work().join("d/album")).unwrap();
@@ -344,7 +344,7 @@ fn links_are_followed_when_asked_for_also_out_of_the_tree() {
 }
 
 #[test]
-fn filters_choose_what_is_sent_and_the_last_match_wins() {
+fn filters_select_files_and_the_last_match_wins() {
     let world = World::new();
     plant(&world, &["d/a.jpg", "d/b.txt", "d/x/c.jpg", "d/x/secret.jpg", "d/empty/", "d/node_modules/m.jpg"]);
     world.run(&["-r", "d", "--include", "*.jpg", "--exclude", "secret*", "--exclude", "node_modules"]).ok();
@@ -357,7 +357,7 @@ fn filters_choose_what_is_sent_and_the_last_match_wins() {
 }
 
 #[test]
-fn a_dry_run_of_a_tree_plans_each_file_and_asks_nobody() {
+fn a_dry_run_of_a_tree_plans_each_file_without_requests() {
     let mut world = World::new();
     world.unset("COPERA_TOKEN");
     plant(&world, &TREE);
@@ -370,7 +370,7 @@ fn a_dry_run_of_a_tree_plans_each_file_and_asks_nobody() {
 
 #[cfg(unix)]
 #[test]
-fn after_ctrl_c_a_tree_resumes_and_what_is_done_is_not_sent_again() {
+fn a_tree_resumes_after_ctrl_c_without_sending_finished_files_again() {
     not_under_wine!("Wine has no Ctrl-C without a console");
     let world = World::new();
     plant(&world, &["d/a/small"]);

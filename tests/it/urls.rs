@@ -1,4 +1,4 @@
-//! The answer with the signed URLs: every shape that it is known to have, and no guess when it makes no whole.
+//! The response with the signed URLs: all known shapes are accepted, and incomplete ones refused.
 
 use local_drive::{Fault, Op, Options, UrlShape};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::support::{PART, Ran, World, answer};
 use crate::trap::Trap;
 
 #[test]
-fn signed_urls_are_read_in_every_shape_and_any_order() {
+fn signed_urls_are_accepted_in_every_shape_and_order() {
     for (shape, shuffle) in [
         (UrlShape::Strings, false),
         (UrlShape::Objects, false),
@@ -22,8 +22,7 @@ fn signed_urls_are_read_in_every_shape_and_any_order() {
     }
 }
 
-/// A run for a file of three parts in which the service answers with these URLs. It has to end with 1, before
-/// anything was sent anywhere.
+/// Runs for a file of three parts with these signed URLs. Requires exit code 1 before anything is sent.
 fn refuses(urls: impl Into<Value>) -> Ran {
     let world = World::new();
     world.file("f", 2 * PART + 1);
@@ -32,11 +31,11 @@ fn refuses(urls: impl Into<Value>) -> Ran {
     ran.fails(1).says("error: f: ").says("signed URLs");
     let record = world.drive.record();
     assert_eq!((record.count(Op::PutPart), record.count(Op::Finalize)), (0, 0));
-    assert_eq!(record.count(Op::Urls), 1, "it does not get better by asking again");
+    assert_eq!(record.count(Op::Urls), 1, "the request was repeated");
     ran
 }
 
-/// What looks like a URL, and may not be shown.
+/// A URL that must not be shown.
 fn url(part: u32) -> String {
     format!("http://127.0.0.1:9/b/k?X-Amz-Signature=5ec7e7&partNumber={part}")
 }
@@ -53,13 +52,13 @@ fn a_missing_part_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_doubled_part_is_an_error_that_names_it() {
+fn a_duplicate_part_is_an_error_that_names_it() {
     refuses(json!({ "parts": objects(&[1, 2, 2, 3]) })).says("two URLs for part 2");
     refuses(json!({ "parts": objects(&[3, 2, 3]) })).says("two URLs for part 3");
 }
 
 #[test]
-fn a_surplus_part_is_an_error_that_names_it() {
+fn an_unexpected_part_is_an_error_that_names_it() {
     refuses(json!({ "parts": objects(&[1, 2, 3, 4]) })).says("part 4");
     refuses(json!({ "parts": objects(&[0, 1, 2]) })).says("part 0");
     refuses(json!({ "urls": [url(1), url(2), url(3), url(4)] })).says("part 4");
@@ -67,7 +66,7 @@ fn a_surplus_part_is_an_error_that_names_it() {
 }
 
 #[test]
-fn an_answer_of_no_known_shape_is_an_error() {
+fn an_unknown_shape_is_an_error() {
     for odd in [
         json!([]),
         json!({}),
@@ -88,7 +87,7 @@ fn an_answer_of_no_known_shape_is_an_error() {
 }
 
 #[test]
-fn a_signed_url_that_is_none_is_an_error_without_a_put() {
+fn an_invalid_signed_url_is_an_error_before_any_put() {
     for odd in [
         "",
         "nowhere",
@@ -102,13 +101,13 @@ fn a_signed_url_that_is_none_is_an_error_without_a_put() {
 }
 
 #[test]
-fn a_signed_url_over_plain_http_to_another_machine_is_refused() {
+fn a_signed_url_with_plain_http_to_another_host_is_refused() {
     let far = "http://storage.example/b/k?X-Amz-Signature=5ec7e7";
     refuses(json!({ "urls": [far, far, far] })).says("storage.example").says("--allow-http");
 }
 
 #[test]
-fn a_user_and_password_in_a_signed_url_are_shown_and_kept_nowhere() {
+fn credentials_in_a_signed_url_are_neither_shown_nor_sent_nor_stored() {
     let world = World::new();
     world.file("f", 10);
     let trap = Trap::answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -123,7 +122,7 @@ fn a_user_and_password_in_a_signed_url_are_shown_and_kept_nowhere() {
 }
 
 #[test]
-fn a_signed_url_whose_host_cannot_exist_is_an_error_at_once() {
+fn a_signed_url_with_an_invalid_host_is_an_error_at_once() {
     for host in ["a..b", &format!("{}.example", "a".repeat(64))] {
         let world = World::new();
         world.file("f", 10);

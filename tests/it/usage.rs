@@ -1,4 +1,4 @@
-//! The command line and what stderr says of it: mistakes are told before anything is sent.
+//! The command line and its messages: mistakes are reported before anything is sent.
 
 use std::ffi::OsString;
 
@@ -15,7 +15,7 @@ fn lines_with<'a>(ran: &'a Ran, start: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn standard_input_beside_other_paths_is_refused_before_anything_is_sent() {
+fn standard_input_with_other_paths_is_refused_before_anything_is_sent() {
     let world = World::new();
     world.file("report.pdf", 1);
     for args in [
@@ -46,7 +46,7 @@ fn an_empty_path_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_file_whose_name_looks_like_options_gets_a_tip() {
+fn a_file_name_that_looks_like_an_option_gets_a_tip() {
     let world = World::new();
     for name in ["-odd.txt", "-jobs.txt", "-report.pdf", "--odd", "-n.txt", "-part-size=1"] {
         world.file(name, 1);
@@ -54,7 +54,7 @@ fn a_file_whose_name_looks_like_options_gets_a_tip() {
         ran.fails(2).says(&format!("`./{name}`")).says("`--`");
         std::fs::remove_file(world.work().join(name)).unwrap();
     }
-    // Also without the file: the refused value says it.
+    // The file need not exist, because the refused value shows the intention.
     world.run(&["-odd.txt"]).fails(2).says("`./-odd.txt`");
     world.run(&["-o", "dd.txt", "f"]).fails(2).says_nothing_of("./-o");
     world.run(&["-oxml", "f"]).fails(2).says_nothing_of("./-o");
@@ -65,7 +65,7 @@ fn a_file_whose_name_looks_like_options_gets_a_tip() {
 }
 
 #[test]
-fn a_dry_run_names_each_error_and_ends_with_the_sum() {
+fn a_dry_run_names_each_error_and_ends_with_totals() {
     let world = World::new();
     plant(&world, &["a/x", "b/x", "c/x", "d/x", "e/x", "f"]);
     let ran = world.run(&["--dry-run", "a", "b", "c", "d", "e", "f"]);
@@ -91,8 +91,8 @@ fn a_dry_run_names_each_error_and_ends_with_the_sum() {
 
 #[cfg(unix)]
 #[test]
-fn of_many_links_three_are_named_and_the_rest_is_counted() {
-    unix_only!("links are of another kind there");
+fn only_three_of_many_skipped_links_are_named() {
+    unix_only!("Windows links differ");
     let world = World::new();
     plant(&world, &["d/f"]);
     (0..20).for_each(|n| std::os::unix::fs::symlink("f", world.work().join(format!("d/link{n}"))).unwrap());
@@ -111,8 +111,8 @@ fn of_many_links_three_are_named_and_the_rest_is_counted() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn of_many_names_that_are_not_unicode_three_are_named_and_the_rest_is_counted() {
-    unix_only!("names are UTF-16 there");
+fn only_three_of_many_names_that_are_not_unicode_are_named() {
+    unix_only!("Windows names are UTF-16");
     use std::os::unix::ffi::OsStringExt as _;
     let world = World::new();
     plant(&world, &["d/f"]);
@@ -125,7 +125,7 @@ fn of_many_names_that_are_not_unicode_three_are_named_and_the_rest_is_counted() 
 }
 
 #[test]
-fn only_quiet_drops_the_closing_line() {
+fn only_quiet_suppresses_the_summary() {
     let world = World::new();
     (0..2).for_each(|n| drop(world.file(format!("f{n}"), 1)));
     for progress in ["none", "plain", "auto", "bar"] {
@@ -137,8 +137,8 @@ fn only_quiet_drops_the_closing_line() {
 
 #[cfg(unix)]
 #[test]
-fn bars_that_are_asked_for_are_drawn_in_ci_and_on_a_dumb_terminal() {
-    unix_only!("terminals of Unix");
+fn progress_bar_draws_bars_in_ci_and_on_a_dumb_terminal() {
+    unix_only!("the test needs a Unix terminal");
     for (progress, drawn) in [("bar", true), ("auto", false)] {
         for (name, value) in [("CI", "true"), ("TERM", "dumb"), ("TERM", "")] {
             let world = World::new();
@@ -157,14 +157,14 @@ fn bars_that_are_asked_for_are_drawn_in_ci_and_on_a_dumb_terminal() {
             assert_eq!(ran.ends(143).stderr.contains("\u{1b}["), drawn, "{name}={value}: {ran:#?}");
         }
     }
-    // Without a terminal they are lines.
+    // Without a terminal, progress is printed as lines.
     let world = World::new();
     world.file("f", 1);
     assert!(!world.run(&["f", "--progress", "bar"]).ok().stderr.contains('\u{1b}'));
 }
 
 #[test]
-fn clicolor_force_forces_colours_unless_it_is_0() {
+fn clicolor_force_forces_colors_unless_it_is_0() {
     for (value, coloured) in [("0", false), ("", false), ("1", true), ("yes", true)] {
         let mut world = World::new();
         world.set("CLICOLOR_FORCE", value);
@@ -182,8 +182,8 @@ fn clicolor_force_forces_colours_unless_it_is_0() {
 
 #[cfg(unix)]
 #[test]
-fn on_a_terminal_clicolor_force_0_leaves_colours_as_they_were() {
-    unix_only!("terminals of Unix");
+fn clicolor_force_0_changes_nothing_on_a_terminal() {
+    unix_only!("the test needs a Unix terminal");
     for (vars, coloured) in [
         (&[("CLICOLOR_FORCE", "0")][..], true),
         (&[("CLICOLOR_FORCE", "0"), ("TERM", "dumb")], false),
@@ -202,8 +202,8 @@ fn on_a_terminal_clicolor_force_0_leaves_colours_as_they_were() {
 
 #[cfg(unix)]
 #[test]
-fn a_fifo_is_refused_with_the_way_to_upload_what_comes_out_of_it() {
-    unix_only!("there are no FIFOs there");
+fn a_fifo_is_refused_with_a_hint() {
+    unix_only!("Windows has no FIFOs");
     let world = World::new();
     let fifo = world.work().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -219,7 +219,7 @@ fn a_fifo_is_refused_with_the_way_to_upload_what_comes_out_of_it() {
 }
 
 #[test]
-fn a_wish_to_wait_for_ages_is_not_told_as_a_time_to_come_back() {
+fn a_huge_retry_after_is_not_reported_as_a_time() {
     let told = |ran: &Ran, code| {
         ran.fails(code).says("hint: ").says_nothing_of("try again in");
         let digits = ran.stderr.split(|c: char| !c.is_ascii_digit()).map(str::len).max();

@@ -1,4 +1,4 @@
-//! `--verify`: the drive's object is the file, or the run says that it is not.
+//! `--verify`: proves that the object in the drive has the bytes of the file.
 
 use local_drive::{Action, Fault, Mode, Op, Options};
 
@@ -6,7 +6,7 @@ use crate::halfway::{Halfway, assert_warns, later, records, wait_for};
 use crate::program::unix_only;
 use crate::support::{CAP, PART, Ran, World, refusal};
 
-/// The one row of a report.
+/// The only row of a report.
 fn row(ran: &Ran) -> serde_json::Value {
     let rows = ran.json_lines();
     assert_eq!(rows.len(), 1, "{ran:#?}");
@@ -16,7 +16,7 @@ fn row(ran: &Ran) -> serde_json::Value {
 const REPORT: [&str; 2] = ["-o", "report"];
 
 #[test]
-fn one_byte_proves_size_and_content() {
+fn the_etag_of_one_byte_proves_size_and_content() {
     for size in [0, 1, PART, 3 * PART + 5] {
         let world = World::new();
         let path = world.file("f", size);
@@ -33,7 +33,7 @@ fn one_byte_proves_size_and_content() {
 }
 
 #[test]
-fn without_the_option_nothing_is_asked_or_claimed() {
+fn without_the_option_nothing_is_requested_or_claimed() {
     let world = World::new();
     world.file("f", 10);
     let ran = later(&world, &[&["f"], &REPORT[..]].concat());
@@ -42,7 +42,7 @@ fn without_the_option_nothing_is_asked_or_claimed() {
 }
 
 #[test]
-fn an_etag_that_proves_nothing_has_the_object_downloaded_and_compared() {
+fn an_object_with_an_inconclusive_etag_is_downloaded_and_compared() {
     let copied = || Fault::new(Op::GetObject, Action::WrongEtag);
     for (options, fault) in
         [(Options { kms: true, ..Options::default() }, None), (Options::default(), Some(copied()))]
@@ -71,8 +71,8 @@ fn full_always_downloads() {
     assert_eq!(row(world.run(&[&["f", "--verify=full"], &REPORT[..]].concat()).ok())["verified"], "download");
 }
 
-/// Uploads a file whose object gets other content once the item is there and before it is looked at.
-fn upload_replaced(world: &World, content: &[u8], args: &[&str]) -> Ran {
+/// Uploads a file and replaces its object between finalize and verification.
+fn upload_and_replace(world: &World, content: &[u8], args: &[&str]) -> Ran {
     let hold = world.drive.fault(Fault::new(Op::Download, Action::Stall { after: 0 }));
     let running = world.spawn(&[&["f"], args].concat());
     world.drive.wait_until(CAP, |record| record.count(Op::Download) == 1).unwrap();
@@ -82,7 +82,7 @@ fn upload_replaced(world: &World, content: &[u8], args: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_difference_is_an_error_that_names_the_item_and_is_no_result() {
+fn a_difference_is_an_error_that_names_the_item() {
     let same_size = [b'x'; 100];
     for (content, how) in [
         (&b"short"[..], "--verify"),
@@ -92,7 +92,7 @@ fn a_difference_is_an_error_that_names_the_item_and_is_no_result() {
     ] {
         let world = World::new();
         world.file("f", 100);
-        let ran = upload_replaced(&world, content, &[how]);
+        let ran = upload_and_replace(&world, content, &[how]);
         let id = world.only_item()["_id"].as_str().unwrap().to_owned();
         ran.fails(1).says("the drive does not hold the file").says(&id).says("hint: delete that item");
         // The same command uploads the file again.
@@ -100,7 +100,7 @@ fn a_difference_is_an_error_that_names_the_item_and_is_no_result() {
 
         let world = World::new();
         world.file("f", 100);
-        let row = row(upload_replaced(&world, content, &[&[how], &REPORT[..]].concat()).ends(1));
+        let row = row(upload_and_replace(&world, content, &[&[how], &REPORT[..]].concat()).ends(1));
         assert_eq!((&row["status"], &row["error"]["code"]), (&"failed".into(), &"integrity".into()));
         assert_eq!(row["item"]["_id"], world.only_item()["_id"]);
         assert_eq!(row.get("verified"), None);
@@ -108,18 +108,18 @@ fn a_difference_is_an_error_that_names_the_item_and_is_no_result() {
 }
 
 #[test]
-fn one_wrong_byte_in_the_middle_is_found_by_downloading() {
+fn a_download_finds_one_wrong_byte() {
     let world = World::with(Options { kms: true, ..Options::default() });
     let path = world.file("f", 2 * PART + 5);
     let mut content = std::fs::read(path).unwrap();
     content[PART as usize + 7] ^= 1;
-    upload_replaced(&world, &content, &["--verify"])
+    upload_and_replace(&world, &content, &["--verify"])
         .fails(1)
         .says(&format!("bytes {PART} to {}", 2 * PART - 1));
 }
 
 #[test]
-fn without_an_answer_the_same_command_only_verifies() {
+fn without_a_proof_the_same_command_only_verifies() {
     for (fault, code, report_code) in [
         (Fault::new(Op::Download, Action::status(503, "")), 7, "network"),
         (Fault::new(Op::GetObject, Action::Reset), 7, "network"),
@@ -152,7 +152,7 @@ fn without_an_answer_the_same_command_only_verifies() {
 }
 
 #[test]
-fn after_a_kill_the_same_command_only_verifies_also_among_several() {
+fn after_a_kill_the_same_command_only_verifies() {
     for others in [&[][..], &["g", "h"]] {
         let world = World::new();
         for name in ["f", "g", "h"] {
@@ -177,7 +177,7 @@ fn after_a_kill_the_same_command_only_verifies_also_among_several() {
 }
 
 #[test]
-fn an_item_that_was_deleted_before_it_was_verified_is_uploaded_again() {
+fn an_item_deleted_before_verification_is_uploaded_again() {
     let world = World::new();
     let path = world.file("f", 2 * PART);
     let fault = world.drive.fault(Fault::new(Op::GetObject, Action::status(503, "")));
@@ -237,14 +237,14 @@ fn expired_download_urls_are_renewed() {
 }
 
 #[test]
-fn it_cannot_be_combined_with_no_checksum() {
+fn verify_conflicts_with_no_checksum() {
     let world = World::new();
     world.file("f", 10);
     world.run(&["f", "--verify", "--no-checksum"]).fails(2).says("--no-checksum");
     world.run(&["f", "--verify=some"]).fails(2).says("auto");
     world.run(&["f", "--verify=off", "--no-checksum", "--dry-run"]).ok();
     assert_eq!(world.drive.record().count(Op::Any), 0);
-    // Against the configuration, the command line wins.
+    // The command line overrides the configuration.
     world.file_of(".copera.toml", "[profiles.default]\nverify = true");
     let ran = world.run(&[&["f", "--no-checksum"], &REPORT[..]].concat());
     assert_eq!(row(ran.ok()).get("verified"), None);
@@ -256,7 +256,7 @@ fn it_cannot_be_combined_with_no_checksum() {
 }
 
 #[test]
-fn a_profile_turns_it_on() {
+fn a_profile_enables_verification() {
     let world = World::new();
     world.file("f", 10);
     world.file_of(".copera.toml", "[profiles.default]\nverify = true");
@@ -269,7 +269,7 @@ fn a_profile_turns_it_on() {
 }
 
 #[test]
-fn what_was_skipped_or_done_earlier_is_not_verified() {
+fn skipped_and_earlier_files_are_not_verified() {
     let world = World::new();
     world.file("f", 10);
     world.run(&["f"]).ok();
@@ -299,7 +299,7 @@ fn a_lost_finalize_and_standard_input_are_verified() {
 }
 
 #[test]
-fn a_lost_finalize_in_an_encrypted_bucket_is_settled_by_downloading() {
+fn a_lost_finalize_in_an_encrypted_bucket_is_reconciled_by_download() {
     let world = World::with(Options { kms: true, ..Options::default() });
     let path = world.file("f", 2 * PART);
     let other = world.drive.put_file("f", None, &vec![0; 2 * PART as usize]).unwrap();
@@ -311,7 +311,7 @@ fn a_lost_finalize_in_an_encrypted_bucket_is_settled_by_downloading() {
 }
 
 #[test]
-fn through_a_sink_that_keeps_nothing_the_difference_shows() {
+fn verification_fails_for_discarded_bytes() {
     let world = World::with(Options { mode: Mode::Sink, ..Options::default() });
     world.file("f", 10);
     let ran = world.run(&["f", "--verify", "--retry-for", "0"]);
@@ -319,7 +319,7 @@ fn through_a_sink_that_keeps_nothing_the_difference_shows() {
 }
 
 #[test]
-fn an_object_that_cannot_be_had_is_no_reason_for_another_item() {
+fn an_unavailable_object_is_not_uploaded_again() {
     let world = World::new();
     world.file("f", 10);
     world.drive.fault(Fault::new(Op::Download, refusal(404, "not found")));
@@ -330,7 +330,7 @@ fn an_object_that_cannot_be_had_is_no_reason_for_another_item() {
 }
 
 #[test]
-fn an_item_that_is_known_to_be_wrong_is_not_skipped() {
+fn an_item_known_to_be_wrong_is_not_skipped() {
     for mode in ["skip", "newer"] {
         let world = World::new();
         let path = world.file("f", 10);
@@ -342,13 +342,13 @@ fn an_item_that_is_known_to_be_wrong_is_not_skipped() {
         ran.ok().says("an earlier run found that its content is wrong: delete it");
         world.assert_stored(&ran.id(), &path);
         assert_eq!(world.drive.items().len(), 2);
-        // The right one is there now.
+        // The second item is right.
         assert_eq!(world.run(&args).ok().id(), ran.id());
     }
 }
 
 #[test]
-fn without_a_record_the_hint_says_that_the_same_command_uploads_again() {
+fn without_a_record_the_hint_announces_another_upload() {
     let world = World::new();
     world.file("f", 10);
     world.drive.fault(Fault::new(Op::GetObject, Action::status(503, "")));
@@ -358,7 +358,7 @@ fn without_a_record_the_hint_says_that_the_same_command_uploads_again() {
 
 #[cfg(unix)]
 #[test]
-fn if_interrupted_while_verifying_the_item_is_named() {
+fn an_interruption_during_verification_names_the_item() {
     let world = World::new();
     world.file("f", 2 * PART);
     world.drive.fault(Fault::new(Op::GetObject, Action::Stall { after: 0 }));
@@ -373,7 +373,7 @@ fn if_interrupted_while_verifying_the_item_is_named() {
 }
 
 #[test]
-fn a_change_while_the_item_is_being_created_is_told() {
+fn a_change_during_finalize_is_reported() {
     let world = World::new();
     let path = world.file("f", 10);
     let hold = world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
@@ -385,8 +385,8 @@ fn a_change_while_the_item_is_being_created_is_told() {
 }
 
 #[test]
-fn a_wrong_item_that_a_full_disk_cannot_remember_is_a_warning() {
-    unix_only!("the limit on the size of files is one of Unix");
+fn a_wrong_item_that_cannot_be_recorded_causes_a_warning() {
+    unix_only!("file size limits exist only on Unix");
     let world = World::new();
     world.file("f", 10);
     world.drive.fault(Fault::new(Op::GetObject, Action::CorruptStored));

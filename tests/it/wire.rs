@@ -1,5 +1,5 @@
-//! What goes over the wire: no header that S3 would refuse, no token where it does not belong, no more parts in
-//! flight than allowed, no connection more than needed.
+//! Requests on the wire: no header that S3 would refuse, no token sent to storage or after a redirect, no more parts in
+//! flight and connections than allowed.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::support::{CAP, MIB, PART, World, answer};
 use crate::trap::Trap;
 
 #[test]
-fn a_put_has_host_and_content_length_and_no_other_header() {
+fn a_put_has_only_the_headers_host_and_content_length() {
     let world = World::new();
     world.file("f", PART + 1);
     world.file("empty", 0);
@@ -27,7 +27,7 @@ fn a_put_has_host_and_content_length_and_no_other_header() {
 }
 
 #[test]
-fn calls_name_the_program_and_its_version_and_carry_json() {
+fn calls_have_a_user_agent_and_json() {
     let world = World::new();
     world.file("f", 1);
     world.run(&["f"]).ok();
@@ -39,7 +39,7 @@ fn calls_name_the_program_and_its_version_and_carry_json() {
 }
 
 #[test]
-fn connections_to_storage_are_used_again() {
+fn connections_to_storage_are_reused() {
     let world = World::new();
     world.file("f", 12 * PART);
     world.run(&["f", "-j", "2"]).ok();
@@ -49,7 +49,7 @@ fn connections_to_storage_are_used_again() {
 }
 
 #[test]
-fn the_next_run_connects_to_storage_while_the_api_still_answers() {
+fn the_next_run_connects_to_storage_before_the_api_responds() {
     let world = World::new();
     world.file("f", 20);
     world.run(&["f"]).ok();
@@ -58,13 +58,13 @@ fn the_next_run_connects_to_storage_while_the_api_still_answers() {
     let running = world.spawn(&["f"]);
     let connected = |record: &Record| record.connections_accepted_on_storage() > before;
     world.drive.wait_until(CAP, connected).unwrap();
-    assert_eq!(world.drive.record().count(Op::Urls), 1, "of the first run");
+    assert_eq!(world.drive.record().count(Op::Urls), 1, "only the first run has requested URLs");
     world.drive.clear_fault(hang);
     running.kill();
 }
 
 #[test]
-fn the_host_of_an_earlier_run_is_only_a_guess() {
+fn a_wrong_storage_host_of_an_earlier_run_is_harmless() {
     let world = World::new();
     world.file("f", 20);
     world.run(&["f"]).ok();
@@ -79,11 +79,11 @@ fn the_host_of_an_earlier_run_is_only_a_guess() {
     }
     std::fs::remove_file(&kept).unwrap();
     world.run(&["f", "--no-resume"]).ok();
-    assert!(!kept.exists(), "without records nothing is kept");
+    assert!(!kept.exists(), "--no-resume must not store the host");
 }
 
 #[test]
-fn one_part_in_flight_means_one() {
+fn concurrency_1_sends_one_part_at_a_time() {
     let world = World::new();
     world.file("f", 4 * PART);
     world.file("g", PART);
@@ -93,7 +93,7 @@ fn one_part_in_flight_means_one() {
 }
 
 #[test]
-fn three_parts_in_flight_mean_three_and_no_more_over_all_files() {
+fn concurrency_limits_the_parts_of_all_files() {
     let world = World::new();
     for name in ["a", "b", "c"] {
         world.file(name, 3 * PART);
@@ -108,7 +108,7 @@ fn three_parts_in_flight_mean_three_and_no_more_over_all_files() {
 }
 
 #[test]
-fn parts_travel_side_by_side_when_nothing_is_said() {
+fn parts_are_sent_concurrently_by_default() {
     let world = World::new();
     world.file("f", 4 * PART);
     let hang = world.drive.fault(Fault::new(Op::PutPart, Action::HangAfterBody).times(4));
@@ -119,7 +119,7 @@ fn parts_travel_side_by_side_when_nothing_is_said() {
 }
 
 #[test]
-fn the_rate_limit_is_kept_over_all_parts() {
+fn the_rate_limit_applies_to_all_parts() {
     let world = World::new();
     world.file("f", 2 * PART);
     let begun = std::time::Instant::now();
@@ -129,7 +129,7 @@ fn the_rate_limit_is_kept_over_all_parts() {
 }
 
 #[test]
-fn the_token_does_not_follow_a_redirect_of_any_call() {
+fn the_token_is_not_sent_after_a_redirect() {
     for op in [Op::Start, Op::Urls, Op::Finalize] {
         for code in [301, 302, 303, 307, 308] {
             let (world, trap) = (World::new(), Trap::new());
@@ -145,7 +145,7 @@ fn the_token_does_not_follow_a_redirect_of_any_call() {
 }
 
 #[test]
-fn a_redirect_of_storage_is_not_followed_either() {
+fn a_redirect_of_storage_is_not_followed() {
     let (world, trap) = (World::new(), Trap::new());
     world.file("f", 10);
     world.drive.fault(Fault::new(Op::PutPart, Action::Redirect { to: format!("{}/x", trap.url()) }));
@@ -154,9 +154,9 @@ fn a_redirect_of_storage_is_not_followed_either() {
 }
 
 #[test]
-fn storage_on_another_host_gets_the_part_and_never_the_token() {
+fn storage_on_another_host_gets_the_part_without_the_token() {
     let world = World::new();
-    let etag = "47bce5c74f589f4867dbd57e9ca9f808"; // Of "aaa".
+    let etag = "47bce5c74f589f4867dbd57e9ca9f808"; // The MD5 of "aaa".
     let trap = Trap::answering(format!(
         "HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     ));
@@ -171,11 +171,11 @@ fn storage_on_another_host_gets_the_part_and_never_the_token() {
         "PUT /b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9 HTTP/1.1\r\nhost: {}\r\ncontent-length: 3\r\n\r\naaa",
         trap.url().trim_start_matches("http://")
     );
-    assert_eq!(heard[0], wanted, "as it was signed, and nothing more");
+    assert_eq!(heard[0], wanted, "the request must match the signed URL and have no other headers");
 }
 
 #[test]
-fn a_base_url_without_a_path_gets_the_services_path() {
+fn a_base_url_without_a_path_gets_the_default_path() {
     let mut world = World::new();
     world.file("f", 1);
     let bare = world.drive.api_url().replace("/public/v1", "");
@@ -187,7 +187,7 @@ fn a_base_url_without_a_path_gets_the_services_path() {
 }
 
 #[test]
-fn a_proxy_named_in_the_environment_is_asked_for_calls_and_parts() {
+fn a_proxy_from_the_environment_is_used() {
     let mut world = World::new();
     let proxy =
         Trap::answering("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -195,14 +195,14 @@ fn a_proxy_named_in_the_environment_is_asked_for_calls_and_parts() {
     world.set("http_proxy", proxy.url());
     world.set("COPERA_API_URL", "http://api.test/public/v1");
     world.run(&["f", "--allow-http", "--retry-for", "0"]).fails(1).says("418");
-    // The first connection only tries whether the proxy can be reached.
+    // The first connection only checks whether the proxy is reachable.
     let heard: Vec<_> = proxy.heard().into_iter().filter(|request| !request.is_empty()).collect();
     assert_eq!(heard.len(), 1);
     assert!(heard[0].starts_with("POST http://api.test/public/v1/drive/files/upload/"), "{}", heard[0]);
 }
 
 #[test]
-fn an_answer_that_comes_slowly_is_waited_for() {
+fn a_slow_api_response_is_awaited() {
     let options = Options { latency: std::time::Duration::from_millis(300), ..Options::default() };
     let world = World::with(options);
     world.file("f", 1);

@@ -1,22 +1,22 @@
-//! A page of the documentation as its reader sees it: headings, links, inline code and fenced blocks.
+//! A page of the documentation: headings, links, inline code and fenced blocks.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// The repository.
+/// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// One Markdown file.
+/// A Markdown file.
 pub struct Page {
-    /// Its path below the repository's root.
+    /// Its path in the repository.
     pub name: String,
-    /// The anchors of its headings, as GitHub makes them.
+    /// The anchors of its headings, as GitHub generates them.
     pub anchors: Vec<String>,
-    /// Targets of its links and pictures.
+    /// The targets of its links and images.
     pub links: Vec<Spot>,
     /// Inline code.
     pub code: Vec<Spot>,
@@ -26,21 +26,20 @@ pub struct Page {
     pub blocks: Vec<Block>,
 }
 
-/// A piece of a page's text and its line.
+/// Text with its line.
 pub struct Spot {
     pub line: usize,
     pub text: String,
 }
 
-/// What a fenced block asks of the tests. It stands behind the language: `sh`, `sh exit: 4`, `sh ci`,
-/// `sh not-run: needs root`.
+/// How the tests treat a fenced block. It follows the language: `sh`, `sh exit: 4`, `sh ci`, `sh not-run: needs root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To be run; the last command ends with this exit code.
+    /// Run it. The last command ends with this exit code.
     Run(i32),
     /// `.ci/run` runs it.
     Ci,
-    /// Cannot be run by a test; only its syntax is checked.
+    /// A test cannot run it and checks only its syntax.
     NotRun,
 }
 
@@ -54,7 +53,7 @@ pub struct Block {
     pub text: String,
 }
 
-/// All pages: those of the root and those of `docs/`.
+/// All pages in the root and in `docs/`.
 pub fn all() -> Vec<Page> {
     let mut paths: Vec<PathBuf> = ["", "docs"]
         .iter()
@@ -145,7 +144,7 @@ fn parse_mode(mode: &str) -> Option<Mode> {
     }
 }
 
-/// The anchor that GitHub gives a heading: lower case, punctuation dropped, spaces as hyphens.
+/// The anchor of a heading on GitHub: lower case, without punctuation, hyphens for spaces.
 fn slug(heading: &str) -> String {
     heading
         .to_lowercase()

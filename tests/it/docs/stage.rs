@@ -1,4 +1,4 @@
-//! Where the documentation's commands run: a drive of their own, and the files that the pages speak of.
+//! The environment for commands of the documentation: a drive, and the files that the pages use.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -8,23 +8,23 @@ use super::page::{Block, Mode};
 use crate::ran::Ran;
 use crate::support::World;
 
-/// The folder ID in all examples. Commands get the ID of a folder that exists in their drive instead.
+/// The folder ID in all examples. Commands get the ID of an existing folder instead.
 const EXAMPLE_ID: &str = "665f1c2ab3d4e5f60718293a";
 
-/// Programs in the examples that are not ours: what they print is all that matters.
+/// Substitutes for other programs in the examples. Only their output matters.
 const STANDINS: [(&str, &str); 3] = [
     ("pg_dump", "echo 'CREATE TABLE shop (id int);'"),
     ("pass", "echo \"$COPERA_TOKEN\""),
-    // The working directory is no repository.
+    // The working directory is not a repository.
     ("git", "printf 'src/main.c\\0report.pdf\\0'"),
 ];
 
-/// Files in the working directory, with their sizes.
+/// Files in the working directory and their sizes.
 const FILES: [(&str, usize); 18] = [
     ("report.pdf", 300 * 1024),
     ("build.zip", 10_000),
     ("backup.tar", 20_000),
-    // Two parts: enough for faults in the middle, little enough for a limited rate.
+    // Two parts suffice for faults in the middle and are small enough for a rate limit.
     ("big.iso", 6 * 1024 * 1024),
     ("holiday.mov", 50_000),
     ("january.csv", 1_000),
@@ -42,7 +42,7 @@ const FILES: [(&str, usize); 18] = [
     ("home/backup/db.dump", 7_000),
 ];
 
-/// A world for one block.
+/// The environment of one block.
 pub struct Stage {
     world: World,
     folder: String,
@@ -72,14 +72,14 @@ impl Stage {
         let path = path.into_iter().chain(std::env::split_paths(&inherited));
         world.set("PATH", std::env::join_paths(path).unwrap());
         world.set("HOME", &home);
-        // What CI systems and systemd set.
+        // CI systems and systemd set these.
         world.set("CI_COMMIT_SHA", "4f2a9c1");
         world.set("CREDENTIALS_DIRECTORY", &work);
         let folder = world.drive.make_folder("Reports", None);
         Self { world, folder }
     }
 
-    /// Runs a script; stdin is the token, for `--login`.
+    /// Runs a script. Its stdin is the token, for `--login`.
     pub fn run(&self, shell: &str, script: &str) -> Ran {
         let script = script.replace(EXAMPLE_ID, &self.folder).replace("/var/backups/", "backups/");
         let hermetic = self.world.command::<&str>(&[]);
@@ -95,7 +95,7 @@ impl Stage {
         self.world.spawn_with(command).wait()
     }
 
-    /// Writes a file into the working directory.
+    /// Writes a file in the working directory.
     pub fn write(&self, name: &str, text: &str) {
         self.world.file_of(name, text);
     }
@@ -111,7 +111,7 @@ fn executable(path: &Path, script: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs a block; the complaint, if it does not do what the page says.
+/// Runs a block. Returns a complaint if it does not do what the page shows.
 pub fn complaint(block: &Block) -> Option<String> {
     let Mode::Run(expected) = block.mode else { return None };
     let complain = |what: &str, ran: &Ran| Some(format!("{}: {what}: {ran:#?}", block.place));
@@ -122,7 +122,7 @@ pub fn complaint(block: &Block) -> Option<String> {
     }
     for (command, shown) in transcript(&block.text) {
         let ran = stage.run("sh", &command);
-        // Both streams are in a transcript. Which comes first depends on the terminal.
+        // A transcript has both streams. Their order depends on the terminal.
         let orders = [[&*ran.stdout, &*ran.stderr], [&*ran.stderr, &*ran.stdout]];
         if !orders.iter().any(|streams| is_like(&streams.concat(), &shown)) {
             return complain(&format!("`{command}` prints something else"), &ran);
@@ -131,20 +131,20 @@ pub fn complaint(block: &Block) -> Option<String> {
     None
 }
 
-/// The commands of a `console` block, each with what follows it.
+/// The commands of a `console` block with their outputs.
 fn transcript(text: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         match (line.strip_prefix("$ "), commands.last_mut()) {
             (Some(command), _) => commands.push((command.to_owned(), String::new())),
             (None, Some((_, shown))) => *shown += line,
-            (None, None) => panic!("a console block begins with a command: {text}"),
+            (None, None) => panic!("a console block must begin with a command: {text}"),
         }
     }
     commands
 }
 
-/// Whether an output is what the page shows. `…` stands for anything; IDs, times and layout may differ.
+/// Whether output matches the page. `…` matches anything. IDs, times and layout may differ.
 fn is_like(output: &str, shown: &str) -> bool {
     let output = shape(output);
     let pieces: Vec<_> = shown.split('…').map(shape).collect();
@@ -158,7 +158,7 @@ fn is_like(output: &str, shown: &str) -> bool {
     middle.iter().try_fold(rest.to_owned(), |rest, piece| after(&rest, piece)).is_some()
 }
 
-/// Without white space, with `#` for each run of hexadecimal digits and dots that has a digit in it.
+/// The text without white space. `#` replaces each run of hexadecimal digits and dots that has a digit.
 fn shape(text: &str) -> String {
     let is_part = |character: char| character.is_ascii_hexdigit() || character == '.';
     let mut shape = String::new();
@@ -173,7 +173,7 @@ fn shape(text: &str) -> String {
             }
         }
     }
-    // `8ms` and `1.2s` are both times; what takes no time has no rate.
+    // `8ms` and `1.2s` are both times. Without a time there is no rate.
     let rates = ["(#MiB/s)", "(#KiB/s)", "(#B/s)"];
     rates.iter().fold(shape.replace("#ms", "#s"), |shape, rate| shape.replace(rate, ""))
 }
