@@ -126,6 +126,9 @@ fi
 
 if part 'npm packages' npm node; then
     packaging/npm/pack.sh "$work/packages" "$target=$programs/copera-upload" >"$work/packed"
+    GITHUB_REPOSITORY=Some/Fork packaging/npm/pack.sh "$work/fork" >"$work/packed-fork"
+    tar -xzOf "$(cat "$work/packed-fork")" package/package.json | grep -F 'git+https://github.com/Some/Fork.git' >/dev/null ||
+        fail 'the npm package does not name the repository that it is published from'
     mkdir "$work/npm"
     (cd "$work/npm" && xargs npm install --silent --no-audit --no-fund --offline <"$work/packed")
     npx=$work/npm/node_modules/.bin/copera-upload

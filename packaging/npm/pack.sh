@@ -10,6 +10,9 @@ folder=$(cd "$folder" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+# npm refuses a provenance statement of another repository, also if only the case differs.
+repository=$(sed -n 's/^repository = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+[ -z "${GITHUB_REPOSITORY:-}" ] || repository=https://github.com/$GITHUB_REPOSITORY
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -20,8 +23,8 @@ manifest() { # NAME DESCRIPTION, and the rest of the fields on stdin
   "version": "$version",
   "description": "$2",
   "license": "MIT OR Apache-2.0",
-  "repository": { "type": "git", "url": "git+https://github.com/copera-ai/copera-upload.git" },
-  "homepage": "https://github.com/copera-ai/copera-upload",
+  "repository": { "type": "git", "url": "git+$repository.git" },
+  "homepage": "$repository",
   "publishConfig": { "access": "public" },
 $(cat)
 }
