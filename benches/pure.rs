@@ -1,4 +1,4 @@
-//! The parts that do no I/O: `cargo bench`. Figures are for comparing two states of the code on one machine.
+//! Benchmarks of code without I/O: `cargo bench`. Compare results only on the same machine.
 
 use std::hint::black_box;
 
@@ -13,7 +13,7 @@ use md5::{Digest as _, Md5};
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 16;
 
-/// MD5 of so many parts in flight, chunk by chunk in turn; and one part by the plain crate, to compare.
+/// MD5 of several parts in flight, one chunk of each in turn. For comparison, one part with the md-5 crate.
 fn checksums(c: &mut Criterion) {
     let mut group = c.benchmark_group("md5");
     let chunk = Bytes::from((0..CHUNK).map(|i| (i * 31) as u8).collect::<Vec<_>>());
@@ -40,7 +40,7 @@ fn checksums(c: &mut Criterion) {
     });
 }
 
-/// The reply with the signed URLs of the largest upload.
+/// Parses the signed URLs of the largest upload.
 fn urls(c: &mut Criterion) {
     let parts: Vec<String> = (1..=10_000)
         .map(|part| {
@@ -60,12 +60,12 @@ fn urls(c: &mut Criterion) {
 
     let mask = Redactor::new(&Token::new("cp_pat_0123456789abcdef"));
     let message = "Forbidden: cp_pat_0123456789abcdef at https://h/k?X-Amz-Signature=ab&x=1 ".repeat(20);
-    c.bench_function("mask of a server's message", |b| b.iter(|| mask.redact(black_box(&message))));
+    c.bench_function("redact a message of the server", |b| b.iter(|| mask.redact(black_box(&message))));
 }
 
-/// The arithmetic of parts.
+/// Plans the parts of a file.
 fn plan(c: &mut Criterion) {
-    c.bench_function("plan of a tebibyte and its last range", |b| {
+    c.bench_function("plan 1 TiB and its last range", |b| {
         b.iter(|| Parts::plan(black_box(1 << 40), None).map(|parts| parts.range(parts.count)));
     });
 }

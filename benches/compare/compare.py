@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The program beside others on one machine: same files, same parts, in turn, against a drive that discards.
+"""Compares the program with others on one machine: same files and parts, against a drive that discards the bytes.
 
     cargo build --release --workspace
-    benches/compare/compare.py                    # all that is installed of s5cmd, rclone, aws and curl
+    benches/compare/compare.py                    # with s5cmd, rclone, aws and curl, if installed
     benches/compare/compare.py --runs 9 --only big --size 4GiB
 
-Every peer is given the same part size and the same number of parts in flight, and sends to the same storage: ours
-by signed URLs, as the drive's API gives them, curl by the same URLs to parts that were cut beforehand (one process,
---parallel; getting the URLs is not counted), the others by S3's own API. The drive computes each part's MD5, as S3
-does, on the same processors: it sets the wall time, so the client's own CPU seconds and memory are what to look at.
-Peers take turns, so that what else the machine does meets all of them. Prints the tables of docs/benchmarks.md. Needs Python 3
-and GNU time.
+All programs use the same part size and number of parts in flight, and the same storage. Ours sends to signed URLs of
+the drive's API. curl sends parts that were split beforehand to the same URLs, in one process with --parallel, and the
+time to get the URLs does not count. The others use the S3 API. Like S3, the drive computes the MD5 of each part, on
+the same CPU, which determines the wall time. So compare CPU time and memory of the clients. The programs take turns,
+so that other load on the machine affects all of them. Prints the tables of docs/benchmarks.md. Needs Python 3 and GNU
+time.
 """
 
 import argparse, json, os, platform, re, resource, shutil, statistics, subprocess, sys, tempfile, time, urllib.request, ssl
@@ -26,7 +26,7 @@ def size(text):
 
 
 class Drive:
-    """A local drive, and the environment that reaches it."""
+    """A local drive, and environment variables for its clients."""
 
     def __init__(self, program, tls):
         self.process = subprocess.Popen([program, "--discard", "--aws"] + ["--tls"] * tls, stdout=subprocess.PIPE,
@@ -57,8 +57,8 @@ class Drive:
 
 
 def measured(command, environment):
-    """Wall and CPU seconds, and the largest process's peak memory in MiB."""
-    # Not by wait4 here: a child's peak begins with this interpreter's own memory.
+    """Wall and CPU seconds, and the peak memory of the largest process in MiB."""
+    # The peak that wait4 reports includes the memory of this interpreter.
     with tempfile.NamedTemporaryFile("r") as told:
         timed = ["/usr/bin/time", "-o", told.name, "-f", "%M", *command]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -72,7 +72,7 @@ def measured(command, environment):
         return wall, cpu, float(told.read()) / 1024
 
 
-# What each peer is run with. `drive` and `work` are this round's, `case` is big, small or many.
+# Commands of the programs. `drive` and `work` belong to the current round. `case` is big, small or many.
 
 def copera(drive, work, case):
     options = ["-q", "-o", "none", "--no-resume"]
@@ -130,7 +130,7 @@ PEERS = [("copera-upload", copera), ("copera-upload --no-checksum", unchecked), 
 
 
 class Work:
-    """The files."""
+    """The files to upload."""
 
     def __init__(self, arguments, folder):
         self.program = os.path.abspath(arguments.program)
@@ -165,10 +165,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--program", default=os.path.join(RELEASE, "copera-upload"))
     parser.add_argument("--drive", default=os.path.join(RELEASE, "local-drive"))
-    parser.add_argument("--size", type=size, default=size("1GiB"), help="of the big file [1GiB]")
+    parser.add_argument("--size", type=size, default=size("1GiB"), help="size of the big file [1GiB]")
     parser.add_argument("--part-size", type=size, default=10 * MIB, help="whole MiB [10MiB]")
     parser.add_argument("--flying", type=int, default=8, help="parts in flight [8]")
-    parser.add_argument("--runs", type=int, default=5, help="of each; the median counts [5]")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each program, of which the median counts [5]")
     parser.add_argument("--only", nargs="+", choices=["big", "small", "many"], default=["big", "small", "many"])
     parser.add_argument("--peers", nargs="+", default=[name for name, _ in PEERS])
     arguments = parser.parse_args()
@@ -195,7 +195,7 @@ def main():
                             command = run(drive, work, case)
                             if command:
                                 result = measured(command, drive.environment)
-                                # The first turn warms caches up.
+                                # The first turn only warms up caches.
                                 found[name] += [result] if turn else []
                     finally:
                         drive.stop()

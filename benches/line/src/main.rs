@@ -1,12 +1,12 @@
 //! `line NEAR FAR ONE_WAY_MS MBIT LOSS_PERCENT QUEUE_BYTES [SETTLE_SECONDS]`
 //!
-//! A network line between two network namespaces, for kernels without netem. Two TUN devices are its ends, 10.77.0.1 in
-//! NEAR and 10.77.0.2 in FAR. Each packet is lost by chance, dropped if the queue is full, paced to the rate, and
-//! delivered late. Carries 600 Mbit/s on two cores if it runs with real-time priority (`chrt -f 50`). Linux and root.
+//! Emulates a network link between two network namespaces, for kernels without netem. Its ends are two TUN devices,
+//! 10.77.0.1 in NEAR and 10.77.0.2 in FAR. Packets are lost at random, dropped if the queue is full, paced to the rate,
+//! and delayed. With real-time priority (`chrt -f 50`), it carries 600 Mbit/s on two cores. Needs Linux and root.
 //!
-//! Prints `up` when it carries packets. When standard input ends, it prints one line of JSON about the way from NEAR to
-//! FAR, and exits. The queue is measured from SETTLE_SECONDS after the first packet, while packets flow. If `LINE_TELL` is
-//! set, it writes what it carries to standard error, four times a second.
+//! Prints `up` when the link is up. At the end of standard input, prints one line of JSON about the direction from NEAR
+//! to FAR and exits. The queue is measured from SETTLE_SECONDS after the first packet on, while packets flow. If
+//! `LINE_TELL` is set, prints the current rate and queue to standard error four times a second.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// `TUNSETIFF` of linux/if_tun.h.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
-/// Packets are at most this long, whatever the offloads of the kernel.
+/// The longest packet, with all offloads of the kernel.
 const LONGEST: usize = 65536;
 /// How often the queue is measured.
 const SAMPLE: Duration = Duration::from_millis(20);
@@ -31,13 +31,13 @@ struct Line {
     queue: f64,
 }
 
-/// What one way has carried.
+/// Counters of one direction.
 #[derive(Default)]
 struct Counters {
     bytes: AtomicU64,
     lost: AtomicU64,
     dropped: AtomicU64,
-    /// When the bottleneck is free again.
+    /// When the bottleneck has sent all queued packets.
     free_at: Mutex<Option<Instant>>,
 }
 
@@ -67,7 +67,7 @@ fn sh(command: &str) {
     assert!(status.is_ok_and(|status| status.success()), "{command}");
 }
 
-/// Carries packets one way, forever.
+/// Carries packets in one direction, forever.
 fn carry(mut from: File, mut to: File, line: Line, mut random: u64, counters: Arc<Counters>) {
     let (deliver, due) = mpsc::channel::<(Instant, Vec<u8>)>();
     std::thread::spawn(move || {
@@ -75,7 +75,7 @@ fn carry(mut from: File, mut to: File, line: Line, mut random: u64, counters: Ar
             while let Some(left) = at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
                 std::thread::sleep(left);
             }
-            // The other end refuses packets while its device goes down.
+            // The other device refuses packets when it goes down.
             let _ = to.write(&packet);
         }
     });
@@ -116,7 +116,7 @@ fn main() {
         loss: number(5) / 100.0,
         queue: number(6),
     };
-    // SAFETY: changes nothing but how exactly this process is woken.
+    // SAFETY: only changes the precision of timers of this process.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000) };
     let mut ends = Vec::new();
     for (device, namespace, address) in
@@ -168,5 +168,5 @@ fn main() {
     }
 }
 
-/// Milliseconds of queue, one for each sample.
+/// Samples of the queue in milliseconds.
 static QUEUES: Mutex<Vec<f64>> = Mutex::new(Vec::new());
