@@ -10,16 +10,14 @@ use std::time::Duration;
 use local_drive::{Action, Fault, Op, Options, Record};
 use serde_json::Value;
 
-use crate::halfway::{later, records, wait_for};
+use crate::halfway::{later, records, state_files, wait_for};
 use crate::program::slashed;
 use crate::support::{CAP, MIB, PART, Ran, World};
 use crate::trees::{assert_there_once, plant, there};
 
 /// The records of finished files.
 fn run_records(world: &World) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return Vec::new() };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.extension().is_some_and(|end| end == "finished")).collect()
+    state_files(world, "finished")
 }
 
 /// The IDs in a report, by path.

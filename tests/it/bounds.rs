@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use local_drive::Op;
 
 use crate::config::{bare, write};
+use crate::halfway::state_files;
 use crate::program::unix_only;
 use crate::support::{Ran, World};
 
@@ -57,8 +58,7 @@ fn a_device_or_fifo_as_configuration_does_not_block() {
     unix_only!("Windows has no such files");
     let world = World::new();
     world.file("f", 1);
-    let fifo = world.work().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = world.fifo("fifo");
     for (path, shown) in files(&world) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         for odd in ["/dev/zero", "/dev/tty", fifo.to_str().unwrap()] {
@@ -86,8 +86,7 @@ fn ssl_cert_file_does_not_block() {
     let mut world = World::new();
     world.file("f", 1);
     world.set("COPERA_API_URL", "https://127.0.0.1:9");
-    let fifo = world.work().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    world.fifo("fifo");
     world.sparse("large", 1 << 30);
     for (path, reason) in [("/dev/zero", "regular file"), ("fifo", "regular file"), ("large", "more than")] {
         world.set("SSL_CERT_FILE", path);
@@ -107,12 +106,10 @@ fn a_configuration_from_a_pipe_is_read_completely() {
         world.drive.token(),
         world.drive.api_url()
     );
-    let program = world.command(&["f", "--config"]);
-    let mut command = std::process::Command::new("bash");
     // The program opens the pipe before anything is written to it.
-    command.arg("-c").arg("\"$0\" \"$@\" <(sleep 0.3; printf %s \"$CONFIG\")").arg(program.get_program());
-    command.args(program.get_args()).current_dir(world.work()).env_clear().env("CONFIG", text);
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let script = "\"$0\" \"$@\" <(sleep 0.3; printf %s \"$CONFIG\")";
+    let mut command = world.bash(script, &["f", "--config"]);
+    command.env("CONFIG", text);
     world.spawn_command(command).wait().ok();
 }
 
@@ -147,9 +144,7 @@ fn an_oversized_record_of_the_storage_host_is_replaced() {
     let world = World::new();
     world.file("f", 1);
     world.run(&["f"]).ok();
-    let entries = std::fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().path());
-    let hosts: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|kind| kind == "storage")).collect();
+    let hosts = state_files(&world, "storage");
     assert_eq!(hosts.len(), 1, "{hosts:?}");
     std::fs::File::create(&hosts[0]).unwrap().set_len(1 << 30).unwrap();
     soon(&world, &["f"]).ok();

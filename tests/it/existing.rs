@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use local_drive::{Action, Fault, Op, Options};
 use serde_json::Value;
 
-use crate::halfway::{Halfway, assert_one_item, assert_warns, later};
+use crate::halfway::{Halfway, assert_one_item, assert_warns, later, wait_for_finalize};
 use crate::program::{slashed, unix_only};
-use crate::support::{CAP, PART, Ran, World, answer};
+use crate::support::{PART, Ran, World, answer};
 use crate::trees::plant;
 
 #[test]
@@ -101,9 +101,7 @@ fn an_item_of_an_interrupted_finalize_is_the_result_and_its_record_is_removed() 
         let path = world.file("file.bin", 20);
         world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
         let running = world.spawn(&["file.bin", "--if-exists", choice]);
-        let made =
-            |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-        world.drive.wait_until(CAP, made).unwrap();
+        wait_for_finalize(&world);
         running.kill();
         world.drive.clear_faults();
         assert_one_item(&world, &world.run(&["file.bin", "--if-exists", choice]), &path);

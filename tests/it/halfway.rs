@@ -81,11 +81,16 @@ pub fn only_upload(world: &World) -> String {
     ids.into_iter().next().unwrap()
 }
 
-/// The records of uploads.
-pub fn records(world: &World) -> Vec<PathBuf> {
+/// Files in the state directory with this extension.
+pub fn state_files(world: &World, extension: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.extension().is_some_and(|end| end == "upload")).collect()
+    paths.filter(|path| path.extension().is_some_and(|end| end == extension)).collect()
+}
+
+/// The records of uploads.
+pub fn records(world: &World) -> Vec<PathBuf> {
+    state_files(world, "upload")
 }
 
 /// The only record.
@@ -102,6 +107,13 @@ pub fn parts_on_record(world: &World) -> usize {
         text.lines().filter(|line| line.contains("{\"part\":{")).count()
     };
     records(world).into_iter().map(parts).sum()
+}
+
+/// Waits until finalize has done its work. A fault must hold back its response.
+pub fn wait_for_finalize(world: &World) {
+    let done =
+        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
+    world.drive.wait_until(CAP, done).unwrap();
 }
 
 /// Polls for something that sends no event.

@@ -1,16 +1,9 @@
 //! A problem with one file does not stop the others. Dry runs.
 
-use std::process::Command;
-
 use local_drive::{Action, Fault, Op};
 
 use crate::program::unix_only;
 use crate::support::{PART, World, refusal};
-
-#[cfg(unix)]
-fn make_fifo(world: &World, name: &str) {
-    assert!(Command::new("mkfifo").arg(world.work().join(name)).status().unwrap().success());
-}
 
 #[cfg(unix)]
 #[test]
@@ -20,7 +13,7 @@ fn a_path_that_is_not_a_file_fails_with_its_own_code_and_the_rest_is_uploaded() 
     world.file("good", 10);
     world.file("better", PART + 1);
     std::fs::create_dir(world.work().join("folder")).unwrap();
-    make_fifo(&world, "fifo");
+    world.fifo("fifo");
     let ran = world.run(&["missing", "good", "folder", "fifo", "better"]);
     ran.ends(9).says("error: missing: ").says("error: folder: ").says("error: fifo: ").says("FIFO");
     let mut names: Vec<_> = ran.json_lines().iter().map(|item| item["name"].to_string()).collect();
@@ -34,7 +27,7 @@ fn a_path_that_is_not_a_file_fails_with_its_own_code_and_the_rest_is_uploaded() 
 fn a_common_exit_code_of_all_files_is_that_of_the_run() {
     let world = World::new();
     std::fs::create_dir(world.work().join("folder")).unwrap();
-    make_fifo(&world, "fifo");
+    world.fifo("fifo");
     world.run(&["missing"]).fails(8);
     world.run(&["fifo"]).fails(8);
     world.run(&["/dev/null"]).fails(8);

@@ -14,7 +14,8 @@
 
 use local_drive::{Action, Fault, Mode, Op, Options};
 
-use crate::support::{CAP, MIB, World};
+use crate::halfway::wait_for_finalize;
+use crate::support::{MIB, World};
 
 /// Peak memory of the program after all parts of a file of this size were sent.
 fn peak(size: u64, args: &[&str]) -> u64 {
@@ -23,9 +24,7 @@ fn peak(size: u64, args: &[&str]) -> u64 {
     // Keeps the program alive while its memory is measured.
     let hang = world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
     let running = world.spawn(&[&["f"], args].concat());
-    let done =
-        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-    world.drive.wait_until(CAP, done).unwrap();
+    wait_for_finalize(&world);
     let peak = running.peak_memory();
     world.drive.clear_fault(hang);
     running.wait().ok();

@@ -8,17 +8,13 @@ use std::process::{Command, Stdio};
 
 use local_drive::{Action, Fault, Op};
 
-use crate::halfway::{assert_warns, only_upload, records, wait_for};
+use crate::halfway::{assert_warns, only_upload, records, wait_for, wait_for_finalize};
 use crate::support::{CAP, MIB, PART, Ran, World};
 
 /// Runs the program with the output of a shell command as its standard input.
 fn run_with_pipe(world: &World, producer: &str, args: &[&str]) -> Ran {
-    let program = world.command(&[&["-", "--name", "dump.sql"], args].concat());
-    let mut command = Command::new("bash");
-    command.arg("-c").arg(format!("set -o pipefail; {producer} | \"$0\" \"$@\"")).arg(program.get_program());
-    command.args(program.get_args()).current_dir(world.work()).env_clear();
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    world.spawn_command(command).wait()
+    let script = format!("set -o pipefail; {producer} | \"$0\" \"$@\"");
+    world.spawn_command(world.bash(&script, &[&["-", "--name", "dump.sql"], args].concat())).wait()
 }
 
 /// Entries of the directory for temporary files, except for the folders of the world.
@@ -154,13 +150,9 @@ fn a_pipe_is_compared_by_size_only_after_it_is_read() {
 fn a_partly_read_file_is_sent_from_its_position() {
     let world = World::new();
     world.file_of("source", "first\nrest\n");
-    let program = world.command(&["-", "-n", "name"]);
-    let mut command = Command::new("bash");
     // `read` leaves the position of a file at the next line.
-    command.arg("-c").arg("{ read -r line; \"$0\" \"$@\"; } <source").arg(program.get_program());
-    command.args(program.get_args()).current_dir(world.work()).env_clear();
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let ran = world.spawn_command(command).wait();
+    let script = "{ read -r line; \"$0\" \"$@\"; } <source";
+    let ran = world.spawn_command(world.bash(script, &["-", "-n", "name"])).wait();
     assert_eq!(world.drive.object(&ran.ok().id()).unwrap(), b"rest\n");
 }
 
@@ -230,9 +222,7 @@ fn an_item_created_before_a_kill_is_the_result_even_under_fail() {
         running
     };
     let running = piped();
-    let made =
-        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-    world.drive.wait_until(CAP, made).unwrap();
+    wait_for_finalize(&world);
     running.kill();
     world.drive.clear_faults();
     assert_eq!(piped().wait().ok().id(), world.only_item()["_id"].as_str().unwrap());

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use local_drive::{Action, Fault, Mode, Op, Options};
 
-use crate::halfway::{Later, assert_one_item, later, only_record, records};
-use crate::support::{CAP, PART, World, answer};
+use crate::halfway::{Later, assert_one_item, later, only_record, records, wait_for_finalize};
+use crate::support::{PART, World, answer};
 
 /// Creates a file with this name in a folder.
 fn file_in(world: &World, folder: &str, name: &str, content: &[u8]) -> PathBuf {
@@ -127,9 +127,7 @@ fn content_that_cannot_be_compared_is_unsettled_and_finalize_is_not_repeated() {
 fn killed_at_finalize_and_touched(world: &World, path: &Path) {
     let hang = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody));
     let running = world.spawn(&["f", "--no-checksum"]);
-    let made =
-        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-    world.drive.wait_until(CAP, made).unwrap();
+    wait_for_finalize(world);
     running.kill();
     world.drive.clear_fault(hang);
 
@@ -212,9 +210,7 @@ fn an_item_in_the_ledger_is_the_result_even_if_its_content_cannot_be_compared() 
     let path = world.file("f", 20);
     let hang = world.drive.fault(Fault::once(Op::Finalize, Action::HangAfterBody));
     let running = world.spawn(&["f"]);
-    let made =
-        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-    world.drive.wait_until(CAP, made).unwrap();
+    wait_for_finalize(&world);
     let record = only_record(&world);
     let text = std::fs::read(&record).unwrap();
     world.drive.clear_fault(hang);

@@ -7,6 +7,7 @@ use local_drive::{Action, Fault, Op};
 
 use crate::halfway::{
     Halfway, assert_one_item, assert_warns, later, only_record, parts_on_record, records, wait_for,
+    wait_for_finalize,
 };
 use crate::program::{not_under_wine, unix_only};
 use crate::support::{CAP, PART, World};
@@ -79,13 +80,7 @@ fn a_record_that_cannot_be_written_causes_a_warning() {
 /// Runs the program with a limit on file size, which acts like a full disk.
 #[cfg(target_os = "linux")]
 fn with_room_for(world: &World, bytes: u64, args: &[&str]) -> std::process::Command {
-    let program = world.command(args);
-    let mut command = std::process::Command::new("sh");
-    let script = "exec prlimit --fsize=\"$0\" \"$@\"";
-    command.args(["-c", script]).arg(bytes.to_string()).arg(program.get_program());
-    command.args(program.get_args()).current_dir(world.work()).env_clear();
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
+    world.shell(&format!("exec prlimit --fsize={bytes} \"$0\" \"$@\""), args)
 }
 
 #[cfg(target_os = "linux")]
@@ -142,9 +137,7 @@ fn a_lost_response_and_a_kill_on_a_full_disk_do_not_duplicate_the_item() {
         let path = world.file("file.bin", 6 * PART);
         world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
         let running = world.spawn_command(with_room_for(&world, room, &["file.bin"]));
-        let made =
-            |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-        world.drive.wait_until(CAP, made).unwrap();
+        wait_for_finalize(&world);
         running.kill();
         world.drive.clear_faults();
         let again = later(&world, &["file.bin"]);

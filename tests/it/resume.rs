@@ -8,9 +8,9 @@ use local_drive::{Action, Fault, Op};
 
 use crate::halfway::{
     Halfway, assert_one_item, assert_warns, later, only_record, only_upload, parts_on_record, records,
-    wait_for,
+    wait_for, wait_for_finalize,
 };
-use crate::support::{CAP, PART, World, sha256};
+use crate::support::{PART, World, sha256};
 
 /// A file of six parts, the last one short. The first three were sent before a kill.
 fn killed_halfway(args: &[&str]) -> (World, std::path::PathBuf) {
@@ -105,9 +105,7 @@ fn an_upload_that_may_be_finalized_keeps_its_mime_type_with_a_warning() {
     world.file("file.bin", 20);
     world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
     let running = world.spawn(&["file.bin"]);
-    let made =
-        |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|call| call.worked.is_some());
-    world.drive.wait_until(CAP, made).unwrap();
+    wait_for_finalize(&world);
     running.kill();
     world.drive.clear_faults();
     let ran = world.run(&["file.bin", "--mime-type", "video/mp4"]);

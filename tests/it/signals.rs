@@ -9,7 +9,9 @@ use local_drive::{Action, Fault, Op};
 
 #[cfg(target_os = "linux")]
 use crate::halfway::full_pipe;
-use crate::halfway::{Halfway, assert_one_item, later, parts_on_record, records, wait_for};
+use crate::halfway::{
+    Halfway, assert_one_item, later, parts_on_record, records, wait_for, wait_for_finalize,
+};
 use crate::support::{CAP, PART, Ran, Running, World};
 
 /// Sends a signal and requires that the program ends soon.
@@ -119,10 +121,7 @@ fn ctrl_c_during_finalize_is_reconciled_by_the_same_command() {
         let path = world.file("file.bin", size);
         world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
         let running = world.spawn(&["file.bin"]);
-        let worked = |record: &local_drive::Record| {
-            record.requests_of(Op::Finalize).any(|request| request.worked.is_some())
-        };
-        world.drive.wait_until(CAP, worked).unwrap();
+        wait_for_finalize(&world);
         stop(running, "INT").fails(130);
         world.drive.clear_faults();
         let again = later(&world, &["file.bin"]);
@@ -157,12 +156,8 @@ fn a_signal_ignored_at_the_start_is_ignored() {
         let world = World::new();
         let path = world.file("file.bin", 20);
         let stall = world.drive.fault(Fault::new(Op::PutPart, Action::Stall { after: 0 }));
-        let program = world.command(&["file.bin"]);
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("trap '' {signal}; exec \"$0\" \"$@\"")).arg(program.get_program());
-        command.args(program.get_args()).current_dir(world.work()).env_clear();
-        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let running = world.spawn_command(command);
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+        let running = world.spawn_command(world.shell(&script, &["file.bin"]));
         world.drive.wait_until(CAP, |record| record.parts_in_flight() == 1).unwrap();
         running.signal(signal);
         world.drive.clear_fault(stall);

@@ -110,6 +110,14 @@ impl World {
         path
     }
 
+    /// Creates a FIFO in the working directory.
+    #[cfg(unix)]
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.work().join(name);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    }
+
     /// Creates a sparse file in the working directory.
     pub fn sparse(&self, name: &str, size: u64) -> PathBuf {
         let path = self.work().join(name);
@@ -139,8 +147,17 @@ impl World {
 
     /// Runs the program behind a shell script.
     pub fn shell(&self, script: &str, args: &[&str]) -> Command {
+        self.behind("sh", script, args)
+    }
+
+    /// Runs the program behind a bash script.
+    pub fn bash(&self, script: &str, args: &[&str]) -> Command {
+        self.behind("bash", script, args)
+    }
+
+    fn behind(&self, shell: &str, script: &str, args: &[&str]) -> Command {
         let program = self.command(args);
-        let mut command = Command::new("sh");
+        let mut command = Command::new(shell);
         command.arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
         command.env_clear().current_dir(self.work());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use local_drive::{Action, Fault, FaultId, Op, Options};
 use serde_json::Value;
 
-use crate::halfway::{later, wait_for};
+use crate::halfway::{later, state_files, wait_for};
 use crate::program::{not_under_wine, slashed, unix_only};
 use crate::support::{CAP, Ran, Running, World};
 use crate::trees::{assert_there_once, plant, there};
@@ -170,11 +170,8 @@ fn other_files_with_the_same_name_are_uploaded_concurrently() {
 
 /// Number of lines in the log with which runs share what they have created.
 fn log_lines(world: &World) -> usize {
-    let Ok(entries) = std::fs::read_dir(world.state_dir()) else { return 0 };
-    let mut logs = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "activity"));
-    let text = logs.next().map(|log| std::fs::read_to_string(log).unwrap()).unwrap_or_default();
+    let log = state_files(world, "activity").pop();
+    let text = log.map(|log| std::fs::read_to_string(log).unwrap()).unwrap_or_default();
     text.lines().filter(|line| !line.is_empty()).count()
 }
 
@@ -214,14 +211,7 @@ fn on_a_full_disk_entry_files_replace_the_log() {
     let stall = world.drive.fault(Fault::once(Op::PutPart, Action::Stall { after: 0 }).skip(1));
     let running = full(&["a", "b", "-j1"]);
     // The entry, and the file that says that entries exist.
-    let entries = || {
-        std::fs::read_dir(world.state_dir()).map(|entries| {
-            entries
-                .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "entry"))
-                .count()
-        })
-    };
-    wait_for("the entries", || entries().is_ok_and(|entries| entries == 2));
+    wait_for("the entries", || state_files(&world, "entry").len() == 2);
     let sent = there(&world).into_keys().next().unwrap();
     full(&[&sent, "c"]).wait().ends(9).says("has uploaded this file");
     full(&[&sent, "--if-exists", "skip"]).wait().ok().says("skipped");

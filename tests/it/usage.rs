@@ -205,15 +205,10 @@ fn clicolor_force_0_changes_nothing_on_a_terminal() {
 fn a_fifo_is_refused_with_a_hint() {
     unix_only!("Windows has no FIFOs");
     let world = World::new();
-    let fifo = world.work().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    world.fifo("fifo");
     world.run(&["fifo"]).fails(8).says("FIFO").says("hint: ").says("copera-upload - --name NAME");
     world.run(&["--dry-run", "fifo"]).fails(8).says("copera-upload - --name NAME");
-    let program = world.command(&["-q"]);
-    let mut command = std::process::Command::new("bash");
-    command.arg("-c").arg("\"$0\" \"$@\" <(echo hello)").arg(program.get_program());
-    command.args(program.get_args()).current_dir(world.work()).env_clear();
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let command = world.bash("\"$0\" \"$@\" <(echo hello)", &["-q"]);
     world.spawn_command(command).wait().fails(8).says("copera-upload - --name NAME");
     assert_eq!(world.drive.record().count(Op::Any), 0);
 }

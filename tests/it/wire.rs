@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use local_drive::{Action, Fault, Op, Options, Record};
 
+use crate::halfway::state_files;
 use crate::support::{CAP, MIB, PART, World, answer};
 use crate::trap::Trap;
 
@@ -68,9 +69,7 @@ fn a_wrong_storage_host_of_an_earlier_run_is_harmless() {
     let world = World::new();
     world.file("f", 20);
     world.run(&["f"]).ok();
-    let kept = std::fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().path());
-    let kept = kept.filter(|path| path.extension().is_some_and(|end| end == "storage"));
-    let kept = kept.collect::<Vec<_>>().pop().unwrap();
+    let kept = state_files(&world, "storage").pop().unwrap();
     let true_host = std::fs::read_to_string(&kept).unwrap();
     for guess in ["http://127.0.0.1:1/\n", "http://storage.example/\n", "no host", ""] {
         std::fs::write(&kept, guess).unwrap();

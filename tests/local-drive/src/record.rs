@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
+use hyper::http::request::Parts;
 
 use crate::fault::Op;
 
@@ -38,6 +39,25 @@ pub struct RequestRecord {
     pub worked: Option<Instant>,
     /// When the request ended, with or without a response.
     pub end: Option<Instant>,
+}
+
+impl RequestRecord {
+    pub(crate) fn new(op: Op, head: &Parts, path: String) -> Self {
+        Self {
+            op,
+            method: head.method.to_string(),
+            path,
+            part: None,
+            upload_id: None,
+            headers: head.headers.clone(),
+            json: None,
+            body_bytes: 0,
+            status: None,
+            start: Instant::now(),
+            worked: None,
+            end: None,
+        }
+    }
 }
 
 /// A part that the storage holds.

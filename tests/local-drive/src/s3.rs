@@ -20,6 +20,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use crate::part::PartWriter;
 use crate::record::Recorder;
 use crate::store::{MAX_PARTS, Refusal, Store};
 
@@ -93,19 +94,12 @@ impl S3 for Server {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         let mut part = self.store.begin_object(&input.key)?;
-        if let Some(mut body) = input.body {
-            while let Some(chunk) = body.next().await {
-                part.write(
-                    &chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?,
-                )?;
-            }
-        }
+        receive(&mut part, input.body).await?;
         let object = part.finish_object()?;
         let output = PutObjectOutput { e_tag: Some(ETag::Strong(object.etag)), ..Default::default() };
         Ok(S3Response::new(output))
     }
 
-    /// The hot path. s3s passes on the chunks of hyper, so nothing is copied between socket and hash.
     async fn upload_part(
         &self,
         request: S3Request<UploadPartInput>,
@@ -114,13 +108,7 @@ impl S3 for Server {
         let number = u32::try_from(input.part_number).ok().filter(|number| (1..=MAX_PARTS).contains(number));
         let number = number.ok_or_else(|| s3_error!(InvalidArgument, "Part number must be 1 to 10000"))?;
         let mut part = self.store.begin_part(&input.upload_id, &input.key, number)?;
-        if let Some(mut body) = input.body {
-            while let Some(chunk) = body.next().await {
-                part.write(
-                    &chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?,
-                )?;
-            }
-        }
+        receive(&mut part, input.body).await?;
         let promised = input.content_length.and_then(|length| u64::try_from(length).ok());
         if promised.is_some_and(|promised| promised != part.size()) {
             return Err(s3_error!(IncompleteBody, "The body is shorter than its Content-Length"));
@@ -231,6 +219,16 @@ impl S3 for Server {
         };
         Ok(S3Response::new(output))
     }
+}
+
+/// The hot path. s3s passes on the chunks of hyper, so nothing is copied between socket and hash.
+async fn receive(part: &mut PartWriter<'_>, body: Option<StreamingBlob>) -> S3Result<()> {
+    let Some(mut body) = body else { return Ok(()) };
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
+        part.write(&chunk)?;
+    }
+    Ok(())
 }
 
 /// The header of objects whose ETag is not an MD5.

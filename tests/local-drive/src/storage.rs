@@ -4,7 +4,7 @@
 //! the request is signed again for s3s.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -44,20 +44,9 @@ pub(crate) async fn handle(
         Method::GET | Method::HEAD => Op::GetObject,
         _ => Op::Other,
     };
-    let entry = Arc::new(shared.recorder.begin(RequestRecord {
-        op,
-        method: head.method.to_string(),
-        path: head.uri.path().to_owned(),
-        part,
-        upload_id: upload_id.clone(),
-        headers: head.headers.clone(),
-        json: None,
-        body_bytes: 0,
-        status: None,
-        start: Instant::now(),
-        worked: None,
-        end: None,
-    }));
+    let record = RequestRecord::new(op, &head, head.uri.path().to_owned());
+    let entry =
+        Arc::new(shared.recorder.begin(RequestRecord { part, upload_id: upload_id.clone(), ..record }));
 
     let fault = shared.faults.draw(op, part);
     let refusal = match fault.as_ref().map(|(_, action)| action) {

@@ -8,7 +8,7 @@ mod items;
 mod upload;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
@@ -72,20 +72,8 @@ pub(crate) async fn handle(
 ) -> Result<Response<AnyBody>, Lost> {
     let (head, body) = request.into_parts();
     let (op, id) = route(&head.method, head.uri.path());
-    let entry = Arc::new(shared.recorder.begin(RequestRecord {
-        op,
-        method: head.method.to_string(),
-        path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-        part: None,
-        upload_id: None,
-        headers: head.headers.clone(),
-        json: None,
-        body_bytes: 0,
-        status: None,
-        start: Instant::now(),
-        worked: None,
-        end: None,
-    }));
+    let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let entry = Arc::new(shared.recorder.begin(RequestRecord::new(op, &head, path)));
     let fault = shared.faults.draw(op, None);
     let action = fault.as_ref().map(|(_, action)| action);
     if action == Some(&Action::Reset) {
