@@ -25,7 +25,7 @@ use crate::secret::Redactor;
 use crate::settings::{self, Settings};
 use crate::source::Source;
 use crate::storage::Storage;
-use crate::{drive, engine, limits, login, plan, progress, signals, spool, tls};
+use crate::{drive, engine, limits, login, plan, platform, progress, signals, spool, tls};
 
 /// How long to wait for blocking work after the last result. Reads from a hung disk never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -37,7 +37,8 @@ const COMMITS_AT_ONCE: usize = 4;
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs the command, prints everything there is to print, and returns the exit code.
-pub fn run(cli: Cli, env: &Environment) -> u8 {
+pub fn run(mut cli: Cli, env: &Environment) -> u8 {
+    cli.paths = platform::expand_wildcards(cli.paths);
     let mut display = cli.display.clone();
     if cli.login {
         let reporter = progress::choose(&display);

@@ -107,7 +107,8 @@ pub struct Cli {
     /// Files to upload, directories with -r, or - for standard input
     ///
     /// For a file whose name begins with `-`, write ./-name or put the name after `--`. Standard input is first
-    /// copied to a temporary file, because the service needs to know the size in advance.
+    /// copied to a temporary file, because the service needs to know the size in advance. On Windows, `*` and `?` in
+    /// names are expanded, which shells do on other systems.
     #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "generate", "login", "version"], value_hint = ValueHint::AnyPath)]
     pub paths: Vec<OsString>,
 

@@ -9,7 +9,7 @@ use super::walk::Walk;
 use super::{Folder, Input, Job, Parent, Selection, Step, name};
 use crate::error::Error;
 use crate::options::Destination;
-use crate::platform::{kind_of, literal_path};
+use crate::platform::{kind_of, literal_path, opening_error};
 
 /// What a PATH turned out to be.
 pub(super) enum Given {
@@ -150,6 +150,7 @@ fn means_contents(path: &Path) -> bool {
 /// side effects. Links are followed.
 fn metadata(path: &Path) -> Result<Metadata, Error> {
     fs::metadata(literal_path(path)).map_err(|error| {
+        let error = opening_error(path, error);
         let dangling = error.kind() == ErrorKind::NotFound && path.is_symlink();
         Error::local(if dangling { "open the file that the link points to" } else { "open the file" }, error)
     })

@@ -5,8 +5,10 @@ mod files;
 mod identity;
 mod process;
 mod tcp;
+mod wildcards;
 
 pub use files::*;
 pub use identity::{Identity, is_replaced, may_be_written};
 pub use process::*;
 pub use tcp::*;
+pub use wildcards::*;

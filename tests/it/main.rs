@@ -62,4 +62,5 @@ mod trees;
 mod urls;
 mod usage;
 mod verify;
+mod wildcards;
 mod wire;
