@@ -1,76 +1,79 @@
-//! Adapts the number of parts that move to what the network does with it.
+//! Decides how many parts may send at a time: the limit.
 //!
 //! A state machine:
 //!
-//! - *Slow start* begins with a few parts and doubles them as long as the rate grows with them.
-//! - *Steady* stays with a number. From time to time it tries another, because networks change.
-//! - *Probe* compares the rate of another number with that of the present one, and keeps the better.
-//! - *Back off* follows a SlowDown of storage: the number halves, and grows back slowly to just below what was too many.
+//! - *Slow start* begins with a small limit and doubles it as long as the rate grows too.
+//! - *Steady* keeps the limit. It starts a probe from time to time, because networks change.
+//! - *Probe* tries another limit, compares the rates, and keeps the better one.
+//! - *Back off* follows a SlowDown response from storage. It halves the limit, then raises it slowly to just below the
+//!   one that was too high.
 //!
-//! Each number is judged by the rate in one [`Window`]. Where the system reports round-trip times, a standing queue
-//! means that the path is full: more connections would only add delay for everyone on it, so fewer are tried until the
-//! rate suffers or one is left. Packets lost without a queue mean that the path itself loses them; then more connections
-//! are what fills it. Elsewhere the rate alone decides, and more have to prove themselves from the start.
+//! The controller measures the rate of each limit in one [`Window`]. If the system reports round-trip times, a standing
+//! queue means that the path is full. More connections would only delay everyone on it, so the controller lowers the
+//! limit until the rate drops or one connection is left. Packet loss without a queue means that the path is lossy, and
+//! that more connections increase the rate. Without round-trip times only the rate counts, and each increase has to
+//! improve it.
 //!
-//! Fewer cost nothing to try: parts that are in flight already are held, and let go again within a round trip.
+//! Probing a lower limit is cheap: parts in flight above it are held, and resume within a round trip.
 //!
-//! It does no I/O: it is given the time and the counts, and returns a number. Its promises are tested on simulated
-//! paths (`controller_tests.rs`).
+//! The controller does no I/O. It takes times and counts, and returns a limit. `controller_tests.rs` tests it on
+//! simulated networks.
 
 use std::time::{Duration, Instant};
 
 use super::window::{Length, MinRtt, Sample, Window, WindowStats, is_noticeable};
 
-/// Parts at the start. One alone would waste seconds on a long path. On a thin one, all but one are held soon.
+/// The limit at the start. A single part would waste seconds on a long path. On a slow path, all but one are soon held.
 pub const INITIAL_LIMIT: usize = 4;
-/// This many need no proof of a gain, only a path that is known to have no queue. It is the number of MD5 lanes (AVX2).
+/// Slow start reaches this limit without a measured gain if the path is known to have no queue. It is the number of MD5
+/// lanes with AVX2.
 pub const DEFAULT_LIMIT: usize = 8;
-/// The maximum. At 100 Mbit/s with 80 ms and 0.1 % loss, 24 CUBIC connections measured 81 % of the path and 32 measured
-/// 86 %. Beyond that, each adds less than it costs others.
+/// The highest limit. On a path of 100 Mbit/s with 80 ms and 0.1 % loss, 24 CUBIC connections used 81 % and 32 used
+/// 86 %. More connections gain less than they cost others on the path.
 pub const MAX_LIMIT: usize = 32;
-/// Bytes per second. On a thinner path, one part is enough. On others two, because a connection that was idle starts
-/// slowly again (RFC 5681, 4.1), which is noticed if it happens every second …
-const THIN: f64 = 1e6;
-/// … and on a thicker one four, because the loss of a packet takes the window of one connection seconds to make good.
-const THICK: f64 = 4e6;
+/// In bytes per second. Below this rate, one connection is enough. From here on the limit is at least 2: a connection
+/// that was idle starts slowly again (RFC 5681, 4.1), which costs much if it happens every second.
+const THIN_RATE: f64 = 1e6;
+/// From this rate on the limit is at least 4: after a packet loss, one connection needs seconds to recover its window.
+const THICK_RATE: f64 = 4e6;
 
-/// More connections pay if they bring this fraction of what they would on an unlimited path.
-const WORTH: f64 = 0.25;
-/// The same on a lossy path, where only connections fill it.
-const WORTH_LOSSY: f64 = 0.1;
-/// Fewer connections are as good if they cost at most this fraction of the rate.
-const AS_GOOD: f64 = 0.05;
-/// With a queue that stands even so, the path is full of the data of others, and fewer are fair. But if the rate falls
-/// by more than this fraction of the connections, they were what limited it, and the queue is not theirs.
-const FAIR: f64 = 0.85;
-/// How long a path that lost packets without a queue counts as lossy.
-const LOSSY_KEPT: Duration = Duration::from_secs(60);
+/// A higher limit is worthwhile if the rate grows by at least this fraction of the growth of the limit.
+const MIN_GAIN: f64 = 0.25;
+/// The same on a lossy path, which only more connections can fill.
+const MIN_GAIN_LOSSY: f64 = 0.1;
+/// A lower limit is as good if the rate drops by at most this fraction.
+const MAX_RATE_LOSS: f64 = 0.05;
+/// If a queue stands even at the lower limit, others fill the path, and it is fair to keep the lower limit. But if the
+/// rate drops by more than this fraction of the drop of the limit, the queue is not on this path's bottleneck.
+const MAX_FAIR_FALL: f64 = 0.85;
+/// How long a path counts as lossy after a loss without a queue.
+const LOSSY_TIME: Duration = Duration::from_secs(60);
 /// The path has changed if the rate differs by more than this fraction.
-const CHANGED: f64 = 0.25;
-/// Without round-trip times, others may have room if the rate falls below this fraction.
-const FALLEN: f64 = 0.85;
+const CHANGE: f64 = 0.25;
+/// Without round-trip times, more connections may help if the rate drops below this fraction.
+const FALLEN_TO: f64 = 0.85;
 /// In slow start without round-trip times, TCP itself is still in slow start if the rate grows by more than this
 /// fraction from window to window.
-const GROWING: f64 = 0.2;
+const GROWTH: f64 = 0.2;
 
-/// The pause before the next probe. Doubles with each probe in vain …
-const PAUSE_LEAST: Duration = Duration::from_secs(4);
-/// … up to this.
-const PAUSE_MOST: Duration = Duration::from_secs(60);
-/// While there is a queue, the pause is longer by this. A queue is a sign of a full path, but no proof: the round trips
-/// of a radio vary, too.
-const PAUSE_QUEUED: Duration = Duration::from_secs(20);
-/// All parts in flight get the same SlowDown, and the reaction takes a moment to show.
-const CUT_EVERY: Duration = Duration::from_secs(2);
-/// Stalled parts leave at least this many. If the network is gone all of them stall, and few might all be in a long
-/// backoff when it comes back.
-const STANDING_LEAST: usize = 4;
-/// After a SlowDown, one more is tried this often …
-const BACK_EVERY: Duration = Duration::from_secs(4);
-/// … up to one below the number that was too many, for this long.
-const TOO_MUCH_KEPT: Duration = Duration::from_secs(60);
+/// Time before the next probe. Doubles after each failed probe, up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_secs(4);
+/// See [`MIN_PAUSE`].
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// Added to the pause while there is a queue. A queue suggests a full path but does not prove it, because round-trip
+/// times also vary on radio links.
+const QUEUE_PAUSE: Duration = Duration::from_secs(20);
+/// Time between two reductions. All parts in flight get the same SlowDown, and a reduction takes a moment to show.
+const CUT_INTERVAL: Duration = Duration::from_secs(2);
+/// Stalls never reduce the limit below this. If the network is down, all parts stall. With fewer of them, all might be
+/// in a long backoff when it is up again.
+const MIN_AFTER_STALL: usize = 4;
+/// How often the limit is raised after a SlowDown.
+const REGROW_INTERVAL: Duration = Duration::from_secs(4);
+/// How long the limit stays below the one that was too high.
+const REGROW_TIME: Duration = Duration::from_secs(60);
 
-/// The controller.
+/// Computes the limit from samples and failures.
 pub struct Controller {
     limit: usize,
     /// Imposed by the system.
@@ -78,29 +81,29 @@ pub struct Controller {
     phase: Phase,
     window: Option<Window>,
     min_rtt: MinRtt,
-    /// Before the next probe.
+    /// Time before the next probe.
     pause: Duration,
-    /// Fewer are not tried before this, because they cost too much the last time.
+    /// No probe of a lower limit before this time, because the last one cost too much.
     next_fewer: Option<Instant>,
-    /// When the path last lost packets.
+    /// When the path last lost packets without a queue.
     lossy: Option<Instant>,
     last_cut: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// With fewer, the rate was `before`; with the present number it was `last` in the window before.
+    /// `before`: the previous limit and its rate. `last`: the rate in the previous window at the present limit.
     SlowStart {
         before: Option<(usize, f64)>,
         last: Option<f64>,
     },
     Steady(Steady),
-    /// The rate was `rate` with `from`.
+    /// The previous limit and its rate.
     Probe {
         from: usize,
         rate: f64,
     },
-    /// `too_many` were too many for storage.
+    /// At the limit `too_many`, storage asked for less.
     BackOff {
         too_many: usize,
         until: Instant,
@@ -110,12 +113,12 @@ enum Phase {
 
 #[derive(Debug, Clone, Copy)]
 struct Steady {
-    /// Smoothed; 0 if it is not known yet.
+    /// Smoothed; 0 if not measured yet.
     rate: f64,
-    /// The rate when the number was settled.
-    usual: f64,
+    /// The rate at the start of this phase.
+    initial: f64,
     next_probe: Instant,
-    /// Without round-trip times, probes alternate between more and fewer.
+    /// Without round-trip times, probes alternate between higher and lower limits.
     fewer_next: bool,
 }
 
@@ -126,83 +129,83 @@ impl Default for Controller {
 }
 
 impl Controller {
-    /// Never exceeds `most` or [`MAX_LIMIT`].
-    pub fn new(most: usize) -> Self {
-        let max_limit = most.clamp(1, MAX_LIMIT);
+    /// The limit never exceeds `max_limit` or [`MAX_LIMIT`].
+    pub fn new(max_limit: usize) -> Self {
+        let max_limit = max_limit.clamp(1, MAX_LIMIT);
         Self {
             limit: INITIAL_LIMIT.min(max_limit),
             max_limit,
             phase: Phase::SlowStart { before: None, last: None },
             window: None,
             min_rtt: MinRtt::default(),
-            pause: PAUSE_LEAST,
+            pause: MIN_PAUSE,
             next_fewer: None,
             lossy: None,
             last_cut: None,
         }
     }
 
-    /// The maximum of this controller.
+    /// The highest limit of this controller.
     pub fn max_limit(&self) -> usize {
         self.max_limit
     }
 
-    /// The number of parts that should move.
+    /// The number of parts that may send now.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Nothing is in flight any more. What follows is measured anew, from the last proven number.
+    /// Nothing is in flight any more: measures anew, from the limit before an unfinished probe.
     pub fn on_idle(&mut self, at: Instant) {
         self.window = None;
         if let Phase::Probe { from, rate } = self.phase {
             self.limit = from;
-            self.settle(at, rate);
+            self.enter_steady(at, rate);
         }
     }
 
-    /// Takes a sample, and may change the limit. Returns a message if that is news; starting and reverting a probe is
-    /// not.
-    pub fn on_sample(&mut self, look: &Sample) -> Option<String> {
-        if let Some(measured) = look.tcp {
-            self.min_rtt.add(look.at, measured.min_rtt);
+    /// Takes a sample, and may change the limit. Returns a message about a change, but none when it starts or reverts a
+    /// probe.
+    pub fn on_sample(&mut self, sample: &Sample) -> Option<String> {
+        if let Some(tcp) = sample.tcp {
+            self.min_rtt.add(sample.at, tcp.min_rtt);
         }
         let min_rtt = self.min_rtt.get();
-        let queue = look.tcp.map(|measured| measured.smoothed_rtt.saturating_sub(min_rtt));
+        let queue = sample.tcp.map(|tcp| tcp.smoothed_rtt.saturating_sub(min_rtt));
         if let Phase::SlowStart { before: None, last: None } = self.phase
             && self.limit == INITIAL_LIMIT
-            && look.starved
+            && sample.starved
             && !queue.is_some_and(|queue| is_noticeable(queue, min_rtt))
         {
-            // At once, because connections that join others later find a queue, and lose packets in slow start.
+            // Connections that start later would find a queue, and lose packets in slow start.
             self.set(DEFAULT_LIMIT.min(self.max_limit));
         }
-        self.window.get_or_insert_with(|| Window::new(look)).add(look, min_rtt);
+        self.window.get_or_insert_with(|| Window::new(sample)).add(sample, min_rtt);
         let length = match self.phase {
             Phase::SlowStart { .. } => Length::Short,
             Phase::Probe { .. } => Length::Usual,
             Phase::Steady(_) | Phase::BackOff { .. } => Length::Long,
         };
-        let seen = self.window.as_ref()?.stats(look, min_rtt, length)?;
+        let stats = self.window.as_ref()?.stats(sample, min_rtt, length)?;
         self.window = None;
-        if seen.lossy {
-            self.lossy = Some(look.at);
+        if stats.lossy {
+            self.lossy = Some(sample.at);
         }
-        if !seen.conclusive {
-            if seen.queue_standing && (2..=self.limit).contains(&look.moving) {
-                // These are all there are, and they are too many.
-                self.limit = look.moving;
-                self.settle(look.at, seen.rate);
-                self.try_fewer(look.at, seen.rate);
+        if !stats.conclusive {
+            if stats.queue_standing && (2..=self.limit).contains(&sample.moving) {
+                // No more parts are left than these, and they are too many.
+                self.set(sample.moving);
+                self.enter_steady(sample.at, stats.rate);
+                self.try_fewer(sample.at, stats.rate);
             }
             return None;
         }
         match self.phase {
-            Phase::SlowStart { before, last } => self.slow_start(look.at, before, last, &seen),
-            Phase::Steady(steady) => self.steady(look.at, steady, &seen),
-            Phase::Probe { from, rate } => self.judge_probe(look.at, from, rate, &seen),
+            Phase::SlowStart { before, last } => self.slow_start(sample.at, before, last, &stats),
+            Phase::Steady(steady) => self.steady(sample.at, steady, &stats),
+            Phase::Probe { from, rate } => self.end_probe(sample.at, from, rate, &stats),
             Phase::BackOff { too_many, until, next } => {
-                self.back_off(look.at, (too_many, until, next), &seen)
+                self.regrow(sample.at, (too_many, until, next), &stats)
             }
         }
     }
@@ -210,230 +213,230 @@ impl Controller {
     /// Storage asks for less: halves the limit.
     pub fn on_slow_down(&mut self, at: Instant) -> Option<String> {
         let before = self.limit;
-        let news = self.cut(at, before / 2, "storage asks for less");
-        if news.is_some() {
+        let message = self.reduce(at, before / 2, "storage asks for less");
+        if message.is_some() {
             let earlier = if let Phase::BackOff { too_many, .. } = self.phase { too_many } else { 0 };
-            let (until, next) = (at + TOO_MUCH_KEPT, at + BACK_EVERY);
+            let (until, next) = (at + REGROW_TIME, at + REGROW_INTERVAL);
             self.phase = Phase::BackOff { too_many: before.max(earlier), until, next };
         }
-        news
+        message
     }
 
-    /// A part stalled until its retry budget was used up: reduces the limit by a quarter.
+    /// A connection stalled: reduces the limit by a quarter.
     pub fn on_stall(&mut self, at: Instant) -> Option<String> {
-        let fewer = (self.limit * 3 / 4).max(STANDING_LEAST.min(self.limit));
-        let news = self.cut(at, fewer, "a connection stalled");
-        if news.is_some() && !matches!(self.phase, Phase::BackOff { .. }) {
-            self.settle(at, 0.0);
+        let fewer = (self.limit * 3 / 4).max(MIN_AFTER_STALL.min(self.limit));
+        let message = self.reduce(at, fewer, "a connection stalled");
+        if message.is_some() && !matches!(self.phase, Phase::BackOff { .. }) {
+            self.enter_steady(at, 0.0);
         }
-        news
+        message
     }
 
-    /// All parts in flight only wait for their responses, while others wait for permits: doubles the limit.
+    /// All parts in flight wait for their responses, while others wait for permits: doubles the limit.
     pub fn on_unused_path(&mut self) {
         if !matches!(self.phase, Phase::BackOff { .. }) {
             self.set((self.limit * 2).min(self.max_limit));
         }
     }
 
-    /// A part in flight gets next to nothing of a full path: ends a probe of more, or else reduces the limit by one. At
-    /// least [`INITIAL_LIMIT`] are left.
+    /// A part in flight gets next to nothing of a full path: ends a probe of a higher limit, or else reduces the limit by
+    /// one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
         match self.phase {
             Phase::Probe { from, rate } if self.limit > from => {
                 self.set(from);
-                self.settle(at, rate);
+                self.enter_steady(at, rate);
             }
             Phase::BackOff { .. } => {}
             _ if self.limit > INITIAL_LIMIT => {
                 self.set(self.limit - 1);
-                self.settle(at, 0.0);
+                self.enter_steady(at, 0.0);
             }
             _ => {}
         }
     }
 
-    fn cut(&mut self, at: Instant, limit: usize, why: &str) -> Option<String> {
-        let too_soon = self.last_cut.is_some_and(|cut| at.duration_since(cut) < CUT_EVERY);
+    fn reduce(&mut self, at: Instant, limit: usize, why: &str) -> Option<String> {
+        let too_soon = self.last_cut.is_some_and(|last| at.duration_since(last) < CUT_INTERVAL);
         if too_soon || limit == self.limit || limit == 0 {
             return None;
         }
         self.last_cut = Some(at);
         self.set(limit);
-        Some(self.news(why))
+        Some(self.message(why))
     }
 
     fn set(&mut self, limit: usize) {
         (self.limit, self.window) = (limit, None);
     }
 
-    fn news(&self, why: &str) -> String {
+    fn message(&self, why: &str) -> String {
         let s = if self.limit == 1 { "" } else { "s" };
         format!("{} part{s} in flight: {why}", self.limit)
     }
 
-    /// Stays with the present limit, of which this is the rate.
-    fn settle(&mut self, at: Instant, rate: f64) {
+    /// Keeps the present limit. `rate` is its rate.
+    fn enter_steady(&mut self, at: Instant, rate: f64) {
         let next_probe = at + self.pause;
-        self.phase = Phase::Steady(Steady { rate, usual: rate, next_probe, fewer_next: false });
+        self.phase = Phase::Steady(Steady { rate, initial: rate, next_probe, fewer_next: false });
     }
 
-    /// Doubles, looks again, or ends slow start.
+    /// Doubles the limit, measures again, or ends slow start.
     fn slow_start(
         &mut self,
         at: Instant,
         before: Option<(usize, f64)>,
         last: Option<f64>,
-        seen: &WindowStats,
+        stats: &WindowStats,
     ) -> Option<String> {
-        if seen.queue_standing {
-            self.settle(at, seen.rate);
-            self.try_fewer(at, seen.rate);
+        if stats.queue_standing {
+            self.enter_steady(at, stats.rate);
+            self.try_fewer(at, stats.rate);
             return None;
         }
         let free =
-            seen.receiver_limited || self.limit < DEFAULT_LIMIT && !seen.no_rtt && !seen.queue_noticeable;
-        // Without round-trip times, nothing but a comparison proves that the path is not full yet.
-        let proven = before.map_or(!seen.no_rtt, |(from, rate)| self.pays(from, rate, seen));
-        // TCP has not filled the path yet. More connections help it, but beyond the default they might be too many.
-        let grows = last.is_none_or(|last| seen.rate > last * (1.0 + GROWING))
-            // Without round-trip times, bytes that only fill buffers on the way look like bytes that arrive.
-            || seen.no_rtt && last.is_some_and(|last| seen.rate < last * (1.0 - GROWING));
-        let sure = !grows || !seen.no_rtt && self.limit < DEFAULT_LIMIT;
-        if free || proven && sure && !seen.queue_noticeable {
+            stats.receiver_limited || self.limit < DEFAULT_LIMIT && !stats.no_rtt && !stats.queue_noticeable;
+        // Without round-trip times, only a comparison proves that the path is not full yet.
+        let proven = before.map_or(!stats.no_rtt, |(from, rate)| self.is_worthwhile(from, rate, stats));
+        // TCP has not filled the path yet. More connections help, but above the default limit they may be too many.
+        let grows = last.is_none_or(|last| stats.rate > last * (1.0 + GROWTH))
+            // Without round-trip times, bytes that only fill buffers on the path look like arrived bytes.
+            || stats.no_rtt && last.is_some_and(|last| stats.rate < last * (1.0 - GROWTH));
+        let sure = !grows || !stats.no_rtt && self.limit < DEFAULT_LIMIT;
+        if free || proven && sure && !stats.queue_noticeable {
             let limit = (self.limit * 2).min(self.max_limit);
             if limit > self.limit {
-                self.phase = Phase::SlowStart { before: Some((self.limit, seen.rate)), last: None };
+                self.phase = Phase::SlowStart { before: Some((self.limit, stats.rate)), last: None };
                 self.set(limit);
                 return None;
             }
         } else if grows {
-            self.phase = Phase::SlowStart { before, last: Some(seen.rate) };
+            self.phase = Phase::SlowStart { before, last: Some(stats.rate) };
             return None;
         }
-        self.settle(at, seen.rate);
-        if before.is_none() && seen.no_rtt {
-            self.try_more(at, seen.rate);
+        self.enter_steady(at, stats.rate);
+        if before.is_none() && stats.no_rtt {
+            self.try_more(at, stats.rate);
         }
-        // Neither a queue nor losses: something else limits the rate, the disk or storage.
+        // Neither a queue nor losses: the disk or storage limits the rate.
         if let Some((fewer, _)) = before
             && !proven
-            && !seen.queue_noticeable
-            && !seen.lossy
+            && !stats.queue_noticeable
+            && !stats.lossy
         {
-            self.probe(fewer, seen.rate);
+            self.probe(fewer, stats.rate);
         }
         None
     }
 
-    /// Tries more, tries fewer, or stays.
-    fn steady(&mut self, at: Instant, mut steady: Steady, seen: &WindowStats) -> Option<String> {
-        let jumps = |rate: f64| (seen.rate / rate - 1.0).abs() > CHANGED * 2.0;
+    /// Starts a probe of a higher or lower limit, or keeps the limit.
+    fn steady(&mut self, at: Instant, mut steady: Steady, stats: &WindowStats) -> Option<String> {
+        let jumps = |rate: f64| (stats.rate / rate - 1.0).abs() > CHANGE * 2.0;
         let rate = if steady.rate == 0.0 || jumps(steady.rate) {
-            seen.rate
+            stats.rate
         } else {
-            (steady.rate + seen.rate) / 2.0
+            (steady.rate + stats.rate) / 2.0
         };
-        if steady.usual == 0.0 {
-            steady.usual = rate;
+        if steady.initial == 0.0 {
+            steady.initial = rate;
         }
         steady.rate = rate;
         self.phase = Phase::Steady(steady);
-        let change = rate / steady.usual - 1.0;
-        if change.abs() > CHANGED {
-            // The path is not the one on which probes failed.
-            (self.pause, self.next_fewer) = (PAUSE_LEAST, None);
-            self.settle(at, rate);
+        let change = rate / steady.initial - 1.0;
+        if change.abs() > CHANGE {
+            // On the changed path, probes may succeed that failed before.
+            (self.pause, self.next_fewer) = (MIN_PAUSE, None);
+            self.enter_steady(at, rate);
             steady.next_probe = at;
         }
-        if seen.no_rtt && seen.rate < steady.usual * FALLEN && self.pause == PAUSE_LEAST {
-            // Perhaps the connections have lost packets. Then others fill what they leave.
-            self.settle(at, rate);
+        if stats.no_rtt && stats.rate < steady.initial * FALLEN_TO && self.pause == MIN_PAUSE {
+            // The connections may have lost packets. Others would then use the capacity that they leave.
+            self.enter_steady(at, rate);
             self.try_more(at, rate);
-        } else if seen.queue_standing {
+        } else if stats.queue_standing {
             self.try_fewer(at, rate);
-        } else if at >= steady.next_probe && !seen.queue_noticeable
-            || at >= steady.next_probe + PAUSE_QUEUED
-            // Packets are lost without a queue: there is room for more, unless the last probe failed.
-            || seen.lossy && !seen.queue_noticeable && self.pause == PAUSE_LEAST
+        } else if at >= steady.next_probe && !stats.queue_noticeable
+            || at >= steady.next_probe + QUEUE_PAUSE
+            // Losses without a queue mean unused capacity, unless the last probe failed.
+            || stats.lossy && !stats.queue_noticeable && self.pause == MIN_PAUSE
         {
-            let fewer = steady.fewer_next && seen.no_rtt;
+            let fewer = steady.fewer_next && stats.no_rtt;
             if fewer && self.try_fewer(at, rate) {
                 return None;
             }
-            self.settle(at, rate);
+            self.enter_steady(at, rate);
             self.try_more(at, rate);
         }
         None
     }
 
-    /// Keeps the number that was tried, or goes back.
-    fn judge_probe(&mut self, at: Instant, from: usize, rate: f64, seen: &WindowStats) -> Option<String> {
+    /// Keeps the probed limit, or returns to the previous one.
+    fn end_probe(&mut self, at: Instant, from: usize, rate: f64, stats: &WindowStats) -> Option<String> {
         let more = self.limit > from;
-        let fall = (seen.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
-        let fair = seen.queue_standing && fall <= FAIR;
+        let fall = (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
+        let fair = stats.queue_standing && fall <= MAX_FAIR_FALL;
         let keep = if more {
-            self.pays(from, rate, seen) && !seen.queue_standing
+            self.is_worthwhile(from, rate, stats) && !stats.queue_standing
         } else {
-            seen.rate >= rate * (1.0 - AS_GOOD) || fair
+            stats.rate >= rate * (1.0 - MAX_RATE_LOSS) || fair
         };
         if !keep {
-            self.pause = (self.pause * 2).min(PAUSE_MOST);
+            self.pause = (self.pause * 2).min(MAX_PAUSE);
             if !more {
                 self.next_fewer = Some(at + self.pause);
             }
             self.set(from);
-            self.settle(at, rate);
+            self.enter_steady(at, rate);
             if let Phase::Steady(steady) = &mut self.phase {
                 steady.fewer_next = more;
             }
             return None;
         }
-        self.settle(at, seen.rate);
+        self.enter_steady(at, stats.rate);
         if more {
-            self.pause = PAUSE_LEAST;
-            let news = self.news("more connections increase the rate");
-            if !seen.queue_noticeable {
-                self.try_more(at, seen.rate);
+            self.pause = MIN_PAUSE;
+            let message = self.message("more connections increase the rate");
+            if !stats.queue_noticeable {
+                self.try_more(at, stats.rate);
             }
-            return Some(news);
+            return Some(message);
         }
-        let why = if seen.no_rtt { "as fast as with more" } else { "more connections only add delay" };
-        let news = self.news(why);
-        if seen.queue_standing {
-            self.try_fewer(at, seen.rate);
+        let why = if stats.no_rtt { "as fast as with more" } else { "more connections only add delay" };
+        let message = self.message(why);
+        if stats.queue_standing {
+            self.try_fewer(at, stats.rate);
         }
-        Some(news)
+        Some(message)
     }
 
-    /// After a SlowDown: a few more from time to time, up to just below the number that was too many.
-    fn back_off(
+    /// After a SlowDown, raises the limit step by step to just below the one that was too high.
+    fn regrow(
         &mut self,
         at: Instant,
         (too_many, until, next): (usize, Instant, Instant),
-        seen: &WindowStats,
+        stats: &WindowStats,
     ) -> Option<String> {
         if at >= until {
-            self.settle(at, seen.rate);
+            self.enter_steady(at, stats.rate);
             return None;
         }
-        let most = (too_many - 1).max(1);
-        if self.limit >= most || at < next || seen.queue_standing {
+        let max = (too_many - 1).max(1);
+        if self.limit >= max || at < next || stats.queue_standing {
             return None;
         }
-        self.phase = Phase::BackOff { too_many, until, next: at + BACK_EVERY };
-        self.set(most.min(self.limit + (too_many / 8).max(1)));
-        (self.limit == most).then(|| self.news("storage accepts them again"))
+        self.phase = Phase::BackOff { too_many, until, next: at + REGROW_INTERVAL };
+        self.set(max.min(self.limit + (too_many / 8).max(1)));
+        (self.limit == max).then(|| self.message("storage accepts them again"))
     }
 
-    /// Whether this rate justifies the present limit, if `from` had the other.
-    fn pays(&self, from: usize, rate: f64, seen: &WindowStats) -> bool {
-        let gain = (seen.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
-        gain >= if seen.lossy || self.lossy.is_some() { WORTH_LOSSY } else { WORTH }
+    /// Whether the measured rate justifies the present limit, compared with the limit `from` and its `rate`.
+    fn is_worthwhile(&self, from: usize, rate: f64, stats: &WindowStats) -> bool {
+        let gain = (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
+        gain >= if stats.lossy || self.lossy.is_some() { MIN_GAIN_LOSSY } else { MIN_GAIN }
     }
 
     fn try_more(&mut self, at: Instant, rate: f64) {
-        if self.lossy.is_some_and(|lossy| at.duration_since(lossy) >= LOSSY_KEPT) {
+        if self.lossy.is_some_and(|lossy| at.duration_since(lossy) >= LOSSY_TIME) {
             self.lossy = None;
         }
         let limit = (self.limit * 3 / 2).max(self.limit + 1).min(self.max_limit);
@@ -447,19 +450,19 @@ impl Controller {
         self.set(limit);
     }
 
-    /// Half of few, or a quarter of many: there are many because the path needed them.
+    /// Probes half of a small limit or three quarters of a large one, which is large because the path needed it.
     fn try_fewer(&mut self, at: Instant, rate: f64) -> bool {
         let limit = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
-        let least = match rate {
-            ..THIN => 1,
-            THIN..THICK => 2,
+        let min = match rate {
+            ..THIN_RATE => 1,
+            THIN_RATE..THICK_RATE => 2,
             _ => 4,
         };
-        let may = limit >= least && limit < self.limit && self.next_fewer.is_none_or(|next| at >= next);
-        if may {
+        let allowed = limit >= min && limit < self.limit && self.next_fewer.is_none_or(|next| at >= next);
+        if allowed {
             self.probe(limit, rate);
         }
-        may
+        allowed
     }
 }
 

@@ -7,44 +7,44 @@ use crate::platform::TcpInfo;
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// In slow start, where a doubling shows clearly and each window costs time. Without round-trip times, the same as
-    /// [`Self::Usual`].
+    /// In slow start, where a doubled rate shows clearly and each window costs time. Without round-trip times, the same
+    /// as [`Self::Usual`].
     Short,
-    /// A change of the limit shows after a few round trips, because TCP has to react, but noise takes a moment to level
-    /// out.
+    /// For a probe. A new limit shows after a few round trips, because TCP has to react, and noise has to average out.
     Usual,
     /// In the steady state, where nothing is urgent.
     Long,
 }
 
 impl Length {
-    fn of(self, round_trip: Option<Duration>) -> Duration {
+    fn of(self, rtt: Option<Duration>) -> Duration {
         let millis = Duration::from_millis;
-        match (self, round_trip) {
-            (Self::Short, Some(round_trip)) => (round_trip * 2).clamp(millis(100), millis(1000)),
-            (Self::Long, round_trip) => Self::Usual.of(round_trip) * 2,
-            (_, round_trip) => (round_trip.unwrap_or_default() * 4).clamp(millis(500), millis(3000)),
+        match (self, rtt) {
+            (Self::Short, Some(rtt)) => (rtt * 2).clamp(millis(100), millis(1000)),
+            (Self::Long, rtt) => Self::Usual.of(rtt) * 2,
+            (_, rtt) => (rtt.unwrap_or_default() * 4).clamp(millis(500), millis(3000)),
         }
     }
 }
 
-/// New connections are set up and grow for some round trips before they are measured.
-const WARM: Duration = Duration::from_millis(50);
-/// See [`WARM`].
-const WARM_TRIPS: u32 = 2;
+/// New connections need this long and this many round trips to reach their speed. Only then does a window begin.
+const WARM_UP: Duration = Duration::from_millis(50);
+/// See [`WARM_UP`].
+const WARM_UP_ROUND_TRIPS: u32 = 2;
 
-/// If more than this fraction of the packets is resent, our own connections cause it: 32 BBR connections measured
-/// nearly 20 % dropped packets on the path of [`super::controller::MAX_LIMIT`].
-const LOST_MOST: f64 = 0.01;
+/// If more than this fraction of the packets is resent, our own connections cause the losses: 32 BBR connections lost
+/// nearly 20 % of their packets on the path of [`super::controller::MAX_LIMIT`].
+const MAX_RESENT: f64 = 0.01;
 /// Bytes per packet, for estimates.
 const PACKET: f64 = 1448.0;
-/// Others notice a queue that is this long and as long as the path itself (ITU-T G.114: 150 ms in total for speech).
-const QUEUE: Duration = Duration::from_millis(100);
-/// A shorter queue is noise. One of a fifth of the path's own round trip is noticeable.
-const UNREST: Duration = Duration::from_millis(10);
+/// A queue stands if it is longer than this and than the path's own round trip. Other users of the path notice it
+/// (ITU-T G.114: speech tolerates 150 ms in total).
+const STANDING_QUEUE: Duration = Duration::from_millis(100);
+/// A queue is noticeable if it is longer than this and than a fifth of the path's own round trip. Less is noise.
+const NOTICEABLE_QUEUE: Duration = Duration::from_millis(10);
 
-/// The minimum round-trip time is forgotten after this or twice this, because the path may have changed.
-const LEAST_KEPT: Duration = Duration::from_secs(120);
+/// A minimum round-trip time is forgotten after one to two times this, because the path may have changed.
+const MIN_RTT_LIFETIME: Duration = Duration::from_secs(120);
 
 /// One sample of the network.
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +52,12 @@ pub struct Sample {
     pub at: Instant,
     /// Bytes accepted by the network so far, over all parts.
     pub acked: u64,
-    /// A part had to wait for a permit since the last sample. Otherwise the number of permits says nothing.
+    /// A part had to wait for a permit since the last sample. Otherwise the limit has no effect.
     pub starved: bool,
-    /// Parts that move.
+    /// Parts that may send and are in flight.
     pub moving: usize,
-    /// Of the connections in flight, if the system tells: the mean of their round-trip times, the minimum, and the sums
-    /// of what they have counted so far.
+    /// Of the connections in flight, if the system reports it: the mean of their round-trip times, the minimum, and the
+    /// sums of their counters.
     pub tcp: Option<TcpInfo>,
 }
 
@@ -65,28 +65,28 @@ pub struct Sample {
 pub struct Window {
     begin: Instant,
     /// Bytes accepted when it was opened.
-    before: u64,
-    /// The same when new connections had warmed up.
-    taken: Option<u64>,
-    tcp: Option<TcpInfo>,
-    looks: u32,
-    short: u32,
-    queue: Duration,
-    timed: u32,
-    smoothed: Duration,
+    acked_when_opened: u64,
+    /// Bytes accepted at the end of the warm-up.
+    acked_at_begin: Option<u64>,
+    tcp_at_begin: Option<TcpInfo>,
+    samples: u32,
+    starved_samples: u32,
+    rtt_samples: u32,
+    queue_sum: Duration,
+    rtt_sum: Duration,
 }
 
-/// What a window has measured.
+/// The result of a window.
 pub struct WindowStats {
-    /// Parts waited for permits, and bytes were accepted. Otherwise it says nothing about the limit.
+    /// Parts waited for permits, and bytes were accepted. Otherwise the result says nothing about the limit.
     pub conclusive: bool,
     /// Bytes per second.
     pub rate: f64,
-    /// There was a queue …
+    /// There was a queue.
     pub queue_noticeable: bool,
-    /// … or that stood: the path is full.
+    /// There was a queue that stood: the path is full.
     pub queue_standing: bool,
-    /// Packets were lost, but not because of a queue: the path loses them.
+    /// Packets were lost without a queue: the path is lossy.
     pub lossy: bool,
     /// Connections waited for their receivers, not for the network.
     pub receiver_limited: bool,
@@ -94,105 +94,104 @@ pub struct WindowStats {
     pub no_rtt: bool,
 }
 
-/// The minimum round-trip time of late.
+/// The recent minimum round-trip time.
 #[derive(Default)]
 pub struct MinRtt {
-    now: Option<Duration>,
-    before: Option<Duration>,
+    current: Option<Duration>,
+    previous: Option<Duration>,
     since: Option<Instant>,
 }
 
 impl MinRtt {
     /// Adds a round-trip time.
-    pub fn add(&mut self, at: Instant, least: Duration) {
-        if self.since.is_none_or(|since| at.duration_since(since) >= LEAST_KEPT) {
-            (self.before, self.now, self.since) = (self.now, None, Some(at));
+    pub fn add(&mut self, at: Instant, rtt: Duration) {
+        if self.since.is_none_or(|since| at.duration_since(since) >= MIN_RTT_LIFETIME) {
+            (self.previous, self.current, self.since) = (self.current, None, Some(at));
         }
-        self.now = Some(self.now.map_or(least, |now| now.min(least)));
+        self.current = Some(self.current.map_or(rtt, |min| min.min(rtt)));
     }
 
     /// The minimum, or zero while there is none.
     pub fn get(&self) -> Duration {
-        [self.now, self.before].into_iter().flatten().min().unwrap_or_default()
+        [self.current, self.previous].into_iter().flatten().min().unwrap_or_default()
     }
 }
 
 /// Whether a queue of this length is noticeable on a path with this minimum round-trip time.
 pub fn is_noticeable(queue: Duration, min_rtt: Duration) -> bool {
-    queue > UNREST.max(min_rtt / 5)
+    queue > NOTICEABLE_QUEUE.max(min_rtt / 5)
 }
 
-/// Whether others on the path notice this queue.
-pub fn is_queue_standing(tcp: &TcpInfo) -> bool {
-    tcp.smoothed_rtt.saturating_sub(tcp.min_rtt) > QUEUE.max(tcp.min_rtt)
+/// Whether a queue of this length stands on a path with this minimum round-trip time.
+pub fn is_standing(queue: Duration, min_rtt: Duration) -> bool {
+    queue > STANDING_QUEUE.max(min_rtt)
 }
 
 impl Window {
     /// Opens a window with this sample.
-    pub fn new(look: &Sample) -> Self {
+    pub fn new(sample: &Sample) -> Self {
         Self {
-            begin: look.at,
-            before: look.acked,
-            taken: None,
-            tcp: None,
-            looks: 0,
-            short: 0,
-            queue: Duration::ZERO,
-            timed: 0,
-            smoothed: Duration::ZERO,
+            begin: sample.at,
+            acked_when_opened: sample.acked,
+            acked_at_begin: None,
+            tcp_at_begin: None,
+            samples: 0,
+            starved_samples: 0,
+            rtt_samples: 0,
+            queue_sum: Duration::ZERO,
+            rtt_sum: Duration::ZERO,
         }
     }
 
     /// The result, once the window is long enough.
-    pub fn stats(&self, look: &Sample, least: Duration, length: Length) -> Option<WindowStats> {
-        let taken = self.taken?;
-        let smoothed = self.smoothed.checked_div(self.timed);
-        let lasted = look.at.duration_since(self.begin);
-        if lasted < length.of(smoothed) {
+    pub fn stats(&self, sample: &Sample, min_rtt: Duration, length: Length) -> Option<WindowStats> {
+        let acked_at_begin = self.acked_at_begin?;
+        let elapsed = sample.at.duration_since(self.begin);
+        if elapsed < length.of(self.rtt_sum.checked_div(self.rtt_samples)) {
             return None;
         }
-        let rate = look.acked.saturating_sub(taken) as f64 / lasted.as_secs_f64();
-        let tcp = look.tcp.zip(self.tcp);
+        let rate = sample.acked.saturating_sub(acked_at_begin) as f64 / elapsed.as_secs_f64();
+        let tcp = sample.tcp.zip(self.tcp_at_begin);
         let resent = tcp.map_or(0, |(now, then)| now.retransmits.saturating_sub(then.retransmits));
-        let few = resent as f64 * PACKET < (rate * lasted.as_secs_f64()) * LOST_MOST;
-        // Round trips of a connection that waits for its receiver are late, but not in a queue.
+        let few_resent = resent as f64 * PACKET < (rate * elapsed.as_secs_f64()) * MAX_RESENT;
+        // If the receiver is slow, round trips take longer without a queue.
         let receiver_limited = tcp.is_some_and(|(now, then)| {
             let limited = now.receiver_limited.saturating_sub(then.receiver_limited);
             limited * 2 > now.busy.saturating_sub(then.busy)
         });
-        let queue = self.queue.checked_div(self.timed);
-        let longer = |than: Duration| !receiver_limited && queue.is_some_and(|queue| queue > than);
+        let queue = self.queue_sum.checked_div(self.rtt_samples);
+        let queue_if = |is: &dyn Fn(Duration) -> bool| !receiver_limited && queue.is_some_and(is);
         Some(WindowStats {
             rate,
-            conclusive: self.short * 2 >= self.looks && rate > 0.0,
-            queue_noticeable: !receiver_limited && queue.is_some_and(|queue| is_noticeable(queue, least)),
-            queue_standing: longer(QUEUE.max(least)),
-            lossy: resent > 0 && few && !receiver_limited && queue.is_some_and(|queue| queue <= least / 2),
+            conclusive: self.starved_samples * 2 >= self.samples && rate > 0.0,
+            queue_noticeable: queue_if(&|queue| is_noticeable(queue, min_rtt)),
+            queue_standing: queue_if(&|queue| is_standing(queue, min_rtt)),
+            lossy: resent > 0 && few_resent && queue_if(&|queue| queue <= min_rtt / 2),
             receiver_limited,
             no_rtt: queue.is_none(),
         })
     }
 
     /// Adds a sample.
-    pub fn add(&mut self, look: &Sample, least: Duration) {
-        if self.taken.is_none() {
-            if look.acked == self.before {
-                // No response so far: neither the round-trip time nor a queue is known.
-                self.begin = look.at;
+    pub fn add(&mut self, sample: &Sample, min_rtt: Duration) {
+        if self.acked_at_begin.is_none() {
+            if sample.acked == self.acked_when_opened {
+                // Nothing was acknowledged so far, so neither the round-trip time nor the queue is known.
+                self.begin = sample.at;
             }
-            let smoothed = look.tcp.map_or(Duration::ZERO, |measured| measured.smoothed_rtt);
-            if look.at.duration_since(self.begin) < WARM.max(smoothed * WARM_TRIPS) {
+            let rtt = sample.tcp.map_or(Duration::ZERO, |tcp| tcp.smoothed_rtt);
+            if sample.at.duration_since(self.begin) < WARM_UP.max(rtt * WARM_UP_ROUND_TRIPS) {
                 return;
             }
-            (self.begin, self.taken) = (look.at, Some(look.acked));
-            self.tcp = look.tcp;
+            (self.begin, self.acked_at_begin) = (sample.at, Some(sample.acked));
+            self.tcp_at_begin = sample.tcp;
         }
-        self.looks += 1;
-        self.short += u32::from(look.starved);
-        if let Some(measured) = look.tcp {
-            self.timed += 1;
-            self.queue += measured.smoothed_rtt.saturating_sub(least);
-            self.smoothed += measured.smoothed_rtt;
+        self.samples += 1;
+        self.starved_samples += u32::from(sample.starved);
+        if let Some(tcp) = sample.tcp {
+            self.rtt_samples += 1;
+            self.queue_sum += tcp.smoothed_rtt.saturating_sub(min_rtt);
+            self.rtt_sum += tcp.smoothed_rtt;
         }
     }
 }
