@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::concurrency::Elastic;
+use super::concurrency::LendingSemaphore;
 use super::concurrency::Permits;
 use super::endpoint_hint::EndpointHint;
 use super::finished::FinishedFiles;
@@ -88,7 +88,7 @@ pub(super) struct Context {
     pub(super) rules: Rules,
     pub(super) folders: Folders,
     /// Limits the files of several parts that are in progress.
-    pub(super) large_files: Elastic,
+    pub(super) large_files: LendingSemaphore,
     /// For operations on input files other than reading parts.
     pub(super) disk: Disk,
     /// Operations that hang. As many more files may be in progress.
@@ -124,7 +124,7 @@ impl Context {
                 Arc::clone(&reporter),
                 with_files,
             ),
-            large_files: Elastic::new(LARGE_AT_ONCE),
+            large_files: LendingSemaphore::new(LARGE_AT_ONCE),
             disk: Disk::default(),
             stuck: watch::Sender::new(0),
             target_locks: KeyedMutex::default(),
@@ -151,7 +151,7 @@ impl Context {
     /// If the storage host is known, opens connections to it while waiting for the API.
     pub(super) fn preconnect(&self, parts: usize, endpoint: Option<hyper::Uri>) {
         if let Some(endpoint) = endpoint {
-            self.storage.preconnect(&endpoint, self.permits.initial().min(parts));
+            self.storage.preconnect(&endpoint, self.permits.expected().min(parts));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sends the parts of one file: a permit for each, retries until it is in storage, and a hedge for one that is stuck.
+//! Sends the parts of one file. Each part waits for a permit, is retried until it is in storage, and is hedged if it lags.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::concurrency::Permit;
-use super::hedge::Watched;
+use super::hedge::WatchEnd;
 use super::session::{FileUpload, Session, UploadAbort};
 use super::urls::Urls;
 use crate::dial::TransferError;
@@ -21,22 +21,21 @@ use crate::retry::RetryBudget;
 use crate::secret::SignedUrl;
 use crate::storage::Put;
 
-/// Attempts at a part whose bytes arrive damaged. Sending them for minutes would not help.
-const CHECKSUM_TRIES: u32 = 3;
-/// Attempts at a part whose URL storage calls expired, although each was new.
-const EXPIRED_TRIES: u32 = 8;
-/// Pause before another attempt with a new URL. The first is used at once; the pause grows from there.
+/// Attempts at a part whose bytes arrive damaged. More would hardly help.
+const MAX_DAMAGED: u32 = 3;
+/// Attempts at a part whose URL storage calls expired, each with a new URL.
+const MAX_EXPIRED: u32 = 8;
+/// Pause before another attempt with a new URL. The first new URL is used at once; then the pause grows by this.
 const EXPIRED_PAUSE: Duration = Duration::from_millis(500);
 
-/// After a late response, the next attempt waits twice as long for one, up to this many times. A proxy that accepts
-/// megabytes at once and passes them on slowly has not stalled. With the default stall timeout, the longest wait is 16
-/// minutes.
-const LATE_DOUBLINGS: u32 = 5;
+/// After a response timeout, the next attempt waits twice as long, up to this many times: some proxies accept megabytes at
+/// once and forward them slowly. With the default stall timeout, the longest wait is 16 minutes.
+const MAX_TIMEOUT_DOUBLINGS: u32 = 5;
 
-/// How long a failed upload waits until finished parts are on record. A disk may hang.
+/// How long a failed upload waits until finished parts are on record. The disk may hang.
 const RECORDING_GRACE: Duration = Duration::from_secs(2);
 
-/// What the tasks of one file's parts share.
+/// Shared by the tasks of one file's parts.
 struct PartSender {
     upload: Arc<FileUpload>,
     parts: Parts,
@@ -83,8 +82,8 @@ impl FileUpload {
                             session.finished.insert(number, completed);
                         }
                         Err(abort) => {
-                            // Wait until parts in storage are on record. The next run does not send them again, and no
-                            // line of this upload is written once another has started.
+                            // Wait until finished parts are on record, so that the next run does not send them again and
+                            // no line of this upload is written after another has started.
                             let recorded = tokio::time::timeout(RECORDING_GRACE, sender.recording.write()).await;
                             // No part may continue once the upload has failed or starts again.
                             in_flight.shutdown().await;
@@ -99,11 +98,11 @@ impl FileUpload {
     }
 }
 
-/// What an attempt is given; see [`Put`].
-struct Try<'a> {
+/// Parameters of an attempt, see [`Put`].
+struct AttemptOptions<'a> {
     url: &'a SignedUrl,
-    fresh: bool,
-    answer_patience: u32,
+    new_connection: bool,
+    response_timeout_factor: u32,
     permit: &'a Mutex<Permit>,
 }
 
@@ -134,15 +133,15 @@ impl PartSender {
         let mut report = AbortReport { file, part, done: false };
         let begun = Instant::now();
         let permit = Mutex::new(permit);
-        let completed = self.until_stored(part, &progress, &permit).await?;
+        let completed = self.send_with_retries(part, &progress, &permit).await?;
         let recording = self.recording.read().await;
-        // Writing the record needs no permit.
+        // Recording needs no permit.
         drop(permit);
         let source = Arc::clone(source);
         context.disk.run(move || source.check_unchanged()).await??;
-        // A file of one part is recorded when it is finalized.
+        // A single part is recorded when the file is finalized.
         if self.parts.count > 1 {
-            // Before it is written, so that what is on record always counts, however this ends.
+            // Counted first, so that bytes on record always count, even if this task is aborted.
             file.recorded.fetch_add(size, Ordering::Relaxed);
             if !record.part(file, part, &completed, true).await {
                 file.recorded.fetch_sub(size, Ordering::Relaxed);
@@ -154,8 +153,8 @@ impl PartSender {
         Ok((part, completed))
     }
 
-    /// Retries until the part is in storage, or until another attempt cannot help.
-    async fn until_stored(
+    /// Sends the part until it is in storage, or until another attempt would be pointless.
+    async fn send_with_retries(
         &self,
         part: u32,
         progress: &Arc<PartProgress>,
@@ -163,18 +162,19 @@ impl PartSender {
     ) -> Result<CompletedPart, UploadAbort> {
         let FileUpload { context, file, .. } = &*self.upload;
         let breaker = &context.storage_breaker;
-        let mut admission = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
+        let mut breaker_permit = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
         let mut budget = RetryBudget::new(context.policy);
-        let (mut tries, mut damaged, mut expired, mut timeouts, mut fresh) = (0, 0, 0, 0, false);
+        let (mut tries, mut damaged, mut expired, mut timeouts, mut new_connection) = (0, 0, 0, 0, false);
         loop {
             if lock(permit).is_released() {
                 self.acquire_again(part, permit).await;
             }
             let signed = self.urls.get(file, part).await?;
             let (furthest, begun) = (progress.high_water(), Instant::now());
-            let answer_patience = 1 << timeouts;
-            let try_ = Try { url: &signed.url, fresh, answer_patience, permit };
-            let failure = match self.attempt(part, progress, &try_).await {
+            let response_timeout_factor = 1 << timeouts;
+            let options =
+                AttemptOptions { url: &signed.url, new_connection, response_timeout_factor, permit };
+            let failure = match self.attempt(part, progress, &options).await {
                 Ok(completed) => {
                     self.urls.record_success();
                     breaker.record_success();
@@ -187,33 +187,31 @@ impl PartSender {
             tries += 1;
             if progress.high_water() > furthest {
                 budget.reset();
-                // A response, or a part that was accepted whole, is no progress of the network.
+                // With a response, or all bytes accepted, the network is not what failed.
                 if failure.status().is_none() && progress.high_water() < self.parts.len(part) {
-                    admission.record_progress();
+                    breaker_permit.record_progress();
                 }
             } else {
                 budget.credit(progress.moved().saturating_duration_since(begun));
             }
             if matches!(failure, Failure::Transport { kind: Transport::ResponseTimeout, .. }) {
-                timeouts = (timeouts + 1).min(LATE_DOUBLINGS);
+                timeouts = (timeouts + 1).min(MAX_TIMEOUT_DOUBLINGS);
             }
             damaged += u32::from(matches!(failure, Failure::Checksum { .. }));
             // A response shows that the connection works. Without one, a new connection may do better.
-            fresh = failure.status().is_none();
+            new_connection = failure.status().is_none();
             let wait = match failure.class_of_part() {
-                // The success of other parts does not help: this part's URL has expired each time.
-                RetryClass::Expired if expired >= EXPIRED_TRIES => None,
+                // This part's URL has expired each time, whatever other parts do.
+                RetryClass::Expired if expired >= MAX_EXPIRED => None,
                 RetryClass::Expired => {
                     self.urls.report_expired(signed.generation).await;
                     expired += 1;
                     Some(EXPIRED_PAUSE * (expired - 1))
                 }
                 RetryClass::Gone => return Err(UploadAbort::Gone(Error::Part { part, failure, tries })),
-                RetryClass::Transient if damaged == 0 => admission.next_backoff(&mut budget, &failure),
-                // Damaged bytes show that storage is reachable.
-                RetryClass::Transient if damaged < CHECKSUM_TRIES => {
-                    budget.next_backoff(failure.retry_after())
-                }
+                RetryClass::Transient if damaged == 0 => breaker_permit.next_backoff(&mut budget, &failure),
+                // Storage is reachable, so the breaker is not asked.
+                RetryClass::Transient if damaged < MAX_DAMAGED => budget.next_backoff(failure.retry_after()),
                 RetryClass::Transient | RetryClass::Refused => None,
             };
             let Some(wait) = wait else {
@@ -222,7 +220,7 @@ impl PartSender {
                 }
                 return Err(Error::Part { part, failure, tries }.into());
             };
-            if let Some(message) = context.permits.failed(&failure, Instant::now()) {
+            if let Some(message) = context.permits.on_failure(&failure, Instant::now()) {
                 file.note(&message);
             }
             file.retry_part(part, budget.attempts().max(1), &failure, wait);
@@ -230,26 +228,26 @@ impl PartSender {
         }
     }
 
-    /// Another permit for a part that has released its own. What it still holds goes first: it might wait for itself.
+    /// Waits for another permit. The part releases what it still holds first: it could otherwise wait for itself.
     async fn acquire_again(&self, part: u32, permit: &Mutex<Permit>) {
         lock(permit).release();
         let again = self.upload.context.permits.acquire(self.parts.len(part)).await;
         *lock(permit) = again;
     }
 
-    /// One attempt: on one connection, or on two if the first falls behind. The first success counts; a part that is
+    /// One attempt: on one connection, or also on a second one if the first lags. The first success counts; a part that is
     /// sent twice overwrites itself (S3, UploadPart).
     async fn attempt(
         &self,
         part: u32,
         progress: &PartProgress,
-        &Try { url, fresh, answer_patience, permit }: &Try<'_>,
+        &AttemptOptions { url, new_connection, response_timeout_factor, permit }: &AttemptOptions<'_>,
     ) -> Result<CompletedPart, TransferError> {
         let FileUpload { context, file, source, .. } = &*self.upload;
         let (range, size) = (self.parts.range(part), self.parts.len(part));
         progress.set(Attempt::Hedge, 0);
         let on_handed = || lock(permit).all_handed();
-        let put = |attempt, fresh| {
+        let put = |attempt, new_connection| {
             context.storage.put(Put {
                 url,
                 source,
@@ -258,18 +256,18 @@ impl PartSender {
                 attempt,
                 sent: &file.sent,
                 on_handed: &on_handed,
-                fresh,
-                answer_patience,
+                new_connection,
+                response_timeout_factor,
             })
         };
         let sizes = (size, file.size.load(Ordering::Relaxed));
-        let mut primary = Box::pin(put(Attempt::Primary, fresh));
+        let mut primary = Box::pin(put(Attempt::Primary, new_connection));
         let _permit = loop {
             match context.hedging.watch(&mut primary, progress, sizes, &context.permits).await {
-                Watched::Done(done) => return done,
-                Watched::Hedge(permit) => break permit,
-                Watched::Restart => {
-                    file.note(&format!("part {part} is slower than the others: beginning it again"));
+                WatchEnd::Done(done) => return done,
+                WatchEnd::Hedge(permit) => break permit,
+                WatchEnd::Restart => {
+                    file.note(&format!("part {part} is slower than the others: restarting it"));
                     drop(primary);
                     lock(permit).note_straggler();
                     self.acquire_again(part, permit).await;
@@ -277,7 +275,7 @@ impl PartSender {
                 }
             }
         };
-        file.note(&format!("part {part} is behind the others: trying it on a second connection too"));
+        file.note(&format!("part {part} is lagging: sending it on a second connection too"));
         let mut hedge = std::pin::pin!(put(Attempt::Hedge, true));
         tokio::select! {
             done = &mut primary => match done {

@@ -258,7 +258,7 @@ fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) ->
     }
 }
 
-/// While file operations hang, lets as many others run in their place.
+/// Lends permits to other files and parts while file operations hang.
 async fn replace_stuck(context: Arc<Context>) {
     let (mut reads, mut others) = (context.storage.stuck_reads(), context.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
@@ -278,14 +278,14 @@ async fn replace_stuck(context: Arc<Context>) {
     }
 }
 
-/// Samples the network while parts are in flight, and adjusts how many there are and how many of them move.
+/// Samples the network while parts are in flight, and sets how many parts may be in flight and send.
 async fn run_controller(context: Arc<Context>) {
     let permits = &context.permits;
     loop {
         if permits.in_flight() == 0 {
             permits.begun.notified().await;
             // The measurement starts with the first byte.
-            permits.sample(context.storage.traffic(), Instant::now());
+            permits.on_sample(context.storage.sample(), Instant::now());
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
         if permits.in_flight() == 0 {
@@ -293,12 +293,12 @@ async fn run_controller(context: Arc<Context>) {
                 controller.on_idle(Instant::now());
                 None
             });
-        } else if let Some(message) = permits.sample(context.storage.traffic(), Instant::now()) {
+        } else if let Some(message) = permits.on_sample(context.storage.sample(), Instant::now()) {
             context.reporter.event(&Event::Verbose { message: &message });
         }
-        context.storage.set_moving(permits.moving());
+        context.storage.set_sending_limit(permits.sending_limit());
         context.storage.set_headroom(permits.has_headroom());
-        // CUBIC leaves a lossy path half empty, and the longest queue in front of a thin one. BBR does neither.
+        // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither.
         if permits.has_headroom() || permits.is_queue_of_one() {
             context.storage.use_bbr();
         }

@@ -114,6 +114,13 @@ pub struct TcpInfo {
     pub receiver_limited: Duration,
 }
 
+impl TcpInfo {
+    /// The part of the round-trip time that is spent in queues.
+    pub fn queue(&self) -> Duration {
+        self.smoothed_rtt.saturating_sub(self.min_rtt)
+    }
+}
+
 /// Measurements of TCP on a connection. `None` if the system does not report them.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn tcp_info(stream: &TcpStream) -> Option<TcpInfo> {

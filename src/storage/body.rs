@@ -11,39 +11,39 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::buffers::{BUFFER, Buffers, PooledBuffer};
-use super::gate::{DRIP, Pass, Turn};
+use super::gate::{KEEP_ALIVE_BYTES, Pass, Turn};
 use super::limiter::Limiter;
 use crate::checksum;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::source::Source;
 
-/// Chunks that a body yields before it lets the other bodies run. MD5 is cheap only if several parts advance together,
-/// and a socket with room would otherwise take one part's bytes by the megabyte.
-const CHUNKS_A_TURN: u32 = 2;
+/// Chunks that a body yields before it lets the other bodies run. Hashing is only fast if several parts advance together,
+/// and a socket with much free buffer would otherwise accept megabytes of one part.
+const CHUNKS_PER_TURN: u32 = 2;
 
-/// Bytes to prefetch from a slow disk beyond the chunk that is waited for. The kernel tracks one position per file, but
-/// a file's parts are read at many.
+/// Bytes to prefetch from a slow disk with each read. The kernel prefetches at one position per file, but parts are read
+/// at several.
 const READ_AHEAD: u64 = 1024 * 1024;
 
-/// Shared by a body and whoever watches its PUT.
+/// The state of a body, shared with its [`StallDetector`](super::stall_detector::StallDetector).
 #[derive(Default)]
 pub struct BodyState {
     handed: AtomicU64,
-    /// The connection could accept more, but the disk or the limiter holds the body back.
-    ours: AtomicBool,
-    /// Held back, because fewer parts should move.
+    /// The connection could accept more, but the body waits for the disk or the limiter.
+    locally_limited: AtomicBool,
+    /// The gate holds the body.
     held: AtomicBool,
     /// Notified when the last byte has been handed over.
     pub all_handed: Notify,
-    trouble: Mutex<Option<Error>>,
-    sums: Mutex<Option<checksum::Stream>>,
+    error: Mutex<Option<Error>>,
+    md5: Mutex<Option<checksum::Stream>>,
 }
 
 impl BodyState {
-    /// Hashes the bytes if there is a stream for it.
-    pub fn new(sums: Option<checksum::Stream>) -> Self {
-        Self { sums: Mutex::new(sums), ..Self::default() }
+    /// With a stream, the bytes are hashed.
+    pub fn new(md5: Option<checksum::Stream>) -> Self {
+        Self { md5: Mutex::new(md5), ..Self::default() }
     }
 
     /// Bytes handed to the connection so far.
@@ -52,23 +52,23 @@ impl BodyState {
     }
 
     /// Whether the body waits for the disk or the limiter, and not for the network.
-    pub fn waits_for_us(&self) -> bool {
-        self.ours.load(Ordering::Relaxed)
+    pub fn is_locally_limited(&self) -> bool {
+        self.locally_limited.load(Ordering::Relaxed)
     }
 
-    /// Whether the body is held back because fewer parts should move.
+    /// Whether the gate holds the body.
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
     }
 
     /// The error of the file, if it ended the body.
-    pub fn take_trouble(&self) -> Option<Error> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take_error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The MD5 of the bytes handed over, if they were hashed.
-    pub fn take_sum(&self) -> Option<String> {
-        let stream = self.sums.lock().unwrap_or_else(PoisonError::into_inner).take();
+    pub fn take_md5(&self) -> Option<String> {
+        let stream = self.md5.lock().unwrap_or_else(PoisonError::into_inner).take();
         stream.map(checksum::Stream::finish)
     }
 }
@@ -85,13 +85,13 @@ pub struct PartBody {
     limiter: Limiter,
     /// `None` if the body is never held, or has no bytes left.
     pass: Option<Pass>,
-    flow: Arc<BodyState>,
+    state: Arc<BodyState>,
     disk: Disk,
     reading: Option<Pin<Box<Reading>>>,
     pause: Option<Pin<Box<Sleep>>>,
     allowed: usize,
     /// Chunks yielded since the last wait.
-    given: u32,
+    yielded: u32,
 }
 
 impl PartBody {
@@ -102,7 +102,7 @@ impl PartBody {
         buffers: Buffers,
         limiter: Limiter,
         pass: Option<Pass>,
-        flow: Arc<BodyState>,
+        state: Arc<BodyState>,
         disk: Disk,
     ) -> Self {
         Self {
@@ -113,22 +113,22 @@ impl PartBody {
             buffers,
             limiter,
             pass,
-            flow,
+            state,
             reading: None,
             pause: None,
             allowed: 0,
-            given: 0,
+            yielded: 0,
         }
     }
 
-    fn hand_over(&mut self, loan: PooledBuffer, read: usize) -> Bytes {
-        let chunk = loan.share(read);
+    fn hand_over(&mut self, buffer: PooledBuffer, read: usize) -> Bytes {
+        let chunk = buffer.share(read);
         let length = read as u64;
         self.offset += length;
         self.left -= length;
         self.allowed = self.allowed.saturating_sub(read);
-        self.flow.handed.fetch_add(length, Ordering::Relaxed);
-        if let Some(stream) = &*self.flow.sums.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.state.handed.fetch_add(length, Ordering::Relaxed);
+        if let Some(stream) = &*self.state.md5.lock().unwrap_or_else(PoisonError::into_inner) {
             stream.push(chunk.clone());
             if self.left == 0 {
                 stream.end();
@@ -136,14 +136,14 @@ impl PartBody {
         }
         if self.left == 0 {
             self.pass = None;
-            self.flow.all_handed.notify_one();
+            self.state.all_handed.notify_one();
         }
         chunk
     }
 
     fn fail(&mut self, error: Error) -> std::io::Error {
         let text = error.to_string();
-        *self.flow.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.state.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         std::io::Error::other(text)
     }
 
@@ -172,14 +172,14 @@ impl Body for PartBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        if this.given >= CHUNKS_A_TURN {
-            this.given = 0;
+        if this.yielded >= CHUNKS_PER_TURN {
+            this.yielded = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let frame = this.poll_next(cx);
-        this.given = if frame.is_pending() { 0 } else { this.given + 1 };
-        this.flow.ours.store(frame.is_pending(), Ordering::Relaxed);
+        this.yielded = if frame.is_pending() { 0 } else { this.yielded + 1 };
+        this.state.locally_limited.store(frame.is_pending(), Ordering::Relaxed);
         frame
     }
 
@@ -202,16 +202,16 @@ impl PartBody {
             Some(pass) if this.reading.is_none() => pass.poll(cx),
             _ => Poll::Ready(Turn::Open),
         };
-        this.flow.held.store(turn != Poll::Ready(Turn::Open), Ordering::Relaxed);
+        this.state.held.store(turn != Poll::Ready(Turn::Open), Ordering::Relaxed);
         let turn = ready!(turn);
         let allowed = ready!(this.poll_allowed(cx));
         if this.reading.is_none() {
-            let allowed = if turn == Turn::Drip { allowed.min(DRIP) } else { allowed };
-            // Cached files are read on this thread: passing every chunk to another thread costs more than the read.
-            let mut loan = this.buffers.take();
-            let most = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));
-            if let Some(read) = this.source.read_at_if_cached(loan.room(most), this.offset) {
-                return Poll::Ready(Some(Ok(Frame::data(this.hand_over(loan, read)))));
+            let allowed = if turn == Turn::KeepAlive { allowed.min(KEEP_ALIVE_BYTES) } else { allowed };
+            // Bytes in the page cache are read on this thread. Passing each chunk to another thread costs more than the read.
+            let mut buffer = this.buffers.take();
+            let length = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));
+            if let Some(read) = this.source.read_at_if_cached(buffer.writable(length), this.offset) {
+                return Poll::Ready(Some(Ok(Frame::data(this.hand_over(buffer, read)))));
             }
             let (source, offset) = (Arc::clone(&this.source), this.offset);
             let ahead = this.left.min(READ_AHEAD);
@@ -219,8 +219,8 @@ impl PartBody {
             this.reading = Some(Box::pin(async move {
                 let read = disk.run(move || {
                     source.read_ahead(offset, ahead);
-                    let read = source.read_at(loan.room(most), offset);
-                    (loan, read)
+                    let read = source.read_at(buffer.writable(length), offset);
+                    (buffer, read)
                 });
                 read.await
             }));
@@ -229,7 +229,7 @@ impl PartBody {
         let read = ready!(reading.as_mut().poll(cx));
         this.reading = None;
         let read = match read {
-            Ok((loan, Ok(read))) => Ok(this.hand_over(loan, read)),
+            Ok((buffer, Ok(read))) => Ok(this.hand_over(buffer, read)),
             Ok((_, Err(error))) => Err(this.fail(error)),
             Err(error) => Err(this.fail(error)),
         };

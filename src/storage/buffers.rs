@@ -7,8 +7,8 @@ use bytes::Bytes;
 /// Size of a buffer in bytes. From 64 KiB on, system calls no longer matter (64 to 256 KiB measured the same); 64 parts
 /// with two buffers each take 8 MiB.
 pub const BUFFER: usize = 64 * 1024;
-/// Buffers to keep. There are only more when very many parts are in flight.
-const KEPT: usize = 64;
+/// Unused buffers to keep.
+const MAX_KEPT: usize = 64;
 
 /// A pool of buffers. Clones share it.
 #[derive(Clone, Default)]
@@ -18,7 +18,7 @@ pub struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 pub struct PooledBuffer {
     bytes: Box<[u8]>,
     used: usize,
-    home: Buffers,
+    pool: Buffers,
 }
 
 impl Buffers {
@@ -28,16 +28,16 @@ impl Buffers {
         PooledBuffer {
             bytes: kept.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()),
             used: 0,
-            home: self.clone(),
+            pool: self.clone(),
         }
     }
 }
 
 impl PooledBuffer {
-    /// The first `most` bytes, to be filled.
-    pub fn room(&mut self, most: usize) -> &mut [u8] {
-        let most = most.min(self.bytes.len());
-        &mut self.bytes[..most]
+    /// The first `length` bytes, to be filled.
+    pub fn writable(&mut self, length: usize) -> &mut [u8] {
+        let length = length.min(self.bytes.len());
+        &mut self.bytes[..length]
     }
 
     /// The first `used` bytes, without copying.
@@ -55,8 +55,8 @@ impl AsRef<[u8]> for PooledBuffer {
 
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
-        let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT {
+        let mut kept = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MAX_KEPT {
             kept.push(std::mem::take(&mut self.bytes));
         }
     }
@@ -67,12 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_home_when_its_last_bytes_are_dropped() {
+    fn a_buffer_returns_to_the_pool_when_its_last_bytes_are_dropped() {
         let buffers = Buffers::default();
-        let mut loan = buffers.take();
-        loan.room(3).copy_from_slice(b"abc");
+        let mut buffer = buffers.take();
+        buffer.writable(3).copy_from_slice(b"abc");
         let (bytes, more) = {
-            let b = loan.share(3);
+            let b = buffer.share(3);
             (b.clone(), b)
         };
         assert_eq!(&bytes[..], b"abc");
@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(buffers.0.lock().unwrap().len(), 0);
         drop(more);
         assert_eq!(buffers.0.lock().unwrap().len(), 1);
-        assert_eq!(buffers.take().room(usize::MAX).len(), BUFFER);
+        assert_eq!(buffers.take().writable(usize::MAX).len(), BUFFER);
     }
 }

@@ -1,8 +1,8 @@
-//! Which parts in flight move.
+//! Decides which parts in flight send.
 //!
-//! When fewer parts should move, those that are in flight already are not cut off: their bodies are held, the youngest
-//! first, until others have ended or more may move again. A held body still sends a little now and then, because S3
-//! closes a connection on which it sees no byte for about 20 s.
+//! When the limit drops, parts in flight are not aborted. The gate holds the bodies of the youngest ones until others end
+//! or the limit rises again. A held body still sends a few bytes now and then, because S3 closes a connection on which it
+//! receives nothing for about 20 s.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,21 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-/// A held body sends so much …
-pub const DRIP: usize = 1024;
-/// … this often.
-const DRIP_EVERY: Duration = Duration::from_secs(5);
+/// Bytes that a held body sends every [`KEEP_ALIVE_INTERVAL`].
+pub const KEEP_ALIVE_BYTES: usize = 1024;
+/// See [`KEEP_ALIVE_BYTES`].
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The gate. Clones share it.
+/// Clones share one gate.
 #[derive(Clone)]
 pub struct Gate {
     state: Arc<Mutex<State>>,
-    drip_every: Duration,
+    keep_alive_interval: Duration,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { state: Arc::default(), drip_every: DRIP_EVERY }
+        Self { state: Arc::default(), keep_alive_interval: KEEP_ALIVE_INTERVAL }
     }
 }
 
@@ -50,7 +50,7 @@ impl State {
 }
 
 impl Gate {
-    /// Lets so many bodies move.
+    /// Lets this many bodies send.
     pub fn set_limit(&self, limit: usize) {
         let mut state = self.state();
         let grows = limit > state.limit;
@@ -66,7 +66,7 @@ impl Gate {
         state.next += 1;
         let id = state.next;
         state.bodies.push((id, None));
-        Pass { gate: self.clone(), id, drip: None }
+        Pass { gate: self.clone(), id, keep_alive: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -79,15 +79,15 @@ impl Gate {
 pub enum Turn {
     /// Send.
     Open,
-    /// Send [`DRIP`] bytes, and wait again.
-    Drip,
+    /// Send [`KEEP_ALIVE_BYTES`], and wait again.
+    KeepAlive,
 }
 
-/// A body's place in the gate.
+/// A body's place in the gate, from the oldest to the youngest.
 pub struct Pass {
     gate: Gate,
     id: u64,
-    drip: Option<Pin<Box<Sleep>>>,
+    keep_alive: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pass {
@@ -95,21 +95,23 @@ impl Pass {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         {
             let mut state = self.gate.state();
-            let place = state.bodies.iter().position(|(id, _)| *id == self.id);
-            match place {
-                Some(place) if place >= state.limit => state.bodies[place].1 = Some(cx.waker().clone()),
+            let index = state.bodies.iter().position(|(id, _)| *id == self.id);
+            match index {
+                Some(index) if index >= state.limit => state.bodies[index].1 = Some(cx.waker().clone()),
                 _ => {
-                    self.drip = None;
+                    self.keep_alive = None;
                     return Poll::Ready(Turn::Open);
                 }
             }
         }
-        let drip = self.drip.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.gate.drip_every)));
-        if drip.as_mut().poll(cx).is_pending() {
+        let timer = self
+            .keep_alive
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.gate.keep_alive_interval)));
+        if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.drip = None;
-        Poll::Ready(Turn::Drip)
+        self.keep_alive = None;
+        Poll::Ready(Turn::KeepAlive)
     }
 }
 
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_move_and_the_others_wait_until_they_may() {
+    async fn the_oldest_send_and_the_others_are_held() {
         let gate = Gate::default();
         let mut passes = [gate.enter(), gate.enter(), gate.enter()];
         assert!(passes.iter_mut().all(|pass| now(pass) == Some(Turn::Open)));
@@ -147,18 +149,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_held_body_drips_again_and_again() {
-        let gate = Gate { drip_every: Duration::from_millis(1), ..Gate::default() };
+    async fn a_held_body_sends_keep_alive_bytes_again_and_again() {
+        let gate = Gate { keep_alive_interval: Duration::from_millis(1), ..Gate::default() };
         gate.set_limit(1);
         let (_first, mut second) = (gate.enter(), gate.enter());
         for _ in 0..2 {
             assert_eq!(now(&mut second), None);
-            assert_eq!(std::future::poll_fn(|cx| second.poll(cx)).await, Turn::Drip);
+            assert_eq!(std::future::poll_fn(|cx| second.poll(cx)).await, Turn::KeepAlive);
         }
     }
 
     #[tokio::test]
-    async fn a_held_body_is_woken_when_it_may_move() {
+    async fn a_held_body_is_woken_when_it_may_send() {
         let gate = Gate::default();
         gate.set_limit(1);
         let first = gate.enter();

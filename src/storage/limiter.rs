@@ -12,8 +12,8 @@ use super::buffers::BUFFER;
 const QUANTA_PER_SECOND: u64 = 20;
 /// The smallest quantum: about one packet.
 const MIN_QUANTUM: usize = 512;
-/// Unused bytes may be used this much later. This makes up for a short pause of the network without a noticeable burst.
-const KEPT: Duration = Duration::from_millis(100);
+/// Unused bytes may be sent this much later. This makes up for a short pause of the network without a noticeable burst.
+const MAX_CREDIT: Duration = Duration::from_millis(100);
 
 /// Grants bytes at a rate. Clones share the rate. Without a rate, everything is granted at once.
 #[derive(Clone, Default)]
@@ -41,10 +41,11 @@ impl Limiter {
 
 impl Limit {
     fn reserve(&self, want: usize, now: Instant) -> (usize, Option<Instant>) {
-        let sip = usize::try_from(self.rate / QUANTA_PER_SECOND).unwrap_or(BUFFER).clamp(MIN_QUANTUM, BUFFER);
-        let bytes = want.min(sip);
+        let quantum =
+            usize::try_from(self.rate / QUANTA_PER_SECOND).unwrap_or(BUFFER).clamp(MIN_QUANTUM, BUFFER);
+        let bytes = want.min(quantum);
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let earliest = now.checked_sub(KEPT).unwrap_or(now);
+        let earliest = now.checked_sub(MAX_CREDIT).unwrap_or(now);
         let start = free_at.map_or(now, |at| at.max(earliest));
         *free_at = Some(start + Duration::from_secs_f64(bytes as f64 / self.rate as f64));
         (bytes, Some(start).filter(|start| *start > now))
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limited_flow_keeps_to_its_rate_in_small_sips() {
+    fn a_limited_rate_is_kept_in_small_quanta() {
         let limit = Limit { rate: 100_000, free_at: Mutex::new(None) };
         let begin = Instant::now();
         let mut now = begin;
@@ -67,7 +68,7 @@ mod tests {
             now = wait.unwrap_or(now);
             sent += bytes;
         }
-        assert!((950_000..=1_020_000).contains(&sent), "{sent} bytes in 10 s at 100,000 a second");
+        assert!((950_000..=1_020_000).contains(&sent), "{sent} bytes in 10 s at 100,000 bytes per second");
     }
 
     #[test]
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nothing_waits() {
+    fn without_a_rate_everything_is_granted_at_once() {
         assert_eq!(Limiter::new(None).reserve(7), (7, None));
     }
 }

@@ -10,10 +10,11 @@ mod part;
 mod pool;
 mod put;
 mod response;
-mod stall;
-mod traffic;
+mod socket;
+mod stall_detector;
+mod transfer_stats;
 
 pub use self::object::ObjectInfo;
 pub use self::part::Put;
 pub use self::put::Storage;
-pub use self::traffic::NetworkSample;
+pub use self::transfer_stats::NetworkSample;

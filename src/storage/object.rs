@@ -1,6 +1,6 @@
-//! GETs of objects with their download URLs: of one byte, to learn what an object is, and of all bytes.
+//! GETs of objects with their download URLs: one byte to learn an object's size and ETag, or the whole object.
 //!
-//! A signed GET accepts an unsigned `Range` header, but no other. HEAD would need a URL signed for it, so one byte is
+//! A signed GET accepts an unsigned `Range` header, and no other. HEAD would need a URL signed for it, so one byte is
 //! the minimum.
 
 use std::time::Instant;
@@ -12,10 +12,10 @@ use hyper::{Method, Uri};
 
 use super::connect::Connection;
 use super::pool::Wanted;
-use super::put::{Storage, invalid, request};
-use super::response::{MAX_RESPONSE, etag_of, is_encrypted, refusal};
+use super::put::{Storage, build_request, invalid_request, parse_url};
+use super::response::{MAX_RESPONSE, etag_of, failure_of, is_encrypted};
 use crate::dial::TransferError;
-use crate::error::{Error, Failure, Transport};
+use crate::error::{Failure, Transport};
 use crate::event::Event;
 use crate::format::human_duration;
 use crate::http::header;
@@ -44,7 +44,7 @@ impl Storage {
     /// Requests an object's first byte. The caller has to check the URL.
     ///
     /// # Errors
-    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
+    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid_request URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
         let Opened { status, headers, body, connection } = self.open_object(url, "bytes=0-0").await?;
         // If the range was ignored, the whole object follows. The headers suffice.
@@ -57,38 +57,38 @@ impl Storage {
         Ok(info(status, &headers)?)
     }
 
-    /// Downloads an object of `size` bytes from the byte `from` on, and passes it to `take` as it comes. After a failure
-    /// the next call can continue where this one ended. The caller has to check the URL.
+    /// Downloads an object of `size` bytes, starting at the byte `from`, and passes its bytes to `receive`. After a
+    /// failure the next call can continue where this one ended. The caller has to check the URL.
     ///
     /// # Errors
-    /// As those of [`Self::object_info`].
+    /// As in [`Self::object_info`].
     pub async fn download(
         &self,
         url: &SignedUrl,
         from: u64,
         size: u64,
-        mut take: impl FnMut(&[u8]) + Send,
+        mut receive: impl FnMut(&[u8]) + Send,
     ) -> Result<(), TransferError> {
         let opened = self.open_object(url, &format!("bytes={from}-")).await?;
         let Opened { status, headers, mut body, connection } = opened;
-        let wanted = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
+        let expected = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
         let is_whole = status == 200
             && from == 0
             && header(&headers, CONTENT_LENGTH.as_str()) == Some(&size.to_string());
-        if !is_whole && (status != 206 || header(&headers, CONTENT_RANGE.as_str()) != Some(&wanted)) {
-            let detail = format!("storage answered {status} with another range than `{wanted}`");
+        if !is_whole && (status != 206 || header(&headers, CONTENT_RANGE.as_str()) != Some(&expected)) {
+            let detail = format!("storage answered {status} with another range than `{expected}`");
             return Err(Failure::Malformed { detail }.into());
         }
         let mut left = size - from;
         while left > 0 {
             let frame =
-                tokio::time::timeout(self.stall_timeout, body.frame()).await.map_err(|_| self.late())?;
+                tokio::time::timeout(self.stall_timeout, body.frame()).await.map_err(|_| self.timed_out())?;
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|error| self.no_answer(&error))?;
+            let frame = frame.map_err(|error| self.transport_failure(&error))?;
             if let Some(bytes) = frame.data_ref() {
-                // hyper counts: there are no more bytes than Content-Length says.
+                // hyper passes on no more bytes than Content-Length says.
                 left = left.saturating_sub(bytes.len() as u64);
-                take(bytes);
+                receive(bytes);
             }
         }
         if left > 0 {
@@ -101,14 +101,12 @@ impl Storage {
 
     /// Requests a range of an object, and waits for the headers of the response.
     async fn open_object(&self, url: &SignedUrl, range: &str) -> Result<Opened, TransferError> {
-        let uri: Uri = url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| Error::Urls {
-            what: format!("`{}` is no URL ({error})", url.redacted()),
-        })?;
+        let uri = parse_url(url)?;
         let begun = Instant::now();
         let connection = self.connections.get(&uri, Wanted::Any).await?;
         let reused = connection.reused;
         let mut result = self.request_object(&uri, range, connection).await;
-        // The peer may have closed an idle connection at the moment it was taken.
+        // The peer may have closed an idle connection just before it was used.
         if reused && matches!(&result, Err(Failure::Transport { kind: Transport::Disconnected, .. })) {
             result = self.request_object(&uri, range, self.connections.get(&uri, Wanted::New).await?).await;
         }
@@ -127,24 +125,26 @@ impl Storage {
         range: &str,
         mut connection: Connection,
     ) -> Result<Opened, Failure> {
-        let request = request(Method::GET, uri, connection.through.as_deref())?
+        let request = build_request(Method::GET, uri, connection.forward_proxy.as_deref())
             .header(RANGE, range)
             .body(Either::Right(Empty::new()))
-            .map_err(invalid)?;
-        let answer = tokio::time::timeout(self.stall_timeout, connection.sender.send_request(request)).await;
-        let answer = answer.map_err(|_| self.late())?.map_err(|error| self.no_answer(&error))?;
-        let (head, body) = answer.into_parts();
+            .map_err(|error| invalid_request(&error))?;
+        let response =
+            tokio::time::timeout(self.stall_timeout, connection.sender.send_request(request)).await;
+        let response =
+            response.map_err(|_| self.timed_out())?.map_err(|error| self.transport_failure(&error))?;
+        let (head, body) = response.into_parts();
         let (status, headers) = (head.status.as_u16(), head.headers);
         if matches!(status, 200 | 206 | 416) {
             return Ok(Opened { status, headers, body, connection });
         }
         // A truncated error document is better than none.
         let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect()).await;
-        let text = body.map_err(|_| self.late())?.map(Collected::to_bytes).unwrap_or_default();
-        Err(refusal(&self.mask, connection.through.as_deref(), status, &headers, &text))
+        let text = body.map_err(|_| self.timed_out())?.map(Collected::to_bytes).unwrap_or_default();
+        Err(failure_of(&self.redactor, connection.forward_proxy.as_deref(), status, &headers, &text))
     }
 
-    fn late(&self) -> Failure {
+    fn timed_out(&self) -> Failure {
         let within = human_duration(self.stall_timeout);
         Failure::transport(Transport::Timeout, format!("storage sent nothing for {within}"))
     }
@@ -161,7 +161,7 @@ fn info(status: u16, headers: &HeaderMap) -> Result<ObjectInfo, Failure> {
         _ => Some(0),
     };
     let size = size.ok_or_else(|| Failure::Malformed {
-        detail: format!("storage answered {status} and not how large the object is"),
+        detail: format!("storage answered {status} without the size of the object"),
     })?;
     Ok(ObjectInfo { size, etag: etag_of(headers), encrypted: is_encrypted(headers) })
 }
@@ -175,21 +175,21 @@ mod tests {
     }
 
     #[test]
-    fn size_comes_from_the_range_or_the_whole_or_is_nothing() {
+    fn the_size_is_read_from_the_range_or_the_length() {
         let size = |status, pairs: &[(&'static str, &'static str)]| {
             info(status, &headers(pairs)).map(|info| info.size).ok()
         };
         assert_eq!(size(206, &[("content-range", "bytes 0-0/123"), ("content-length", "1")]), Some(123));
         assert_eq!(size(206, &[("content-range", "bytes 0-0/*")]), None);
         assert_eq!(size(206, &[("content-range", "pages 0-0/7")]), None);
-        assert_eq!(size(206, &[("content-length", "1")]), None, "that is the byte's");
+        assert_eq!(size(206, &[("content-length", "1")]), None, "the length of the range");
         assert_eq!(size(200, &[("content-length", "9")]), Some(9));
         assert_eq!(size(200, &[]), None);
         assert_eq!(size(416, &[]), Some(0));
     }
 
     #[test]
-    fn encryption_is_told_by_the_headers_alone() {
+    fn encryption_is_read_from_the_headers() {
         let range = ("content-range", "bytes 0-0/1");
         let read = |pairs: &[(&'static str, &'static str)]| info(206, &headers(pairs)).unwrap();
         let plain = read(&[range, ("etag", "\"a-1\""), ("x-amz-server-side-encryption", "AES256")]);

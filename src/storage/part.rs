@@ -1,4 +1,4 @@
-//! What is needed to send a part.
+//! The parameters of one attempt at a part.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,7 +13,7 @@ pub struct Put<'a> {
     pub source: &'a Arc<Source>,
     /// Offset and length in bytes.
     pub range: (u64, u64),
-    /// Receives the bytes acknowledged.
+    /// Receives the number of acknowledged bytes.
     pub progress: &'a PartProgress,
     /// Which of the part's connections this is.
     pub attempt: Attempt,
@@ -22,7 +22,7 @@ pub struct Put<'a> {
     /// Called once the connection has all bytes, which is some round trips before the response.
     pub on_handed: &'a (dyn Fn() + Sync),
     /// Use a new connection, and resolve the host again.
-    pub fresh: bool,
+    pub new_connection: bool,
     /// The response may take this many times the stall timeout.
-    pub answer_patience: u32,
+    pub response_timeout_factor: u32,
 }

@@ -10,45 +10,45 @@ use tokio::sync::oneshot;
 use super::connect::{Connection, open, origin};
 use crate::dial::{Connector, TransferError};
 
-/// S3 closes a connection that is idle for about 5 s. An older one is not worth the risk.
-const IDLE_MOST: Duration = Duration::from_secs(4);
+/// S3 closes a connection that has been idle for about 5 s.
+const MAX_IDLE: Duration = Duration::from_secs(4);
 
-/// A kept connection that is not ready within this time never will be.
+/// An idle connection that is not ready within this time is discarded.
 const READY_WITHIN: Duration = Duration::from_millis(100);
 
-/// What connection is wanted.
+/// Which connection is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// A new one.
     New,
     /// An idle one, if there is any.
     Any,
-    /// For so many bytes on a path with headroom: an idle one, unless a new one would be faster.
-    Fast(u64),
+    /// The fastest for this many bytes, on a path with headroom: an idle one, unless a new one would be faster.
+    Fastest(u64),
 }
 
 /// A pool of connections, by origin.
 pub struct ConnectionPool {
     connector: Arc<Connector>,
-    waiting: Mutex<HashMap<String, Waiting>>,
+    unused: Mutex<HashMap<String, Unused>>,
 }
 
 /// The result of opening a connection in advance, and when it arrived.
 type Opened = (Result<Connection, TransferError>, Instant);
 
-/// The connections to one origin.
+/// The unused connections to one origin.
 #[derive(Default)]
-struct Waiting {
-    /// With the time since when each is idle.
+struct Unused {
+    /// Each with the time since when it is idle.
     idle: Vec<(Connection, Instant)>,
-    /// Opened in advance: ready or being opened.
-    ahead: Vec<(oneshot::Receiver<Opened>, Instant)>,
+    /// Opened or being opened in advance, each with the time when this began.
+    preconnected: Vec<(oneshot::Receiver<Opened>, Instant)>,
 }
 
 impl ConnectionPool {
     /// An empty pool.
     pub fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, waiting: Mutex::default() }
+        Self { connector, unused: Mutex::default() }
     }
 
     /// A connection to the URL's host: an idle one that is still alive, or a new one.
@@ -59,23 +59,23 @@ impl ConnectionPool {
         let (origin, asked) = (origin(uri), Instant::now());
         if wanted != Wanted::New {
             while let Some(mut connection) = self.take_idle(&origin, wanted) {
-                // It is ready immediately, unless the last request left something behind.
+                // It is ready at once, unless the last request is incomplete.
                 let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
                     connection.reused = true;
                     return Ok(connection);
                 }
             }
-            while let Some(coming) = self.take_ahead(&origin) {
-                match coming.await {
+            while let Some(receiver) = self.take_preconnected(&origin) {
+                match receiver.await {
                     Ok((Ok(mut connection), since))
-                        if since.elapsed() < IDLE_MOST && !connection.sender.is_closed() =>
+                        if since.elapsed() < MAX_IDLE && !connection.sender.is_closed() =>
                     {
                         connection.reused = true;
                         return Ok(connection);
                     }
-                    // An earlier failure does not count, it may be minutes old.
-                    Ok((Err(trouble), at)) if at >= asked => return Err(trouble),
+                    // A failure from before this call may be minutes old and does not count.
+                    Ok((Err(error), at)) if at >= asked => return Err(error),
                     _ => {}
                 }
             }
@@ -85,58 +85,58 @@ impl ConnectionPool {
 
     /// Opens connections to the URL's host until `wanted` are idle or being opened.
     pub fn preconnect(&self, uri: &Uri, wanted: usize) {
-        let mut waiting = self.waiting();
-        let waiting = waiting.entry(origin(uri)).or_default();
-        waiting
+        let mut unused = self.unused();
+        let unused = unused.entry(origin(uri)).or_default();
+        unused
             .idle
-            .retain(|(connection, since)| since.elapsed() < IDLE_MOST && !connection.sender.is_closed());
-        waiting.ahead.retain(|(_, begun)| begun.elapsed() < IDLE_MOST);
-        for _ in waiting.idle.len() + waiting.ahead.len()..wanted {
-            let (tell, coming) = oneshot::channel();
+            .retain(|(connection, since)| since.elapsed() < MAX_IDLE && !connection.sender.is_closed());
+        unused.preconnected.retain(|(_, begun)| begun.elapsed() < MAX_IDLE);
+        for _ in unused.idle.len() + unused.preconnected.len()..wanted {
+            let (sender, receiver) = oneshot::channel();
             let (connector, uri) = (Arc::clone(&self.connector), uri.clone());
             tokio::spawn(async move {
                 let opened = open(&connector, &uri).await;
-                // If nobody waits any more, this closes it.
-                let _ = tell.send((opened, Instant::now()));
+                // If no part waits for it any more, this closes it.
+                let _ = sender.send((opened, Instant::now()));
             });
-            waiting.ahead.push((coming, Instant::now()));
+            unused.preconnected.push((receiver, Instant::now()));
         }
     }
 
     /// Keeps a connection after a complete response.
     pub fn keep(&self, connection: Connection) {
         if !connection.sender.is_closed() {
-            let mut waiting = self.waiting();
-            let idle = &mut waiting.entry(connection.origin.clone()).or_default().idle;
-            idle.retain(|(_, since)| since.elapsed() < IDLE_MOST);
+            let mut unused = self.unused();
+            let idle = &mut unused.entry(connection.origin.clone()).or_default().idle;
+            idle.retain(|(_, since)| since.elapsed() < MAX_IDLE);
             idle.push((connection, Instant::now()));
         }
     }
 
     /// The fastest idle connection, if it is recent enough.
     fn take_idle(&self, origin: &str, wanted: Wanted) -> Option<Connection> {
-        let mut waiting = self.waiting();
-        let idle = &mut waiting.get_mut(origin)?.idle;
-        idle.retain(|(_, since)| since.elapsed() < IDLE_MOST);
+        let mut unused = self.unused();
+        let idle = &mut unused.get_mut(origin)?.idle;
+        idle.retain(|(_, since)| since.elapsed() < MAX_IDLE);
         let fastest = (0..idle.len()).max_by(|a, b| idle[*a].0.rate.total_cmp(&idle[*b].0.rate))?;
-        if let Wanted::Fast(size) = wanted
+        if let Wanted::Fastest(size) = wanted
             && idle[fastest].0.is_slow_for(size)
         {
-            // None of them is worth keeping.
+            // All others are slower.
             idle.clear();
             return None;
         }
         Some(idle.swap_remove(fastest).0)
     }
 
-    /// The connection that was opened first.
-    fn take_ahead(&self, origin: &str) -> Option<oneshot::Receiver<Opened>> {
-        let mut waiting = self.waiting();
-        let ahead = &mut waiting.get_mut(origin)?.ahead;
-        (!ahead.is_empty()).then(|| ahead.remove(0).0)
+    /// The oldest connection that was opened in advance.
+    fn take_preconnected(&self, origin: &str) -> Option<oneshot::Receiver<Opened>> {
+        let mut unused = self.unused();
+        let preconnected = &mut unused.get_mut(origin)?.preconnected;
+        (!preconnected.is_empty()).then(|| preconnected.remove(0).0)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unused(&self) -> MutexGuard<'_, HashMap<String, Unused>> {
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,17 +30,16 @@ pub(super) fn is_md5(headers: &HeaderMap, etag: &str) -> bool {
     !is_encrypted(headers) && etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The failure for a response other than success. A proxy that forwards requests answers in the place of storage, but not
-/// in its form.
-pub(super) fn refusal(
+/// The failure for a response other than success. If it is not in the form of storage, a forwarding proxy sent it.
+pub(super) fn failure_of(
     redactor: &Redactor,
-    through: Option<&Proxy>,
+    proxy: Option<&Proxy>,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Failure {
     let error = parse_error(body);
-    let proxy = through.filter(|_| error.code.is_none());
+    let proxy = proxy.filter(|_| error.code.is_none());
     if let Some(failure) = proxy.and_then(|proxy| dial::refusal_by(proxy, status)) {
         return failure;
     }

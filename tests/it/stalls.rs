@@ -146,7 +146,7 @@ fn each_retry_of_a_part_with_a_late_response_waits_longer() {
     world.drive.fault(Fault::new(Op::PutPart, Action::Delay(Duration::from_secs(3))));
     let ran = world.run(&["-v", "file.bin", "-j1", "--stall-timeout", "1s"]);
     assert_one_item(&world, &ran, &path);
-    ran.says("no answer from storage: none 1.0s after").says("none 2.0s after");
+    ran.says("no answer from storage: none within 1.0s of").says("none within 2.0s of");
     assert_eq!(world.drive.record().count(Op::PutPart), 3);
 }
 

@@ -1,5 +1,5 @@
-//! The controller on simulated lines: a bottleneck with a rate, a way, a queue and loss, and one simple TCP for
-//! each part in flight. Time is counted, never waited for, and dice are seeded.
+//! The controller on simulated paths: a bottleneck with a rate, a round-rtt_now time, a queue and losses, and a simple TCP
+//! for each part in flight. Time is simulated, and random numbers are seeded.
 
 use super::*;
 use crate::platform::TcpInfo;
@@ -8,40 +8,40 @@ const MIB: f64 = 1024.0 * 1024.0;
 const PACKET: f64 = 1448.0;
 /// A step of the simulation, in seconds.
 const STEP: f64 = 0.01;
-/// The controller's looks.
-const LOOK: f64 = 0.05;
+/// The time between samples, in seconds.
+const SAMPLE_STEP: f64 = 0.05;
 
-/// One line, and what goes over it.
+/// A network path, and what else uses it.
 #[derive(Clone)]
-struct Line {
-    /// Bytes a second.
+struct NetworkPath {
+    /// Bytes per second.
     rate: f64,
-    /// Round trip without a queue, in seconds.
-    way: f64,
+    /// Round rtt_now without a queue, in seconds.
+    rtt: f64,
     /// The longest queue, in seconds at `rate`.
     buffer: f64,
-    /// Of packets.
+    /// The fraction of packets lost.
     loss: f64,
-    /// Whether round trips are told.
-    told: bool,
-    /// The rate is off by up to this share, anew ten times a second.
+    /// Whether the system reports round-rtt_now times.
+    has_rtt: bool,
+    /// The rate varies randomly by up to this fraction.
     noise: f64,
-    /// The most that one connection gets (a peer's window, a server's limit).
+    /// Limit on one connection (the peer's window, the server's limit), in bytes per second.
     each: f64,
-    /// Uploads of others, that never end.
+    /// Connections of other users, which never end.
     others: usize,
-    /// From the last byte of a part to the first of the next, beside the way.
+    /// From the last byte of a part to the first byte of the next, beside the round rtt_now.
     gap: f64,
 }
 
-impl Default for Line {
+impl Default for NetworkPath {
     fn default() -> Self {
         Self {
             rate: 12.5e6,
-            way: 0.08,
+            rtt: 0.08,
             buffer: 0.08,
             loss: 0.0,
-            told: true,
+            has_rtt: true,
             noise: 0.0,
             each: f64::INFINITY,
             others: 0,
@@ -50,26 +50,26 @@ impl Default for Line {
     }
 }
 
-/// One connection: slow start, then CUBIC where it acts like Reno (RFC 9438, 4.3): down to 0.7, up by 0.53 of a
-/// packet each round trip.
+/// One connection: slow start, then CUBIC in its Reno-friendly region (RFC 9438, 4.3): down to 0.7, up by 0.53 of a packet
+/// each round rtt_now.
 struct Flow {
     window: f64,
     slow_start: bool,
     left: f64,
     starts: f64,
-    deaf_until: f64,
+    no_loss_until: f64,
     ours: bool,
 }
 
 impl Flow {
     fn new(left: f64, starts: f64, ours: bool) -> Self {
-        Self { window: 10.0, slow_start: true, left, starts, deaf_until: 0.0, ours }
+        Self { window: 10.0, slow_start: true, left, starts, no_loss_until: 0.0, ours }
     }
 }
 
 /// A simulated run.
 struct Run {
-    line: Line,
+    path: NetworkPath,
     controller: Controller,
     fixed: Option<usize>,
     base: Instant,
@@ -77,26 +77,26 @@ struct Run {
     flows: Vec<Flow>,
     now: f64,
     queue: f64,
-    smoothed: f64,
-    least: f64,
-    taken: f64,
+    smoothed_rtt: f64,
+    min_rtt: f64,
+    acked: f64,
     resent: u64,
-    others_taken: f64,
+    others_acked: f64,
     to_send: f64,
-    next_look: f64,
+    next_sample: f64,
     factor: f64,
-    news: Vec<(f64, String)>,
-    /// (time, places), a look each.
-    places: Vec<(f64, usize)>,
-    /// (time, seconds of queue), a look each.
+    messages: Vec<(f64, String)>,
+    /// (time, limit) of each sample.
+    limits: Vec<(f64, usize)>,
+    /// (time, seconds of queue) of each sample.
     queues: Vec<(f64, f64)>,
 }
 
 impl Run {
-    fn new(line: Line) -> Self {
-        let others = (0..line.others).map(|_| Flow::new(f64::INFINITY, 0.0, false)).collect();
+    fn new(path: NetworkPath) -> Self {
+        let others = (0..path.others).map(|_| Flow::new(f64::INFINITY, 0.0, false)).collect();
         Self {
-            line,
+            path,
             controller: Controller::default(),
             fixed: None,
             base: Instant::now(),
@@ -104,16 +104,16 @@ impl Run {
             flows: others,
             now: 0.0,
             queue: 0.0,
-            smoothed: 0.0,
-            least: f64::INFINITY,
-            taken: 0.0,
+            smoothed_rtt: 0.0,
+            min_rtt: f64::INFINITY,
+            acked: 0.0,
             resent: 0,
-            others_taken: 0.0,
+            others_acked: 0.0,
             to_send: f64::INFINITY,
-            next_look: LOOK,
+            next_sample: SAMPLE_STEP,
             factor: 1.0,
-            news: Vec::new(),
-            places: Vec::new(),
+            messages: Vec::new(),
+            limits: Vec::new(),
             queues: Vec::new(),
         }
     }
@@ -126,7 +126,7 @@ impl Run {
         self.fixed.unwrap_or_else(|| self.controller.limit())
     }
 
-    /// Goes on for so many seconds.
+    /// Simulates this many seconds.
     fn seconds(&mut self, seconds: f64) {
         let end = self.now + seconds;
         while self.now < end {
@@ -134,9 +134,9 @@ impl Run {
         }
     }
 
-    /// Sends so many bytes in parts of 5 MiB, and says how long it took.
-    fn send(line: Line, fixed: Option<usize>, bytes: f64) -> f64 {
-        let mut run = Self::new(line);
+    /// Sends this many bytes in parts of 5 MiB. Returns the time that takes.
+    fn send(path: NetworkPath, fixed: Option<usize>, bytes: f64) -> f64 {
+        let mut run = Self::new(path);
         (run.fixed, run.to_send) = (fixed, bytes);
         while run.to_send > 0.0 || run.ours() > 0 {
             run.step();
@@ -149,70 +149,73 @@ impl Run {
         while self.ours() < self.wanted() && self.to_send > 0.0 {
             let part = (5.0 * MIB).min(self.to_send);
             self.to_send -= part;
-            let starts = self.now + self.line.way;
+            let starts = self.now + self.path.rtt;
             self.flows.push(Flow::new(part, starts, true));
         }
-        let rate = self.line.rate * self.factor;
-        let trip = self.line.way + self.queue / rate;
-        self.move_bytes(rate, trip);
-        let seen = self.flows.iter().any(|flow| flow.ours && flow.starts <= self.now);
-        if seen {
-            self.least = self.least.min(trip);
-            self.smoothed = if self.smoothed == 0.0 {
-                trip
+        let rate = self.path.rate * self.factor;
+        let rtt_now = self.path.rtt + self.queue / rate;
+        self.move_bytes(rate, rtt_now);
+        let has_sample = self.flows.iter().any(|flow| flow.ours && flow.starts <= self.now);
+        if has_sample {
+            self.min_rtt = self.min_rtt.min(rtt_now);
+            self.smoothed_rtt = if self.smoothed_rtt == 0.0 {
+                rtt_now
             } else {
-                self.smoothed + (trip - self.smoothed) * (STEP / trip).min(0.125)
+                self.smoothed_rtt + (rtt_now - self.smoothed_rtt) * (STEP / rtt_now).min(0.125)
             };
         }
-        if self.now >= self.next_look {
-            self.look();
+        if self.now >= self.next_sample {
+            self.sample();
         }
     }
 
     /// One step of all connections through the bottleneck.
-    fn move_bytes(&mut self, rate: f64, trip: f64) {
-        let (now, each) = (self.now, self.line.each);
+    fn move_bytes(&mut self, rate: f64, rtt_now: f64) {
+        let (now, each) = (self.now, self.path.each);
         let offered: Vec<f64> = self
             .flows
             .iter()
-            .map(|flow| if flow.starts > now { 0.0 } else { (flow.window * PACKET / trip).min(each) * STEP })
+            .map(
+                |flow| {
+                    if flow.starts > now { 0.0 } else { (flow.window * PACKET / rtt_now).min(each) * STEP }
+                },
+            )
             .collect();
         let sum: f64 = offered.iter().sum();
         self.queue += sum;
         let carried = self.queue.min(rate * STEP);
         self.queue -= carried;
-        let most = self.line.rate * self.line.buffer;
+        let most = self.path.rate * self.path.buffer;
         let dropped = ((self.queue - most).max(0.0) / sum.max(1.0)).min(1.0);
         self.queue = self.queue.min(most);
         let moved = if sum > 0.0 { carried.min(sum) / sum } else { 0.0 };
         for (flow, offered) in self.flows.iter_mut().zip(offered) {
             let packets = offered / PACKET;
-            let hit = 1.0 - (1.0 - self.line.loss).powf(packets) * (1.0 - dropped).powf(packets);
-            if now >= flow.deaf_until && self.dice.f64() < hit {
+            let hit = 1.0 - (1.0 - self.path.loss).powf(packets) * (1.0 - dropped).powf(packets);
+            if now >= flow.no_loss_until && self.dice.f64() < hit {
                 (flow.window, flow.slow_start) = ((flow.window * 0.7).max(2.0), false);
-                flow.deaf_until = now + trip;
+                flow.no_loss_until = now + rtt_now;
                 self.resent += u64::from(flow.ours);
-            } else if flow.starts <= now && flow.window * PACKET / trip < each * 2.0 {
+            } else if flow.starts <= now && flow.window * PACKET / rtt_now < each * 2.0 {
                 flow.window += if flow.slow_start { packets } else { 0.53 * packets / flow.window };
             }
             let moved = (offered * moved).min(flow.left);
             flow.left -= moved;
             if flow.ours {
-                self.taken += moved
+                self.acked += moved
             } else {
-                self.others_taken += moved
+                self.others_acked += moved
             }
             // The next part goes over the same connection, where TCP keeps its window.
             if flow.left <= 0.0 && self.to_send > 0.0 && flow.ours {
                 flow.left = (5.0 * MIB).min(self.to_send);
                 self.to_send -= flow.left;
-                flow.starts = now + self.line.way + self.line.gap;
+                flow.starts = now + self.path.rtt + self.path.gap;
             }
         }
         self.flows.retain(|flow| flow.left > 0.0);
         let wanted = self.wanted();
-        // Fewer places: a part in flight is not cut, but its connection takes no other. Here it ends at once,
-        // and its bytes are sent by others.
+        // With a lower limit, the real program holds parts. Here their connections end, and others send their bytes.
         while self.ours() > wanted {
             let last = self.flows.iter().rposition(|flow| flow.ours);
             let gone = self.flows.remove(last.unwrap());
@@ -224,97 +227,97 @@ impl Run {
         self.flows.iter().filter(|flow| flow.ours).count()
     }
 
-    fn look(&mut self) {
-        self.next_look += LOOK;
-        self.factor = 1.0 + self.line.noise * (self.dice.f64() * 2.0 - 1.0);
-        let look = Sample {
+    fn sample(&mut self) {
+        self.next_sample += SAMPLE_STEP;
+        self.factor = 1.0 + self.path.noise * (self.dice.f64() * 2.0 - 1.0);
+        let sample = Sample {
             at: self.at(),
-            acked: self.taken as u64,
+            acked: self.acked as u64,
             starved: self.to_send > 0.0,
             moving: self.ours(),
-            tcp: (self.line.told && self.smoothed > 0.0).then(|| TcpInfo {
-                smoothed_rtt: Duration::from_secs_f64(self.smoothed),
-                min_rtt: Duration::from_secs_f64(self.least),
+            tcp: (self.path.has_rtt && self.smoothed_rtt > 0.0).then(|| TcpInfo {
+                smoothed_rtt: Duration::from_secs_f64(self.smoothed_rtt),
+                min_rtt: Duration::from_secs_f64(self.min_rtt),
                 retransmits: self.resent,
                 ..TcpInfo::default()
             }),
         };
-        if let Some(news) = self.controller.on_sample(&look) {
-            self.news.push((self.now, news));
+        if let Some(messages) = self.controller.on_sample(&sample) {
+            self.messages.push((self.now, messages));
         }
-        self.places.push((self.now, self.controller.limit()));
-        self.queues.push((self.now, self.queue / self.line.rate));
+        self.limits.push((self.now, self.controller.limit()));
+        self.queues.push((self.now, self.queue / self.path.rate));
     }
 
-    /// Places on average over the last seconds.
-    fn mean_places(&self, seconds: f64) -> f64 {
+    /// The mean limit in the last seconds.
+    fn mean_limit(&self, seconds: f64) -> f64 {
         let of: Vec<f64> = self
-            .places
+            .limits
             .iter()
             .filter(|(at, _)| *at > self.now - seconds)
-            .map(|(_, places)| *places as f64)
+            .map(|(_, limits)| *limits as f64)
             .collect();
         of.iter().sum::<f64>() / of.len() as f64
     }
 
-    /// Changes of the number over the last seconds.
+    /// Changes of the limit in the last seconds.
     fn changes(&self, seconds: f64) -> usize {
         let of: Vec<usize> = self
-            .places
+            .limits
             .iter()
             .filter(|(at, _)| *at > self.now - seconds)
-            .map(|(_, places)| *places)
+            .map(|(_, limits)| *limits)
             .collect();
         of.windows(2).filter(|pair| pair[0] != pair[1]).count()
     }
 
-    /// Bytes a second that were taken while going on for so many seconds.
+    /// Simulates this many seconds. Returns the rate in bytes per second.
     fn rate_over(&mut self, seconds: f64) -> f64 {
-        let before = self.taken;
+        let before = self.acked;
         self.seconds(seconds);
-        (self.taken - before) / seconds
+        (self.acked - before) / seconds
     }
 }
 
-fn lossy() -> Line {
-    Line { loss: 0.001, ..Line::default() }
+fn lossy() -> NetworkPath {
+    NetworkPath { loss: 0.001, ..NetworkPath::default() }
 }
 
-/// 256 KiB/s upwards, behind a second of buffer.
-fn thin() -> Line {
-    Line { rate: 262_144.0, way: 0.04, buffer: 1.0, ..Line::default() }
+/// 256 KiB/s and a buffer of one second.
+fn thin() -> NetworkPath {
+    NetworkPath { rate: 262_144.0, rtt: 0.04, buffer: 1.0, ..NetworkPath::default() }
 }
 
-fn near() -> Line {
-    Line { rate: 125e6, way: 0.0005, buffer: 0.004, gap: 0.002, ..Line::default() }
+fn near() -> NetworkPath {
+    NetworkPath { rate: 125e6, rtt: 0.0005, buffer: 0.004, gap: 0.002, ..NetworkPath::default() }
 }
 
 #[test]
-fn a_fat_line_that_loses_packets_is_filled_with_connections() {
-    // What the largest number gives from the first moment on is what is possible.
+fn a_fast_lossy_path_is_filled_with_connections() {
+    // The best result is that of the highest limit from the start.
     for (bytes, share) in [(100.0 * MIB, 0.7), (400.0 * MIB, 0.85)] {
         let possible = Run::send(lossy(), Some(MAX_LIMIT), bytes);
         let took = Run::send(lossy(), None, bytes);
-        assert!(took * share <= possible, "{} MiB: {took:.1} s, possible are {possible:.1}", bytes / MIB);
+        assert!(took * share <= possible, "{} MiB: {took:.1} s instead of {possible:.1}", bytes / MIB);
         let few = Run::send(lossy(), Some(4), bytes);
-        assert!(took < few / 1.5, "{took:.1} s, and with four connections {few:.1}");
+        assert!(took < few / 1.5, "{took:.1} s, with four connections {few:.1}");
     }
     let mut run = Run::new(lossy());
     run.seconds(10.0);
-    let share = run.rate_over(60.0) / run.line.rate;
-    assert!(share > 0.9, "{share:.2} of the line");
+    let share = run.rate_over(60.0) / run.path.rate;
+    assert!(share > 0.9, "{share:.2} of the path");
 }
 
 #[test]
-fn on_a_thin_line_with_a_long_buffer_few_connections_are_left() {
+fn a_slow_path_with_a_long_buffer_gets_few_connections() {
     let mut run = Run::new(thin());
     run.seconds(30.0);
-    // It takes a few seconds to hold those with which it began.
-    assert!(run.places.iter().all(|(at, places)| *at < 15.0 || *places <= 2), "{:?}", run.news);
-    let share = run.rate_over(120.0) / run.line.rate;
-    assert!(share > 0.95, "{share:.2} of the line, of which nothing is to be lost");
-    assert!(run.mean_places(120.0) <= 2.0);
-    // One connection of CUBIC fills any buffer in time; it is not for us to make that worse.
+    // It takes a few seconds to hold the first parts.
+    assert!(run.limits.iter().all(|(at, limits)| *at < 15.0 || *limits <= 2), "{:?}", run.messages);
+    let share = run.rate_over(120.0) / run.path.rate;
+    assert!(share > 0.95, "{share:.2} of the path");
+    assert!(run.mean_limit(120.0) <= 2.0);
+    // Even one CUBIC connection fills any buffer in time. More would make it worse.
     let queue =
         |run: &Run| run.queues.iter().filter(|(at, _)| *at > 30.0).map(|(_, queue)| queue).sum::<f64>();
     let mut many = Run::new(thin());
@@ -329,67 +332,67 @@ fn on_a_thin_line_with_a_long_buffer_few_connections_are_left() {
 }
 
 #[test]
-fn others_on_a_thin_line_keep_about_half_of_it() {
-    let mut run = Run::new(Line { others: 1, ..thin() });
+fn others_on_a_slow_path_keep_about_half_of_it() {
+    let mut run = Run::new(NetworkPath { others: 1, ..thin() });
     run.seconds(30.0);
-    let before = run.others_taken;
-    let ours = run.rate_over(120.0) / run.line.rate;
-    let others = (run.others_taken - before) / 120.0 / run.line.rate;
-    assert!(others > 0.38, "{others:.2} of the line for the other upload, {ours:.2} for us");
-    assert!(ours > 0.25, "{ours:.2} of the line for us, {others:.2} for the other upload");
+    let before = run.others_acked;
+    let ours = run.rate_over(120.0) / run.path.rate;
+    let others = (run.others_acked - before) / 120.0 / run.path.rate;
+    assert!(others > 0.38, "{others:.2} of the path for the other upload, {ours:.2} for us");
+    assert!(ours > 0.25, "{ours:.2} of the path for us, {others:.2} for the other upload");
 }
 
 #[test]
-fn of_two_last_parts_on_a_full_thin_line_only_one_moves() {
+fn of_two_last_parts_on_a_slow_path_only_one_sends() {
     let mut run = Run::new(thin());
     run.to_send = 10.0 * MIB;
     run.seconds(15.0);
-    assert_eq!(run.controller.limit(), 1, "{:?}", run.news);
+    assert_eq!(run.controller.limit(), 1, "{:?}", run.messages);
 }
 
 #[test]
-fn where_nobody_tells_of_queues_a_thin_line_does_not_get_more_than_the_usual_number() {
-    let mut run = Run::new(Line { told: false, ..thin() });
+fn without_rtt_a_slow_path_gets_no_more_than_the_default_limit() {
+    let mut run = Run::new(NetworkPath { has_rtt: false, ..thin() });
     run.seconds(60.0);
-    assert!(run.mean_places(50.0) <= DEFAULT_LIMIT as f64 * 1.1, "{:.1} places", run.mean_places(50.0));
+    assert!(run.mean_limit(50.0) <= DEFAULT_LIMIT as f64 * 1.1, "a mean of {:.1}", run.mean_limit(50.0));
 }
 
 #[test]
-fn a_near_line_that_one_connection_fills_gets_no_more_than_the_usual_number() {
+fn a_short_path_that_one_connection_fills_gets_no_more_than_the_default_limit() {
     let mut run = Run::new(near());
     run.seconds(60.0);
-    assert!(run.mean_places(58.0) <= DEFAULT_LIMIT as f64 * 1.1, "{:.1} places", run.mean_places(58.0));
+    assert!(run.mean_limit(58.0) <= DEFAULT_LIMIT as f64 * 1.1, "a mean of {:.1}", run.mean_limit(58.0));
     assert_eq!(run.controller.limit(), DEFAULT_LIMIT);
 }
 
 #[test]
-fn a_limit_on_each_connection_is_met_with_more_of_them() {
-    let mut run = Run::new(Line { each: 1e6, ..Line::default() });
+fn if_each_connection_is_limited_more_are_used() {
+    let mut run = Run::new(NetworkPath { each: 1e6, ..NetworkPath::default() });
     run.seconds(5.0);
-    assert!(run.controller.limit() >= 12, "{} places of 1 MB/s on a line of 12.5", run.controller.limit());
-    let share = run.rate_over(60.0) / run.line.rate;
-    assert!(share > 0.85, "{share:.2} of the line");
+    assert!(run.controller.limit() >= 12, "{} parts of 1 MB/s on a path of 12.5", run.controller.limit());
+    let share = run.rate_over(60.0) / run.path.rate;
+    assert!(share > 0.85, "{share:.2} of the path");
 }
 
 #[test]
-fn a_slow_down_halves_once_and_comes_back_slowly_to_just_below() {
+fn a_slow_down_halves_the_limit_which_grows_back_to_just_below() {
     let mut run = Run::new(lossy());
     run.seconds(20.0);
     let before = run.controller.limit();
     let at = run.at();
     assert!(run.controller.on_slow_down(at).is_some());
     assert_eq!(run.controller.limit(), before / 2);
-    assert_eq!(run.controller.on_slow_down(at), None, "the parts in flight all hear the same one");
+    assert_eq!(run.controller.on_slow_down(at), None, "all parts in flight get the same one");
     run.seconds(3.0);
-    assert_eq!(run.controller.limit(), before / 2, "not in a hurry");
+    assert_eq!(run.controller.limit(), before / 2, "it grows slowly");
     run.seconds(40.0);
-    assert_eq!(run.controller.limit(), before - 1, "{:?}", run.news);
+    assert_eq!(run.controller.limit(), before - 1, "{:?}", run.messages);
     run.seconds(60.0);
     assert!(run.controller.limit() > before / 2);
 }
 
 #[test]
-fn slow_downs_without_end_leave_one_part_in_flight_and_no_fewer() {
+fn endless_slow_downs_leave_one_part_in_flight() {
     let mut controller = Controller::default();
     let base = Instant::now();
     for second in 0..60 {
@@ -399,7 +402,7 @@ fn slow_downs_without_end_leave_one_part_in_flight_and_no_fewer() {
 }
 
 #[test]
-fn parts_that_stand_still_cost_places_but_leave_some() {
+fn stalls_reduce_the_limit_but_not_below_a_minimum() {
     let mut run = Run::new(lossy());
     run.seconds(20.0);
     let before = run.controller.limit();
@@ -409,62 +412,62 @@ fn parts_that_stand_still_cost_places_but_leave_some() {
     for second in 1..60 {
         run.controller.on_stall(at + Duration::from_secs(second));
     }
-    assert_eq!(run.controller.limit(), STANDING_LEAST);
+    assert_eq!(run.controller.limit(), MIN_AFTER_STALL);
 }
 
 #[test]
-fn a_line_that_gets_thin_gets_fewer_connections() {
-    let mut run = Run::new(Line { each: 1e6, buffer: 0.5, ..Line::default() });
+fn a_path_that_becomes_slow_gets_fewer_connections() {
+    let mut run = Run::new(NetworkPath { each: 1e6, buffer: 0.5, ..NetworkPath::default() });
     run.seconds(30.0);
     assert!(run.controller.limit() > DEFAULT_LIMIT);
-    run.line.rate /= 20.0;
-    run.line.buffer *= 4.0;
+    run.path.rate /= 20.0;
+    run.path.buffer *= 4.0;
     run.queue = 0.0;
     run.seconds(60.0);
-    assert!(run.controller.limit() <= 4, "{} places: {:?}", run.controller.limit(), run.news);
+    assert!(run.controller.limit() <= 4, "a limit of {}: {:?}", run.controller.limit(), run.messages);
 }
 
 #[test]
-fn a_line_that_gets_better_is_found_out() {
-    let mut run = Run::new(Line { rate: 4e6, each: 1e6, ..Line::default() });
+fn a_path_that_becomes_faster_is_noticed() {
+    let mut run = Run::new(NetworkPath { rate: 4e6, each: 1e6, ..NetworkPath::default() });
     run.seconds(60.0);
-    run.line.rate = 20e6;
+    run.path.rate = 20e6;
     run.seconds(120.0);
-    let share = run.rate_over(30.0) / run.line.rate;
-    assert!(share > 0.7, "{share:.2} of the line, {} places: {:?}", run.controller.limit(), run.news);
+    let share = run.rate_over(30.0) / run.path.rate;
+    assert!(share > 0.7, "{share:.2} of the path, a limit of {}: {:?}", run.controller.limit(), run.messages);
 }
 
 #[test]
-fn noise_does_not_make_it_swing() {
-    for line in [near(), lossy(), Line::default()] {
-        let mut run = Run::new(Line { noise: 0.3, ..line });
+fn noise_does_not_change_the_limit_often() {
+    for path in [near(), lossy(), NetworkPath::default()] {
+        let mut run = Run::new(NetworkPath { noise: 0.3, ..path });
         run.seconds(240.0);
         assert!(run.changes(60.0) <= 16, "{} changes in a minute", run.changes(60.0));
-        let news = run.news.iter().filter(|(at, _)| *at > 60.0).count();
-        assert!(news <= 8, "told of {news} changes in three minutes: {:?}", run.news);
+        let messages = run.messages.iter().filter(|(at, _)| *at > 60.0).count();
+        assert!(messages <= 8, "{messages} messages in three minutes: {:?}", run.messages);
     }
 }
 
 #[test]
-fn without_demand_nothing_is_tried() {
+fn without_waiting_parts_there_are_no_probes() {
     let mut controller = Controller::default();
     let base = Instant::now();
     for tenth in 0..600_u32 {
         let at = base + Duration::from_millis(100) * tenth;
-        let look = Sample { at, acked: u64::from(tenth) << 16, starved: false, moving: 1, tcp: None };
-        assert_eq!(controller.on_sample(&look), None);
+        let sample = Sample { at, acked: u64::from(tenth) << 16, starved: false, moving: 1, tcp: None };
+        assert_eq!(controller.on_sample(&sample), None);
     }
     assert_eq!(controller.limit(), INITIAL_LIMIT);
 }
 
 #[test]
-fn a_rest_ends_a_probe_and_keeps_what_has_proven_itself() {
+fn an_idle_period_ends_a_probe_and_restores_the_limit() {
     let mut run = Run::new(near());
     run.seconds(3.0);
     let before = run.controller.limit();
     while !matches!(run.controller.phase, Phase::Probe { .. }) {
         run.step();
-        assert!(run.now < 60.0, "nothing is tried: {:?}", run.controller.phase);
+        assert!(run.now < 60.0, "no probe: {:?}", run.controller.phase);
     }
     let at = run.at();
     run.controller.on_idle(at);
@@ -472,26 +475,35 @@ fn a_rest_ends_a_probe_and_keeps_what_has_proven_itself() {
 }
 
 #[test]
-fn where_nobody_tells_of_queues_a_full_line_gets_no_more_connections() {
-    let line = Line { rate: 6.25e6, way: 0.03, buffer: 0.16, told: false, ..Line::default() };
-    let mut run = Run::new(line);
+fn without_rtt_a_full_path_gets_no_more_connections() {
+    let path =
+        NetworkPath { rate: 6.25e6, rtt: 0.03, buffer: 0.16, has_rtt: false, ..NetworkPath::default() };
+    let mut run = Run::new(path);
     run.seconds(10.0);
-    assert!(run.rate_over(50.0) > 0.95 * run.line.rate);
-    assert!(run.mean_places(50.0) <= DEFAULT_LIMIT as f64, "{:.1} places", run.mean_places(50.0));
+    assert!(run.rate_over(50.0) > 0.95 * run.path.rate);
+    assert!(run.mean_limit(50.0) <= DEFAULT_LIMIT as f64, "a mean of {:.1}", run.mean_limit(50.0));
 }
 
 #[test]
-fn where_each_connection_is_limited_the_default_is_nearly_as_good_as_the_best_number() {
-    for (each, told) in [(262_144.0, true), (262_144.0, false), (1_048_576.0, true)] {
-        let line = Line { rate: 125e6, way: 0.001, buffer: 0.01, gap: 0.002, each, told, ..Line::default() };
+fn if_each_connection_is_limited_the_default_is_nearly_as_good_as_the_best_limit() {
+    for (each, has_rtt) in [(262_144.0, true), (262_144.0, false), (1_048_576.0, true)] {
+        let path = NetworkPath {
+            rate: 125e6,
+            rtt: 0.001,
+            buffer: 0.01,
+            gap: 0.002,
+            each,
+            has_rtt,
+            ..NetworkPath::default()
+        };
         let (best, took) =
-            (Run::send(line.clone(), Some(24), 120.0 * MIB), Run::send(line, None, 120.0 * MIB));
-        assert!(took < best * 1.3, "{took:.1} s, possible are {best:.1}, {:.0} KB/s each", each / 1e3);
+            (Run::send(path.clone(), Some(24), 120.0 * MIB), Run::send(path, None, 120.0 * MIB));
+        assert!(took < best * 1.3, "{took:.1} s instead of {best:.1}, {:.0} KB/s each", each / 1e3);
     }
 }
 
 #[test]
-fn a_straggler_ends_a_probe_of_more_or_costs_one_part_and_never_the_least() {
+fn a_straggler_ends_a_probe_or_reduces_the_limit_by_one() {
     let mut run = Run::new(lossy());
     run.seconds(20.0);
     let (before, at) = (run.controller.limit(), run.at());

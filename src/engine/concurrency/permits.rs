@@ -1,119 +1,90 @@
-//! Permits for parts in flight, over all files: as many as the user said, or as the [`Controller`] decides.
+//! Permits for parts in flight, over all files: as many as `--concurrency` says, or as the [`Controller`] decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::controller::{Controller, DEFAULT_LIMIT, INITIAL_LIMIT};
+use super::lending_semaphore::{LendingSemaphore, SemaphorePermit};
+use super::rate_budget::RateBudget;
+use super::resend_budget::ResendBudget;
 use super::throughput::Throughput;
-use super::window::{Sample, is_queue_standing};
+use super::window::{Sample, is_standing};
 use crate::error::{Failure, Transport};
 use crate::storage::NetworkSample;
 
 /// How often the network is sampled while parts are in flight.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often a hedge is allowed although no part makes progress.
-const PROBE_EVERY: Duration = Duration::from_secs(30);
-/// Parts that are merely slow may be sent twice for one byte in this many, beyond the first part.
-const HEDGED_MOST: u64 = 100;
+/// If all parts in flight have waited for their responses for this long, more parts may be in flight.
+const UNUSED_AFTER: Duration = Duration::from_millis(500);
 
-/// If all parts in flight have waited for their responses for so long, more may be.
-const UNUSED: Duration = Duration::from_millis(500);
-
-/// With `--limit-rate`, parts in flight share the rate. With many of them, all finish late and an interruption costs
-/// them all. So no more are in flight than take this many seconds.
-const LIMITED_SECONDS: u64 = 10;
-
-/// The permits. Their number is fixed if the user gave one.
+/// Hands out permits. Their number is fixed if the user gave one.
 pub struct Permits {
-    semaphore: Arc<Semaphore>,
-    /// With a limited rate: KiB that may be in flight.
-    room: Option<(Arc<Semaphore>, u32)>,
+    semaphore: LendingSemaphore,
+    rate_budget: RateBudget,
     state: Mutex<State>,
     /// Imposed by the system on parts with and without a permit.
-    most: usize,
+    max_in_flight: usize,
     waiting: AtomicUsize,
     /// A part had to wait since the last sample.
-    short: AtomicBool,
+    starved: AtomicBool,
     in_flight: AtomicUsize,
+    /// A part has begun.
     pub begun: Notify,
 }
 
+#[derive(Default)]
 struct State {
     limit: usize,
-    /// Permits to remove when they are released.
-    owed: usize,
-    /// Permits lent for parts that are stuck at a disk.
+    /// Permits lent for parts whose reads hang.
     lent: usize,
-    /// Parts of which the connection has all bytes …
+    /// Parts of which the connection has all bytes.
     handed: usize,
-    /// … and of them, those that hold no permit.
-    answering: usize,
-    /// Since when all parts in flight have been handed over, while others wait.
+    /// Those of them that have released their permit.
+    without_permit: usize,
+    /// Since when all parts in flight have waited for their responses, while others wait for permits.
     unused: Option<Instant>,
     /// `None` if the number is fixed.
     controller: Option<Controller>,
     throughput: Throughput,
     /// Bytes accepted by the network so far.
-    taken: u64,
-    /// The system does not tell what the peer has acknowledged.
+    acked: u64,
+    /// See [`Permits::has_no_tcp_info`].
     no_tcp_info: bool,
     /// See [`Throughput::has_headroom`].
     headroom: bool,
     /// See [`Permits::is_queue_of_one`].
     queue_of_one: bool,
-    /// Bytes sent again for parts that were slow.
-    resent: u64,
-    /// When a hedge was last allowed although nothing moved.
-    probed: Option<Instant>,
+    resend_budget: ResendBudget,
 }
 
 /// A part's permit. Dropping it releases it.
 pub struct Permit {
-    permit: Option<OwnedSemaphorePermit>,
-    room: Option<OwnedSemaphorePermit>,
+    permit: Option<SemaphorePermit>,
+    rate_budget: Option<OwnedSemaphorePermit>,
     /// The connection has all bytes of the part.
     handed: bool,
     /// The part waits for its response without a permit.
-    answering: bool,
-    slots: Arc<Permits>,
+    without_permit: bool,
+    permits: Arc<Permits>,
 }
 
 impl Permits {
-    /// `fixed` permits, or as many as suit the network and `limit_rate` (bytes per second); never more than `most`.
-    pub fn new(fixed: Option<usize>, limit_rate: Option<u64>, most: usize) -> Arc<Self> {
-        let fixed = fixed.map(|fixed| fixed.min(most));
-        let controller = fixed.is_none().then(|| Controller::new(most));
-        let room = limit_rate.filter(|_| fixed.is_none()).map(|rate| {
-            let room = u32::try_from(rate.saturating_mul(LIMITED_SECONDS) / 1024).unwrap_or(u32::MAX).max(1);
-            (Arc::new(Semaphore::new(room as usize)), room)
-        });
-        let places = fixed.or(controller.as_ref().map(Controller::limit)).unwrap_or(1);
+    /// `fixed` permits, or as many as suit the network and `limit_rate` (bytes per second), but at most `max_in_flight`.
+    pub fn new(fixed: Option<usize>, limit_rate: Option<u64>, max_in_flight: usize) -> Arc<Self> {
+        let fixed = fixed.map(|fixed| fixed.min(max_in_flight));
+        let controller = fixed.is_none().then(|| Controller::new(max_in_flight));
+        let limit = fixed.or(controller.as_ref().map(Controller::limit)).unwrap_or(1);
         Arc::new(Self {
-            semaphore: Arc::new(Semaphore::new(places)),
-            room,
-            state: Mutex::new(State {
-                limit: places,
-                owed: 0,
-                lent: 0,
-                handed: 0,
-                answering: 0,
-                unused: None,
-                controller,
-                throughput: Throughput::default(),
-                taken: 0,
-                no_tcp_info: true,
-                headroom: false,
-                queue_of_one: false,
-                resent: 0,
-                probed: None,
-            }),
-            most,
+            semaphore: LendingSemaphore::new(limit),
+            rate_budget: RateBudget::new(limit_rate.filter(|_| fixed.is_none())),
+            state: Mutex::new(State { limit, controller, no_tcp_info: true, ..State::default() }),
+            max_in_flight,
             waiting: AtomicUsize::new(0),
-            short: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             begun: Notify::new(),
         })
@@ -121,64 +92,56 @@ impl Permits {
 
     /// Waits for a permit for a part of this size in bytes, first come, first served.
     pub async fn acquire(self: &Arc<Self>, size: u64) -> Permit {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _counted = scopeguard(&self.waiting);
-        let room = match &self.room {
-            Some((room, most)) => {
-                let wanted = u32::try_from(size / 1024).unwrap_or(u32::MAX).clamp(1, *most);
-                Arc::clone(room).acquire_many_owned(wanted).await.ok()
-            }
-            None => None,
-        };
+        let _waiting = count_while_held(&self.waiting);
+        let rate_budget = self.rate_budget.acquire(size).await;
         if self.semaphore.available_permits() == 0 {
-            self.short.store(true, Ordering::Relaxed);
+            self.starved.store(true, Ordering::Relaxed);
         }
-        // The semaphore is never closed. Without a permit, the part would just not be counted.
-        let permit = Arc::clone(&self.semaphore).acquire_owned().await.ok();
-        self.permit(permit, room)
+        self.permit(Some(self.semaphore.acquire().await), rate_budget)
     }
 
-    /// A permit, if one is free and nobody waits.
+    /// A permit, if one is free and no part waits for one.
     pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
-        Some(self.permit(Some(permit), None))
+        Some(self.permit(Some(self.semaphore.try_acquire()?), None))
     }
 
-    /// A permit for a hedge when nothing moves at all. Most likely the network or storage stands still, so one
-    /// connection is enough to find out. A number given by the user holds here too. Parts that wait for a permit could
-    /// do nothing with it.
-    pub fn acquire_probe(self: &Arc<Self>) -> Option<Permit> {
+    /// A permit for a hedge while no part makes progress. Most likely the network or storage is down, so one connection is
+    /// enough to find out. The limit does not apply, unless the user set it: parts that wait for permits would get no
+    /// further either.
+    pub fn acquire_idle_hedge(self: &Arc<Self>) -> Option<Permit> {
         let now = Instant::now();
         let mut state = self.state();
-        if state.probed.is_some_and(|probed| now.duration_since(probed) < PROBE_EVERY) {
+        if !state.resend_budget.allows_idle_hedge(now) {
             return None;
         }
-        let free = state.controller.is_some();
-        let place = self.try_acquire().or_else(|| free.then(|| self.permit(None, None)))?;
-        state.probed = Some(now);
-        Some(place)
+        let adaptive = state.controller.is_some();
+        let permit = self.try_acquire().or_else(|| adaptive.then(|| self.permit(None, None)))?;
+        state.resend_budget.note_idle_hedge(now);
+        Some(permit)
     }
 
-    /// A free permit to hedge a slow part of this size, unless too many bytes were sent twice already.
+    /// A free permit to hedge a slow part of this size, unless too many bytes were sent again already.
     pub fn acquire_hedge(self: &Arc<Self>, size: u64) -> Option<Permit> {
         let mut state = self.state();
-        if state.resent > 0 && (state.resent + size) * HEDGED_MOST > state.taken {
+        if !state.resend_budget.allows_hedge(size, state.acked) {
             return None;
         }
-        let place = self.try_acquire()?;
-        state.resent += size;
-        Some(place)
+        let permit = self.try_acquire()?;
+        state.resend_budget.add(size);
+        Some(permit)
     }
 
     /// Whether this many bytes of a file of this size may be sent again. If so, they are counted.
     pub fn may_resend(&self, bytes: u64, file_size: u64) -> bool {
         let mut state = self.state();
-        let may = (state.resent + bytes) * HEDGED_MOST <= file_size.max(state.taken);
-        state.resent += if may { bytes } else { 0 };
-        may
+        let allowed = state.resend_budget.allows(bytes, file_size.max(state.acked));
+        if allowed {
+            state.resend_budget.add(bytes);
+        }
+        allowed
     }
 
     /// See [`Throughput::share`].
@@ -186,34 +149,34 @@ impl Permits {
         self.state().throughput.share()
     }
 
-    /// See [`Throughput::still_for`].
-    pub fn still_for(&self, now: Instant) -> Duration {
-        self.state().throughput.still_for(now)
+    /// See [`Throughput::idle_for`].
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        self.state().throughput.idle_for(now)
     }
 
-    /// Whether bytes in kernel buffers count as sent, because the system does not tell what was acknowledged.
+    /// Whether the system does not report what the peer has acknowledged, so that bytes in kernel buffers count as sent.
     pub fn has_no_tcp_info(&self) -> bool {
         self.state().no_tcp_info
     }
 
-    /// How many parts may move; others in flight are held. A fixed number holds none.
-    pub fn moving(&self) -> usize {
+    /// How many parts may send at a time. Others in flight are held. With a fixed number of permits none is.
+    pub fn sending_limit(&self) -> usize {
         let state = self.state();
         state.controller.as_ref().map_or(usize::MAX, |controller| controller.limit() + state.lent)
     }
 
-    /// Whether the path could carry more than is being sent. With a fixed number too.
+    /// See [`Throughput::has_headroom`].
     pub fn has_headroom(&self) -> bool {
         self.state().headroom
     }
 
-    /// Whether one part alone fills the path and a queue in front of it.
+    /// Whether a single part fills the path and a queue before it.
     pub fn is_queue_of_one(&self) -> bool {
         self.state().queue_of_one
     }
 
-    /// How many parts will soon be in flight, if nothing speaks against it.
-    pub fn initial(&self) -> usize {
+    /// How many parts will soon be in flight, unless the path turns out to be slow.
+    pub fn expected(&self) -> usize {
         let state = self.state();
         match &state.controller {
             Some(controller) => controller.max_limit().min(DEFAULT_LIMIT),
@@ -221,40 +184,35 @@ impl Permits {
         }
     }
 
-    /// Parts in flight, including those that only wait for their responses.
+    /// Parts in flight, including those that wait for their responses without a permit.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     fn permit(
         self: &Arc<Self>,
-        permit: Option<OwnedSemaphorePermit>,
-        room: Option<OwnedSemaphorePermit>,
+        permit: Option<SemaphorePermit>,
+        rate_budget: Option<OwnedSemaphorePermit>,
     ) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_one();
-        Permit { permit, room, handed: false, answering: false, slots: Arc::clone(self) }
+        Permit { permit, rate_budget, handed: false, without_permit: false, permits: Arc::clone(self) }
     }
 
-    /// Lends additional permits for parts that hold theirs while the disk hangs.
-    pub fn lend(&self, places: usize) {
-        let mut state = self.state();
-        state.lent += places;
-        let kept = places.min(state.owed);
-        state.owed -= kept;
-        self.semaphore.add_permits(places - kept);
+    /// Lends additional permits for parts that hold theirs while a read hangs.
+    pub fn lend(&self, permits: usize) {
+        self.state().lent += permits;
+        self.semaphore.add_permits(permits);
     }
 
     /// Takes back lent permits, at the latest when they are released.
-    pub fn take_back(&self, places: usize) {
-        let mut state = self.state();
-        state.lent -= places.min(state.lent);
-        state.owed += places;
-        state.owed -= self.semaphore.forget_permits(state.owed);
+    pub fn take_back(&self, permits: usize) {
+        self.state().lent -= permits;
+        self.semaphore.remove_permits(permits);
     }
 
-    /// A part failed. May reduce the limit, and returns a message then.
-    pub fn failed(&self, failure: &Failure, at: Instant) -> Option<String> {
+    /// A part failed. May reduce the limit, and then returns a message.
+    pub fn on_failure(&self, failure: &Failure, at: Instant) -> Option<String> {
         self.update(|controller| {
             if failure.asks_for_less() {
                 controller.on_slow_down(at)
@@ -266,59 +224,54 @@ impl Permits {
         })
     }
 
-    /// Takes a sample. May change the limit, and returns a message if that is news.
-    pub fn sample(&self, seen: NetworkSample, at: Instant) -> Option<String> {
+    /// Takes a sample. May change the limit, and then may return a message.
+    pub fn on_sample(&self, sample: NetworkSample, at: Instant) -> Option<String> {
         let moving = {
             let mut state = self.state();
-            let moving = self.in_flight().saturating_sub(state.answering);
-            state.throughput.sample(at, seen.taken, moving);
-            (state.taken, state.no_tcp_info) = (seen.taken, seen.measured.is_none());
-            state.headroom = state.throughput.has_headroom(&seen);
-            state.queue_of_one = state.limit == 1 && seen.measured.is_some_and(|tcp| is_queue_standing(&tcp));
+            let moving = self.in_flight().saturating_sub(state.without_permit);
+            state.throughput.add(at, sample.acked, moving);
+            (state.acked, state.no_tcp_info) = (sample.acked, sample.tcp.is_none());
+            state.headroom = state.throughput.has_headroom(&sample);
+            state.queue_of_one =
+                state.limit == 1 && sample.tcp.is_some_and(|tcp| is_standing(tcp.queue(), tcp.min_rtt));
             moving
         };
         let waiting = self.waiting.load(Ordering::Relaxed) > 0;
-        let unused = self.is_unused(at, waiting);
+        let unused = self.is_path_unused(at, waiting);
         // Parts that are held wait, too.
-        let starved = self.short.swap(false, Ordering::Relaxed) || waiting || moving > self.moving();
+        let starved = self.starved.swap(false, Ordering::Relaxed) || waiting || moving > self.sending_limit();
         self.update(|controller| {
             if unused {
                 controller.on_unused_path();
             }
             let moving = moving.min(controller.limit());
-            controller.on_sample(&Sample { at, acked: seen.taken, starved, moving, tcp: seen.measured })
+            controller.on_sample(&Sample { at, acked: sample.acked, starved, moving, tcp: sample.tcp })
         })
     }
 
     /// Whether all parts in flight have waited for their responses for a while, while others wait for permits.
-    fn is_unused(&self, at: Instant, waiting: bool) -> bool {
+    fn is_path_unused(&self, at: Instant, waiting: bool) -> bool {
         let mut state = self.state();
         if !waiting || state.handed < self.in_flight() {
             state.unused = None;
             return false;
         }
         let since = *state.unused.get_or_insert(at);
-        let unused = at.duration_since(since) >= UNUSED;
+        let unused = at.duration_since(since) >= UNUSED_AFTER;
         state.unused = state.unused.filter(|_| !unused);
         unused
     }
 
     /// Lets the controller decide, and applies its limit.
-    pub fn update(&self, judge: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
+    pub fn update(&self, decide: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
         let mut state = self.state();
-        let state = &mut *state;
         let controller = state.controller.as_mut()?;
-        let news = judge(controller);
-        let (before, after) = (state.limit, controller.limit());
-        state.limit = after;
-        state.owed += before.saturating_sub(after);
-        let more = after.saturating_sub(before);
-        let kept = more.min(state.owed);
-        state.owed -= kept;
-        self.semaphore.add_permits(more - kept);
-        // Free permits are removed at once.
-        state.owed -= self.semaphore.forget_permits(state.owed);
-        news
+        let message = decide(controller);
+        let after = controller.limit();
+        let before = std::mem::replace(&mut state.limit, after);
+        self.semaphore.add_permits(after.saturating_sub(before));
+        self.semaphore.remove_permits(before.saturating_sub(after));
+        message
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -326,84 +279,72 @@ impl Permits {
     }
 }
 
-/// Decrements the count when dropped, also if the wait is aborted.
-fn scopeguard(count: &AtomicUsize) -> impl Drop + '_ {
-    struct Down<'a>(&'a AtomicUsize);
-    impl Drop for Down<'_> {
+/// Counts one more until it is dropped, also if the wait is aborted.
+fn count_while_held(count: &AtomicUsize) -> impl Drop + '_ {
+    struct Counted<'a>(&'a AtomicUsize);
+    impl Drop for Counted<'_> {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::Relaxed);
         }
     }
-    Down(count)
+    count.fetch_add(1, Ordering::Relaxed);
+    Counted(count)
 }
 
 impl Permit {
-    /// The connection has all bytes of the part. While it waits for the response it uses nothing of the path, so the
-    /// next part may begin. If many move, the others use the path meanwhile, and it is better to wait: the connection is
-    /// fast by then, and another would start slowly. A number given by the user counts connections, so there it holds.
+    /// The connection has all bytes of the part. While it waits for the response it does not use the path, so the next
+    /// part may begin. With a large limit, the others use the path meanwhile, and it is better to wait for this
+    /// connection: it is fast by now, and a new one would start slowly. A number given by the user counts connections, so
+    /// it applies here too.
     ///
-    /// Not more parts than the limit wait like this: a proxy that takes everything at once would otherwise get all parts
+    /// At most `limit` parts wait without a permit: a proxy that accepts everything at once would otherwise get all parts
     /// of the file, and could pass few of them on in time.
     pub fn all_handed(&mut self) {
-        let mut state = self.slots.state();
+        let mut state = self.permits.state();
         state.handed += usize::from(!self.handed);
         self.handed = true;
-        let few = state.limit <= INITIAL_LIMIT && state.controller.is_some();
-        let room = state.answering < state.limit && state.limit + state.answering < self.slots.most;
-        if few && room && !self.answering {
-            self.answering = true;
-            state.answering += 1;
-            state.release(self.permit.take());
+        let is_small = state.limit <= INITIAL_LIMIT && state.controller.is_some();
+        let is_allowed = state.without_permit < state.limit
+            && state.limit + state.without_permit < self.permits.max_in_flight;
+        if is_small && is_allowed && !self.without_permit {
+            self.without_permit = true;
+            state.without_permit += 1;
+            self.permit = None;
         }
     }
 
-    /// The attempt has ended without success. Nothing of the part is on its way any more.
+    /// The attempt has failed. No bytes of the part are on their way any more.
     pub fn attempt_failed(&mut self) {
-        let mut state = self.slots.state();
-        state.handed -= usize::from(self.handed);
+        self.permits.state().handed -= usize::from(self.handed);
         self.handed = false;
     }
 
-    /// The part gets next to nothing of a full path. It will be sent again, and one part less moves.
+    /// The part gets next to nothing of a full path. It will be sent again, and one part less sends.
     pub fn note_straggler(&mut self) {
-        self.slots.update(|controller| {
+        self.permits.update(|controller| {
             controller.on_straggler(Instant::now());
             None
         });
         self.release();
     }
 
-    /// Releases what the part holds. It cannot be sent again without another permit.
+    /// Releases the permit. The part cannot be sent again without another one.
     pub fn release(&mut self) {
-        self.room = None;
-        let mut state = self.slots.state();
-        state.release(self.permit.take());
+        (self.permit, self.rate_budget) = (None, None);
     }
 
-    /// Whether the permit was released. The part cannot be sent again without another one.
+    /// Whether the permit was released.
     pub fn is_released(&self) -> bool {
         self.permit.is_none()
     }
 }
 
-impl State {
-    fn release(&mut self, permit: Option<OwnedSemaphorePermit>) {
-        if self.owed > 0
-            && let Some(permit) = permit
-        {
-            self.owed -= 1;
-            permit.forget();
-        }
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.slots.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let mut state = self.slots.state();
+        self.permits.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.permits.state();
         state.handed -= usize::from(self.handed);
-        state.answering -= usize::from(self.answering);
-        state.release(self.permit.take());
+        state.without_permit -= usize::from(self.without_permit);
     }
 }
 

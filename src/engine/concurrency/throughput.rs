@@ -1,4 +1,5 @@
-//! The progress of all parts together: when bytes last moved, and how many one part sent on average.
+//! The progress of all parts together: when bytes last moved, how many one part sent on average, and whether the path
+//! could carry more.
 
 use std::time::{Duration, Instant};
 
@@ -6,58 +7,58 @@ use super::window::is_noticeable;
 use crate::storage::NetworkSample;
 
 /// If samples are further apart, the process was stopped (Ctrl-Z, debugger), and not the network.
-const STOPPED: Duration = Duration::from_secs(1);
+const MAX_SAMPLE_GAP: Duration = Duration::from_secs(1);
+
+/// The path has headroom if the rate is below this fraction of the best one.
+const FULL: f64 = 0.85;
+/// The best rate fades by this fraction each second, because paths change.
+const FADING: f64 = 0.02;
 
 /// Sampled every [`super::permits::SAMPLE_INTERVAL`] while parts are in flight.
 #[derive(Default)]
 pub struct Throughput {
-    /// The last sample, and the bytes accepted by then.
+    /// The last sample: its time, and bytes accepted by then.
     last: Option<(Instant, u64)>,
+    /// When bytes were last accepted.
     moved: Option<Instant>,
     share: f64,
     /// The current second: its start, and bytes accepted by then.
     second: Option<(Instant, u64)>,
-    /// Bytes per second of the last whole second, and the most of late.
+    /// Bytes per second in the last whole second.
     rate: f64,
+    /// The best recent rate.
     best: f64,
 }
 
-/// The path has headroom if the rate has fallen below this fraction of the best …
-const FULL: f64 = 0.85;
-/// … which fades by this fraction each second, because paths change.
-const FADING: f64 = 0.02;
-
 impl Throughput {
     /// Adds a sample: bytes accepted so far, and parts in flight.
-    pub fn sample(&mut self, at: Instant, taken: u64, in_flight: usize) {
-        let (before, since) = self
+    pub fn add(&mut self, at: Instant, acked: u64, in_flight: usize) {
+        let (before, gap) = self
             .last
-            .map_or((taken, Duration::ZERO), |(last, before)| (before, at.saturating_duration_since(last)));
-        if taken > before || since > STOPPED || self.moved.is_none() {
+            .map_or((acked, Duration::ZERO), |(last, before)| (before, at.saturating_duration_since(last)));
+        if acked > before || gap > MAX_SAMPLE_GAP || self.moved.is_none() {
             self.moved = Some(at);
         }
-        self.share += taken.saturating_sub(before) as f64 / in_flight.max(1) as f64;
-        self.last = Some((at, taken));
-        let (begin, then) = self.second.filter(|_| since <= STOPPED).unwrap_or((at, taken));
-        let lasted = at.saturating_duration_since(begin).as_secs_f64();
-        if lasted >= 1.0 {
-            self.rate = taken.saturating_sub(then) as f64 / lasted;
+        self.share += acked.saturating_sub(before) as f64 / in_flight.max(1) as f64;
+        self.last = Some((at, acked));
+        let (begin, then) = self.second.filter(|_| gap <= MAX_SAMPLE_GAP).unwrap_or((at, acked));
+        let elapsed = at.saturating_duration_since(begin).as_secs_f64();
+        if elapsed >= 1.0 {
+            self.rate = acked.saturating_sub(then) as f64 / elapsed;
             self.best = (self.best * (1.0 - FADING)).max(self.rate);
         }
-        self.second = Some(if lasted >= 1.0 { (at, taken) } else { (begin, then) });
+        self.second = Some(if elapsed >= 1.0 { (at, acked) } else { (begin, then) });
     }
 
-    /// Whether the path could carry more: it has carried more of late, no queue stands in front of it, and it is not the
-    /// disk or a limit that holds the parts back.
-    pub fn has_headroom(&self, seen: &NetworkSample) -> bool {
-        let queued = seen
-            .measured
-            .is_some_and(|tcp| is_noticeable(tcp.smoothed_rtt.saturating_sub(tcp.min_rtt), tcp.min_rtt));
-        !queued && !seen.waits_for_us && self.rate < self.best * FULL
+    /// Whether the path could carry more than is being sent: it did so recently, it has no queue, and neither the disk nor
+    /// a limit slows the parts down.
+    pub fn has_headroom(&self, sample: &NetworkSample) -> bool {
+        let queued = sample.tcp.is_some_and(|tcp| is_noticeable(tcp.queue(), tcp.min_rtt));
+        !queued && !sample.locally_limited && self.rate < self.best * FULL
     }
 
     /// How long no byte has been accepted.
-    pub fn still_for(&self, now: Instant) -> Duration {
+    pub fn idle_for(&self, now: Instant) -> Duration {
         self.moved.map_or(Duration::ZERO, |moved| now.saturating_duration_since(moved))
     }
 
@@ -75,56 +76,56 @@ mod tests {
     const TENTH: Duration = Duration::from_millis(100);
 
     #[test]
-    fn the_share_is_what_one_part_in_flight_is_carried() {
-        let (mut line, begun) = (Throughput::default(), Instant::now());
-        line.sample(begun, 1000, 4);
-        assert_eq!(line.share(), 0.0, "what was taken before is nobody's share");
-        line.sample(begun + TENTH, 1400, 4);
-        line.sample(begun + TENTH * 2, 1500, 1);
-        assert_eq!(line.share(), 200.0);
+    fn the_share_is_what_one_part_in_flight_sends_on_average() {
+        let (mut throughput, begun) = (Throughput::default(), Instant::now());
+        throughput.add(begun, 1000, 4);
+        assert_eq!(throughput.share(), 0.0, "bytes before the first sample belong to no share");
+        throughput.add(begun + TENTH, 1400, 4);
+        throughput.add(begun + TENTH * 2, 1500, 1);
+        assert_eq!(throughput.share(), 200.0);
     }
 
     #[test]
-    fn a_line_stands_still_from_its_last_byte_on() {
-        let (mut line, begun) = (Throughput::default(), Instant::now());
-        assert_eq!(line.still_for(begun), Duration::ZERO);
-        (0..=20).for_each(|tenth| line.sample(begun + TENTH * tenth, u64::from(tenth.min(5)), 1));
-        assert_eq!(line.still_for(begun + TENTH * 20), TENTH * 15);
+    fn idle_time_starts_at_the_last_byte() {
+        let (mut throughput, begun) = (Throughput::default(), Instant::now());
+        assert_eq!(throughput.idle_for(begun), Duration::ZERO);
+        (0..=20).for_each(|tenth| throughput.add(begun + TENTH * tenth, u64::from(tenth.min(5)), 1));
+        assert_eq!(throughput.idle_for(begun + TENTH * 20), TENTH * 15);
     }
 
     #[test]
-    fn a_stopped_program_is_no_line_that_stands_still() {
-        let (mut line, begun) = (Throughput::default(), Instant::now());
-        line.sample(begun, 0, 1);
+    fn time_in_which_the_process_was_stopped_is_not_idle() {
+        let (mut throughput, begun) = (Throughput::default(), Instant::now());
+        throughput.add(begun, 0, 1);
         let continued = begun + Duration::from_secs(60);
-        line.sample(continued, 0, 1);
-        assert_eq!(line.still_for(continued), Duration::ZERO);
+        throughput.add(continued, 0, 1);
+        assert_eq!(throughput.idle_for(continued), Duration::ZERO);
     }
 
-    fn sample(taken: u64) -> NetworkSample {
-        NetworkSample { taken, ..NetworkSample::default() }
+    fn sample(acked: u64) -> NetworkSample {
+        NetworkSample { acked, ..NetworkSample::default() }
     }
 
     #[test]
-    fn a_path_that_carries_less_than_of_late_has_headroom_unless_we_hold_back() {
-        let (mut line, begun, mut taken) = (Throughput::default(), Instant::now(), 0);
-        let mut go_on = |line: &mut Throughput, tenths: std::ops::Range<u32>, bytes: u64| {
+    fn a_path_that_carries_less_than_before_has_headroom_unless_we_are_limited_locally() {
+        let (mut throughput, begun, mut acked) = (Throughput::default(), Instant::now(), 0);
+        let mut send = |throughput: &mut Throughput, tenths: std::ops::Range<u32>, bytes: u64| {
             for tenth in tenths {
-                taken += bytes;
-                line.sample(begun + TENTH * tenth, taken, 4);
+                acked += bytes;
+                throughput.add(begun + TENTH * tenth, acked, 4);
             }
-            sample(taken)
+            sample(acked)
         };
-        let full = go_on(&mut line, 0..50, 1000);
-        assert!(!line.has_headroom(&full));
-        let seen = go_on(&mut line, 50..80, 500);
-        assert!(line.has_headroom(&seen));
-        assert!(!line.has_headroom(&NetworkSample { waits_for_us: true, ..seen }));
-        // A pause between files is no lack of rate.
-        let after_pause = go_on(&mut line, 600..601, 0);
-        assert_eq!(line.has_headroom(&after_pause), line.has_headroom(&seen));
-        // What was possible is forgotten in time.
-        let seen = go_on(&mut line, 601..1300, 500);
-        assert!(!line.has_headroom(&seen));
+        let full = send(&mut throughput, 0..50, 1000);
+        assert!(!throughput.has_headroom(&full));
+        let sample = send(&mut throughput, 50..80, 500);
+        assert!(throughput.has_headroom(&sample));
+        assert!(!throughput.has_headroom(&NetworkSample { locally_limited: true, ..sample }));
+        // A pause between files does not lower the rate.
+        let after_pause = send(&mut throughput, 600..601, 0);
+        assert_eq!(throughput.has_headroom(&after_pause), throughput.has_headroom(&sample));
+        // The best rate fades.
+        let sample = send(&mut throughput, 601..1300, 500);
+        assert!(!throughput.has_headroom(&sample));
     }
 }

@@ -1,0 +1,226 @@
+//! Sockets of storage connections, which count the bytes that the peer has received.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::platform::{self, TcpInfo};
+
+/// Queries a socket as long as it is open.
+#[derive(Debug, Clone, Default)]
+pub struct Probe {
+    stream: Weak<TcpStream>,
+    counters: Arc<Counters>,
+}
+
+/// A send buffer holds at most what is sent in this time. Progress is late by as much.
+const BUFFER_TIME: Duration = Duration::from_millis(500);
+/// In bytes.
+const MAX_SEND_BUFFER: u64 = 2 * 1024 * 1024;
+
+/// If a send buffer was full this recently, it is still nearly full.
+const FULL_FOR: Duration = Duration::from_secs(1);
+
+/// The counters of a socket. If the system reports nothing about the bytes in the send buffer, they are estimated from
+/// its size.
+#[derive(Debug)]
+struct Counters {
+    opened: Instant,
+    /// Bytes handed to the kernel.
+    written: AtomicU64,
+    /// The send buffer is full: the last write was refused.
+    full: AtomicBool,
+    /// When it was last full, in milliseconds after `opened`.
+    last_full: AtomicU64,
+    /// The connection was changed to BBR.
+    bbr: AtomicBool,
+    /// The size of the send buffer; 0 if the system reports what is in it.
+    buffer: AtomicU64,
+    /// The highest estimate of the bytes that have left the send buffer.
+    sent: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let [written, last_full, sent] = [const { AtomicU64::new(0) }; 3];
+        let buffer = AtomicU64::new(platform::opaque_send_buffer().unwrap_or(0));
+        Self {
+            opened: Instant::now(),
+            written,
+            full: AtomicBool::new(false),
+            last_full,
+            bbr: AtomicBool::new(false),
+            buffer,
+            sent,
+        }
+    }
+}
+
+impl Counters {
+    fn add_written(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.full.store(false, Ordering::Relaxed);
+    }
+
+    fn set_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
+        self.last_full.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// An estimate of the bytes that have left the send buffer: all but a full buffer. A buffer that was not full
+    /// recently, because the body waits for the disk or a limit, counters as empty.
+    fn sent(&self) -> u64 {
+        let buffer = self.buffer.load(Ordering::Relaxed);
+        let written = self.written.load(Ordering::Relaxed);
+        let last = self.last_full.load(Ordering::Relaxed);
+        let since = Duration::from_millis(self.now().saturating_sub(last));
+        let is_full = self.full.load(Ordering::Relaxed) || last > 0 && since < FULL_FOR;
+        let sent = written.saturating_sub(if is_full { buffer } else { 0 });
+        self.sent.fetch_max(sent, Ordering::Relaxed).max(sent)
+    }
+}
+
+/// Bytes that a socket has sent since it was opened, including TLS and headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentBytes {
+    /// Acknowledged by the peer or, if the system does not report that, no longer in the send buffer.
+    pub acked: u64,
+    /// Handed to the kernel, but not acknowledged.
+    pub unacked: u64,
+}
+
+impl Probe {
+    /// The current counters.
+    pub fn sent_bytes(&self) -> SentBytes {
+        if platform::opaque_send_buffer().is_some() {
+            return SentBytes { acked: self.counters.sent(), unacked: 0 };
+        }
+        let written = self.counters.written.load(Ordering::Relaxed);
+        let unacked = self.stream.upgrade().and_then(|stream| platform::unacked_bytes(&stream));
+        let unacked = unacked.unwrap_or(0).min(written);
+        SentBytes { acked: written - unacked, unacked }
+    }
+
+    /// Enlarges a send buffer of which only the size is known, if it limits this rate (bytes per second).
+    pub fn fit_send_buffer(&self, rate: f64) {
+        let buffer = self.counters.buffer.load(Ordering::Relaxed);
+        let wanted = ((rate * BUFFER_TIME.as_secs_f64()) as u64).min(MAX_SEND_BUFFER);
+        if buffer > 0
+            && wanted > buffer
+            && let Some(stream) = self.stream.upgrade()
+        {
+            platform::set_send_buffer(&stream, wanted);
+            self.counters.buffer.store(wanted, Ordering::Relaxed);
+        }
+    }
+
+    /// Changes the connection to BBR if the system has it. Does nothing the second time.
+    pub fn use_bbr(&self) {
+        if !self.counters.bbr.swap(true, Ordering::Relaxed)
+            && let Some(stream) = self.stream.upgrade()
+        {
+            platform::use_bbr(&stream);
+        }
+    }
+
+    /// What TCP has measured, if the system reports it.
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        platform::tcp_info(&*self.stream.upgrade()?)
+    }
+
+    /// Makes the kernel drop unsent bytes when the connection is closed.
+    pub fn discard_unsent(&self) {
+        if let Some(stream) = self.stream.upgrade() {
+            platform::discard_unsent(&stream);
+        }
+    }
+}
+
+/// A TCP stream that counters the bytes handed to the kernel.
+pub struct Socket {
+    stream: Arc<TcpStream>,
+    counters: Arc<Counters>,
+}
+
+impl Socket {
+    /// Counters what is sent from now on.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream: Arc::new(stream), counters: Arc::default() }
+    }
+
+    /// Queries this socket.
+    pub fn probe(&self) -> Probe {
+        Probe { stream: Arc::downgrade(&self.stream), counters: Arc::clone(&self.counters) }
+    }
+
+    fn count(&self, written: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(written) = written {
+            self.counters.add_written(written);
+        }
+        written
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read(buf.initialize_unfilled()) {
+                Ok(read) => {
+                    buf.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counters.set_full(),
+                done => return Poll::Ready(self.count(done)),
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write_vectored(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counters.set_full(),
+                done => return Poll::Ready(self.count(done)),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write))
+    }
+}
