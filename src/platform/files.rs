@@ -327,8 +327,9 @@ mod tests {
     #[test]
     fn a_file_that_another_program_does_not_share_is_locked() {
         use std::os::windows::fs::OpenOptionsExt as _;
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let _held = File::options().read(true).share_mode(0).open(file.path()).unwrap();
-        assert!(is_locked(&File::open(file.path()).unwrap_err()));
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let held = File::options().read(true).share_mode(0).open(&path).unwrap();
+        assert!(is_locked(&File::open(&path).unwrap_err()));
+        drop(held);
     }
 }

@@ -120,8 +120,9 @@ mod tests {
     fn a_picture_is_drawn_over_and_messages_go_above_it() {
         let paper = Paper::default();
         let mut screen = Screen::new(Box::new(paper.clone()));
-        screen.show(&[], &lines(&["one", "two"]), 80);
-        screen.show(&lines(&["warning: x"]), &lines(&["uno"]), 80);
+        let (columns, _) = screen.size();
+        screen.show(&[], &lines(&["one", "two"]), columns);
+        screen.show(&lines(&["warning: x"]), &lines(&["uno"]), columns);
         screen.erase();
         assert_eq!(
             paper.text().replace('\u{1b}', "^").replace('\r', "<"),

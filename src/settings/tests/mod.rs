@@ -208,7 +208,7 @@ fn every_setting_has_a_source_and_defaults_have_none() {
         lines.sort();
         lines
     };
-    let file = fixture.env.config_dir.as_ref().unwrap().join("copera-upload/config.toml");
+    let file = fixture.env.config_dir.as_ref().unwrap().join("copera-upload").join("config.toml");
     let places = (3..).zip(&keys).map(|(line, key)| format!("{key} from {}:{line}", file.display()));
     let profile = format!("profile `p` from default_profile in {}:1", file.display());
     assert_eq!(sorted(fixture.ok(&[]).sources), sorted(places.chain([profile]).collect()));
