@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
 
 use crate::error::{Error, Failure, Transport, chain};
+use crate::event::{Event, Reporter};
 use crate::format::human_duration;
 use crate::http;
 use crate::proxy::{Proxies, Proxy, Scheme};
@@ -65,12 +66,19 @@ pub struct Connector {
     tls: OnceLock<Arc<ClientConfig>>,
     /// For the proxy of plain and of `https` URLs.
     admissions: [Admission; 2],
+    reporter: Arc<dyn Reporter>,
 }
 
 impl Connector {
     /// Connections have to be established within `connect_timeout`.
-    pub fn new(proxies: Proxies, connect_timeout: Duration, trust: Trust) -> Self {
-        Self { proxies, connect_timeout, trust, tls: OnceLock::new(), admissions: Default::default() }
+    pub fn new(
+        proxies: Proxies,
+        connect_timeout: Duration,
+        trust: Trust,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        let (tls, admissions) = (OnceLock::new(), Default::default());
+        Self { proxies, connect_timeout, trust, tls, admissions, reporter }
     }
 
     /// The connection timeout.
@@ -90,9 +98,13 @@ impl Connector {
         Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
 
-    /// The proxy for this URL, if any.
+    /// The proxy for this URL, if any. Its first use is reported.
     pub fn proxy(&self, target: &Uri) -> Option<&Arc<Proxy>> {
-        self.proxies.find(target)
+        let proxy = self.proxies.find(target)?;
+        if proxy.is_first_use() {
+            self.reporter.event(&Event::Verbose { message: &format!("using the proxy {proxy}") });
+        }
+        Some(proxy)
     }
 
     /// Connects to the URL's host, through the proxy if there is one. TLS with the host itself is the next step,

@@ -8,6 +8,7 @@ mod no_proxy;
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
@@ -121,6 +122,7 @@ pub struct Proxy {
     /// For reqwest: includes user and password.
     url: Url,
     intercept: Intercept,
+    used: AtomicBool,
 }
 
 impl Proxy {
@@ -176,7 +178,12 @@ impl Proxy {
         }) {
             return Err(wrong("has a user name or a password that is too long for SOCKS (255 bytes)"));
         }
-        Ok(Self { variable, scheme, url, intercept })
+        Ok(Self { variable, scheme, url, intercept, used: AtomicBool::new(false) })
+    }
+
+    /// True for the first caller only.
+    pub fn is_first_use(&self) -> bool {
+        !self.used.swap(true, Ordering::Relaxed)
     }
 
     /// The protocol.

@@ -27,9 +27,9 @@ pub fn connector(
     reporter: &Arc<dyn Reporter>,
 ) -> Result<Arc<Connector>, Error> {
     let has_cacert = cacert.is_some();
-    let reporter = Arc::clone(reporter);
-    let trust = Box::new(move || config(cacert.as_deref(), &*reporter));
-    let connector = Connector::new(proxies, connect_timeout, trust);
+    let teller = Arc::clone(reporter);
+    let trust = Box::new(move || config(cacert.as_deref(), &*teller));
+    let connector = Connector::new(proxies, connect_timeout, trust, Arc::clone(reporter));
     if has_cacert {
         connector.tls()?;
     }

@@ -44,6 +44,9 @@ fn the_api_and_storage_use_proxies_of_every_kind() {
         world.set("HTTPS_PROXY", proxy.url(before));
         let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
         world.assert_stored(&ran.ok().says_nothing_of("sesame").id(), &file);
+        let scheme = before.find("://").map_or("http://", |end| &before[..end + 3]);
+        let note = format!("note: using the proxy {} (HTTPS_PROXY)", proxy.url(scheme));
+        assert_eq!(ran.stderr.matches(&note).count(), 1, "{note}: {}", ran.stderr);
         assert_eq!(proxy.targets().len(), 2, "{before}: {:?}", proxy.targets());
     }
 }
@@ -101,7 +104,9 @@ fn login_uses_the_same_variables() {
 
     let proxy = Proxy::new(Rules::default());
     world.set("HTTPS_PROXY", proxy.url("http://"));
-    world.upload(&["--login"]).write_stdin(format!("{}\n", world.drive.token())).assert().success();
+    let mut command = world.upload(&["--login", "-v"]);
+    let told = predicates::str::contains("using the proxy").count(1);
+    command.write_stdin(format!("{}\n", world.drive.token())).assert().success().stderr(told);
     assert_eq!(proxy.targets().len(), 1);
 }
 
@@ -112,7 +117,7 @@ fn hosts_in_no_proxy_are_reached_directly() {
         world.set("HTTPS_PROXY", proxy.url("http://"));
         world.set("no_proxy", list);
         let file = world.file("f", 1000);
-        world.run(&[&file]).ok();
+        world.run(&[file.as_os_str(), "-v".as_ref()]).ok().says_nothing_of("using the proxy");
         assert!(proxy.targets().is_empty(), "{list}: {:?}", proxy.targets());
     }
 }
