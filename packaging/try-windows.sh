@@ -41,8 +41,9 @@ skipped=(
     'tls          Wine 8 cannot check certificates as rustls-platform-verifier asks it to'
 )
 # What CI has time for: wrong files, files twice and exit codes first.
-quick=(again:: basics:: changes:: chaos:: config:: errors:: existing:: finalize:: integrity:: local_files:: names:: records::
-    reconcile:: results:: resume:: together:: to:: trees:: verify::)
+quick=(basics:: changes:: chaos:: concurrent_directories:: concurrent_runs:: config:: directories:: errors::
+    existing:: finalize:: integrity:: local_files:: names:: reconcile:: records:: rerun:: results:: resume:: to::
+    verify::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8

@@ -2,9 +2,9 @@
 
 use local_drive::Op;
 
+use crate::mock_server::MockServer;
 use crate::program::unix_only;
 use crate::support::World;
-use crate::trap::Trap;
 
 /// A world without token and URL in the environment.
 pub fn bare() -> World {
@@ -189,13 +189,13 @@ fn config_reads_only_the_named_file() {
 fn a_project_url_is_not_used_with_a_token_from_another_source() {
     for file in [".copera.toml", ".copera.local.toml"] {
         for key in ["[api]\nbase_url", "[profiles.default]\napi_url"] {
-            let trap = Trap::new();
+            let server = MockServer::new();
             let mut world = bare();
-            write(world.work().join(file), &format!("{key} = \"{}\"\n", trap.url()));
+            write(world.work().join(file), &format!("{key} = \"{}\"\n", server.url()));
             let refused = |world: &World| {
                 let ran = world.run(&["f"]);
                 ran.fails(2).says(file).says("token").says("--api-url");
-                assert_eq!(trap.heard(), [""; 0], "{file} {key}");
+                assert_eq!(server.requests(), [""; 0], "{file} {key}");
             };
             let marker = world.work().join("ran");
             let config = world.config_dir().join("config.toml");
@@ -217,13 +217,13 @@ fn a_project_url_is_not_used_with_a_token_from_another_source() {
 
 #[test]
 fn a_project_file_given_with_config_is_still_untrusted() {
-    let trap = Trap::new();
+    let server = MockServer::new();
     let mut world = bare();
-    write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{}\"\n", trap.url()));
+    write(world.work().join(".copera.toml"), &format!("[api]\nbase_url = \"{}\"\n", server.url()));
     world.set("COPERA_TOKEN", "cp_pat_mine");
     world.run(&["f", "--config", ".copera.toml"]).fails(2);
     world.run(&["f", "--config", "./../work/.copera.toml"]).fails(2);
-    assert_eq!(trap.heard(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
 }
 
 #[test]
@@ -296,14 +296,14 @@ fn a_token_in_a_file_that_others_can_read_causes_a_warning() {
 #[test]
 fn a_profile_sets_other_options_too_and_the_command_line_overrides_them() {
     let world = World::new();
-    crate::trees::plant(&world, &["d/a.jpg", "d/b.tmp", "d/c.txt"]);
+    crate::directories::plant(&world, &["d/a.jpg", "d/b.tmp", "d/c.txt"]);
     let profile = "[profiles.default]\nif_exists = 'skip'\noutput = 'id'\nprogress = 'none'\nto = 'T'\nexclude = ['*.tmp']";
     world.file_of(".copera.toml", profile);
     let first = world.run(&["-r", "d/"]);
     let mut ids: Vec<_> = first.ok().stdout.lines().map(str::to_owned).collect();
     ids.sort();
     assert_eq!((ids.len(), ids[0].len()), (2, 24), "{first:#?}");
-    crate::trees::assert_there_once(&world, &["T/", "T/a.jpg", "T/c.txt"]);
+    crate::directories::assert_there_once(&world, &["T/", "T/a.jpg", "T/c.txt"]);
     // Existing files are skipped.
     world.run(&["-r", "d/"]).ok().says("skipped 2");
     let second = world.run(&["-r", "d/", "--if-exists", "upload", "-o", "report", "--include", "*.jpg"]);

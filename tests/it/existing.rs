@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use local_drive::{Action, Fault, Op, Options};
 use serde_json::Value;
 
+use crate::directories::plant;
 use crate::halfway::{Halfway, assert_one_item, assert_warns, later, wait_for_finalize};
 use crate::program::{slashed, unix_only};
 use crate::support::{PART, Ran, World, answer};
-use crate::trees::plant;
 
 #[test]
 fn skip_keeps_an_item_of_equal_size_and_otherwise_uploads() {

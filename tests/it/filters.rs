@@ -2,9 +2,9 @@
 
 use local_drive::Op;
 
+use crate::directories::{assert_there_once, plant};
 use crate::program::unix_only;
 use crate::support::{Ran, World};
-use crate::trees::{assert_there_once, plant};
 
 /// Uploads the content of `d` with these filters, and checks what arrives.
 #[track_caller]

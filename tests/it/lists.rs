@@ -6,9 +6,9 @@ use std::process::Stdio;
 
 use local_drive::{Action, Fault, Op};
 
+use crate::directories::{assert_there_once, plant};
 use crate::program::{slashed, unix_only};
 use crate::support::{CAP, MIB, Ran, World};
-use crate::trees::{assert_there_once, plant};
 
 /// Runs the program with this standard input.
 fn pipe(world: &World, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
@@ -27,7 +27,7 @@ fn paths_come_from_a_file_or_standard_input() {
     world.run(&["--files-from", "list"]).ok();
     assert_there_once(&world, &["a", "b c", "-f", "-"]);
     pipe(&world, &["--files-from", "-", "--to", "x"], "d/e\n").ok();
-    assert!(crate::trees::there(&world).contains_key("x/e"));
+    assert!(crate::directories::there(&world).contains_key("x/e"));
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::process::Stdio;
 use local_drive::{Action, Fault, Op};
 
 use crate::config::{bare, write};
+use crate::mock_server::MockServer;
 use crate::support::{CAP, Ran, World, refusal};
 #[cfg(unix)]
 use crate::terminal::Terminal;
-use crate::trap::Trap;
 
 /// A world with the API in the environment and without a token.
 fn world() -> World {
@@ -276,8 +276,9 @@ fn nothing_is_saved_if_no_service_answers() {
     let ran = log_in(&world, &["--api-url", "http://127.0.0.1:9", "--retry-for", "0"], token);
     ran.fails(7).says("no token was saved").says("hint: ").says_nothing_of("to resume");
     // A captive portal answers all requests with a page.
-    let trap = Trap::answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>");
-    log_in(&world, &["--api-url", &trap.url()], token).fails(1).says("no token was saved").says("hint: ");
+    let server =
+        MockServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>");
+    log_in(&world, &["--api-url", &server.url()], token).fails(1).says("no token was saved").says("hint: ");
     assert_nothing_saved(&world);
 }
 
@@ -465,15 +466,15 @@ fn warnings_name_what_takes_precedence_over_the_saved_token() {
 
 #[test]
 fn there_is_no_prompt_if_a_project_file_sets_the_server() {
-    let trap = Trap::new();
+    let server = MockServer::new();
     let mut world = bare();
     let token = world.drive.token().to_owned();
     for text in ["[api]\nbase_url", "[profiles.default]\ntoken = 'theirs'\napi_url"] {
-        write(world.work().join(".copera.toml"), &format!("{text} = \"{}\"\n", trap.url()));
+        write(world.work().join(".copera.toml"), &format!("{text} = \"{}\"\n", server.url()));
         log_in(&world, &[], &token).fails(2).says(".copera.toml:").says("--api-url");
         log_in(&world, &["--config", ".copera.toml"], &token).fails(2).says(".copera.toml:");
     }
-    assert_eq!(trap.heard(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
     assert_nothing_saved(&world);
     // A URL from the user overrides it, and is saved with the token.
     std::fs::write(world.work().join(".copera.toml"), "[api]\nbase_url = 'https://evil.example'\n").unwrap();

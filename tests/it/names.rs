@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 
 use local_drive::Op;
 
+use crate::directories::plant;
 use crate::program::unix_only;
 use crate::support::{World, sha256_of};
-use crate::trees::plant;
 
 /// Uploads a file with the name `local`, given as `./local`, and checks that the item has the name `name`.
 #[track_caller]

@@ -2,8 +2,8 @@
 
 use local_drive::{Action, Fault, Op};
 
+use crate::directories::plant;
 use crate::support::{Ran, World, refusal};
-use crate::trees::plant;
 
 /// Uploads with this parent on the command line, in the variable and in a profile.
 fn in_each_place(world: &mut World, parent: &str, check: impl Fn(&Ran, &str)) {

@@ -5,9 +5,9 @@
 use local_drive::{Action, Fault, Op};
 use serde_json::json;
 
+use crate::mock_server::MockServer;
 use crate::program::{is_windows, not_under_wine};
 use crate::support::{PART, Ran, World, answer, refusal};
-use crate::trap::Trap;
 
 /// All verbosities and formats.
 const FORMATS: [&[&str]; 9] = [
@@ -190,8 +190,8 @@ fn an_unreachable_service_is_reported_without_the_token() {
             ran.ends(7);
         }
     }
-    let trap = Trap::answering("garbage\r\n\r\n");
-    world.set("COPERA_API_URL", trap.url());
+    let server = MockServer::responding("garbage\r\n\r\n");
+    world.set("COPERA_API_URL", server.url());
     for ran in run_in_every_format(&world, &["f", "--retry-for", "0"]) {
         ran.ends(7);
     }

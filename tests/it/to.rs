@@ -2,9 +2,9 @@
 
 use local_drive::{Action, Fault, Op, Options};
 
+use crate::directories::{assert_there_once, plant};
 use crate::halfway::later;
 use crate::support::{World, refusal};
-use crate::trees::{assert_there_once, plant};
 
 #[test]
 fn missing_folders_are_created_once_and_existing_ones_reused() {
@@ -19,7 +19,7 @@ fn missing_folders_are_created_once_and_existing_ones_reused() {
     assert_eq!(again.count(Op::Folders), 0);
     assert_there_once(&world, &["Reports/", "Reports/2026/", "Reports/2026/a", "Reports/2026/b"]);
     world.run(&["a", "--parent", &reports, "-t", "2026/q1"]).ok();
-    assert!(crate::trees::there(&world).contains_key("Reports/2026/q1/a"));
+    assert!(crate::directories::there(&world).contains_key("Reports/2026/q1/a"));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use local_drive::{Fault, Op, Options, UrlShape};
 use serde_json::{Value, json};
 
+use crate::mock_server::MockServer;
 use crate::support::{PART, Ran, World, answer};
-use crate::trap::Trap;
 
 #[test]
 fn signed_urls_are_accepted_in_every_shape_and_order() {
@@ -110,11 +110,12 @@ fn a_signed_url_with_plain_http_to_another_host_is_refused() {
 fn credentials_in_a_signed_url_are_neither_shown_nor_sent_nor_stored() {
     let world = World::new();
     world.file("f", 10);
-    let trap = Trap::answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", trap.url().replace("://", "://user:sesame@"));
+    let server =
+        MockServer::responding("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", server.url().replace("://", "://user:sesame@"));
     world.drive.fault(Fault::once(Op::Urls, answer(201, serde_json::json!({ "urls": [url] }))));
     world.run(&["f", "-vv"]).fails(1).says("/b/k").says_nothing_of("sesame");
-    assert!(trap.heard().iter().all(|request| !request.contains("sesame")), "{:?}", trap.heard());
+    assert!(server.requests().iter().all(|request| !request.contains("sesame")), "{:?}", server.requests());
     for kept in std::fs::read_dir(world.state_dir()).unwrap().flatten() {
         let text = std::fs::read_to_string(kept.path()).unwrap_or_default();
         assert!(!text.contains("sesame"), "{}", kept.path().display());

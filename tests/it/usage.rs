@@ -4,11 +4,11 @@ use std::ffi::OsString;
 
 use local_drive::{Action, Fault, Op};
 
+use crate::directories::plant;
 use crate::program::unix_only;
 use crate::support::{PART, Ran, World, answer};
 #[cfg(unix)]
 use crate::terminal::Terminal;
-use crate::trees::plant;
 
 fn lines_with<'a>(ran: &'a Ran, start: &str) -> Vec<&'a str> {
     ran.stderr.lines().filter(|line| line.starts_with(start)).collect()

@@ -1,8 +1,8 @@
 //! Wildcards: expanded by the program on Windows, and by the shell elsewhere.
 
+use crate::directories::{assert_there_once, plant};
 use crate::program::{is_windows, slashed};
 use crate::support::World;
-use crate::trees::{assert_there_once, plant};
 
 #[test]
 fn wildcards_in_paths_are_expanded_on_windows_only() {

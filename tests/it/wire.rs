@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use local_drive::{Action, Fault, Op, Options, Record};
 
 use crate::halfway::state_files;
+use crate::mock_server::MockServer;
 use crate::support::{CAP, MIB, PART, World, answer};
-use crate::trap::Trap;
 
 #[test]
 fn a_put_has_only_the_headers_host_and_content_length() {
@@ -131,13 +131,13 @@ fn the_rate_limit_applies_to_all_parts() {
 fn the_token_is_not_sent_after_a_redirect() {
     for op in [Op::Start, Op::Urls, Op::Finalize] {
         for code in [301, 302, 303, 307, 308] {
-            let (world, trap) = (World::new(), Trap::new());
+            let (world, server) = (World::new(), MockServer::new());
             world.file("f", 10);
-            let headers = vec![("location".to_owned(), format!("{}/elsewhere", trap.url()))];
+            let headers = vec![("location".to_owned(), format!("{}/elsewhere", server.url()))];
             world.drive.fault(Fault::new(op, Action::Status { code, headers, body: String::new() }));
             let ran = world.run(&["f", "--retry-for", "0"]);
             ran.fails(1).says(&code.to_string()).says("hint: ").says("redirect");
-            assert_eq!(trap.heard(), [""; 0], "{op:?} {code}");
+            assert_eq!(server.requests(), [""; 0], "{op:?} {code}");
             assert_eq!(world.drive.record().count(op), 1);
         }
     }
@@ -145,30 +145,30 @@ fn the_token_is_not_sent_after_a_redirect() {
 
 #[test]
 fn a_redirect_of_storage_is_not_followed() {
-    let (world, trap) = (World::new(), Trap::new());
+    let (world, server) = (World::new(), MockServer::new());
     world.file("f", 10);
-    world.drive.fault(Fault::new(Op::PutPart, Action::Redirect { to: format!("{}/x", trap.url()) }));
+    world.drive.fault(Fault::new(Op::PutPart, Action::Redirect { to: format!("{}/x", server.url()) }));
     world.run(&["f", "--retry-for", "0"]).fails(1).says("307");
-    assert_eq!(trap.heard(), [""; 0]);
+    assert_eq!(server.requests(), [""; 0]);
 }
 
 #[test]
 fn storage_on_another_host_gets_the_part_without_the_token() {
     let world = World::new();
     let etag = "47bce5c74f589f4867dbd57e9ca9f808"; // The MD5 of "aaa".
-    let trap = Trap::answering(format!(
+    let server = MockServer::responding(format!(
         "HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     ));
     world.file_of("f", "aaa");
-    let url = format!("{}/b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9", trap.url());
+    let url = format!("{}/b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9", server.url());
     world.drive.fault(Fault::once(Op::Urls, answer(201, serde_json::json!({ "urls": [url] }))));
     world.drive.fault(Fault::once(Op::Finalize, answer(201, r#"{"_id":"1"}"#)));
     world.run(&["f"]).ok();
-    let heard = trap.heard();
+    let heard = server.requests();
     assert_eq!(heard.len(), 1);
     let wanted = format!(
         "PUT /b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9 HTTP/1.1\r\nhost: {}\r\ncontent-length: 3\r\n\r\naaa",
-        trap.url().trim_start_matches("http://")
+        server.url().trim_start_matches("http://")
     );
     assert_eq!(heard[0], wanted, "the request must match the signed URL and have no other headers");
 }
@@ -189,13 +189,13 @@ fn a_base_url_without_a_path_gets_the_default_path() {
 fn a_proxy_from_the_environment_is_used() {
     let mut world = World::new();
     let proxy =
-        Trap::answering("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        MockServer::responding("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     world.file("f", MIB);
     world.set("http_proxy", proxy.url());
     world.set("COPERA_API_URL", "http://api.test/public/v1");
     world.run(&["f", "--allow-http", "--retry-for", "0"]).fails(1).says("418");
     // The first connection only checks whether the proxy is reachable.
-    let heard: Vec<_> = proxy.heard().into_iter().filter(|request| !request.is_empty()).collect();
+    let heard: Vec<_> = proxy.requests().into_iter().filter(|request| !request.is_empty()).collect();
     assert_eq!(heard.len(), 1);
     assert!(heard[0].starts_with("POST http://api.test/public/v1/drive/files/upload/"), "{}", heard[0]);
 }

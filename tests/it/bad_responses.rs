@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use local_drive::{Action, Fault, Op};
 use serde_json::json;
 
+use crate::mock_server::MockServer;
 use crate::support::{MIB, World, answer};
-use crate::trap::Trap;
 
 /// Far more than any of these runs needs, even for a debug build on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -168,9 +168,9 @@ fn a_part_response_other_than_200_is_an_error() {
 /// Runs against a service that sends these bytes on every connection.
 fn against(bytes: &[u8]) -> crate::support::Ran {
     let mut world = World::new();
-    let trap = Trap::answering(bytes);
+    let server = MockServer::responding(bytes);
     world.file("f", 10);
-    world.set("COPERA_API_URL", trap.url());
+    world.set("COPERA_API_URL", server.url());
     let begun = Instant::now();
     let ran = world.run(&["f", "--retry-for", "0"]);
     assert!(begun.elapsed() < SOON);
@@ -220,7 +220,7 @@ fn a_very_long_error_message_is_shortened() {
 
 #[test]
 fn invalid_dates_are_harmless() {
-    let storage = Trap::answering(
+    let storage = MockServer::responding(
         "HTTP/1.1 200 OK\r\nETag: \"no-md5\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     );
     let dates = ["", "yesterday", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"];
@@ -250,8 +250,8 @@ fn a_response_with_150_headers_is_read() {
     against(&answer).fails(1).says("400");
     let world = World::new();
     world.file("f", 10);
-    let trap = Trap::answering(answer);
-    let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", trap.url());
+    let server = MockServer::responding(answer);
+    let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", server.url());
     world
         .drive
         .fault(Fault::once(Op::Urls, crate::support::answer(201, serde_json::json!({ "urls": [url] }))));

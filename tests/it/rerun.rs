@@ -1,6 +1,6 @@
 //! Running the same command again: files that an interrupted or failed run has finished are not uploaded again.
 //!
-//! `COPERA_AGAIN_KILLS=200` sets the number of kills, `COPERA_AGAIN_SEED=n` their seed.
+//! `COPERA_RERUN_KILLS=200` sets the number of kills, `COPERA_RERUN_SEED=n` their seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use local_drive::{Action, Fault, Op, Options, Record};
 use serde_json::Value;
 
+use crate::directories::{assert_there_once, plant, there};
 use crate::halfway::{later, records, state_files, wait_for};
 use crate::program::slashed;
 use crate::support::{CAP, MIB, PART, Ran, World};
-use crate::trees::{assert_there_once, plant, there};
 
 /// The records of finished files.
 fn run_records(world: &World) -> Vec<PathBuf> {
@@ -192,7 +192,7 @@ const FILES: [(&str, u64); 8] = [
 fn a_command_killed_at_random_moments_uploads_each_file_once() {
     let number =
         |name: &str, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
-    let (kills, seed) = (number("COPERA_AGAIN_KILLS", 12), number("COPERA_AGAIN_SEED", 1));
+    let (kills, seed) = (number("COPERA_RERUN_KILLS", 12), number("COPERA_RERUN_SEED", 1));
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut killed = 0;
     for round in 0.. {

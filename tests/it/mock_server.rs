@@ -6,31 +6,31 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub struct Trap {
+pub struct MockServer {
     address: SocketAddr,
-    heard: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Trap {
+impl MockServer {
     /// Sends these bytes and closes.
-    pub fn answering(answer: impl Into<Vec<u8>>) -> Self {
+    pub fn responding(response: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heard = Arc::<Mutex<Vec<String>>>::default();
-        let (noting, answer) = (Arc::clone(&heard), answer.into());
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let (record, response) = (Arc::clone(&requests), response.into());
         // This thread ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A connection without a request counts too.
-                let _ = talk(stream, &answer, &noting);
+                let _ = talk(stream, &response, &record);
             }
         });
-        Self { address, heard }
+        Self { address, requests }
     }
 
     /// Sends an empty response with status 200.
     pub fn new() -> Self {
-        Self::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        Self::responding("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     }
 
     /// URL without a path.
@@ -39,12 +39,12 @@ impl Trap {
     }
 
     /// All requests.
-    pub fn heard(&self) -> Vec<String> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn talk(mut stream: TcpStream, answer: &[u8], heard: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn talk(mut stream: TcpStream, response: &[u8], requests: &Mutex<Vec<String>>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut request = Vec::new();
     let mut block = [0; 16 * 1024];
@@ -55,8 +55,8 @@ fn talk(mut stream: TcpStream, answer: &[u8], heard: &Mutex<Vec<String>>) -> std
         }
     }
     let text = String::from_utf8_lossy(&request).into_owned();
-    heard.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-    stream.write_all(answer)?;
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    stream.write_all(response)?;
     stream.shutdown(std::net::Shutdown::Write)
 }
 
