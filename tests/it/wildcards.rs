@@ -25,7 +25,7 @@ fn wildcards_in_paths_are_expanded_on_windows_only() {
 }
 
 #[test]
-fn a_pattern_that_matches_nothing_is_a_file_that_is_not_there() {
+fn a_pattern_that_matches_nothing_is_a_missing_file() {
     let world = World::new();
     for pattern in ["*.jpg", "no/such?/*"] {
         let ran = world.run(&[pattern]);
