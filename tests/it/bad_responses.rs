@@ -7,7 +7,7 @@ use local_drive::{Action, Fault, Op};
 use serde_json::json;
 
 use crate::mock_server::MockServer;
-use crate::support::{MIB, World, answer};
+use crate::support::{MIB, World, response};
 
 /// Far more than any of these runs needs, even for a debug build on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ fn a_start_without_both_ids_is_an_error() {
     ] {
         let world = World::new();
         world.file("f", 10);
-        world.drive.fault(Fault::new(Op::Start, answer(201, &odd)));
+        world.drive.fault(Fault::new(Op::Start, response(201, &odd)));
         world.run(&["f"]).fails(1).says("error: f: could not start the upload");
         assert_eq!(world.drive.record().count(Op::Any), 1, "{odd}");
     }
@@ -60,12 +60,12 @@ fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
     ] {
         let world = World::new();
         world.file("f", 10);
-        world.drive.fault(Fault::new(op, answer(201, body)));
+        world.drive.fault(Fault::new(op, response(201, body)));
         world.run(&["f"]).fails(1);
     }
     let world = World::new();
     world.file("f", 10);
-    world.drive.fault(Fault::new(Op::Start, answer(400, format!(r#"{{"message":{deep}}}"#))));
+    world.drive.fault(Fault::new(Op::Start, response(400, format!(r#"{{"message":{deep}}}"#))));
     world.run(&["f"]).fails(1).says("400");
 }
 
@@ -75,7 +75,7 @@ fn a_finalize_response_without_an_item_is_reconciled() {
     {
         let world = World::new();
         let path = world.file("f", 10);
-        let done = Action::AnswerAfterWork { code: 200, headers: Vec::new(), body: body.into() };
+        let done = Action::StatusAfterWork { code: 200, headers: Vec::new(), body: body.into() };
         world.drive.fault(Fault::once(Op::Finalize, done));
         let id = world.run(&["f"]).ok().id();
         assert_eq!(world.only_item()["_id"], id, "{body}");
@@ -94,13 +94,13 @@ fn an_item_with_unusual_fields_is_accepted() {
     ] {
         let world = World::new();
         world.file("f", 10);
-        world.drive.fault(Fault::once(Op::Finalize, answer(201, &item)));
+        world.drive.fault(Fault::once(Op::Finalize, response(201, &item)));
         assert_eq!(world.run(&["f"]).ok().json(), item);
     }
     for item in [json!({ "_id": "1", "name": 7 }), json!({ "_id": "1", "type": ["file"], "id": 2 })] {
         let world = World::new();
         world.file("f", 10);
-        world.drive.fault(Fault::once(Op::Finalize, answer(201, &item)));
+        world.drive.fault(Fault::once(Op::Finalize, response(201, &item)));
         assert_eq!(world.run(&["f"]).ok().json(), item, "only the ID matters");
     }
 }
@@ -133,10 +133,10 @@ fn a_truncated_response_is_a_network_error() {
     for op in [Op::Start, Op::Urls] {
         let world = World::new();
         let path = world.file("f", 10);
-        let fault = world.drive.fault(Fault::new(op, Action::TruncateAnswer));
+        let fault = world.drive.fault(Fault::new(op, Action::TruncateResponse));
         world.run(&["f", "--retry-for", "0"]).fails(7);
         world.drive.clear_fault(fault);
-        world.drive.fault(Fault::once(op, Action::TruncateAnswer));
+        world.drive.fault(Fault::once(op, Action::TruncateResponse));
         world.assert_stored(&world.run(&["f"]).ok().id(), &path);
     }
 }
@@ -212,7 +212,7 @@ fn a_very_long_error_message_is_shortened() {
     let world = World::new();
     world.file("f", 10);
     let body = json!({ "message": "long ".repeat(400_000) });
-    world.drive.fault(Fault::new(Op::Start, answer(400, body)));
+    world.drive.fault(Fault::new(Op::Start, response(400, body)));
     let ran = world.run(&["f"]);
     ran.fails(1).says("400").says("long long");
     assert!(ran.stderr.len() < 20_000, "{} bytes on stderr", ran.stderr.len());
@@ -242,19 +242,19 @@ fn invalid_dates_are_harmless() {
 
 #[test]
 fn a_response_with_150_headers_is_read() {
-    let mut answer = b"HTTP/1.1 400 Bad Request\r\n".to_vec();
+    let mut response = b"HTTP/1.1 400 Bad Request\r\n".to_vec();
     for n in 0..150 {
-        answer.extend(format!("X-Header-{n}: value\r\n").bytes());
+        response.extend(format!("X-Header-{n}: value\r\n").bytes());
     }
-    answer.extend(b"Content-Length: 0\r\n\r\n");
-    against(&answer).fails(1).says("400");
+    response.extend(b"Content-Length: 0\r\n\r\n");
+    against(&response).fails(1).says("400");
     let world = World::new();
     world.file("f", 10);
-    let server = MockServer::responding(answer);
+    let server = MockServer::responding(response);
     let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", server.url());
     world
         .drive
-        .fault(Fault::once(Op::Urls, crate::support::answer(201, serde_json::json!({ "urls": [url] }))));
+        .fault(Fault::once(Op::Urls, crate::support::response(201, serde_json::json!({ "urls": [url] }))));
     world.run(&["f", "--retry-for", "0"]).fails(1).says("400");
 }
 

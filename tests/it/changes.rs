@@ -245,11 +245,13 @@ fn parts_of_an_earlier_run_are_compared_before_finalize() {
 #[test]
 fn a_file_overwritten_between_two_finalize_calls_is_not_finalized_again() {
     let busy = [Action::status(503, ""), Action::rate_limited(1)];
-    for (answer, size) in busy.into_iter().flat_map(|answer| [(answer.clone(), 300), (answer, 2 * PART)]) {
+    for (response, size) in
+        busy.into_iter().flat_map(|response| [(response.clone(), 300), (response, 2 * PART)])
+    {
         let world = World::new();
         let path = world.file("file.bin", size);
         let hang = world.drive.fault(Fault::new(Op::Tree, Action::HangAfterBody));
-        world.drive.fault(Fault::once(Op::Finalize, answer.clone()));
+        world.drive.fault(Fault::once(Op::Finalize, response.clone()));
         let running = world.spawn(&["file.bin"]);
         world.drive.wait_until(CAP, |record| record.count(Op::Finalize) > 0).unwrap();
         overwrite_and_restore_mtime(&path, 0, b"x");
@@ -259,7 +261,7 @@ fn a_file_overwritten_between_two_finalize_calls_is_not_finalized_again() {
         assert_eq!(
             (world.drive.record().count(Op::Finalize), world.drive.items().len()),
             (1, 0),
-            "{answer:?}"
+            "{response:?}"
         );
         assert_one_item(&world, &world.run(&["file.bin"]), &path);
     }

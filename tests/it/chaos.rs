@@ -116,7 +116,7 @@ fn set_faults(world: &World, rng: &mut fastrand::Rng) {
     world.drive.clear_faults();
     let text = |code| Action::status(code, "<html>no</html>");
     let after_work =
-        |code| Action::AnswerAfterWork { code, headers: Vec::new(), body: "<html>no</html>".into() };
+        |code| Action::StatusAfterWork { code, headers: Vec::new(), body: "<html>no</html>".into() };
     let slow = Action::SlowRead { bytes_per_second: rng.u64(2 * MIB..20 * MIB) };
     let parts = [
         (0.04, Action::internal_error()),
@@ -127,7 +127,7 @@ fn set_faults(world: &World, rng: &mut fastrand::Rng) {
         (0.02, Action::CloseAfterWork),
         (0.02, Action::ResetAfterWork),
         (0.02, after_work(504)),
-        (0.01, Action::TruncateAnswer),
+        (0.01, Action::TruncateResponse),
         (0.02, Action::WrongEtag),
         (0.02, Action::CorruptStored),
         (0.02, Action::ExpiredUrl),
@@ -146,7 +146,7 @@ fn set_faults(world: &World, rng: &mut fastrand::Rng) {
         (0.04, Action::CloseAfterWork),
         (0.04, Action::ResetAfterWork),
         (0.04, after_work(502)),
-        (0.03, Action::TruncateAnswer),
+        (0.03, Action::TruncateResponse),
         (0.06, Action::Delay(Duration::from_millis(rng.u64(..80)))),
     ];
     for (op, actions) in [(Op::PutPart, parts.to_vec()), (Op::AnyApi, calls.to_vec())] {

@@ -194,8 +194,8 @@ fn a_very_deep_tree_is_uploaded() {
 
 #[test]
 fn a_folder_whose_response_was_lost_is_not_created_twice() {
-    let after_work = Action::AnswerAfterWork { code: 502, headers: Vec::new(), body: "<html>".into() };
-    for action in [Action::ResetAfterWork, Action::CloseAfterWork, after_work, Action::TruncateAnswer] {
+    let after_work = Action::StatusAfterWork { code: 502, headers: Vec::new(), body: "<html>".into() };
+    for action in [Action::ResetAfterWork, Action::CloseAfterWork, after_work, Action::TruncateResponse] {
         let world = World::new();
         plant(&world, &TREE);
         world.drive.fault(Fault::once(Op::Folders, action).skip(1));

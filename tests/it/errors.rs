@@ -5,7 +5,7 @@ use std::time::Instant;
 use local_drive::{Action, Fault, Op, Options};
 
 use crate::program::not_under_wine;
-use crate::support::{MIB, PART, Ran, World, answer, refusal};
+use crate::support::{MIB, PART, Ran, World, refusal, response};
 
 /// Runs for a small file while this operation fails.
 fn refused(op: Op, action: Action) -> Ran {
@@ -48,7 +48,7 @@ fn every_shape_of_an_api_error_is_read() {
         r#"{"message":["The message","and more"]}"#,
         r#"{"error":{"message":"The message"}}"#,
     ] {
-        refused(Op::Start, answer(400, body)).fails(1).says("The message");
+        refused(Op::Start, response(400, body)).fails(1).says("The message");
     }
 }
 

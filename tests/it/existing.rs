@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::directories::plant;
 use crate::halfway::{Halfway, assert_one_item, assert_warns, later, wait_for_finalize};
 use crate::program::{slashed, unix_only};
-use crate::support::{PART, Ran, World, answer};
+use crate::support::{PART, Ran, World, response};
 
 #[test]
 fn skip_keeps_an_item_of_equal_size_and_otherwise_uploads() {
@@ -75,7 +75,7 @@ fn nothing_is_sent_if_the_search_is_incomplete() {
     }
     world.file_of("f", "abc");
     let hits = serde_json::json!({ "hits": [], "totalHits": 99, "query": "f" });
-    world.drive.fault(Fault::new(Op::Search, answer(200, hits)));
+    world.drive.fault(Fault::new(Op::Search, response(200, hits)));
     for choice in ["skip", "fail"] {
         let ran = later(&world, &["f", "--if-exists", choice]);
         ran.ran.fails(5).says("cannot tell whether").says("--if-exists upload");
@@ -288,7 +288,7 @@ fn newer_finds_the_newest_item_in_a_long_folder() {
     touch(&world, "f", -10);
     assert_eq!(world.run(&["f", "--if-exists", "newer"]).ok().id(), newest);
     let hits = serde_json::json!({ "hits": [], "totalHits": 99, "query": "f" });
-    world.drive.fault(Fault::new(Op::Search, answer(200, hits)));
+    world.drive.fault(Fault::new(Op::Search, response(200, hits)));
     world.run(&["f", "--if-exists", "newer"]).fails(5).says("cannot tell whether");
 }
 
@@ -300,7 +300,7 @@ fn newer_ignores_an_item_without_a_time() {
         serde_json::json!({ "_id": "665f1c2ab3d4e5f60718293a", "name": "f", "type": "file", "size": 3 });
     let tree =
         serde_json::json!({ "root": [item], "totalItems": 1, "truncated": false, "nextParentIds": [] });
-    world.drive.fault(Fault::new(Op::Tree, answer(200, tree)));
+    world.drive.fault(Fault::new(Op::Tree, response(200, tree)));
     world.run(&["f", "--if-exists", "newer"]).ok();
     assert_eq!(world.drive.items().len(), 1);
 }

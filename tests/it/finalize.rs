@@ -11,15 +11,15 @@ use crate::halfway::{Later, assert_one_item, later, records};
 use crate::support::{CAP, PART, World, sha256_of};
 
 fn after_work(code: u16, body: &str) -> Action {
-    Action::AnswerAfterWork { code, headers: Vec::new(), body: body.into() }
+    Action::StatusAfterWork { code, headers: Vec::new(), body: body.into() }
 }
 
 /// The item is created, but the client gets no usable response.
-fn lost_answers() -> Vec<Action> {
+fn lost_responses() -> Vec<Action> {
     vec![
         Action::ResetAfterWork,
         Action::CloseAfterWork,
-        Action::TruncateAnswer,
+        Action::TruncateResponse,
         Action::EndlessBody,
         after_work(500, ""),
         after_work(502, "<html>Bad Gateway</html>"),
@@ -40,7 +40,7 @@ fn next_second() {
 
 #[test]
 fn a_lost_finalize_response_is_reconciled_without_another_finalize() {
-    for action in lost_answers() {
+    for action in lost_responses() {
         for size in [20, 2 * PART] {
             let world = World::new();
             let path = world.file("file.bin", size);
@@ -339,10 +339,10 @@ fn a_kill_before_the_result_is_printed_is_reconciled_by_the_next_run() {
         let mut command = world.command(&["file.bin", "--output", "id"]);
         command.stdin(std::process::Stdio::null()).stdout(writer).stderr(std::process::Stdio::null());
         let running = world.spawn_with(command);
-        let answered = |record: &local_drive::Record| {
+        let responded = |record: &local_drive::Record| {
             record.requests_of(Op::Finalize).any(|request| request.end.is_some())
         };
-        world.drive.wait_until(CAP, answered).unwrap();
+        world.drive.wait_until(CAP, responded).unwrap();
         // The program receives the response and then blocks on stdout.
         std::thread::sleep(Duration::from_millis(100));
         running.kill();

@@ -132,7 +132,7 @@ fn quiet_and_json_prompt_too() {
 
 #[cfg(unix)]
 #[test]
-fn an_empty_answer_is_an_error() {
+fn an_empty_input_is_an_error() {
     for keys in ["\r", "\x04", "   \r"] {
         let world = world();
         let mut terminal = Terminal::start(world.command(&["--login"]), world.drive.token());
@@ -270,12 +270,12 @@ fn a_token_that_the_service_rejects_is_not_saved() {
 }
 
 #[test]
-fn nothing_is_saved_if_no_service_answers() {
+fn nothing_is_saved_without_a_response_of_the_service() {
     let world = world();
     let token = world.drive.token();
     let ran = log_in(&world, &["--api-url", "http://127.0.0.1:9", "--retry-for", "0"], token);
     ran.fails(7).says("no token was saved").says("hint: ").says_nothing_of("to resume");
-    // A captive portal answers all requests with a page.
+    // A captive portal responds to all requests with a page.
     let server =
         MockServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>");
     log_in(&world, &["--api-url", &server.url()], token).fails(1).says("no token was saved").says("hint: ");

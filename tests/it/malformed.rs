@@ -4,7 +4,7 @@ use local_drive::{Action, Fault, Op, Options};
 use serde_json::{Value, json};
 
 use crate::halfway::{assert_one_item, later};
-use crate::support::{World, answer};
+use crate::support::{World, response};
 
 /// Responses that are not a listing of a folder.
 fn not_listings() -> Vec<Value> {
@@ -52,7 +52,7 @@ fn an_invalid_listing_is_not_an_empty_folder() {
         world.drive.make_folder("d", None);
         world.file_of("f", "abc");
         make_folder_with_file(&world);
-        world.drive.fault(Fault::new(Op::Tree, answer(200, &odd)));
+        world.drive.fault(Fault::new(Op::Tree, response(200, &odd)));
         for args in [&["f", "--if-exists", "fail"][..], &["f", "--if-exists", "skip"], &["-r", "d"]] {
             let ran = later(&world, args);
             assert_eq!(ran.ran.code, Some(1), "{odd} {args:?}: {:#?}", ran.ran);
@@ -67,7 +67,7 @@ fn the_message_in_an_invalid_response_is_reported() {
     let world = World::new();
     world.file_of("f", "abc");
     let message = format!("Your token is {}", world.drive.token());
-    world.drive.fault(Fault::new(Op::Tree, answer(200, json!({ "error": message }))));
+    world.drive.fault(Fault::new(Op::Tree, response(200, json!({ "error": message }))));
     world.run(&["f", "--if-exists", "fail"]).fails(1).says("missing field `root`").says("Your token is ***");
 }
 
@@ -81,7 +81,7 @@ fn an_invalid_search_result_is_not_an_empty_result() {
         world.drive.make_folder("d", None);
         world.file_of("f", "abc");
         make_folder_with_file(&world);
-        world.drive.fault(Fault::new(Op::Search, answer(200, &odd)));
+        world.drive.fault(Fault::new(Op::Search, response(200, &odd)));
         for args in [&["f", "--if-exists", "fail"][..], &["f", "--if-exists", "skip"], &["-r", "d"]] {
             let ran = later(&world, args);
             assert_eq!(ran.ran.code, Some(1), "{odd} {args:?}: {:#?}", ran.ran);
@@ -99,7 +99,7 @@ fn an_invalid_listing_or_search_result_does_not_repeat_finalize() {
         let world = World::with(Options { page_limit, ..Options::default() });
         let path = world.file_of("f", "abc");
         world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
-        let fault = world.drive.fault(Fault::new(op, answer(200, &odd)));
+        let fault = world.drive.fault(Fault::new(op, response(200, &odd)));
         let ran = world.run(&["f"]);
         assert_eq!(ran.code, Some(7), "{odd}: {ran:#?}");
         world.drive.clear_fault(fault);
@@ -113,7 +113,7 @@ fn login_does_not_save_a_token_after_an_invalid_response() {
     for odd in not_listings() {
         let mut world = World::new();
         world.unset("COPERA_TOKEN");
-        world.drive.fault(Fault::new(Op::Tree, answer(200, &odd)));
+        world.drive.fault(Fault::new(Op::Tree, response(200, &odd)));
         let mut login = world.upload(&["--login"]);
         let token = world.drive.token().to_owned();
         let output = login.write_stdin(token).output().unwrap();
@@ -139,7 +139,7 @@ fn an_unreadable_entry_in_a_listing_causes_a_search() {
         world.file_of("f", "abc");
         make_folder_with_file(&world);
         let listing = json!({ "root": [entry], "truncated": false });
-        world.drive.fault(Fault::new(Op::Tree, answer(200, &listing)));
+        world.drive.fault(Fault::new(Op::Tree, response(200, &listing)));
         // The search finds no such name, so the file is sent.
         let ran = later(&world, &["f", "--if-exists", "fail"]);
         ran.ran.ok();
@@ -161,8 +161,8 @@ fn unreadable_entries_in_the_search_result_leave_the_question_open() {
         world.file_of("f", "abc");
         make_folder_with_file(&world);
         let listing = json!({ "root": [entry], "truncated": false });
-        world.drive.fault(Fault::new(Op::Tree, answer(200, &listing)));
-        world.drive.fault(Fault::new(Op::Search, answer(200, json!({ "hits": [entry], "totalHits": 1 }))));
+        world.drive.fault(Fault::new(Op::Tree, response(200, &listing)));
+        world.drive.fault(Fault::new(Op::Search, response(200, json!({ "hits": [entry], "totalHits": 1 }))));
         for (args, code) in [(&["f", "--if-exists", "skip"][..], 5), (&["-r", "d"], 1)] {
             let ran = later(&world, args);
             assert_eq!(ran.ran.code, Some(code), "{entry}: {:#?}", ran.ran);
@@ -179,7 +179,7 @@ fn a_search_result_without_a_total_leaves_the_question_open() {
     let world = World::with(Options { page_limit: 0, ..Options::default() });
     world.drive.put_file("other", None, b"abc").unwrap();
     world.file_of("f", "abc");
-    world.drive.fault(Fault::new(Op::Search, answer(200, json!({ "hits": [] }))));
+    world.drive.fault(Fault::new(Op::Search, response(200, json!({ "hits": [] }))));
     world.run(&["f", "--if-exists", "skip"]).fails(5).says("cannot tell whether");
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
     world.run(&["f"]).fails(7);
@@ -193,7 +193,7 @@ fn a_listing_without_a_size_causes_a_request_to_storage() {
         let id = world.drive.put_file("f", None, b"abc").unwrap();
         let entry = json!({ "_id": id, "name": "f", "type": "file", "size": odd });
         let listing = json!({ "root": [entry], "truncated": false });
-        world.drive.fault(Fault::new(Op::Tree, answer(200, &listing)));
+        world.drive.fault(Fault::new(Op::Tree, response(200, &listing)));
         world.file_of("f", "new");
         let ran = later(&world, &["f", "--if-exists", "skip"]);
         assert_eq!((ran.ran.ok().id(), ran.count(Op::Start)), (id.clone(), 0), "{listing}");
@@ -215,7 +215,7 @@ fn a_full_page_without_a_truncation_flag_causes_a_search() {
     let node = |n: u32| json!({ "_id": format!("{n:024x}"), "name": n.to_string(), "type": "file" });
     for (count, searches) in [(499, 0), (500, 1)] {
         let root: Vec<Value> = (0..count).map(node).collect();
-        world.drive.fault(Fault::once(Op::Tree, answer(200, json!({ "root": root }))));
+        world.drive.fault(Fault::once(Op::Tree, response(200, json!({ "root": root }))));
         let ran = later(&world, &["f", "--if-exists", "fail"]);
         assert_eq!(ran.count(Op::Search), searches, "{count}");
         assert_eq!(ran.ran.code, Some(if searches == 1 { 5 } else { 0 }), "{id}");
@@ -229,7 +229,7 @@ fn an_unreadable_parent_is_not_the_root() {
     world.file_of("f", "abc");
     let hit =
         json!({ "_id": "0123456789abcdef01234567", "name": "f", "type": "file", "size": 3, "parent": 7 });
-    world.drive.fault(Fault::new(Op::Search, answer(200, json!({ "hits": [hit], "totalHits": 1 }))));
+    world.drive.fault(Fault::new(Op::Search, response(200, json!({ "hits": [hit], "totalHits": 1 }))));
     world.run(&["f", "--if-exists", "skip"]).fails(5).says("cannot tell whether");
 }
 
@@ -244,7 +244,7 @@ fn a_workspace_without_a_slug_is_an_error_before_anything_is_sent() {
     ] {
         let world = World::new();
         world.file_of("f", "abc");
-        world.drive.fault(Fault::new(Op::Workspace, answer(200, &odd)));
+        world.drive.fault(Fault::new(Op::Workspace, response(200, &odd)));
         let ran = later(&world, &["f", "-o", "url"]);
         ran.ran.fails(1).says("unexpected answer");
         assert_eq!(ran.count(Op::Start), 0, "{odd}");
@@ -260,7 +260,7 @@ fn invalid_signed_urls_and_start_responses_are_errors() {
     ] {
         let world = World::new();
         world.file_of("f", "abc");
-        world.drive.fault(Fault::new(op, answer(200, &odd)));
+        world.drive.fault(Fault::new(op, response(200, &odd)));
         world.run(&["f"]).fails(1);
         assert_eq!(world.drive.record().count(Op::PutPart), 0, "{odd}");
     }
@@ -271,7 +271,7 @@ fn a_created_folder_is_looked_up_if_the_response_is_invalid() {
     for odd in [json!({}), json!({ "error": "Something went wrong" }), json!([])] {
         let world = World::new();
         make_folder_with_file(&world);
-        let done = Action::AnswerAfterWork { code: 200, headers: Vec::new(), body: odd.to_string() };
+        let done = Action::StatusAfterWork { code: 200, headers: Vec::new(), body: odd.to_string() };
         world.drive.fault(Fault::once(Op::Folders, done));
         world.run(&["-r", "d"]).ok();
         assert_eq!((world.drive.items().len(), world.drive.record().count(Op::Folders)), (2, 1), "{odd}");

@@ -50,7 +50,7 @@ fn two_thousand_small_files_arrive_once_despite_faults_and_rate_limits() {
 
 #[test]
 fn all_files_wait_for_a_rate_limit_together() {
-    not_under_wine!("it takes too long to answer within a fraction of a second");
+    not_under_wine!("it is too slow to respond within a fraction of a second");
     let world = World::new();
     plant(&world, 200);
     let limit = world.drive.fault(Fault::new(Op::Start, Action::rate_limited(1)).skip(60).times(10));

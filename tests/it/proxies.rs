@@ -188,18 +188,18 @@ fn a_wrong_password_for_plain_http_ends_the_run_too() {
 #[test]
 fn a_refusal_by_a_plain_http_proxy_is_not_reported_as_one_of_the_server() {
     // Requests: start, signed URLs, part.
-    for (answer, words) in [
+    for (response, words) in [
         ("403 Forbidden", "the proxy refused"),
         ("405 Method Not Allowed", "the proxy refused"),
         ("407 Proxy Authentication Required", "user name and password"),
     ] {
         for from in [1, 3] {
             let mut world = World::new();
-            let proxy = Proxy::new(Rules { answer: Some((from, answer)), ..Rules::default() });
+            let proxy = Proxy::new(Rules { response: Some((from, response)), ..Rules::default() });
             world.set("HTTP_PROXY", proxy.url("http://"));
             let file = world.file("f", 1000);
             let ran = world.run(&[&file]);
-            ran.fails(1).says(words).says(&answer[..3]).says("HTTP_PROXY").says("hint:");
+            ran.fails(1).says(words).says(&response[..3]).says("HTTP_PROXY").says("hint:");
             assert_eq!(proxy.count(), from);
         }
     }
@@ -209,16 +209,16 @@ fn a_refusal_by_a_plain_http_proxy_is_not_reported_as_one_of_the_server() {
 fn a_refusal_by_a_proxy_ends_the_run_at_once() {
     let refusals = ["403 Forbidden", "405 Method Not Allowed", "511 Network Authentication Required"];
     // The API comes first, with two connections. The first one only checks whether the proxy is reachable.
-    for (from, answer) in refusals.iter().flat_map(|answer| [(1, *answer), (3, *answer)]) {
+    for (from, response) in refusals.iter().flat_map(|response| [(1, *response), (3, *response)]) {
         let (mut world, proxy) =
-            (world(), Proxy::new(Rules { answer: Some((from, answer)), ..Rules::default() }));
+            (world(), Proxy::new(Rules { response: Some((from, response)), ..Rules::default() }));
         world.set("HTTPS_PROXY", proxy.url("http://"));
         let file = world.file("f", 1000);
         let begun = Instant::now();
         let ran = world.run(&[&file]);
-        ran.fails(1).says(&answer[..3]).says("the proxy refused").says("HTTPS_PROXY").says("hint:");
-        assert!(begun.elapsed() < AT_ONCE, "{answer} from {from}");
-        assert_eq!(proxy.targets().len(), if from == 1 { 1 } else { 2 }, "{answer} from {from}");
+        ran.fails(1).says(&response[..3]).says("the proxy refused").says("HTTPS_PROXY").says("hint:");
+        assert!(begun.elapsed() < AT_ONCE, "{response} from {from}");
+        assert_eq!(proxy.targets().len(), if from == 1 { 1 } else { 2 }, "{response} from {from}");
     }
     for reply in [2, 7] {
         let mut world = world();
@@ -233,7 +233,7 @@ fn a_refusal_by_a_proxy_ends_the_run_at_once() {
 #[test]
 fn a_proxy_that_is_unavailable_is_retried() {
     let (mut world, proxy) =
-        (world(), Proxy::new(Rules { answer: Some((1, "503 Service Unavailable")), ..Rules::default() }));
+        (world(), Proxy::new(Rules { response: Some((1, "503 Service Unavailable")), ..Rules::default() }));
     world.set("HTTPS_PROXY", proxy.url("http://"));
     let file = world.file("f", 1000);
     world

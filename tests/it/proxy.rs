@@ -11,7 +11,7 @@ pub struct Rules {
     /// The required value of `Proxy-Authorization`, as `Basic …`. Otherwise, the response is 407.
     pub credentials: Option<&'static str>,
     /// Refuses requests with this status, beginning with the nth.
-    pub answer: Option<(usize, &'static str)>,
+    pub response: Option<(usize, &'static str)>,
     /// Uses TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Uses SOCKS 5, with optional credentials and this reply (0 is success).
@@ -94,13 +94,13 @@ where
         head.lines()
             .any(|line| line.to_lowercase().starts_with("proxy-authorization:") && line.ends_with(wanted))
     });
-    let refusal = match &rules.answer {
-        Some((from, answer)) if nth >= *from => Some(*answer),
+    let refusal = match &rules.response {
+        Some((from, response)) if nth >= *from => Some(*response),
         _ => (!allowed).then_some("407 Proxy Authentication Required"),
     };
     if let Some(status) = refusal {
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        return client.write_all(answer.as_bytes()).await;
+        let response = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return client.write_all(response.as_bytes()).await;
     }
     let mut server;
     if method == "CONNECT" {

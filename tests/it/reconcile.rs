@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use local_drive::{Action, Fault, Mode, Op, Options};
 
 use crate::halfway::{Later, assert_one_item, later, only_record, records, wait_for_finalize};
-use crate::support::{PART, World, answer};
+use crate::support::{PART, World, response};
 
 /// Creates a file with this name in a folder.
 fn file_in(world: &World, folder: &str, name: &str, content: &[u8]) -> PathBuf {
@@ -272,11 +272,11 @@ fn an_unavailable_proof_is_unsettled() {
         (Op::GetObject, Action::HangAfterBody),
         (Op::GetObject, Action::Status { code: 206, headers: Vec::new(), body: "x".into() }),
         (Op::Download, Action::status(403, "")),
-        (Op::Download, answer(200, "{}")),
-        (Op::Download, answer(200, r#"{"url":""}"#)),
-        (Op::Download, answer(200, r#"{"url":"http://192.0.2.1/b?X-Amz-Signature=1"}"#)),
-        (Op::Download, answer(200, r#"{"url":"no url"}"#)),
-        (Op::File, answer(200, r#"{"_id":"0123456789abcdef01234567"}"#)),
+        (Op::Download, response(200, "{}")),
+        (Op::Download, response(200, r#"{"url":""}"#)),
+        (Op::Download, response(200, r#"{"url":"http://192.0.2.1/b?X-Amz-Signature=1"}"#)),
+        (Op::Download, response(200, r#"{"url":"no url"}"#)),
+        (Op::File, response(200, r#"{"_id":"0123456789abcdef01234567"}"#)),
     ];
     for (op, action) in faults {
         let world = World::new();
@@ -308,7 +308,7 @@ fn a_listed_item_without_a_download_is_unsettled_and_finalize_is_not_repeated() 
     let world = World::new();
     let path = world.file("f", 2 * PART);
     world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
-    let missing = world.drive.fault(Fault::new(Op::Download, answer(404, "{}")));
+    let missing = world.drive.fault(Fault::new(Op::Download, response(404, "{}")));
     world.run(&["f"]).fails(7).says("unsettled");
     world.drive.clear_fault(missing);
     assert_one_item(&world, &world.run(&["f"]), &path);

@@ -10,7 +10,7 @@ use crate::support::{PART, Ran, World};
 const ODD: &str = r#"{"zeta":[],"_id":"665f1c2ab3d4e5f60718293a","rev":1.50,"big":12345678901234567890123,"e":1E+3,"id":"other","name":"é 😀 \"q\" <&> /","type":"file","createdAt":"2026-06-01T00:00:00.000Z","owner":{"_id":"x","a":{"z":null,"b":false}},"a":""}"#;
 
 fn finalize_response(body: impl Into<String>) -> Fault {
-    Fault::once(Op::Finalize, Action::AnswerAfterWork { code: 201, headers: Vec::new(), body: body.into() })
+    Fault::once(Op::Finalize, Action::StatusAfterWork { code: 201, headers: Vec::new(), body: body.into() })
 }
 
 fn run_with_response(body: &str, args: &[&str]) -> Ran {
@@ -162,14 +162,14 @@ fn output_url_prints_page_urls_and_requests_the_workspace_once() {
 
 #[test]
 fn an_unknown_workspace_name_is_an_error_before_anything_is_sent() {
-    for answer in [
+    for response in [
         Action::status(403, r#"{"message":"Missing scope"}"#),
         Action::status(200, r#"{"slug":""}"#),
         Action::status(200, "{}"),
     ] {
         let world = World::new();
         world.file("f", 3);
-        world.drive.fault(Fault::new(Op::Workspace, answer));
+        world.drive.fault(Fault::new(Op::Workspace, response));
         let ran = world.run(&["-o", "url", "f"]);
         assert!([Some(1), Some(4)].contains(&ran.code), "{ran:#?}");
         ran.says("could not get the workspace's name");

@@ -11,7 +11,7 @@ const EVERYTHING: u64 = u64::MAX;
 /// Transient failures of any request, before or after its work.
 fn transient() -> Vec<Action> {
     let after_work =
-        |code| Action::AnswerAfterWork { code, headers: Vec::new(), body: "<html>Bad Gateway</html>".into() };
+        |code| Action::StatusAfterWork { code, headers: Vec::new(), body: "<html>Bad Gateway</html>".into() };
     vec![
         Action::status(500, ""),
         Action::status(502, "<html><h1>Bad Gateway</h1></html>"),
@@ -56,7 +56,7 @@ fn only_the_part_with_a_transient_failure_is_sent_again() {
 fn a_call_with_a_transient_failure_is_repeated() {
     for call in [Op::Start, Op::Urls] {
         let mut actions = transient();
-        actions.push(Action::TruncateAnswer);
+        actions.push(Action::TruncateResponse);
         for action in actions {
             let world = World::new();
             let path = world.file("file.bin", 20);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::mock_server::MockServer;
 use crate::program::{is_windows, not_under_wine};
-use crate::support::{PART, Ran, World, answer, refusal};
+use crate::support::{PART, Ran, World, refusal, response};
 
 /// All verbosities and formats.
 const FORMATS: [&[&str]; 9] = [
@@ -106,7 +106,7 @@ fn secrets_echoed_by_the_api_are_masked_in_every_format_and_shape() {
         json!(words),
     ] {
         for status in [201, 400] {
-            let fault = world.drive.fault(Fault::new(Op::Start, answer(status, &body)));
+            let fault = world.drive.fault(Fault::new(Op::Start, response(status, &body)));
             for ran in run_in_every_format(&world, &["f"]) {
                 ran.ends(1);
             }
@@ -137,7 +137,7 @@ fn a_failed_part_is_reported_without_its_query() {
     world.file("f", 10);
     for urls in [json!([signed()]), json!([signed(), signed()]), json!([signed().replace("http", "gopher")])]
     {
-        let fault = world.drive.fault(Fault::new(Op::Urls, answer(201, json!({ "urls": urls }))));
+        let fault = world.drive.fault(Fault::new(Op::Urls, response(201, json!({ "urls": urls }))));
         for ran in run_in_every_format(&world, &["f", "--retry-for", "0"]) {
             assert!(matches!(ran.code, Some(1 | 7)), "{ran:#?}");
         }
@@ -156,7 +156,7 @@ fn signed_urls_in_an_invalid_response_are_not_quoted() {
         json!({ signed(): signed() }),
         json!(signed()),
     ] {
-        let fault = world.drive.fault(Fault::new(Op::Urls, answer(201, &body)));
+        let fault = world.drive.fault(Fault::new(Op::Urls, response(201, &body)));
         for ran in run_in_every_format(&world, &["f"]) {
             ran.ends(1);
         }

@@ -80,9 +80,9 @@ fn a_second_ctrl_c_ends_the_program_even_if_stdout_is_blocked() {
     let mut command = world.command(&["file.bin"]);
     command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
     let mut running = world.spawn_with(command);
-    let answered =
+    let responded =
         |record: &local_drive::Record| record.requests_of(Op::Finalize).any(|request| request.end.is_some());
-    world.drive.wait_until(CAP, answered).unwrap();
+    world.drive.wait_until(CAP, responded).unwrap();
     wait_for("the end of the program", || {
         running.signal("INT");
         !running.is_running()

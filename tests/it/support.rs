@@ -205,14 +205,14 @@ impl World {
 }
 
 /// A response of the API with this status and JSON.
-pub fn answer(status: u16, json: impl std::fmt::Display) -> Action {
+pub fn response(status: u16, json: impl std::fmt::Display) -> Action {
     let kind = ("content-type".to_owned(), "application/json; charset=utf-8".to_owned());
     Action::Status { code: status, headers: vec![kind], body: json.to_string() }
 }
 
 /// An error response of the API in its usual form.
 pub fn refusal(status: u16, message: &str) -> Action {
-    answer(status, serde_json::json!({ "statusCode": status, "error": "Word", "message": message }))
+    response(status, serde_json::json!({ "statusCode": status, "error": "Word", "message": message }))
 }
 
 /// The SHA-256 of bytes, in hexadecimal.

@@ -4,7 +4,7 @@ use local_drive::{Fault, Op, Options, UrlShape};
 use serde_json::{Value, json};
 
 use crate::mock_server::MockServer;
-use crate::support::{PART, Ran, World, answer};
+use crate::support::{PART, Ran, World, response};
 
 #[test]
 fn signed_urls_are_accepted_in_every_shape_and_order() {
@@ -26,7 +26,7 @@ fn signed_urls_are_accepted_in_every_shape_and_order() {
 fn refuses(urls: impl Into<Value>) -> Ran {
     let world = World::new();
     world.file("f", 2 * PART + 1);
-    world.drive.fault(Fault::new(Op::Urls, answer(201, urls.into())));
+    world.drive.fault(Fault::new(Op::Urls, response(201, urls.into())));
     let ran = world.run(&["f"]);
     ran.fails(1).says("error: f: ").says("signed URLs");
     let record = world.drive.record();
@@ -113,7 +113,7 @@ fn credentials_in_a_signed_url_are_neither_shown_nor_sent_nor_stored() {
     let server =
         MockServer::responding("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let url = format!("{}/b/k?X-Amz-Signature=5ec7e7", server.url().replace("://", "://user:sesame@"));
-    world.drive.fault(Fault::once(Op::Urls, answer(201, serde_json::json!({ "urls": [url] }))));
+    world.drive.fault(Fault::once(Op::Urls, response(201, serde_json::json!({ "urls": [url] }))));
     world.run(&["f", "-vv"]).fails(1).says("/b/k").says_nothing_of("sesame");
     assert!(server.requests().iter().all(|request| !request.contains("sesame")), "{:?}", server.requests());
     for kept in std::fs::read_dir(world.state_dir()).unwrap().flatten() {
@@ -128,7 +128,7 @@ fn a_signed_url_with_an_invalid_host_is_an_error_at_once() {
         let world = World::new();
         world.file("f", 10);
         let urls = serde_json::json!({ "urls": [format!("https://{host}/k?X-Amz-Signature=5ec7e7")] });
-        world.drive.fault(Fault::once(Op::Urls, answer(201, urls)));
+        world.drive.fault(Fault::once(Op::Urls, response(201, urls)));
         world.run(&["f"]).fails(1).says(host);
     }
 }

@@ -6,7 +6,7 @@ use local_drive::{Action, Fault, Op};
 
 use crate::directories::plant;
 use crate::program::unix_only;
-use crate::support::{PART, Ran, World, answer};
+use crate::support::{PART, Ran, World, response};
 #[cfg(unix)]
 use crate::terminal::Terminal;
 
@@ -233,6 +233,6 @@ fn a_huge_retry_after_is_not_reported_as_a_time() {
     let world = World::new();
     world.file("f", 1);
     let body = r#"{"statusCode":429,"message":"slowly","retryAfter":1e18}"#;
-    world.drive.fault(Fault::new(Op::Start, answer(429, body)));
+    world.drive.fault(Fault::new(Op::Start, response(429, body)));
     told(&world.run(&["f"]), 6);
 }

@@ -7,7 +7,7 @@ use local_drive::{Action, Fault, Op, Options, Record};
 
 use crate::halfway::state_files;
 use crate::mock_server::MockServer;
-use crate::support::{CAP, MIB, PART, World, answer};
+use crate::support::{CAP, MIB, PART, World, response};
 
 #[test]
 fn a_put_has_only_the_headers_host_and_content_length() {
@@ -161,8 +161,8 @@ fn storage_on_another_host_gets_the_part_without_the_token() {
     ));
     world.file_of("f", "aaa");
     let url = format!("{}/b/k%20ey?X-Amz-Signature=5ec7e7&x=%2F%C3%A9", server.url());
-    world.drive.fault(Fault::once(Op::Urls, answer(201, serde_json::json!({ "urls": [url] }))));
-    world.drive.fault(Fault::once(Op::Finalize, answer(201, r#"{"_id":"1"}"#)));
+    world.drive.fault(Fault::once(Op::Urls, response(201, serde_json::json!({ "urls": [url] }))));
+    world.drive.fault(Fault::once(Op::Finalize, response(201, r#"{"_id":"1"}"#)));
     world.run(&["f"]).ok();
     let heard = server.requests();
     assert_eq!(heard.len(), 1);

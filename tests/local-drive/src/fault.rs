@@ -147,7 +147,7 @@ pub enum Action {
     /// Does the work, then sends a TCP reset.
     ResetAfterWork,
     /// Does the work, then responds with this, like the 502 of a proxy.
-    AnswerAfterWork {
+    StatusAfterWork {
         /// HTTP status.
         code: u16,
         /// Header names and values.
@@ -176,7 +176,7 @@ pub enum Action {
     /// body and keeps the ETag.
     CorruptStored,
     /// Does the work, then responds with a Content-Length larger than the body and closes the connection.
-    TruncateAnswer,
+    TruncateResponse,
     /// Does the work, then responds with an endless body.
     EndlessBody,
     /// Responds with 307 to another URL, without the work.

@@ -17,7 +17,6 @@
 //! # }
 //! ```
 
-mod answer;
 mod api;
 mod body;
 mod clock;
@@ -34,6 +33,7 @@ mod part;
 mod presign;
 mod query;
 mod record;
+mod response;
 mod s3;
 mod spec;
 mod start;

@@ -248,7 +248,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn answered(&self, status: u16) {
+    pub(crate) fn responded(&self, status: u16) {
         self.change(|request| request.status = Some(status));
     }
 

@@ -46,7 +46,7 @@ impl FromStr for Fault {
         fault.action = action.context("a fault needs an action, e.g. reset, lost, status=503")?;
         if body.is_some() || retry_after.is_some() {
             let (Action::Status { headers, body: text, .. }
-            | Action::AnswerAfterWork { headers, body: text, .. }) = &mut fault.action
+            | Action::StatusAfterWork { headers, body: text, .. }) = &mut fault.action
             else {
                 bail!("body and retry-after require status or after-work");
             };
@@ -83,7 +83,7 @@ fn parse_action(name: &str, value: &str) -> anyhow::Result<Action> {
     };
     Ok(match name {
         "status" => Action::status(code()?, ""),
-        "after-work" => Action::AnswerAfterWork { code: code()?, headers: Vec::new(), body: String::new() },
+        "after-work" => Action::StatusAfterWork { code: code()?, headers: Vec::new(), body: String::new() },
         "s3" => {
             let (status, code) = value.split_once('/').context("s3 takes STATUS/CODE, e.g. 503/SlowDown")?;
             let status = status.parse().context("s3 takes STATUS/CODE, e.g. 503/SlowDown")?;
@@ -99,7 +99,7 @@ fn parse_action(name: &str, value: &str) -> anyhow::Result<Action> {
         "slow" => Action::SlowRead { bytes_per_second: parse_size(value)? },
         "wrong-etag" => Action::WrongEtag,
         "corrupt" => Action::CorruptStored,
-        "truncate" => Action::TruncateAnswer,
+        "truncate" => Action::TruncateResponse,
         "endless" => Action::EndlessBody,
         "redirect" => Action::Redirect { to: value.to_owned() },
         "kms" => Action::Kms,
@@ -162,7 +162,7 @@ mod tests {
         };
         assert_eq!((code, body.as_str()), (429, "busy"));
         assert_eq!(headers, [("retry-after".to_owned(), "2".to_owned())]);
-        let Action::AnswerAfterWork { body, .. } =
+        let Action::StatusAfterWork { body, .. } =
             action(r#"finalize:after-work=400:body={"a":1,"times":2}"#)
         else {
             panic!("no answer");

@@ -16,7 +16,6 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, Request, Response};
 use jiff::Timestamp;
 
-use crate::answer::{after_work, instead, replace_etag};
 use crate::body::{AnyBody, AnyError, full, streamed};
 use crate::clock::{parse_amz_date, rfc3339};
 use crate::drive::Shared;
@@ -26,6 +25,7 @@ use crate::net::{Conn, Lost};
 use crate::presign::Signer;
 use crate::query::Query;
 use crate::record::RequestRecord;
+use crate::response::{after_work, instead, replace_etag};
 use crate::store::{MAX_PART, MAX_PARTS};
 use crate::xml::{S3Error, completed, host_id, request_id};
 
@@ -112,7 +112,7 @@ pub(crate) async fn handle(
         _ => {}
     }
     add_headers(&mut response, &shared);
-    entry.answered(response.status().as_u16());
+    entry.responded(response.status().as_u16());
     if op != Op::GetObject || !response.status().is_success() {
         return Ok(response);
     }

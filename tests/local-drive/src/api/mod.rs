@@ -16,7 +16,6 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::answer::{after_work, instead};
 use crate::body::{AnyBody, full};
 use crate::drive::Shared;
 use crate::fault::{Action, Op};
@@ -24,6 +23,7 @@ use crate::meter::meter;
 use crate::net::{Conn, Lost};
 use crate::query::Query;
 use crate::record::RequestRecord;
+use crate::response::{after_work, instead};
 
 /// Base path of the API.
 pub(crate) const BASE: &str = "/public/v1";
@@ -52,7 +52,7 @@ impl Refused {
     }
 }
 
-type Answer = Result<(StatusCode, Value), Refused>;
+type ApiResult = Result<(StatusCode, Value), Refused>;
 
 /// A received call.
 struct Call {
@@ -97,8 +97,8 @@ pub(crate) async fn handle(
     }
 
     let refusal = match action {
-        Some(Action::ExpiredUrl) => Some(answer(Err(Refused::forbidden("Request has expired")))),
-        Some(Action::NoSuchUpload) => Some(answer(Err(Refused::not_found("Upload not found")))),
+        Some(Action::ExpiredUrl) => Some(respond(Err(Refused::forbidden("Request has expired")))),
+        Some(Action::NoSuchUpload) => Some(respond(Err(Refused::not_found("Upload not found")))),
         Some(action) => instead(action),
         None => None,
     };
@@ -117,7 +117,7 @@ pub(crate) async fn handle(
                 }
                 let done = work(&worker, &call).await;
                 worked();
-                answer(done)
+                respond(done)
             });
             work.await.map_err(|_| Lost)?
         }
@@ -126,7 +126,7 @@ pub(crate) async fn handle(
     if let Ok(date) = HeaderValue::from_str(&shared.clock.http_date()) {
         response.headers_mut().insert(DATE, date);
     }
-    entry.answered(response.status().as_u16());
+    entry.responded(response.status().as_u16());
     Ok(response)
 }
 
@@ -148,7 +148,7 @@ fn route(method: &Method, path: &str) -> (Op, String) {
     (op, String::new())
 }
 
-async fn work(shared: &Shared, call: &Call) -> Answer {
+async fn work(shared: &Shared, call: &Call) -> ApiResult {
     authorize(shared, &call.headers)?;
     match call.op {
         Op::Start => upload::start(shared, &check::object(&call.body)?).await,
@@ -178,8 +178,8 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-fn answer(answer: Answer) -> Response<AnyBody> {
-    let (status, json) = answer.unwrap_or_else(|refused| {
+fn respond(result: ApiResult) -> Response<AnyBody> {
+    let (status, json) = result.unwrap_or_else(|refused| {
         let reason = refused.status.canonical_reason().unwrap_or_default();
         let json =
             json!({ "statusCode": refused.status.as_u16(), "error": reason, "message": refused.message });

@@ -5,13 +5,13 @@ use rusty_s3::Method;
 use serde_json::{Value, json};
 
 use super::check::{self, Object};
-use super::{Answer, Refused};
+use super::{ApiResult, Refused};
 use crate::drive::Shared;
 use crate::items::{FileInfo, Session, new_id};
 use crate::options::{FinalizeRepeat, UrlShape};
 use crate::store::{MAX_PARTS, Refusal};
 
-pub(super) async fn start(shared: &Shared, body: &Object) -> Answer {
+pub(super) async fn start(shared: &Shared, body: &Object) -> ApiResult {
     let name = check::text(body, "fileName")?;
     let size = check::number(body, "fileSize")?;
     let mime = check::text(body, "mimeType")?;
@@ -37,7 +37,7 @@ pub(super) async fn start(shared: &Shared, body: &Object) -> Answer {
 }
 
 /// Signing does not involve S3, so this succeeds for aborted uploads too.
-pub(super) fn urls(shared: &Shared, body: &Object) -> Answer {
+pub(super) fn urls(shared: &Shared, body: &Object) -> ApiResult {
     let (upload_id, session) = session(shared, body)?;
     let parts = check::number(body, "parts")?;
     let parts = u32::try_from(parts).ok().filter(|parts| (1..=MAX_PARTS).contains(parts));
@@ -68,7 +68,7 @@ pub(super) fn urls(shared: &Shared, body: &Object) -> Answer {
 }
 
 /// Like S3, this does not notice missing parts or a wrong total size.
-pub(super) async fn finalize(shared: &Shared, body: &Object) -> Answer {
+pub(super) async fn finalize(shared: &Shared, body: &Object) -> ApiResult {
     let (upload_id, _) = session(shared, body)?;
     let parts = body.get("parts").and_then(Value::as_array);
     let parts = parts.ok_or_else(|| Refused::bad_request("parts must be an array"))?;

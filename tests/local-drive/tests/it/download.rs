@@ -8,9 +8,9 @@ use reqwest::header::HeaderMap;
 use crate::support::{Bench, CAP, MIB5, Reply, bench, plain, two_parts};
 
 fn url(bench: &Bench, id: &str) -> String {
-    let (status, answer) = bench.get(&format!("/drive/files/{id}/download"));
-    assert_eq!(status, 200, "{answer}");
-    answer["url"].as_str().unwrap().to_owned()
+    let (status, response) = bench.get(&format!("/drive/files/{id}/download"));
+    assert_eq!(status, 200, "{response}");
+    response["url"].as_str().unwrap().to_owned()
 }
 
 fn try_get(bench: &Bench, id: &str, range: Option<&str>) -> reqwest::Result<Reply> {
@@ -173,7 +173,7 @@ fn get_faults_reset_truncate_slow_or_stall_the_body() {
     };
     bench.drive.fault(Fault::once(Op::GetObject, Action::ResetAfter(100_000)));
     assert!(try_get(&bench, &id, None).is_err());
-    bench.drive.fault(Fault::once(Op::GetObject, Action::TruncateAnswer));
+    bench.drive.fault(Fault::once(Op::GetObject, Action::TruncateResponse));
     assert!(try_get(&bench, &id, None).is_err());
     assert_eq!(gets()[0], 100_000);
 

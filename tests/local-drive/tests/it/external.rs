@@ -13,15 +13,15 @@ struct Scripted {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-fn scripted(answers: &[(u16, &str)]) -> Scripted {
+fn scripted(responses: &[(u16, &str)]) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let (told, answers) =
-        (Arc::clone(&lines), answers.iter().map(|(status, xml)| (*status, (*xml).to_owned())));
-    let answers: Vec<_> = answers.collect();
+    let (told, responses) =
+        (Arc::clone(&lines), responses.iter().map(|(status, xml)| (*status, (*xml).to_owned())));
+    let responses: Vec<_> = responses.collect();
     thread::spawn(move || {
-        for (status, xml) in answers {
+        for (status, xml) in responses {
             let (mut socket, _) = listener.accept().unwrap();
             let mut head = Vec::new();
             let mut byte = [0];
@@ -32,9 +32,9 @@ fn scripted(answers: &[(u16, &str)]) -> Scripted {
             let line = head.split_once('?').map_or(head.as_str(), |(line, _)| line).to_owned();
             told.lock().unwrap().push(line);
             let length = xml.len();
-            let answer =
+            let response =
                 format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{xml}");
-            socket.write_all(answer.as_bytes()).unwrap();
+            socket.write_all(response.as_bytes()).unwrap();
         }
     });
     Scripted { address, lines }

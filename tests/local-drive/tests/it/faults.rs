@@ -98,7 +98,7 @@ fn lost_response_of_finalize_leaves_the_item() {
 #[test]
 fn status_after_work_leaves_the_item() {
     let bench = plain();
-    let action = Action::AnswerAfterWork { code: 502, headers: Vec::new(), body: String::new() };
+    let action = Action::StatusAfterWork { code: 502, headers: Vec::new(), body: String::new() };
     bench.drive.fault(Fault::once(Op::Finalize, action));
     assert_eq!(try_finalize(&bench).unwrap().status, 502);
     assert_eq!(bench.drive.items().len(), 1);
@@ -174,8 +174,11 @@ fn stalled_client_gets_request_timeout() {
     let bench = bench(Options { body_timeout: Duration::from_millis(100), ..Options::default() });
     let started = bench.start("a", 5, 1);
     let head = bench.put_head(&started.urls[0], "Content-Length: 10\r\n");
-    let answer = bench.raw(&head, b"half").unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("<Code>RequestTimeout</Code>"), "{answer}");
+    let response = bench.raw(&head, b"half").unwrap();
+    assert!(
+        response.starts_with("HTTP/1.1 400") && response.contains("<Code>RequestTimeout</Code>"),
+        "{response}"
+    );
     assert_eq!(bench.drive.record().stored_count(), 0);
 }
 
@@ -219,7 +222,7 @@ fn kms_etag_is_not_an_md5_and_can_be_finalized() {
 #[test]
 fn truncated_response_fails_and_endless_one_does_not_end() {
     let bench = plain();
-    bench.drive.fault(Fault::once(Op::Tree, Action::TruncateAnswer));
+    bench.drive.fault(Fault::once(Op::Tree, Action::TruncateResponse));
     assert!(bench.try_api(Method::GET, "/drive/tree", None).is_err());
     bench.drive.fault(Fault::once(Op::Tree, Action::EndlessBody));
     let url = format!("{}/drive/tree", bench.drive.api_url());

@@ -37,9 +37,9 @@ fn idle_connection_is_closed() {
     let started = bench.start("a", 5, 1);
     let head = bench.put_head(&started.urls[0], "Content-Length: 5\r\n");
     // `raw` reads until the server closes. The request does not ask for that.
-    let answer = bench.raw(&head, b"hello").unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(!answer.contains("408"), "{answer}");
+    let response = bench.raw(&head, b"hello").unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert!(!response.contains("408"), "{response}");
     bench.drive.wait_until(CAP, |record| record.connections_open_on_storage() == 0).unwrap();
 }
 

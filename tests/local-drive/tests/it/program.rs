@@ -37,8 +37,8 @@ fn server_prints_exports_and_ends_on_sigterm() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (status, body) = runtime.block_on(async {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = http.get(format!("{url}/workspace/info")).bearer_auth(token).send().await.unwrap();
-        (answer.status(), answer.text().await.unwrap())
+        let response = http.get(format!("{url}/workspace/info")).bearer_auth(token).send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
     });
     assert_eq!((status.as_u16(), &*body), (503, r#"{"message":"later: in an hour"}"#));
     Command::new("kill").arg(child.id().to_string()).status().unwrap();

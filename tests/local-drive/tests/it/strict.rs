@@ -112,8 +112,11 @@ fn missing_content_length_is_411_and_chunked_encoding_501() {
     let head = bench.put_head(&one(&bench), "Connection: close\r\n");
     assert!(bench.raw(&head, b"").unwrap().contains("<Code>MissingContentLength</Code>"));
     let head = bench.put_head(&one(&bench), "Connection: close\r\nTransfer-Encoding: chunked\r\n");
-    let answer = bench.raw(&head, b"1\r\nx\r\n0\r\n\r\n").unwrap();
-    assert!(answer.starts_with("HTTP/1.1 501") && answer.contains("<Code>NotImplemented</Code>"), "{answer}");
+    let response = bench.raw(&head, b"1\r\nx\r\n0\r\n\r\n").unwrap();
+    assert!(
+        response.starts_with("HTTP/1.1 501") && response.contains("<Code>NotImplemented</Code>"),
+        "{response}"
+    );
 }
 
 #[test]

@@ -56,14 +56,14 @@ pub(crate) async fn after_work(
     match action {
         Action::CloseAfterWork => Err(Lost),
         Action::ResetAfterWork => Err(conn.reset()),
-        Action::AnswerAfterWork { code, headers, body } => Ok(plain(*code, headers, body)),
+        Action::StatusAfterWork { code, headers, body } => Ok(plain(*code, headers, body)),
         Action::HangAfterBody => {
             tokio::select! {
                 () = shared.faults.until_cleared(*id) => Ok(response),
                 () = conn.closed() => Err(Lost),
             }
         }
-        Action::TruncateAnswer => Ok(truncated(response).await),
+        Action::TruncateResponse => Ok(truncated(response).await),
         Action::EndlessBody => Ok(endless(response)),
         _ => Ok(response),
     }
