@@ -1,7 +1,6 @@
 //! The program `local-drive`.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_local-drive"))
@@ -26,6 +25,9 @@ fn options_after_the_command_belong_to_the_command() {
 #[test]
 #[cfg(unix)]
 fn server_prints_exports_and_ends_on_sigterm() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
     let fault = "workspace:status=503:body={\"message\":\"later: in an hour\"}";
     let mut child = program().args(["--fault", fault]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
