@@ -63,8 +63,8 @@ impl Gate {
 mod tests {
     use super::*;
 
-    const CALLS: usize = 24;
-    const OF_A_KIND: usize = 16;
+    const CALLS: usize = 30;
+    const OF_A_KIND: usize = 20;
 
     #[tokio::test]
     async fn calls_of_one_kind_that_hang_leave_places_to_the_others() {
