@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::error::Failure;
 use crate::retry::RetryBudget;
 
@@ -19,6 +21,9 @@ const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// budget and at least `MIN_PROBE_TIME`.
 const MIN_PROBES: u32 = 3;
 const MIN_PROBE_TIME: Duration = Duration::from_secs(10);
+/// If nothing has succeeded for so long, the next success shows that the network is back. Among requests that succeed all
+/// the time, the failure of one has another reason.
+const OUTAGE: Duration = Duration::from_secs(5);
 /// How often those waiting for the result of the probes look again.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -27,6 +32,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub struct CircuitBreaker {
     /// Count of successes.
     successes: AtomicU64,
+    last_success: Mutex<Option<Instant>>,
+    recovered: Notify,
     tripped: Mutex<Option<Tripped>>,
 }
 
@@ -123,6 +130,19 @@ impl CircuitBreaker {
         let mut tripped = self.tripped();
         self.successes.fetch_add(1, Ordering::Relaxed);
         *tripped = None;
+        let before = self.last_success.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        if before.is_none_or(|before| before.elapsed() >= OUTAGE) {
+            self.recovered.notify_waiters();
+        }
+    }
+
+    /// Sleeps before the next attempt. After an outage, the first success of another request ends the wait of those that
+    /// got no response.
+    pub async fn back_off(&self, wait: Duration, failure: &Failure) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.recovered.notified(), if failure.status().is_none() => {}
+        }
     }
 
     fn successes(&self) -> u64 {
@@ -204,6 +224,26 @@ mod tests {
 
     fn dead() -> Failure {
         Failure::transport(Transport::Connect, "refused")
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_outage_ends_the_backoff_of_those_without_a_response() {
+        let breaker = CircuitBreaker::default();
+        let busy = Failure::Status { status: 503, code: None, message: None, retry_after: None };
+        let minute = Duration::from_secs(60);
+        let (dead, moment) = (dead(), Duration::from_millis(20));
+        let mut waits = std::pin::pin!(breaker.back_off(minute, &dead));
+        let mut asked_to_wait = std::pin::pin!(breaker.back_off(minute, &busy));
+        assert!(tokio::time::timeout(moment, &mut waits).await.is_err());
+        assert!(tokio::time::timeout(moment, &mut asked_to_wait).await.is_err());
+        breaker.record_success();
+        waits.await;
+        assert!(tokio::time::timeout(moment, asked_to_wait).await.is_err());
+        // Others succeed all the time: this is no outage.
+        let mut waits = std::pin::pin!(breaker.back_off(minute, &dead));
+        assert!(tokio::time::timeout(moment, &mut waits).await.is_err());
+        breaker.record_success();
+        assert!(tokio::time::timeout(moment, waits).await.is_err());
     }
 
     #[tokio::test]

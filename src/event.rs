@@ -18,6 +18,8 @@ pub type FileId = u64;
 pub enum Phase {
     /// Waiting for another run on this machine that uploads to the same folder.
     Wait,
+    /// Finding the folder, and what is in it.
+    Folder,
     /// Reading standard input to its end.
     Spool,
     /// Comparing the parts of an earlier run with the file.
@@ -41,6 +43,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Wait => "wait",
+            Self::Folder => "folder",
             Self::Spool => "spool",
             Self::Check => "check",
             Self::Start => "start",

@@ -106,6 +106,8 @@ pub struct Summary {
     pub failed: u64,
     /// Folders that could not be found or created.
     pub folders_failed: u64,
+    /// Files whose items were created but could not be verified; they count as failed too.
+    pub unverified: u64,
     /// Interrupted files; they count as failed too.
     pub interrupted: u64,
     /// Bytes of the uploaded files.
@@ -142,7 +144,9 @@ impl Summary {
     /// Adds a file that failed.
     pub fn count_failure(&mut self, error: &Error) {
         self.failed += 1;
-        self.interrupted += u64::from(error.code() == Code::Interrupted);
+        let is_interrupted = error.code() == Code::Interrupted;
+        self.interrupted += u64::from(is_interrupted);
+        self.unverified += u64::from(!is_interrupted && matches!(error, Error::Unverified { .. }));
         self.note_exit(error);
     }
 

@@ -143,7 +143,7 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
     }
     let folders = folders.len() as u64;
     note_list_error(&list_error, &mut summary, reporter);
-    if files > 0 || !summary.is_list_cut {
+    if files > 0 || summary.exit_code() == 0 {
         reporter.event(&Event::Planned { files, bytes, folders });
     }
     Ok(summary.exit_code())

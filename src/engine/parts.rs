@@ -224,7 +224,7 @@ impl PartSender {
                 file.note(&message);
             }
             file.retry_part(part, budget.attempts().max(1), &failure, wait);
-            tokio::time::sleep(wait).await;
+            breaker.back_off(wait, &failure).await;
         }
     }
 

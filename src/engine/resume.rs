@@ -31,6 +31,7 @@ impl FileUpload {
         if identity.size != size {
             return Ok(self.start_over(
                 finished.len(),
+                item.as_ref(),
                 &format!("the file had {} bytes when an earlier upload began", identity.size),
             ));
         }
@@ -38,6 +39,7 @@ impl FileUpload {
         if !finalizing && context.part_size.is_some_and(|given| given != part_size) {
             return Ok(self.start_over(
                 finished.len(),
+                item.as_ref(),
                 &format!("an earlier upload has parts of {part_size} bytes, and not of --part-size"),
             ));
         }
@@ -46,6 +48,7 @@ impl FileUpload {
             if !finalizing {
                 return Ok(self.start_over(
                     finished.len(),
+                    item.as_ref(),
                     &format!("an earlier upload has {earlier}, and not --mime-type {given}"),
                 ));
             }
@@ -85,7 +88,8 @@ impl FileUpload {
                 }
                 // An item from an earlier finalize would have other content.
                 if finalizing || same == 0 {
-                    return Ok(self.start_over(before, "the file has changed since an earlier upload began"));
+                    let why = "the file has changed since an earlier upload began";
+                    return Ok(self.start_over(before, item.as_ref(), why));
                 }
             }
             let identity = source.identity().clone();
@@ -99,10 +103,11 @@ impl FileUpload {
         Ok(Resumed::Session(Box::new(session)))
     }
 
-    /// The run before may have said that `finished` parts are kept.
-    fn start_over(&self, finished: usize, why: &str) -> Resumed {
-        let message = format!("{why}: starting over");
-        if finished > 0 {
+    /// The run before may have said that `finished` parts are kept, or that it created an item.
+    fn start_over(&self, finished: usize, item: Option<&Item>, why: &str) -> Resumed {
+        let left = item.map(|item| format!("; its item {} remains", item.id())).unwrap_or_default();
+        let message = format!("{why}: starting over{left}");
+        if finished > 0 || item.is_some() {
             self.file.warn(&message)
         } else {
             self.file.note(&message)

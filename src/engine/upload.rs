@@ -77,6 +77,9 @@ pub(super) async fn upload(
         let path = path.clone();
         context.disk.run(move || Source::open(&path)).await??;
     }
+    if context.if_exists != IfExists::Upload || matches!(job.place, Parent::New(_)) {
+        file.phase(Phase::Folder);
+    }
     let directory = context.folders.find(&job.place).await?;
     directory.is_there()?;
     let LockedFile { journal, recorded, mut locks, path } =
@@ -131,7 +134,7 @@ pub(super) async fn upload(
     let source = Arc::clone(&upload.source);
     if let Ok(Err(Error::Changed { what })) = context.disk.run(move || source.check_unchanged()).await {
         file.warn(&format!(
-            "the file changed while its item was being created ({what}); the item has its earlier content"
+            "the file may have changed after it was read ({what}): the item has the content that was read"
         ));
     }
     locks.target.end(source_id);

@@ -65,7 +65,8 @@ impl Error {
             },
             Self::Differs { .. } => "delete that item; the same command uploads the file again",
             Self::Unverified { error, .. } => {
-                return error.advice("run the same command again; it only verifies");
+                let again = "run the same command again; it only verifies";
+                return error.advice(again).or_else(|| Some(again.to_owned()));
             }
             Self::Interrupted(_) => again,
             Self::Call { failure, .. }
@@ -179,6 +180,9 @@ impl Failure {
             failure if failure.is_proxy_auth() => {
                 "give user and password in the variable, as in http://user:password@host:port (or https://, socks5://), with characters such as \
                  @ and : in them percent-encoded (%40, %3A)"
+            }
+            Self::WebPage if of_part => {
+                "a proxy or the network answers in place of storage: sign in to it with a browser, or have it let the host through"
             }
             Self::WebPage | Self::Status { status: 511, .. } => {
                 "sign in to the network with a browser first, or check --api-url"

@@ -218,6 +218,7 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, styles: Styles) -> Op
 pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
     Some(match phase {
         Phase::Wait => "waiting for another copera-upload that is uploading it",
+        Phase::Folder => "looking at the folder",
         Phase::Spool => "reading standard input",
         Phase::Check => "comparing with the earlier run",
         Phase::Start => "starting",
@@ -278,7 +279,7 @@ fn ended_line(status: Status, state: &State) -> String {
 fn summary_line(summary: &Summary, state: &State) -> Option<String> {
     if summary.files() == 0 {
         return Some(match state.folders_created {
-            0 if summary.is_list_cut => return None,
+            0 if summary.is_list_cut || summary.signal.is_some() => return None,
             0 => "nothing to upload".to_owned(),
             folders => format!("no file to upload; created {}", plural(folders, "folder")),
         });
@@ -291,13 +292,15 @@ fn summary_line(summary: &Summary, state: &State) -> Option<String> {
         return matches!(ended.status, Status::Uploaded | Status::Skipped)
             .then(|| ended_line(ended.status, state));
     }
-    let failed = summary.failed.saturating_sub(state.interrupted + state.unsettled);
+    let otherwise = state.interrupted + state.unsettled + summary.unverified;
+    let failed = summary.failed.saturating_sub(otherwise);
     let mut line = format!("uploaded {}", plural(summary.uploaded, "file"));
     if summary.earlier > 0 {
         line.push_str(&format!(" ({} earlier)", summary.earlier));
     }
     for (count, what) in [
         (summary.verified, "verified"),
+        (summary.unverified, "created but not verified"),
         (summary.skipped, "skipped"),
         (failed, "failed"),
         (summary.folders_failed, "folders failed"),

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::testing::{MIB, Play, outcome, secs, skipped, uploaded};
+use super::super::testing::{MIB, Play, item, outcome, secs, skipped, uploaded};
 use super::*;
 use crate::error::{Call, Failure, Signal};
 use crate::options::{ColorMode, LogFormat, ProgressMode};
@@ -132,6 +132,11 @@ fn the_summary_fits_what_happened() {
     let mut resumed = uploaded("a", 100 * MIB);
     resumed.resumed_bytes = 30 * MIB;
     assert_eq!(finish(&[resumed], 0), ["uploaded a: 100 MiB (30.0 MiB of it earlier) in 1m 10s (1.0 MiB/s)"]);
+    let error = Box::new(Error::usage("no"));
+    let unverified = Error::Unverified { item: Box::new(item()), error };
+    let two = [outcome("a", 5, Err(unverified)), outcome("b", 5, Err(Error::usage("no")))];
+    let last = finish(&two, 0).pop().unwrap();
+    assert!(last.starts_with("uploaded 0 files, created but not verified 1, failed 1: "), "{last}");
     let mix = [
         uploaded("a", 70 * MIB),
         skipped("b", 5),

@@ -18,7 +18,7 @@ use crate::dial::TransferError;
 use crate::error::{Failure, Transport};
 use crate::event::Event;
 use crate::format::human_duration;
-use crate::http::header;
+use crate::http::{header, is_web_page};
 use crate::secret::SignedUrl;
 
 /// What storage says about an object.
@@ -46,9 +46,15 @@ impl Storage {
     /// # Errors
     /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid_request URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
-        let Opened { status, headers, body, connection } = self.open_object(url, "bytes=0-0").await?;
+        let opened = match self.open_object(url, "bytes=0-0").await {
+            Err(TransferError::Failure(failure)) if is_empty(&failure) => {
+                return Ok(ObjectInfo { size: 0, etag: None, encrypted: false });
+            }
+            opened => opened?,
+        };
+        let Opened { status, headers, body, connection } = opened;
         // If the range was ignored, the whole object follows. The headers suffice.
-        if status != 200 {
+        if status == 206 {
             let body = tokio::time::timeout(self.stall_timeout, Limited::new(body, MAX_RESPONSE).collect());
             if body.await.is_ok_and(|body| body.is_ok()) {
                 self.connections.keep(connection);
@@ -135,7 +141,8 @@ impl Storage {
             response.map_err(|_| self.timed_out())?.map_err(|error| self.transport_failure(&error))?;
         let (head, body) = response.into_parts();
         let (status, headers) = (head.status.as_u16(), head.headers);
-        if matches!(status, 200 | 206 | 416) {
+        if matches!(status, 200 | 206) {
+            check_source(status, &headers)?;
             return Ok(Opened { status, headers, body, connection });
         }
         // A truncated error document is better than none.
@@ -150,15 +157,31 @@ impl Storage {
     }
 }
 
+/// Whether the object has no first byte: it is empty. A 416 from anything but S3 says nothing about the object.
+fn is_empty(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { status: 416, code: Some(code), .. } if code == "InvalidRange")
+}
+
+/// Checks that the response is from storage. A gateway that blocks downloads answers with a page of its own, often with
+/// status 200. S3 sends an ETag with every object.
+fn check_source(status: u16, headers: &HeaderMap) -> Result<(), Failure> {
+    let is_page = is_web_page(headers, &[]);
+    match etag_of(headers) {
+        None if is_page => Err(Failure::WebPage),
+        None if status == 200 => {
+            Err(Failure::Malformed { detail: format!("storage answered {status} without an ETag") })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn info(status: u16, headers: &HeaderMap) -> Result<ObjectInfo, Failure> {
     let number = |text: &str| text.trim().parse().ok();
     let size = match status {
         206 => header(headers, CONTENT_RANGE.as_str())
             .and_then(|range| range.trim().strip_prefix("bytes")?.rsplit_once('/'))
             .and_then(|(_, size)| number(size)),
-        200 => header(headers, CONTENT_LENGTH.as_str()).and_then(number),
-        // The first byte is out of range only if the object is empty (RFC 9110, 14.1.2).
-        _ => Some(0),
+        _ => header(headers, CONTENT_LENGTH.as_str()).and_then(number),
     };
     let size = size.ok_or_else(|| Failure::Malformed {
         detail: format!("storage answered {status} without the size of the object"),
@@ -185,7 +208,30 @@ mod tests {
         assert_eq!(size(206, &[("content-length", "1")]), None, "the length of the range");
         assert_eq!(size(200, &[("content-length", "9")]), Some(9));
         assert_eq!(size(200, &[]), None);
-        assert_eq!(size(416, &[]), Some(0));
+    }
+
+    #[test]
+    fn only_storage_says_that_an_object_is_empty() {
+        let status = |status, code: Option<&str>| Failure::Status {
+            status,
+            code: code.map(str::to_owned),
+            message: None,
+            retry_after: None,
+        };
+        assert!(is_empty(&status(416, Some("InvalidRange"))));
+        assert!(!is_empty(&status(416, None)));
+        assert!(!is_empty(&status(400, Some("InvalidRange"))));
+    }
+
+    #[test]
+    fn a_page_of_a_gateway_is_not_the_object() {
+        let (html, etag) = (("content-type", "text/html; charset=utf-8"), ("etag", "\"a-1\""));
+        let check = |status, pairs: &[(&'static str, &'static str)]| check_source(status, &headers(pairs));
+        assert!(matches!(check(200, &[html, ("content-length", "11")]), Err(Failure::WebPage)));
+        assert!(matches!(check(206, &[html]), Err(Failure::WebPage)));
+        assert!(matches!(check(200, &[("content-length", "11")]), Err(Failure::Malformed { .. })));
+        assert!(check(200, &[html, etag]).is_ok(), "a page that was uploaded");
+        assert!(check(206, &[("content-range", "bytes 0-0/1")]).is_ok());
     }
 
     #[test]

@@ -122,9 +122,9 @@ impl ConnectionPool {
         if let Wanted::Fastest(size) = wanted
             && idle[fastest].0.is_slow_for(size)
         {
-            // All others are slower.
-            idle.clear();
-            return None;
+            // Those without a rate have not sent a large part yet.
+            idle.retain(|(connection, _)| connection.rate == 0.0);
+            return idle.pop().map(|(connection, _)| connection);
         }
         Some(idle.swap_remove(fastest).0)
     }

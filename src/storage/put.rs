@@ -190,7 +190,9 @@ impl Storage {
                 if part.is_ok() {
                     detector.set_complete();
                     connection.busy = false;
-                    connection.rate = put.range.1 as f64 / begun.elapsed().as_secs_f64();
+                    if put.range.1 >= WORTH_CHOOSING {
+                        connection.rate = put.range.1 as f64 / begun.elapsed().as_secs_f64();
+                    }
                     self.connections.keep(connection);
                 }
                 part.map_err(|failure| (failure.into(), false))

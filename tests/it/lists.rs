@@ -186,6 +186,22 @@ fn files_are_sent_while_the_list_is_read_and_ctrl_c_does_not_wait_for_it() {
     assert_eq!(world.drive.items().len(), 2);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interruption_before_the_first_path_does_not_say_that_there_is_nothing_to_upload() {
+    unix_only!("signals");
+    let world = World::new();
+    let mut command = world.command(&["--files-from", "-", "-o", "url"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = world.spawn_with(command);
+    let list = running.child.stdin.take();
+    // Signals are handled from before this call on.
+    world.drive.wait_until(CAP, |record| record.count(Op::Workspace) == 1).unwrap();
+    running.signal("INT");
+    running.wait().ends(130).says("error: interrupted").says_nothing_of("nothing to upload");
+    drop(list);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_long_list_needs_little_memory() {

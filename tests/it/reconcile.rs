@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use local_drive::{Action, Fault, Mode, Op, Options};
 
 use crate::halfway::{Later, assert_one_item, later, only_record, records, wait_for_finalize};
-use crate::support::{PART, World, response};
+use crate::support::{PART, World, response, web_page};
 
 /// Creates a file with this name in a folder.
 fn file_in(world: &World, folder: &str, name: &str, content: &[u8]) -> PathBuf {
@@ -269,6 +269,8 @@ fn an_unavailable_proof_is_unsettled() {
     let faults = [
         (Op::GetObject, Action::status(403, "")),
         (Op::GetObject, Action::ExpiredUrl),
+        (Op::GetObject, Action::status(416, "")),
+        (Op::GetObject, web_page()),
         (Op::GetObject, Action::HangAfterBody),
         (Op::GetObject, Action::Status { code: 206, headers: Vec::new(), body: "x".into() }),
         (Op::Download, Action::status(403, "")),

@@ -210,6 +210,12 @@ pub fn response(status: u16, json: impl std::fmt::Display) -> Action {
     Action::Status { code: status, headers: vec![kind], body: json.to_string() }
 }
 
+/// A page of a gateway, in place of the answer.
+pub fn web_page() -> Action {
+    let kind = ("content-type".to_owned(), "text/html".to_owned());
+    Action::Status { code: 200, headers: vec![kind], body: "<html>login".into() }
+}
+
 /// An error response of the API in its usual form.
 pub fn refusal(status: u16, message: &str) -> Action {
     response(status, serde_json::json!({ "statusCode": status, "error": "Word", "message": message }))

@@ -4,7 +4,7 @@ use local_drive::{Action, Fault, Mode, Op, Options};
 
 use crate::halfway::{Halfway, assert_warns, later, records, wait_for};
 use crate::program::unix_only;
-use crate::support::{CAP, PART, Ran, World, refusal};
+use crate::support::{CAP, PART, Ran, World, refusal, web_page};
 
 /// The only row of a report.
 fn row(ran: &Ran) -> serde_json::Value {
@@ -124,6 +124,8 @@ fn without_a_proof_the_same_command_only_verifies() {
         (Fault::new(Op::Download, Action::status(503, "")), 7, "network"),
         (Fault::new(Op::GetObject, Action::Reset), 7, "network"),
         (Fault::new(Op::GetObject, Action::status(403, "")), 1, "refused"),
+        (Fault::new(Op::GetObject, Action::status(416, "")), 1, "refused"),
+        (Fault::new(Op::GetObject, web_page()), 1, "refused"),
     ] {
         for size in [10, 2 * PART] {
             let world = World::new();
@@ -136,7 +138,7 @@ fn without_a_proof_the_same_command_only_verifies() {
                 (&failed["error"]["code"], &failed["item"]),
                 (&report_code.into(), &world.only_item())
             );
-            first.says("not verified");
+            first.says("not verified").says("hint: ");
             world.drive.clear_fault(fault);
             let again = later(&world, &args);
             let done = row(again.ran.ok());
@@ -149,6 +151,18 @@ fn without_a_proof_the_same_command_only_verifies() {
             assert_eq!(records(&world).len(), 0);
         }
     }
+}
+
+#[test]
+fn the_item_of_an_earlier_content_is_named() {
+    let world = World::new();
+    world.file("f", 2 * PART);
+    let fault = world.drive.fault(Fault::new(Op::GetObject, Action::status(403, "")));
+    world.run(&["f", "--verify"]).fails(1);
+    let item = world.only_item()["_id"].as_str().unwrap().to_owned();
+    world.drive.clear_fault(fault);
+    world.file("f", 2 * PART + 1);
+    world.run(&["f", "--verify"]).ok().says(&format!("its item {item} remains"));
 }
 
 #[test]
@@ -381,7 +395,7 @@ fn a_change_during_finalize_is_reported() {
     world.drive.wait_until(CAP, |record| record.count(Op::Finalize) == 1).unwrap();
     std::fs::write(path, "changed").unwrap();
     world.drive.clear_fault(hold);
-    run.wait().ok().says("the file changed while its item was being created");
+    run.wait().ok().says("the file may have changed after it was read");
 }
 
 #[test]
