@@ -190,7 +190,7 @@ impl Storage {
                 if part.is_ok() {
                     detector.set_complete();
                     connection.busy = false;
-                    if put.range.1 >= WORTH_CHOOSING {
+                    if put.range.1 >= MIN_SIZE_TO_CHOOSE {
                         connection.rate = put.range.1 as f64 / begun.elapsed().as_secs_f64();
                     }
                     self.connections.keep(connection);
