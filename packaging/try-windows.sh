@@ -32,7 +32,8 @@ fi
 skipped=(
     'completions  shells of Unix'
     'limits       limits and background jobs of Unix'
-    'login        prompts on a terminal of Unix, and its signals'
+    'login        files and signals of Unix'
+    'login_prompt terminals of Unix'
     'memory       memory of Wine would be counted too'
     'pipes        pipes and processes of Unix'
     'proxies      Wine 8 cannot check certificates as rustls-platform-verifier asks it to'

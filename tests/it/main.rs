@@ -34,6 +34,7 @@ mod limits;
 mod lists;
 mod local_files;
 mod login;
+mod login_prompt;
 mod malformed;
 mod many_files;
 mod memory;
