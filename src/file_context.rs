@@ -54,23 +54,23 @@ impl FileContext {
     }
 
     /// Reports an event.
-    pub fn tell(&self, event: &Event<'_>) {
+    pub fn report(&self, event: &Event<'_>) {
         self.reporter.event(event);
     }
 
     /// Reports a new phase.
     pub fn phase(&self, phase: Phase) {
-        self.tell(&Event::Phase { file: self.id, phase });
+        self.report(&Event::Phase { file: self.id, phase });
     }
 
     /// Reports a decision, for `-v`.
     pub fn note(&self, message: &str) {
-        self.tell(&Event::Verbose { message: &format!("{}: {message}", self.path) });
+        self.report(&Event::Verbose { message: &format!("{}: {message}", self.path) });
     }
 
     /// Reports a warning about this file.
     pub fn warn(&self, message: &str) {
-        self.tell(&Event::Warning { path: Some(&self.path), message });
+        self.report(&Event::Warning { path: Some(&self.path), message });
     }
 
     /// Counts and reports another attempt at a part, after `wait`.
@@ -85,7 +85,7 @@ impl FileContext {
 
     fn count_retry(&self, what: &str, part: Option<u32>, retry: u32, failure: &Failure, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        self.tell(&Event::Retry {
+        self.report(&Event::Retry {
             file: Some(self.id),
             part,
             what,

@@ -232,12 +232,12 @@ async fn transfer(
     }
     while commits.join_next().await.is_some() {}
     summary.elapsed = begun.elapsed();
-    summary.signal = stopper.signal().filter(|_| summary.interrupted > 0 || stopper.cut_short());
+    summary.signal = stopper.signal().filter(|_| summary.interrupted > 0 || stopper.skipped_steps());
     if let Some(syncing) = syncing {
         syncing.abort();
     }
     note_list_error(&list_error, &mut summary, &**reporter);
-    let is_complete = summary.exit_code() == 0 && write_error.is_none() && !stopper.cut_short();
+    let is_complete = summary.exit_code() == 0 && write_error.is_none() && !stopper.skipped_steps();
     match (&settings.state_dir, record) {
         (Some(folder), _) if is_complete => RunRecord::remove(folder, &key),
         (_, Some(record)) => drop(on_disk(move || record.sync()).await),
@@ -367,6 +367,6 @@ fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<JournalStore
     let journals = JournalStore::new(folder);
     let expired = journals.clone();
     // In the background: no upload waits for it. If no thread can be started, the next run cleans up.
-    let _ = std::thread::Builder::new().spawn(move || expired.clean(SystemTime::now()));
+    let _ = std::thread::Builder::new().spawn(move || expired.remove_expired(SystemTime::now()));
     Some(journals)
 }

@@ -1,4 +1,4 @@
-//! Compares the parts in storage with the file, if its size and times do not prove that they are equal.
+//! Compares the finished parts with the file if its size and times do not prove that it is unchanged.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,14 +16,14 @@ use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::source::Source;
 
-/// Parts compared at once: the number of MD5 lanes.
-const COMPARED_AT_ONCE: usize = 8;
+/// Parts compared at a time: the number of MD5 lanes.
+const MAX_COMPARING: usize = 8;
 /// Bytes per read.
 const COMPARE_BUFFER: usize = 256 * 1024;
 /// Bytes per operation on a thread of its own.
 const COMPARE_CHUNK: u64 = 4 * 1024 * 1024;
-/// How often to compare a file whose `ctime` changes meanwhile.
-const COMPARE_TRIES: u32 = 3;
+/// How often to compare a file whose `ctime` keeps changing.
+const MAX_COMPARISONS: u32 = 3;
 
 impl FileUpload {
     /// Proves that the finished parts are the file, immediately before finalize.
@@ -31,56 +31,57 @@ impl FileUpload {
     /// A write changes a file's `ctime` even if the modification time is restored (`touch -r`, `cp -p`, VeraCrypt), but
     /// so do `chmod`, `chown` and a new hard link. If it has changed, the parts are compared with the file again.
     ///
-    /// A file that is touched all the time passes too: every part was equal to it after the last one had been sent, so
-    /// the parts are the file as it was at that moment.
+    /// A file that is touched all the time passes too. Every part was equal after the last one had been sent, so the parts
+    /// are the file as it was at that time.
     ///
     /// # Errors
-    /// [`Error::Changed`] if they differ, or may differ and nothing can prove otherwise; [`Error::WrongSize`];
+    /// [`Error::Changed`] if they differ, or if nothing proves that they are equal; [`Error::WrongSize`];
     /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn check_content(&self, session: &Session) -> Result<(), Error> {
         let (file, finished) = (&self.file, &session.finished);
-        for _ in 0..COMPARE_TRIES {
+        for _ in 0..MAX_COMPARISONS {
             let (now, may_be_written) = self.file_state().await?;
-            if !may_be_written && now.has_same_ctime(&session.verified()) {
+            if !may_be_written && now.has_same_ctime(&session.checked_identity()) {
                 return Ok(());
             }
-            // A file system without ctime does not show whether the file was touched, however often it is compared.
-            let untold = may_be_written || (now.ctime.is_none() && session.verified().ctime.is_none());
+            // Without ctime, the file system does not show whether the file was touched, and comparing again does not help.
+            let unknown =
+                may_be_written || (now.ctime.is_none() && session.checked_identity().ctime.is_none());
             file.phase(Phase::Check);
-            file.note(if untold {
-                "nothing tells whether the file was touched while it was sent: comparing its parts"
+            file.note(if unknown {
+                "the file may have been touched while it was sent: comparing its parts"
             } else {
                 "the file was touched while it was sent: comparing its parts"
             });
             let differing = compare(&self.context.disk, &self.source, session.parts, finished).await?;
-            // With --no-checksum there are only ETags, which need not be MD5s (KMS). Refusing every file on such a file
-            // system would help nobody.
-            let without_sums = finished.values().all(|part| part.md5.is_none());
-            if untold && without_sums && differing.len() == finished.len() {
+            // With --no-checksum there are only ETags, which need not be MD5s (KMS). If none of them matches, they prove
+            // nothing.
+            let without_md5 = finished.values().all(|part| part.md5.is_none());
+            if unknown && without_md5 && differing.len() == finished.len() {
                 file.note("without checksums nothing proves that the file is unchanged");
                 return Ok(());
             }
             if let Some(part) = differing.first() {
                 let recorded = finished.get(part).is_some_and(|part| part.md5.is_some());
                 let what = if recorded {
-                    format!("part {part} has other bytes now, under the same modification time")
+                    format!("part {part} has other bytes now, although the modification time is the same")
                 } else {
                     format!(
-                        "its status changed (ctime), and without checksums nothing proves that part {part} did not"
+                        "its status changed (ctime), and without checksums nothing proves that part {part} is the same"
                     )
                 };
                 return Err(Error::Changed { what });
             }
-            *session.verified() = now;
-            if untold {
+            *session.checked_identity() = now;
+            if unknown {
                 break;
             }
         }
         self.file_state().await.map(drop)
     }
 
-    /// The ETag that S3 gives an object of the file's parts. A part without a known checksum is read again: a full disk
-    /// may have kept it off the record.
+    /// The ETag that S3 gives an object of the file's parts. A part whose checksum is not on record, because the disk was
+    /// full, is read again.
     ///
     /// # Errors
     /// [`Error::Local`] if the file cannot be read.
@@ -88,7 +89,7 @@ impl FileUpload {
         etag_of_file(&self.context.disk, &self.source, session.parts, &session.finished).await
     }
 
-    /// Explains why storage has other bytes than recorded: the file changed while it was read, or else `error`.
+    /// Replaces an `error` about damaged bytes if the file has changed while it was read.
     pub(super) async fn explain_damage(&self, error: Error) -> Error {
         match self.file_state().await {
             Ok((now, _)) if now.ctime != self.source.identity().ctime => {
@@ -99,15 +100,15 @@ impl FileUpload {
         }
     }
 
-    /// The file's state, and whether it may hide a write.
+    /// The file's state, and whether a write may not show in it yet.
     async fn file_state(&self) -> Result<(Identity, bool), Error> {
         let source = Arc::clone(&self.source);
-        let look = self.context.disk.run(move || {
+        let state = self.context.disk.run(move || {
             source.check_end()?;
             let may_be_written = source.may_be_written();
             Ok((source.check_unchanged()?, may_be_written))
         });
-        look.await?
+        state.await?
     }
 }
 
@@ -145,7 +146,7 @@ pub(super) async fn md5_of_part(
     Etag::from(sum).md5().ok_or_else(|| Error::Internal("a checksum of another form".to_owned()))
 }
 
-/// The MD5 of a range of a file. A disk that hangs holds up no other file.
+/// The MD5 of a range of a file. A disk that hangs does not delay other files.
 async fn md5_of(
     disk: &Disk,
     source: &Arc<Source>,
@@ -174,7 +175,7 @@ fn read_into(stream: Stream, source: &Source, range: Range<u64>) -> Result<Strea
     Ok(stream)
 }
 
-/// Returns the finished parts that differ from the file, or that nothing proves to be equal, in ascending order.
+/// Returns the finished parts that are not proven to be equal to the file, in ascending order.
 pub(super) async fn compare(
     disk: &Disk,
     source: &Arc<Source>,
@@ -186,7 +187,7 @@ pub(super) async fn compare(
     let mut comparing = JoinSet::new();
     let mut left = finished.iter();
     loop {
-        while comparing.len() < COMPARED_AT_ONCE
+        while comparing.len() < MAX_COMPARING
             && let Some((number, part)) = left.next()
         {
             let (source, sums) = (Arc::clone(source), sums.clone());

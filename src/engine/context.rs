@@ -1,4 +1,4 @@
-//! What all files of a run share.
+//! The state that all files of a run share.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::concurrency::LendingSemaphore;
-use super::concurrency::Permits;
+use super::concurrency::{LendingSemaphore, Permits};
 use super::endpoint_hint::EndpointHint;
-use super::finished::FinishedFiles;
+use super::finished_files::FinishedFiles;
 use super::folders::Folders;
 use super::hedge::Hedging;
-use super::keyed_lock::KeyedMutex;
+use super::keyed_mutex::KeyedMutex;
 use super::state::{JournalStore, Ledger, Peers, RunRecord};
 use super::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
@@ -27,16 +26,17 @@ use crate::options::{IfExists, Verify};
 use crate::retry::RetryPolicy;
 use crate::storage::Storage;
 
-/// Files of more than one part that are uploaded at once: enough to keep the network busy while some are started or
+/// Files of more than one part that are uploaded at a time: enough to keep the network busy while some are started or
 /// finalized, and few enough that after an interruption most files are finished or not started.
-const LARGE_AT_ONCE: usize = 8;
+const MAX_LARGE_FILES: usize = 8;
+
 /// What the engine needs.
 pub struct Options {
     pub drive: Arc<Drive>,
     pub storage: Storage,
     /// Where records and other state are kept between runs, if anywhere.
     pub journals: Option<JournalStore>,
-    /// What runs of this command have finished, unless the command is about a single file.
+    /// The record of files that runs of this command have finished, unless the command is about a single file.
     pub finished: Option<Arc<RunRecord>>,
     /// Read and write records. Otherwise they are only locked.
     pub resume: bool,
@@ -91,12 +91,12 @@ pub(super) struct Context {
     pub(super) large_files: LendingSemaphore,
     /// For operations on input files other than reading parts.
     pub(super) disk: Disk,
-    /// Operations that hang. As many more files may be in progress.
+    /// The number of disk operations that hang. As many additional files may be in progress.
     pub(super) stuck: watch::Sender<usize>,
     /// One upload at a time for each name in each folder.
     pub(super) target_locks: KeyedMutex<u64>,
-    /// Items that this run created, or used for one of its files: they do not stand for another file. Hashes of their
-    /// IDs, at about ten bytes per file.
+    /// Hashes of the IDs of items that this run created or used for one of its files, so that they are not used for another.
+    /// About ten bytes per file.
     pub(super) used_items: Mutex<HashSet<u64>>,
     pub(super) hasher: RandomState,
     pub(super) reporter: Arc<dyn Reporter>,
@@ -124,7 +124,7 @@ impl Context {
                 Arc::clone(&reporter),
                 with_files,
             ),
-            large_files: LendingSemaphore::new(LARGE_AT_ONCE),
+            large_files: LendingSemaphore::new(MAX_LARGE_FILES),
             disk: Disk::default(),
             stuck: watch::Sender::new(0),
             target_locks: KeyedMutex::default(),
@@ -148,24 +148,26 @@ impl Context {
         }
     }
 
-    /// If the storage host is known, opens connections to it while waiting for the API.
+    /// Opens connections to the storage host, if it is known, while waiting for the API.
     pub(super) fn preconnect(&self, parts: usize, endpoint: Option<hyper::Uri>) {
         if let Some(endpoint) = endpoint {
             self.storage.preconnect(&endpoint, self.permits.expected().min(parts));
         }
     }
 
-    /// Wraps a file's error so that its hint is right.
-    pub(super) fn with_advice(&self, file: &FileContext, error: Error) -> Error {
+    /// Wraps a file's error so that its hint fits.
+    pub(super) fn with_hint(&self, file: &FileContext, error: Error) -> Error {
         if file.unrecorded.load(Ordering::Relaxed) { Error::Unrecorded(Box::new(error)) } else { error }
     }
 
-    pub(super) fn is_made_here(&self, id: &str) -> bool {
+    /// Whether this run created the item or used it for one of its files.
+    pub(super) fn is_used_item(&self, id: &str) -> bool {
         let used = self.used_items.lock().unwrap_or_else(PoisonError::into_inner);
         used.contains(&self.hasher.hash_one(id))
     }
 
-    pub(super) fn note_made(&self, id: &str) {
+    /// Notes that the item is used for a file.
+    pub(super) fn note_used_item(&self, id: &str) {
         let mut used = self.used_items.lock().unwrap_or_else(PoisonError::into_inner);
         used.insert(self.hasher.hash_one(id));
     }

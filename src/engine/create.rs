@@ -1,6 +1,7 @@
-//! Calls that create something, exactly once.
-//! It is not known whether the service's calls can be repeated, and a second item is as wrong as none. After an unclear
-//! answer (timeout, reset, 5xx) the item is looked for first. Only if there is none is the call repeated.
+//! Calls that must create something exactly once.
+//!
+//! After an unclear response (timeout, reset, 5xx), the service may or may not have created the item, and repeating the
+//! call could create a second one. So the item is looked for first, and the call is only repeated if there is none.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::error::{Call, Error, Failure, RetryClass, Transport};
 use crate::item::Item;
 use crate::retry::{RetryBudget, RetryPolicy};
 
-/// A call that timed out may still be running. If a lookup finds nothing, there is another after this time.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A call that timed out may still be running. If a lookup finds nothing, another one follows after this time.
+const LOOKUP_DELAY: Duration = Duration::from_secs(2);
 
 /// Something to create.
 pub(super) trait Creation: Sync {
@@ -23,14 +24,14 @@ pub(super) trait Creation: Sync {
     /// Sends the request once. `unclear`: an earlier attempt may have succeeded.
     ///
     /// # Errors
-    /// Nothing was sent, and there must not be another attempt.
+    /// If nothing was sent and there must not be another attempt.
     fn attempt(&self, unclear: bool) -> impl Future<Output = Result<Result<Item, Failure>, Error>> + Send;
 
-    /// Looks for what an attempt with this failure, or one before it, may have created.
+    /// Looks for what this failed attempt or an earlier one may have created.
     fn reconcile(&self, failure: &Failure)
     -> impl Future<Output = Result<Option<Self::Found>, Error>> + Send;
 
-    /// Whether another client may have created the same.
+    /// Whether the failure means that another client may have created the same.
     fn may_exist(&self, failure: &Failure) -> bool;
 }
 
@@ -42,9 +43,9 @@ pub(super) enum Created<T> {
     Found(T),
 }
 
-/// Why nothing is known to have been created.
+/// Why nothing was created, as far as is known.
 pub(super) enum CreateError {
-    /// The last attempt failed. `unclear`: an earlier one may have succeeded nevertheless.
+    /// The last attempt failed. `unclear`: an attempt may have succeeded nevertheless.
     Failed { failure: Failure, tries: u32, unclear: bool },
     /// Checking or looking failed.
     Error(Error),
@@ -73,7 +74,7 @@ pub(super) async fn create<C: Creation>(
             Err(failure) => failure,
         };
         let outcome = Outcome::of(C::CALL, &failure);
-        // The call itself may take longer than the budget. And while others succeed, this one only has to wait.
+        // The first attempt may take longer than the budget. And while other calls succeed, a rate-limited one only has to wait.
         let limited = failure.status() == Some(429);
         if budget.attempts() == 0 || limited && drive.answered() > others {
             budget.reset();
@@ -98,7 +99,7 @@ pub(super) async fn create<C: Creation>(
     }
 }
 
-/// Looks for something that was created a moment ago, twice if necessary.
+/// Looks twice for something that may have been created just now.
 pub(super) async fn look_twice<T, F>(look: impl Fn() -> F) -> Result<Option<T>, Error>
 where
     F: Future<Output = Result<Option<T>, Error>>,
@@ -106,7 +107,7 @@ where
     if let Some(found) = look().await? {
         return Ok(Some(found));
     }
-    tokio::time::sleep(LOOK_AGAIN).await;
+    tokio::time::sleep(LOOKUP_DELAY).await;
     look().await
 }
 
@@ -117,7 +118,7 @@ enum Outcome {
     NotSent,
     /// Nothing: the service refused.
     Rejected,
-    /// Perhaps everything.
+    /// It may have been created.
     Unknown,
 }
 

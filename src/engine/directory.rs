@@ -1,4 +1,4 @@
-//! A folder of the drive and what is known about its contents.
+//! A folder of the drive, with its contents as far as they are known.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -18,31 +18,31 @@ use crate::item::{Item, Node};
 pub(super) struct Directory {
     /// Its ID; `None` is the drive's root.
     pub(super) id: Option<String>,
-    /// Kept alive by its children, so that its listing need not be requested again.
-    _above: Option<Arc<Directory>>,
-    /// Whether the files in it matter.
+    /// A child keeps its parent alive, so that the listing need not be requested again.
+    _parent: Option<Arc<Directory>>,
+    /// Whether to remember its files too.
     with_files: bool,
     contents: Mutex<Option<Result<Contents, Arc<Error>>>>,
     /// The service does not know this folder.
     missing: OnceLock<Failure>,
 }
 
-/// Its contents.
+/// The contents of a folder.
 #[derive(Default)]
 pub(super) struct Contents {
     folders: HashMap<String, Child>,
-    files: HashMap<String, Vec<Found>>,
+    files: HashMap<String, Vec<FoundFile>>,
     /// The service has more items than it lists.
     pub(super) truncated: bool,
-    /// What other runs had created when it was listed.
-    pub(super) seen: Snapshot,
+    /// What other runs had created when the folder was listed.
+    pub(super) snapshot: Snapshot,
 }
 
-/// A folder in it.
+/// A folder in a folder.
 enum Child {
-    /// It exists. All who use it share one `Directory`.
-    There { found: FoundFolder, live: Weak<Directory> },
-    /// It could not be found or created. This is not tried again for every file in it.
+    /// It exists. All its users share one `Directory`.
+    Exists { found: FoundFolder, live: Weak<Directory> },
+    /// It could not be found or created. This is not tried again for each of its files.
     Failed(Arc<Error>),
 }
 
@@ -52,13 +52,13 @@ pub(super) struct FoundFolder {
     pub(super) id: String,
     /// In milliseconds since 1970.
     created_ms: Option<i64>,
-    /// Others have the same name. This is the oldest.
+    /// Other folders have the same name. This is the oldest.
     pub(super) is_ambiguous: bool,
 }
 
-/// A file in it.
+/// A file in a folder.
 #[derive(Clone)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     /// Size in bytes.
     pub(super) size: Option<u64>,
     /// By the service's clock, in milliseconds since 1970.
@@ -68,14 +68,14 @@ pub(super) struct Found {
 }
 
 impl Directory {
-    /// A folder about which nothing is known yet.
+    /// A folder whose contents are not known yet.
     pub(super) fn new(id: Option<String>, above: Option<Arc<Self>>, with_files: bool) -> Arc<Self> {
         let (contents, missing) = (Mutex::default(), OnceLock::new());
-        Arc::new(Self { id, _above: above, with_files, contents, missing })
+        Arc::new(Self { id, _parent: above, with_files, contents, missing })
     }
 
-    /// Remembers that an upload into it could not be started, perhaps because it does not exist. Ten thousand files
-    /// need not ask ten thousand times.
+    /// Remembers that an upload into the folder could not be started, perhaps because it does not exist. Its other files
+    /// need not ask again.
     pub(super) fn note_missing(&self, error: &Error) {
         if let Error::Call { call: Call::Start, failure, .. } = error
             && failure.status() == Some(404)
@@ -84,44 +84,45 @@ impl Directory {
         }
     }
 
-    /// Whether it exists, as far as is known.
-    pub(super) fn is_there(&self) -> Result<(), Error> {
+    /// Fails if the folder is known to be missing.
+    pub(super) fn check_exists(&self) -> Result<(), Error> {
         let missing = self.missing.get().cloned();
         missing.map_or(Ok(()), |failure| Err(Error::Call { call: Call::Start, failure, tries: 1 }))
     }
 
-    /// Passes its contents to a function. Lists them first if necessary, or if the listing `is_stale`.
+    /// Passes the contents to `read`. Lists them first if they are not known or `is_stale`.
     pub(super) async fn contents<T>(
         &self,
         drive: &Drive,
         peers: &Arc<Peers>,
         caller: &dyn RetryObserver,
         is_stale: impl FnOnce(Snapshot) -> bool,
-        look: impl FnOnce(&mut Contents) -> T,
+        read: impl FnOnce(&mut Contents) -> T,
     ) -> Result<T, Arc<Error>> {
         let mut known = self.contents.lock().await;
         let list = match &*known {
             None => true,
-            Some(Ok(contents)) => is_stale(contents.seen),
+            Some(Ok(contents)) => is_stale(contents.snapshot),
             Some(Err(_)) => false,
         };
         if list {
             let others = Arc::clone(peers);
-            let seen = on_disk(move || others.snapshot()).await.map_err(Arc::new)?;
+            let snapshot = on_disk(move || others.snapshot()).await.map_err(Arc::new)?;
             let listed = drive.folder(caller, self.id.as_deref()).await;
-            let listed = listed.map(|tree| Contents::read(&tree, self.with_files, seen)).map_err(Arc::new);
+            let listed =
+                listed.map(|tree| Contents::read(&tree, self.with_files, snapshot)).map_err(Arc::new);
             match &mut *known {
-                Some(Ok(contents)) => contents.renew(listed?),
+                Some(Ok(contents)) => contents.update(listed?),
                 _ => *known = Some(listed),
             }
         }
         match known.get_or_insert_with(|| Ok(Contents::default())) {
-            Ok(contents) => Ok(look(contents)),
+            Ok(contents) => Ok(read(contents)),
             Err(error) => Err(Arc::clone(error)),
         }
     }
 
-    /// A folder in it, if known. Calls `warn` with its ID, once, if others have the same name.
+    /// A folder in this one, if known. If others have the same name, calls `warn` once with its ID.
     pub(super) async fn child(
         self: &Arc<Self>,
         name: &str,
@@ -129,7 +130,7 @@ impl Directory {
     ) -> Option<Result<Arc<Self>, Arc<Error>>> {
         let mut known = self.contents.lock().await;
         match known.as_mut()?.as_mut().ok()?.folders.get_mut(name)? {
-            Child::There { found, live } => {
+            Child::Exists { found, live } => {
                 if std::mem::take(&mut found.is_ambiguous) {
                     warn(&found.id);
                 }
@@ -143,19 +144,19 @@ impl Directory {
         }
     }
 
-    /// Remembers a folder that was found or created, or why there is none. `made` is what other runs had created
-    /// before, when it did not exist.
+    /// Remembers a folder that was found or created, or why there is none. A new folder comes with a snapshot from before it
+    /// existed.
     pub(super) async fn note_child(
         self: &Arc<Self>,
         name: &str,
         result: Result<(String, Option<Snapshot>), Error>,
     ) -> Result<Arc<Self>, Arc<Error>> {
         let noted = result.map_err(Arc::new).map(|(id, made)| {
-            let contents = Mutex::new(made.map(|seen| Ok(Contents { seen, ..Contents::default() })));
+            let contents = Mutex::new(made.map(|snapshot| Ok(Contents { snapshot, ..Contents::default() })));
             let (id, above) = (Some(id), Some(Arc::clone(self)));
             Arc::new(Self {
                 id,
-                _above: above,
+                _parent: above,
                 with_files: self.with_files,
                 contents,
                 missing: OnceLock::new(),
@@ -164,7 +165,7 @@ impl Directory {
         let child = match &noted {
             Ok(child) => {
                 let found = FoundFolder::known(child.id.clone().unwrap_or_default());
-                Child::There { found, live: Arc::downgrade(child) }
+                Child::Exists { found, live: Arc::downgrade(child) }
             }
             Err(error) => Child::Failed(Arc::clone(error)),
         };
@@ -176,8 +177,8 @@ impl Directory {
 }
 
 impl Contents {
-    fn read(tree: &Tree, with_files: bool, seen: Snapshot) -> Self {
-        let mut contents = Self { truncated: tree.truncated, seen, ..Self::default() };
+    fn read(tree: &Tree, with_files: bool, snapshot: Snapshot) -> Self {
+        let mut contents = Self { truncated: tree.truncated, snapshot, ..Self::default() };
         for raw in &tree.root {
             let node = Node::read(raw);
             let Some(name) = node.name.as_deref().map(|name| name.nfc().collect::<String>()) else {
@@ -188,13 +189,13 @@ impl Contents {
                     let found =
                         FoundFolder { created_ms: node.created_ms(), ..FoundFolder::known(id.to_owned()) };
                     let found = match contents.folders.remove(&name) {
-                        Some(Child::There { found: other, .. }) => other.oldest(found),
+                        Some(Child::Exists { found: other, .. }) => other.oldest(found),
                         _ => found,
                     };
-                    contents.folders.insert(name, Child::There { found, live: Weak::new() });
+                    contents.folders.insert(name, Child::Exists { found, live: Weak::new() });
                 }
                 Some(_) if with_files => {
-                    contents.files.entry(name).or_default().extend(Found::read(raw, &node));
+                    contents.files.entry(name).or_default().extend(FoundFile::read(raw, &node));
                 }
                 _ => {}
             }
@@ -202,14 +203,14 @@ impl Contents {
         contents
     }
 
-    /// Takes over a newer listing. Known folders stay the same objects.
-    fn renew(&mut self, later: Self) {
+    /// Replaces the contents by a newer listing. Known folders stay the same objects.
+    fn update(&mut self, later: Self) {
         let known = std::mem::replace(self, later).folders;
         self.folders.extend(known);
     }
 
     /// The files of this name.
-    pub(super) fn files_called(&self, name: &str) -> &[Found] {
+    pub(super) fn files_named(&self, name: &str) -> &[FoundFile] {
         self.files.get(name).map_or(&[], Vec::as_slice)
     }
 }
@@ -220,7 +221,7 @@ impl FoundFolder {
     }
 
     /// The oldest folder of this name in a listing.
-    pub(super) fn among<'a>(nodes: impl Iterator<Item = &'a Node>, name: &str) -> Option<Self> {
+    pub(super) fn oldest_named<'a>(nodes: impl Iterator<Item = &'a Node>, name: &str) -> Option<Self> {
         let named = nodes.filter(|node| node.is_folder() && node.is_called(name));
         let found = named.filter_map(|node| {
             Some(Self { created_ms: node.created_ms(), ..Self::known(node.id()?.to_owned()) })
@@ -228,7 +229,7 @@ impl FoundFolder {
         found.reduce(Self::oldest)
     }
 
-    /// The older of two with the same name: the same one in every run. If the service does not say, the first listed.
+    /// The older of two folders with the same name, so that every run takes the same one. Without times, the first listed.
     fn oldest(self, later: Self) -> Self {
         let age = |folder: &Self| folder.created_ms.unwrap_or(i64::MAX);
         let oldest = if age(&later) < age(&self) { later } else { self };
@@ -236,7 +237,7 @@ impl FoundFolder {
     }
 }
 
-impl Found {
+impl FoundFile {
     /// Reads a file from a listing. `None` if it is not an item.
     pub(super) fn read(raw: &RawValue, node: &Node) -> Option<Self> {
         Some(Self { size: node.size(), created_ms: node.created_ms(), item: Item::new(raw.to_owned())? })

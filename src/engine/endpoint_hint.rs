@@ -1,5 +1,5 @@
-//! The host of storage, known from the first signed URL or from earlier runs. Connections to it can be opened while
-//! waiting for the API.
+//! The storage host, known from the first signed URL or from an earlier run. Connections to it are opened while waiting
+//! for the API.
 //!
 //! It is only a hint: nothing is sent until a signed URL names the host, and a URL to another host opens its own
 //! connection.
@@ -63,7 +63,7 @@ impl EndpointHint {
         let is_new = self.known().replace(host.clone()).is_none_or(|before| before != host);
         if is_new && let Some(file) = self.file.clone() {
             let text = format!("{host}\n");
-            // If it cannot be written, the next run starts slightly later.
+            // If it cannot be written, the next run starts slightly slower.
             tokio::task::spawn_blocking(move || {
                 // Written to a temporary file first: other runs read either the old name or the new one.
                 let new = file.with_extension(format!("{}.new", std::process::id()));

@@ -1,4 +1,4 @@
-//! Locks a file's record and its target before the upload, so that no other run on this machine uploads the same.
+//! Locks a file's record and its target before the upload, so that no other run on this machine uploads it too.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::context::Context;
 use super::directory::Directory;
 use super::state::{
     Journal, LockFile, Mode, OpenError, RETRY_LOCK, Recorded, SHORT_WAIT, Target, TargetLock, UploadKey,
-    path_texts,
+    record_paths,
 };
 use crate::disk::on_disk;
 use crate::error::{Error, Kind};
@@ -23,7 +23,7 @@ pub(super) struct LockedFile {
     pub(super) journal: Option<Journal>,
     /// The content of an earlier run's record.
     pub(super) recorded: Option<Recorded>,
-    /// Keep other runs away.
+    /// Held until the result has been printed.
     pub(super) locks: Locks,
     /// The canonical path of the file; `-` is standard input.
     pub(super) path: String,
@@ -31,10 +31,9 @@ pub(super) struct LockedFile {
 
 /// The locks of a file.
 pub(super) struct Locks {
-    /// Locks the target in the drive. Without `--if-exists` it is shared: other runs may upload other files of that
-    /// name.
+    /// The target in the drive. Without `--if-exists` the lock is shared: other runs may upload other files of that name.
     pub(super) target: TargetLock,
-    /// Stands in for the record if none is kept (`--no-resume`).
+    /// Takes the place of the record if none is kept (`--no-resume`).
     _record: Option<LockFile>,
 }
 
@@ -87,7 +86,7 @@ pub(super) async fn lock(
             }
             Attempt::RecordBusy(_) | Attempt::TargetBusy => {
                 busy += 1;
-                // A run that is about to exit is not worth a message.
+                // The other run may be about to exit, so the message comes late.
                 if busy == SHORT_WAIT {
                     file.phase(Phase::Wait);
                     file.note("another copera-upload is uploading this file: waiting for it");
@@ -110,7 +109,7 @@ fn attempt(
     let (mut journal, mut recorded, mut record_lock) = (None, None, None);
     let (mut warning, mut unrecorded) = (None, None);
     let (canonical, early) = match input {
-        Input::File(path) => path_texts(&path),
+        Input::File(path) => record_paths(&path),
         // No absolute path is `-`.
         Input::Stdin => ("-".to_owned(), "-".to_owned()),
     };
@@ -122,7 +121,7 @@ fn attempt(
         let is_locked =
             |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
         if context.resume {
-            match journals.open_any(key, early) {
+            match journals.open_current_or_early(key, early) {
                 Ok((opened, earlier, unusable)) => {
                     (journal, recorded, warning) = (Some(opened), earlier, unusable);
                 }

@@ -31,7 +31,7 @@ impl Creation for Finalizing<'_> {
         let answer = upload.context.drive.finalize(request, last_check).await;
         if answer.is_err() && !unclear {
             if session.parts.count == 1 {
-                // Nothing of it can be kept.
+                // A single part is not kept.
                 upload.record.write(&upload.file, Journal::clear).await;
             } else {
                 upload.note_not_finalized(session).await;
@@ -63,9 +63,9 @@ impl FileUpload {
             }
             Err(failure) => return Err(Error::CircuitOpen { failure }.into()),
         };
-        let sync = session.is_synced();
+        let sync = session.syncs_record();
         // Before the request, so that the next run looks for the item.
-        record.write(file, move |journal| journal.finalizing(sync)).await;
+        record.write(file, move |journal| journal.set_finalizing(sync)).await;
         let parts = session.finished.iter();
         let request = Finalize {
             upload: &session.upload,
@@ -90,7 +90,7 @@ impl FileUpload {
             }
             Err(CreateError::Failed { failure, tries, unclear: false }) => {
                 if failure.blames_parts() {
-                    // The parts would be refused again, so the next run sends them anew.
+                    // The parts would be refused again, so the next run sends them again.
                     record.write(file, Journal::clear).await;
                 } else {
                     self.note_not_finalized(session).await;
@@ -104,14 +104,14 @@ impl FileUpload {
 
     /// Records that finalize did not succeed, so that the next run does not look for an item.
     async fn note_not_finalized(&self, session: &Session) {
-        let sync = session.is_synced();
-        self.record.write(&self.file, move |journal| journal.not_finalized(sync)).await;
+        let sync = session.syncs_record();
+        self.record.write(&self.file, move |journal| journal.set_not_finalized(sync)).await;
     }
 
-    /// Comes before the record is removed, so that no other upload claims the item.
+    /// Records the item in the ledger before the upload's record is removed, so that no other upload claims it.
     async fn note_created(&self, session: &Session, item: &Item) {
         let (context, id, upload) = (Arc::clone(&self.context), item.id().to_owned(), session.upload.clone());
         // If no thread can be started, only a rarely needed proof is missing.
-        let _ = on_disk(move || context.ledger.note(&id, &upload)).await;
+        let _ = on_disk(move || context.ledger.record(&id, &upload)).await;
     }
 }

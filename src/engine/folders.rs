@@ -1,12 +1,12 @@
-//! Finds or creates the folders of files: each once, when the first file asks for it. Independent folders are handled in
+//! Finds or creates the folders of files, each once and when the first file needs it. Independent folders are handled in
 //! parallel.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::create::{CreateError, Created, Creation, create, look_twice};
-use super::directory::{Contents, Directory, Found, FoundFolder};
-use super::keyed_lock::KeyedMutex;
+use super::directory::{Contents, Directory, FoundFile, FoundFolder};
+use super::keyed_mutex::KeyedMutex;
 use super::state::{Peers, Snapshot};
 use crate::disk::on_disk;
 use crate::drive::wire::{NewFolder, Tree};
@@ -27,18 +27,18 @@ pub(super) struct Folders {
     peers: Arc<Peers>,
     policy: RetryPolicy,
     reporter: Arc<dyn Reporter>,
-    /// Whether the files in them matter.
+    /// Whether to remember the files in them too.
     with_files: bool,
     /// The target folders given by the user.
     given: Mutex<HashMap<Option<String>, Arc<Directory>>>,
-    /// The most recently used folders. The walk continues in them, and their listings need not be requested again.
+    /// The folders used last. The walk continues in them, so their listings should not be requested again.
     recent: Mutex<VecDeque<Arc<Directory>>>,
-    /// One at a time for each name in each folder.
+    /// Locks a name in a folder while it is looked up or created.
     creating: KeyedMutex<(Option<String>, String)>,
 }
 
 impl Folders {
-    /// No folder is known yet.
+    /// Knows no folder yet.
     pub(super) fn new(
         drive: Arc<Drive>,
         peers: Arc<Peers>,
@@ -61,7 +61,7 @@ impl Folders {
     /// Returns the folder, creating it if necessary.
     ///
     /// # Errors
-    /// [`Error::Folder`] if it, or one above it, does not exist and cannot be created.
+    /// [`Error::Folder`] if it or one of its parents does not exist and cannot be created.
     pub(super) async fn find(&self, parent: &Parent) -> Result<Arc<Directory>, Error> {
         let (mut missing, mut at) = (Vec::new(), parent);
         let given = loop {
@@ -76,7 +76,7 @@ impl Folders {
         let mut directory = self.given(given);
         while let Some(folder) = missing.pop() {
             directory = self
-                .below(&directory, folder)
+                .subfolder(&directory, folder)
                 .await
                 .map_err(|error| Error::Folder { path: folder.shown.clone(), error })?;
         }
@@ -90,7 +90,11 @@ impl Folders {
         Arc::clone(directory)
     }
 
-    async fn below(&self, directory: &Arc<Directory>, folder: &Folder) -> Result<Arc<Directory>, Arc<Error>> {
+    async fn subfolder(
+        &self,
+        directory: &Arc<Directory>,
+        folder: &Folder,
+    ) -> Result<Arc<Directory>, Arc<Error>> {
         let warn = |id: &str| {
             let message = &format!("several folders are named `{}`; using the oldest (id {id})", folder.name);
             self.reporter.event(&Event::Warning { path: Some(&folder.shown), message });
@@ -100,9 +104,9 @@ impl Folders {
         }
         let _guard = self.creating.lock((directory.id.clone(), folder.name.clone())).await;
         let observer = GlobalObserver(&*self.reporter);
-        let look = |contents: &mut Contents| (contents.truncated, contents.seen);
-        let (truncated, seen) =
-            directory.contents(&self.drive, &self.peers, &observer, |_| false, look).await?;
+        let read = |contents: &mut Contents| (contents.truncated, contents.snapshot);
+        let (truncated, snapshot) =
+            directory.contents(&self.drive, &self.peers, &observer, |_| false, read).await?;
         if let Some(known) = directory.child(&folder.name, warn).await {
             return known;
         }
@@ -114,8 +118,8 @@ impl Folders {
         let target = self.peers.target(Kind::Folder, parent, &folder.name);
         let mut lock = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
         let child = NewChild { folders: self, observer, parent, name: &folder.name };
-        let found = match (lock.is_stale(seen), truncated) {
-            (true, _) => child.look().await,
+        let found = match (lock.is_stale(snapshot), truncated) {
+            (true, _) => child.find().await,
             (false, true) => child.search().await,
             (false, false) => Ok(None),
         };
@@ -127,12 +131,12 @@ impl Folders {
                 Ok((found.id, None))
             }
             Ok(None) => {
-                lock.begin();
-                child.create().await.map(|(id, made)| (id, made.then_some(lock.seen)))
+                lock.note_may_create();
+                child.create().await.map(|(id, made)| (id, made.then_some(lock.snapshot)))
             }
             Err(error) => Err(error),
         };
-        // Tells other runs, on disk.
+        // Dropping the lock writes to the disk.
         on_disk(move || drop(lock)).await?;
         let child = directory.note_child(&folder.name, result).await?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,8 +159,8 @@ impl Folders {
         directory.contents(&self.drive, &self.peers, observer, |_| false, |_| ()).await.map_err(Error::Shared)
     }
 
-    /// Returns the files of this name, and whether these are all. A listing that `is_stale` is requested again. The
-    /// rest of a folder that is longer than the service lists is searched if `listed_suffice` says no.
+    /// Returns the files of this name, and whether these are all. A listing that `is_stale` is requested again. If the folder
+    /// is longer than the listing, the rest is searched unless `listed_suffice`.
     ///
     /// # Errors
     /// Those of the calls.
@@ -166,9 +170,9 @@ impl Folders {
         directory: &Directory,
         name: &str,
         is_stale: impl FnOnce(Snapshot) -> bool,
-        listed_suffice: impl FnOnce(&[Found]) -> bool,
-    ) -> Result<(Vec<Found>, bool), Error> {
-        let select = |contents: &mut Contents| (contents.files_called(name).to_vec(), contents.truncated);
+        listed_suffice: impl FnOnce(&[FoundFile]) -> bool,
+    ) -> Result<(Vec<FoundFile>, bool), Error> {
+        let select = |contents: &mut Contents| (contents.files_named(name).to_vec(), contents.truncated);
         let (mut found, truncated) = directory
             .contents(&self.drive, &self.peers, observer, is_stale, select)
             .await
@@ -181,7 +185,7 @@ impl Folders {
             let node = Node::read(raw);
             let is_it = !node.is_folder() && node.is_called(name) && node.parent() == directory.id.as_deref();
             if is_it && !found.iter().any(|known| node.id() == Some(known.item.id())) {
-                found.extend(Found::read(raw, &node));
+                found.extend(FoundFile::read(raw, &node));
             }
         }
         Ok((found, hits.complete))
@@ -206,7 +210,7 @@ impl Creation for NewChild<'_> {
     }
 
     async fn reconcile(&self, _: &Failure) -> Result<Option<FoundFolder>, Error> {
-        look_twice(|| self.look()).await
+        look_twice(|| self.find()).await
     }
 
     fn may_exist(&self, failure: &Failure) -> bool {
@@ -233,21 +237,21 @@ impl NewChild<'_> {
         }
     }
 
-    async fn look(&self) -> Result<Option<FoundFolder>, Error> {
+    async fn find(&self) -> Result<Option<FoundFolder>, Error> {
         let Tree { root, truncated } = self.folders.drive.folder(&self.observer, self.parent).await?;
         let nodes: Vec<Node> = root.iter().map(|raw| Node::read(raw)).collect();
-        let found = FoundFolder::among(nodes.iter(), self.name);
+        let found = FoundFolder::oldest_named(nodes.iter(), self.name);
         if found.is_none() && truncated { self.search().await } else { Ok(found) }
     }
 
-    /// Searches for it, if the folder is longer than the service lists.
+    /// Searches for it. Needed if the folder is longer than the listing.
     async fn search(&self) -> Result<Option<FoundFolder>, Error> {
         let hits = self.folders.drive.search(&self.observer, self.name).await?;
         let nodes: Vec<Node> = hits.hits.iter().map(|raw| Node::read(raw)).collect();
         let here = nodes.iter().filter(|node| node.parent() == self.parent);
-        let found = FoundFolder::among(here, self.name);
+        let found = FoundFolder::oldest_named(here, self.name);
         if found.is_none() && !hits.complete {
-            // It may be one of those not listed, and must not be created twice.
+            // It may be among those that are not listed, and must not be created twice.
             return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
         }
         Ok(found)

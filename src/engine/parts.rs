@@ -120,7 +120,7 @@ struct AbortReport<'a> {
 impl Drop for AbortReport<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.file.tell(&Event::PartAborted { file: self.file.id, part: self.part });
+            self.file.report(&Event::PartAborted { file: self.file.id, part: self.part });
         }
     }
 }
@@ -129,7 +129,7 @@ impl PartSender {
     async fn send(self: Arc<Self>, part: u32, permit: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
         let FileUpload { context, file, source, record, .. } = &*self.upload;
         let (id, size, progress) = (file.id, self.parts.len(part), Arc::new(PartProgress::default()));
-        file.tell(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
+        file.report(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
         let mut report = AbortReport { file, part, done: false };
         let begun = Instant::now();
         let permit = Mutex::new(permit);
@@ -143,13 +143,13 @@ impl PartSender {
         if self.parts.count > 1 {
             // Counted first, so that bytes on record always count, even if this task is aborted.
             file.recorded.fetch_add(size, Ordering::Relaxed);
-            if !record.part(file, part, &completed, true).await {
+            if !record.add_part(file, part, &completed, true).await {
                 file.recorded.fetch_sub(size, Ordering::Relaxed);
             }
         }
         drop(recording);
         report.done = true;
-        file.tell(&Event::PartDone { file: id, part, size, elapsed: begun.elapsed() });
+        file.report(&Event::PartDone { file: id, part, size, elapsed: begun.elapsed() });
         Ok((part, completed))
     }
 

@@ -2,21 +2,21 @@
 //!
 //! A candidate is in the folder, has the name and the size, and was created since the upload was started, by the
 //! service's clock. That does not suffice: another file of that name and size may have been uploaded meanwhile. So
-//! storage is asked for one byte of the candidate's object, which tells its size and multipart ETag. An item that
-//! another upload from this machine created, or may have created, is not ours. An item that an earlier run of this
-//! upload saw created is, whatever its object says.
+//! storage is asked for one byte of the candidate's object, which shows its size and multipart ETag. An item that another
+//! upload from this machine created, or may have created, is not ours. An item that an earlier run of this upload recorded
+//! as created is ours, whatever its object says.
 //!
-//! Everything uncertain is [`Error::Unsettled`]. To claim another's item would report an upload that never happened; to
-//! send finalize again while ours exists would create a second item. So an object whose ETag proves nothing (KMS,
+//! Everything uncertain is [`Error::Unsettled`]. Claiming another's item would report an upload that never happened.
+//! Sending finalize again while ours exists would create a second item. So an object whose ETag proves nothing (KMS,
 //! customer keys, copied by the service) is neither claimed nor ignored.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::create::look_twice;
-use super::object::object_info;
+use super::object_attempts::object_info;
 use super::session::{FileUpload, Session, etag_of_parts};
-use super::state::{JournalStore, Maker, Makers, Recorded};
+use super::state::{Creator, Creators, JournalStore, Recorded};
 use crate::disk::on_disk;
 use crate::error::{Error, chain};
 use crate::etag::multipart_etag;
@@ -30,8 +30,8 @@ use crate::storage::ObjectInfo;
 struct Candidate {
     created_ms: Option<i64>,
     id: String,
-    /// An earlier run of this upload saw it created.
-    known: bool,
+    /// An earlier run of this upload recorded it as created.
+    recorded: bool,
 }
 
 /// What an object's size and ETag say about its content.
@@ -44,11 +44,11 @@ enum Content {
 }
 
 impl FileUpload {
-    /// Looks for the item of a session that may have been finalized. Twice, because a call that timed out may still be
+    /// Looks for the item of a session that may have been finalized. Looks twice, because a call that timed out may still be
     /// running.
     ///
     /// # Errors
-    /// [`Error::Unsettled`] if there may be one or not.
+    /// [`Error::Unsettled`] if it is unclear whether there is one.
     pub(super) async fn reconcile(&self, session: &Session) -> Result<Option<Item>, Error> {
         self.file.phase(Phase::Settle);
         look_twice(|| self.look_for_item(session)).await.map_err(|error| match error {
@@ -62,15 +62,15 @@ impl FileUpload {
         if candidates.is_empty() {
             return Ok(None);
         }
-        if let Some(known) = candidates.iter().find(|candidate| candidate.known) {
-            return self.claim(session, &known.id).await.map(Some);
+        if let Some(ours) = candidates.iter().find(|candidate| candidate.recorded) {
+            return self.claim(session, &ours.id).await.map(Some);
         }
         let etag = self.multipart_etag(session).await?;
         let (mut ours, mut newest, mut unknown) = (Vec::new(), 0, None);
         for Candidate { id, created_ms, .. } in candidates {
             match (self.content_of(session, &id, &etag).await?, created_ms) {
                 (Content::Other, _) => {
-                    self.file.note(&format!("item {id} has this name and size, but another content"));
+                    self.file.note(&format!("item {id} has this name and size, but different content"));
                 }
                 (Content::Ours, Some(at)) => {
                     newest = newest.max(at);
@@ -84,7 +84,7 @@ impl FileUpload {
                 }
             }
         }
-        let claimants = 1 + self.rivals(session, newest, etag).await?;
+        let claimants = 1 + self.count_rivals(session, newest, etag).await?;
         match (ours.as_slice(), unknown) {
             ([], None) => Ok(None),
             ([], Some(what)) => Err(Error::Unsettled { what }),
@@ -115,11 +115,11 @@ impl FileUpload {
     async fn candidates(&self, session: &Session) -> Result<BTreeSet<Candidate>, Error> {
         let Self { context, file, job, .. } = self;
         let (shared, upload) = (Arc::clone(context), session.upload.clone());
-        let makers = on_disk(move || shared.ledger.read(&upload)).await?;
+        let creators = on_disk(move || shared.ledger.read(&upload)).await?;
         let tree = context.drive.folder(&**file, self.parent()).await?;
         let mut found = BTreeSet::new();
         for raw in &tree.root {
-            found.extend(self.candidate(session, &Node::read(raw), &makers)?);
+            found.extend(self.candidate(session, &Node::read(raw), &creators)?);
         }
         if !tree.truncated {
             return Ok(found);
@@ -127,7 +127,7 @@ impl FileUpload {
         let hits = context.drive.search(&**file, &job.name).await?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
         for node in nodes.filter(|node| node.parent() == self.parent()) {
-            found.extend(self.candidate(session, &node, &makers)?);
+            found.extend(self.candidate(session, &node, &creators)?);
         }
         if found.is_empty() && !hits.complete {
             let what = "the service lists neither all of the folder nor all that the search finds".to_owned();
@@ -137,7 +137,12 @@ impl FileUpload {
     }
 
     /// `None` if it is certainly not ours.
-    fn candidate(&self, session: &Session, node: &Node, makers: &Makers) -> Result<Option<Candidate>, Error> {
+    fn candidate(
+        &self,
+        session: &Session,
+        node: &Node,
+        creators: &Creators,
+    ) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
         let since = session.started.saturating_mul(1000);
         let created_ms = node.created_ms();
@@ -146,7 +151,7 @@ impl FileUpload {
             // An item without a name makes the listing incomplete, and the search decides.
             || !node.is_called(&self.job.name)
             || created_ms.is_some_and(|at| at < since)
-            || node.id().is_some_and(|id| self.context.is_made_here(id) || makers.maker_of(id) == Maker::Other);
+            || node.id().is_some_and(|id| self.context.is_used_item(id) || creators.creator_of(id) == Creator::Other);
         if other {
             return Ok(None);
         }
@@ -154,13 +159,17 @@ impl FileUpload {
             let what = "the folder has an item of this name whose id cannot be read".to_owned();
             return Err(Error::Unsettled { what });
         };
-        Ok(Some(Candidate { created_ms, id: id.to_owned(), known: makers.maker_of(id) == Maker::Us }))
+        Ok(Some(Candidate {
+            created_ms,
+            id: id.to_owned(),
+            recorded: creators.creator_of(id) == Creator::ThisUpload,
+        }))
     }
 
-    /// With `--verify`, an object whose ETag says nothing is downloaded.
+    /// Compares an item's object with the file. With `--verify`, an object whose ETag proves nothing is downloaded.
     async fn content_of(&self, session: &Session, id: &str, etag: &str) -> Result<Content, Error> {
         match object_info(&self.context, &self.file, id).await {
-            Ok(info) => match judge(&info, self.source.size(), etag) {
+            Ok(info) => match classify(&info, self.source.size(), etag) {
                 Content::Unknown(_) if self.context.verify.is_some() => {
                     let digests = self.download(session.parts, id).await?;
                     let is_ours = multipart_etag(digests.into_iter()) == etag;
@@ -168,9 +177,9 @@ impl FileUpload {
                 }
                 content => Ok(content),
             },
-            // Deleted since it was listed, or not: the next run sees whether it is still listed.
+            // It may have been deleted since it was listed. The next run sees whether it is still listed.
             Err(error) if error.is_missing() => {
-                Ok(Content::Unknown("the service lists it and does not find it"))
+                Ok(Content::Unknown("the service lists it but does not find it"))
             }
             Err(error) => Err(error),
         }
@@ -178,11 +187,11 @@ impl FileUpload {
 
     /// Counts other interrupted uploads from this machine that may own one of the candidates, the newest of which was
     /// created at `newest`. `etag` is ours.
-    async fn rivals(&self, session: &Session, newest: i64, etag: String) -> Result<usize, Error> {
+    async fn count_rivals(&self, session: &Session, newest: i64, etag: String) -> Result<usize, Error> {
         let (name, size, upload) = (self.job.name.clone(), self.source.size(), session.upload.clone());
         let (parent, context) = (self.parent().map(str::to_owned), Arc::clone(&self.context));
         on_disk(move || {
-            let uploads = context.journals.iter().flat_map(JournalStore::at_finalize);
+            let uploads = context.journals.iter().flat_map(JournalStore::unsettled_uploads);
             let rivals = uploads.filter(|(key, recorded)| {
                 (&key.api, &key.parent, &key.name) == (&context.api, &parent, &name)
                     && recorded.head.identity.size == size
@@ -202,7 +211,7 @@ fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> 
 }
 
 /// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give.
-fn judge(info: &ObjectInfo, size: u64, expected: &str) -> Content {
+fn classify(info: &ObjectInfo, size: u64, expected: &str) -> Content {
     if info.size != size {
         return Content::Other;
     }
@@ -223,7 +232,7 @@ fn judge(info: &ObjectInfo, size: u64, expected: &str) -> Content {
     if is_md5 && kind(&etag) == kind(expected) {
         return Content::Other;
     }
-    Content::Unknown("its ETag has another form than that of an upload in these parts")
+    Content::Unknown("its ETag has another form than that of an upload of these parts")
 }
 
 #[cfg(test)]
@@ -237,15 +246,15 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_ours_only_by_its_size_and_its_multipart_etag() {
-        assert_eq!(judge(&info(7, OURS), 7, OURS), Content::Ours);
-        assert_eq!(judge(&info(7, &OURS.to_uppercase()), 7, OURS), Content::Ours);
-        assert_eq!(judge(&info(8, OURS), 7, OURS), Content::Other);
-        assert_eq!(judge(&info(7, "00000000000000000000000000000000-2"), 7, OURS), Content::Other);
+    fn an_object_is_ours_if_its_size_and_multipart_etag_match() {
+        assert_eq!(classify(&info(7, OURS), 7, OURS), Content::Ours);
+        assert_eq!(classify(&info(7, &OURS.to_uppercase()), 7, OURS), Content::Ours);
+        assert_eq!(classify(&info(8, OURS), 7, OURS), Content::Other);
+        assert_eq!(classify(&info(7, "00000000000000000000000000000000-2"), 7, OURS), Content::Other);
     }
 
     #[test]
-    fn an_etag_of_another_kind_decides_nothing() {
+    fn an_etag_of_another_kind_proves_nothing() {
         for etag in [
             "00000000000000000000000000000000-3",
             "00000000000000000000000000000000",
@@ -254,21 +263,21 @@ mod tests {
             "-2",
             "",
         ] {
-            let content = judge(&info(7, etag), 7, OURS);
+            let content = classify(&info(7, etag), 7, OURS);
             assert!(matches!(content, Content::Unknown(_)), "{etag}: {content:?}");
         }
         let none = ObjectInfo { etag: None, ..info(7, "") };
         let encrypted = ObjectInfo { encrypted: true, ..info(7, OURS) };
         for (info, expected) in [(&none, OURS), (&encrypted, OURS), (&info(7, OURS), "")] {
-            assert!(matches!(judge(info, 7, expected), Content::Unknown(_)), "{info:?}");
+            assert!(matches!(classify(info, 7, expected), Content::Unknown(_)), "{info:?}");
         }
     }
 
     #[test]
-    fn what_is_empty_is_the_same_whatever_its_etag() {
+    fn empty_objects_are_equal_whatever_their_etags() {
         let empty = ObjectInfo { size: 0, etag: None, encrypted: false };
-        assert_eq!(judge(&empty, 0, ""), Content::Ours);
-        assert_eq!(judge(&info(1, OURS), 0, OURS), Content::Other);
-        assert_eq!(judge(&empty, 7, OURS), Content::Other);
+        assert_eq!(classify(&empty, 0, ""), Content::Ours);
+        assert_eq!(classify(&info(1, OURS), 0, OURS), Content::Other);
+        assert_eq!(classify(&empty, 7, OURS), Content::Other);
     }
 }

@@ -13,11 +13,11 @@ use crate::plan::Parts;
 
 /// What an earlier run left to resume.
 pub(super) enum Resumed {
-    /// The file has another size or content, or the user wants another upload.
+    /// Nothing: the file has changed, or the options require another upload.
     StartOver,
-    /// The parts that still have the file's bytes.
+    /// An upload with the parts that still have the file's bytes.
     Session(Box<Session>),
-    /// Its item: finalize succeeded, only the answer was lost.
+    /// A finished upload and its item: only the response to finalize was lost.
     Done(Box<Session>, Item),
 }
 
@@ -40,7 +40,7 @@ impl FileUpload {
             return Ok(self.start_over(
                 finished.len(),
                 item.as_ref(),
-                &format!("an earlier upload has parts of {part_size} bytes, and not of --part-size"),
+                &format!("an earlier upload has parts of {part_size} bytes, not of --part-size"),
             ));
         }
         if let Some(given) = job.mime_type.as_ref().filter(|given| mime_type.as_ref() != Some(given)) {
@@ -49,17 +49,17 @@ impl FileUpload {
                 return Ok(self.start_over(
                     finished.len(),
                     item.as_ref(),
-                    &format!("an earlier upload has {earlier}, and not --mime-type {given}"),
+                    &format!("an earlier upload has {earlier}, not --mime-type {given}"),
                 ));
             }
             // The item may exist already, and the type of an upload cannot be changed.
             file.warn(&format!(
-                "an earlier run was about to finish this upload with {earlier}: that counts, and not --mime-type {given}"
+                "an earlier run was about to finish this upload with {earlier}, so --mime-type {given} is ignored"
             ));
         }
         let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(Resumed::StartOver) };
         finished.retain(|number, _| (1..=parts.count).contains(number));
-        self.tell_start(parts);
+        self.report_start(parts);
         let mut session = Session::new(upload, started, mime_type, parts, source);
         (session.finished, session.finalizing) = (finished, finalizing);
         let opened = Arc::clone(source);
@@ -68,7 +68,7 @@ impl FileUpload {
             file.phase(Phase::Check);
             file.note("the file may have changed since an earlier upload began: comparing its parts");
             let before = session.finished.len();
-            // Without a recorded MD5 the ETag decides. A different one need not mean different bytes (KMS).
+            // Without a recorded MD5 the ETag is compared, and may differ for the same bytes (KMS).
             let mut proven_different = false;
             for part in compare(&context.disk, source, parts, &session.finished).await? {
                 let recorded = session.finished.remove(&part);
@@ -76,7 +76,7 @@ impl FileUpload {
             }
             let same = session.finished.len();
             if same < before {
-                file.note(&format!("{same} of {before} parts are proven to be the same"));
+                file.note(&format!("{same} of {before} parts are unchanged"));
                 if let Some(item) = item.clone().filter(|_| !proven_different) {
                     return Ok(Resumed::Done(Box::new(session), item));
                 }
@@ -93,17 +93,17 @@ impl FileUpload {
                 }
             }
             let identity = source.identity().clone();
-            record.write(file, |journal| journal.compared(identity)).await;
+            record.write(file, |journal| journal.set_identity(identity)).await;
         }
         session.item = item;
         let bytes = session.finished.keys().map(|number| parts.len(*number)).sum();
         file.resumed.store(bytes, Ordering::Relaxed);
         let count = u32::try_from(session.finished.len()).unwrap_or(u32::MAX);
-        file.tell(&Event::Resumed { file: file.id, parts: count, bytes });
+        file.report(&Event::Resumed { file: file.id, parts: count, bytes });
         Ok(Resumed::Session(Box::new(session)))
     }
 
-    /// The run before may have said that `finished` parts are kept, or that it created an item.
+    /// A warning if there are finished parts or an item, because the earlier run may have reported them.
     fn start_over(&self, finished: usize, item: Option<&Item>, why: &str) -> Resumed {
         let left = item.map(|item| format!("; its item {} remains", item.id())).unwrap_or_default();
         let message = format!("{why}: starting over{left}");

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::concurrency::SAMPLE_INTERVAL;
 use super::context::{Context, Options};
-use super::keyed_lock::Queued;
+use super::keyed_mutex::Queued;
 use super::stopper::Stopper;
 use super::upload::Ack;
 use crate::error::{Code, Error};
@@ -24,8 +24,8 @@ use crate::plan::{Folder, Parent, Planned, Step};
 /// Steps planned in advance, so that the user sees the total early. About 300 bytes each.
 const PLANNED_AHEAD: usize = 4096;
 
-/// A file's outcome, by its number among the steps. To be acknowledged with [`Ack::commit`] once it has been printed.
-pub type Settled = (FileId, Outcome, Ack);
+/// The outcome of a file. The receiver calls [`Ack::commit`] once it has printed the outcome.
+pub type FileResult = (FileId, Outcome, Ack);
 
 /// Runs the steps, several in parallel, and sends the outcome of each file as soon as it is known (of a folder, only a
 /// failure). The channel closes after the last one. After a stop, files that have not started are interrupted, and no
@@ -34,22 +34,22 @@ pub fn run(
     options: Options,
     steps: impl Iterator<Item = Step> + Send + 'static,
     stopper: Stopper,
-) -> mpsc::Receiver<Settled> {
-    let at_once = options.limits.files;
+) -> mpsc::Receiver<FileResult> {
+    let max_files = options.limits.files;
     let context = Arc::new(Context::new(options));
-    let (results, receiver) = mpsc::channel(at_once);
+    let (results, receiver) = mpsc::channel(max_files);
     let planned = plan(steps, stopper.clone(), Arc::clone(&context.reporter));
     tokio::spawn(async move {
         let controller = tokio::spawn(run_controller(Arc::clone(&context)));
-        let replacing = tokio::spawn(replace_stuck(Arc::clone(&context)));
-        run_steps(context, planned, at_once, stopper, results).await;
+        let replacing = tokio::spawn(replace_hanging(Arc::clone(&context)));
+        run_steps(context, planned, max_files, stopper, results).await;
         controller.abort();
         replacing.abort();
     });
     receiver
 }
 
-/// Looks up steps in advance, on a blocking thread.
+/// Plans steps in advance, on a blocking thread.
 fn plan(
     steps: impl Iterator<Item = Step> + Send + 'static,
     stopper: Stopper,
@@ -61,7 +61,7 @@ fn plan(
         let mut steps = (0..).zip(steps);
         loop {
             if stopper.token.is_cancelled() {
-                return stopper.cut.store(true, Ordering::Relaxed);
+                return stopper.skipped.store(true, Ordering::Relaxed);
             }
             let Some((id, step)) = steps.next() else { break };
             if let Step::File(planned) = &step {
@@ -81,9 +81,9 @@ fn plan(
 async fn run_steps(
     context: Arc<Context>,
     mut planned: mpsc::Receiver<(FileId, Step)>,
-    at_once: usize,
+    max_files: usize,
     stopper: Stopper,
-    results: mpsc::Sender<Settled>,
+    results: mpsc::Sender<FileResult>,
 ) {
     let mut running = JoinSet::new();
     // For the outcome of a task that panicked.
@@ -91,12 +91,12 @@ async fn run_steps(
     let mut more = true;
     let mut stuck = context.stuck.subscribe();
     loop {
-        let room = running.len() < at_once + *stuck.borrow_and_update();
-        let settled = tokio::select! {
+        let room = running.len() < max_files + *stuck.borrow_and_update();
+        let result = tokio::select! {
             Ok(()) = stuck.changed(), if more && !room => continue,
-            // Whoever plans may wait for a list or a directory that never ends.
+            // Planning may wait forever for a list or a directory.
             _ = stopper.stopped(), if more && planned.is_empty() && !planned.is_closed() => {
-                stopper.cut.store(true, Ordering::Relaxed);
+                stopper.skipped.store(true, Ordering::Relaxed);
                 more = false;
                 continue;
             }
@@ -128,9 +128,9 @@ async fn run_steps(
                 continue;
             }
             Some(ended) = running.join_next_with_id() => match ended {
-                Ok((id, settled)) => {
+                Ok((id, result)) => {
                     paths.remove(&id);
-                    settled
+                    result
                 }
                 Err(error) => paths.remove(&error.id()).map(|(id, path)| {
                     let file = FileContext::new(id, path, 0, Arc::clone(&context.reporter));
@@ -140,9 +140,9 @@ async fn run_steps(
             },
             else => return,
         };
-        if let Some(settled) = settled {
+        if let Some(result) = result {
             // The receiver may be gone. The uploads continue nevertheless.
-            let _ = results.send(settled).await;
+            let _ = results.send(result).await;
         }
     }
 }
@@ -153,7 +153,7 @@ async fn run_step(
     step: Step,
     queued: Option<Queued>,
     stopper: &Stopper,
-) -> Option<Settled> {
+) -> Option<FileResult> {
     let (outcome, ack) = match step {
         Step::File(planned) => run_file(context, id, planned, queued, stopper).await,
         Step::Folder(folder) => (run_folder(context, id, folder, stopper).await?, Ack::default()),
@@ -196,17 +196,17 @@ async fn run_file(
         Err(error) => {
             let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
-                error if !error.is_refusal() => blame_api(context, error),
+                error if !error.is_refusal() => explain_not_found(context, error),
                 error if suspect => Error::SuspectParentId(Box::new(error)),
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
             };
-            (outcome(&file, Err(context.with_advice(&file, error)), started), Ack::default())
+            (outcome(&file, Err(context.with_hint(&file, error)), started), Ack::default())
         }
     }
 }
 
-/// Makes sure that a folder exists. Returns an outcome only if it does not.
+/// Finds or creates a folder. Returns an outcome only if that fails.
 async fn run_folder(
     context: &Arc<Context>,
     id: FileId,
@@ -219,24 +219,22 @@ async fn run_folder(
     let error = tokio::select! {
         biased;
         _ = stopper.stopped() => {
-            stopper.cut.store(true, Ordering::Relaxed);
+            stopper.skipped.store(true, Ordering::Relaxed);
             return None;
         }
         found = context.folders.find(&parent) => found.err()?,
     };
-    // A folder above that has a step of its own reports its failure itself.
+    // A parent with a step of its own reports its failure itself.
     let Error::Folder { path: failed, .. } = &error else { return None };
     let above = parent.folders().skip(1).take_while(|folder| !folder.has_step);
     let is_own = *failed == file.path || above.into_iter().any(|folder| folder.shown == *failed);
-    let error = blame_api(context, error);
-    is_own.then(|| Outcome {
-        is_folder: true,
-        ..outcome(&file, Err(context.with_advice(&file, error)), started)
-    })
+    let error = explain_not_found(context, error);
+    is_own
+        .then(|| Outcome { is_folder: true, ..outcome(&file, Err(context.with_hint(&file, error)), started) })
 }
 
-/// Without `--parent` and `--to`, a 404 is not about a folder: the root always exists.
-fn blame_api(context: &Context, error: Error) -> Error {
+/// Without `--parent` and `--to`, a 404 means that the API is not there, because the root always exists.
+fn explain_not_found(context: &Context, error: Error) -> Error {
     if !context.folder_given && error.code() == Code::NotFound {
         Error::NoApi(Box::new(error))
     } else {
@@ -259,7 +257,7 @@ fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) ->
 }
 
 /// Lends permits to other files and parts while file operations hang.
-async fn replace_stuck(context: Arc<Context>) {
+async fn replace_hanging(context: Arc<Context>) {
     let (mut reads, mut others) = (context.storage.stuck_reads(), context.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
     loop {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::directory::Directory;
-use super::finished::{ids_in, is_known};
-use super::state::{Begun, JournalHandle};
+use super::finished_files::{ids_in, is_known};
+use super::state::{JournalHandle, StartedUpload};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::{Start, Upload};
 use crate::error::{Call, Error, RetryClass, chain};
@@ -43,8 +43,8 @@ pub(super) struct Session {
     pub(super) finalizing: bool,
     /// An earlier run has finalized it, and this item is only to be verified.
     pub(super) item: Option<Item>,
-    /// The last state of the file for which the finished parts are known to have its bytes.
-    verified: Mutex<Identity>,
+    /// The last state of the file in which it is known to have the bytes of the finished parts.
+    checked_identity: Mutex<Identity>,
 }
 
 /// Why an upload ended without an item.
@@ -70,23 +70,23 @@ impl From<Error> for UploadAbort {
     }
 }
 
-/// What an item is known to hold.
+/// What is known about the content of an item.
 pub(super) struct Proof {
-    /// The file when its parts were last known to be its content.
+    /// The file when its content was last known to be that of the parts.
     pub(super) identity: Identity,
     pub(super) part_size: u64,
     pub(super) etag: Option<String>,
 }
 
 impl Proof {
-    /// Of an item that was found without its parts' checksums.
+    /// For an item that was found without the checksums of its parts.
     pub(super) fn of_source(source: &Source) -> Self {
         Self { identity: source.identity().clone(), part_size: 0, etag: None }
     }
 
     pub(super) fn of_session(session: &Session) -> Self {
         let etag = etag_of_parts(session.parts, &session.finished);
-        Self { identity: session.verified().clone(), part_size: session.parts.part_size, etag }
+        Self { identity: session.checked_identity().clone(), part_size: session.parts.part_size, etag }
     }
 }
 
@@ -113,21 +113,21 @@ impl Session {
         parts: Parts,
         source: &Source,
     ) -> Self {
-        let (finished, verified) = (BTreeMap::new(), Mutex::new(source.identity().clone()));
-        Self { upload, started, mime_type, parts, finished, finalizing: false, item: None, verified }
+        let (finished, checked_identity) = (BTreeMap::new(), Mutex::new(source.identity().clone()));
+        Self { upload, started, mime_type, parts, finished, finalizing: false, item: None, checked_identity }
     }
 
-    /// A file of one part is on record only while it is finalized. Without a sync to disk that costs little, and still
-    /// survives a kill.
-    pub(super) fn is_synced(&self) -> bool {
+    /// Whether the record is synced to disk. A file of one part is on record only while it is finalized. Without a sync
+    /// this costs little, and still survives a kill.
+    pub(super) fn syncs_record(&self) -> bool {
         self.parts.count > 1
     }
 
-    pub(super) fn verified(&self) -> MutexGuard<'_, Identity> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn checked_identity(&self) -> MutexGuard<'_, Identity> {
+        self.checked_identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// S3 builds a shorter object without an error if parts are missing.
+    /// Checks that all parts are there. S3 would create a shorter object without an error.
     fn check_complete(&self) -> Result<(), Error> {
         let (parts, finished) = (self.parts, &self.finished);
         if let Some(missing) = parts.numbers().find(|number| !finished.contains_key(number)) {
@@ -147,8 +147,8 @@ impl FileUpload {
         self.directory.id.as_deref()
     }
 
-    pub(super) fn tell_start(&self, parts: Parts) {
-        self.file.tell(&Event::FileStart {
+    pub(super) fn report_start(&self, parts: Parts) {
+        self.file.report(&Event::FileStart {
             file: self.file.id,
             path: &self.file.path,
             name: &self.job.name,
@@ -159,8 +159,8 @@ impl FileUpload {
     }
 
     /// Starts a multipart upload.
-    pub(super) async fn begin(&self) -> Result<Session, Error> {
-        // Do not start an upload that cannot be sent or finalized.
+    pub(super) async fn start(&self) -> Result<Session, Error> {
+        // An upload that cannot be sent or finalized is not started.
         let breakers = [&self.context.storage_breaker, self.context.drive.breaker(Call::Finalize)];
         if let Some(failure) = breakers.into_iter().find_map(CircuitBreaker::is_open) {
             return Err(Error::CircuitOpen { failure });
@@ -174,7 +174,7 @@ impl FileUpload {
                 self.context.disk.run(move || source.mime_type(&name)).await??
             }
         };
-        self.tell_start(parts);
+        self.report_start(parts);
         self.file.phase(Phase::Start);
         let start = Start {
             file_name: &self.job.name,
@@ -186,21 +186,21 @@ impl FileUpload {
         let started = self.context.drive.start(&*self.file, &start).await;
         let started = started.inspect_err(|error| self.directory.note_missing(error))?;
         let session = Session::new(started.upload, started.at, Some(mime_type), parts, &self.source);
-        if session.is_synced() {
+        if session.syncs_record() {
             self.begin_record(&session).await;
         }
         Ok(session)
     }
 
     async fn begin_record(&self, session: &Session) {
-        let begun = Begun {
+        let begun = StartedUpload {
             identity: self.source.identity().clone(),
             part_size: session.parts.part_size,
             upload: session.upload.clone(),
             started: session.started,
             mime_type: session.mime_type.clone(),
         };
-        self.record.begin(&self.file, begun, session.is_synced()).await;
+        self.record.begin(&self.file, begun, session.syncs_record()).await;
     }
 
     /// Sends the missing parts, finalizes and verifies.
@@ -210,7 +210,7 @@ impl FileUpload {
         let verified = match self.verify(&session, &item).await {
             // It may have been deleted since an earlier run created it.
             Err(Error::Unverified { item, error }) if is_earlier && error.is_missing() => {
-                // That its object cannot be had proves nothing.
+                // A missing object does not prove that the item is gone.
                 if self.is_deleted(item.id()).await {
                     return Err(UploadAbort::Gone(*error));
                 }
@@ -221,7 +221,7 @@ impl FileUpload {
         Ok(Uploaded { item, proof: Proof::of_session(&session), verified })
     }
 
-    /// Whether an item is neither in the folder nor known to the service. Without an answer, it is not.
+    /// Whether an item is neither in the folder nor known to the service. If this cannot be found out, it is not.
     async fn is_deleted(&self, id: &str) -> bool {
         let Self { context, file, .. } = self;
         let is_listed = match ids_in(&context.drive, file, self.parent()).await {
@@ -243,17 +243,17 @@ impl FileUpload {
             }
         }
         match self.send_parts(session).await {
-            // It may be gone because it was finalized. Starting again could create a second item.
+            // The upload may be gone because it was finalized. Another one could create a second item.
             Err(UploadAbort::Gone(error)) if session.finalizing => {
                 return Err(Error::Unsettled { what: chain(&error) }.into());
             }
             sent => sent?,
         }
         session.check_complete()?;
-        if self.record.is_to_begin() {
+        if self.record.has_no_upload() {
             self.begin_record(session).await;
             if let (1, Some((number, part))) = (session.parts.count, session.finished.iter().next()) {
-                self.record.part(file, *number, part, false).await;
+                self.record.add_part(file, *number, part, false).await;
             }
         }
         self.finalize(session).await

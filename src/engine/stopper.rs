@@ -12,12 +12,12 @@ use crate::error::{Error, Signal};
 pub struct Stopper {
     pub(super) token: CancellationToken,
     signal: Arc<Mutex<Option<Signal>>>,
-    /// Some steps were not looked at.
-    pub(super) cut: Arc<AtomicBool>,
+    /// Some steps were not started.
+    pub(super) skipped: Arc<AtomicBool>,
 }
 
 impl Stopper {
-    /// Stops in order: finished parts are kept, parts in flight are dropped.
+    /// Stops the run. Finished parts are kept, parts in flight are aborted.
     pub fn stop(&self, signal: Signal) {
         self.signal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(signal);
         self.token.cancel();
@@ -28,9 +28,9 @@ impl Stopper {
         *self.signal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the run stopped before it had looked at all steps.
-    pub fn cut_short(&self) -> bool {
-        self.cut.load(Ordering::Relaxed)
+    /// Whether the run stopped before it had started all steps.
+    pub fn skipped_steps(&self) -> bool {
+        self.skipped.load(Ordering::Relaxed)
     }
 
     /// Waits for a stop.

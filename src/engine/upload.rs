@@ -1,4 +1,4 @@
-//! The stages of one file's upload: find the folder, lock, open, resume or start, send the parts, finalize.
+//! One file from its plan to its item: find the folder, lock, open, resume or start, send the parts, finalize.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 
 use super::context::Context;
-use super::earlier::{self, ToRecord};
-use super::existing;
+use super::earlier_runs::{self, ToRecord};
 use super::file_lock::{self, LockedFile, Locks};
-use super::keyed_lock::Queued;
+use super::if_exists;
+use super::keyed_mutex::Queued;
 use super::resume::Resumed;
 use super::session::{FileUpload, Proof, UploadAbort, Uploaded};
-use super::state::{Journal, JournalHandle, Recorded, source_number};
+use super::state::{Journal, JournalHandle, Recorded, source_id};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::{Event, Phase};
@@ -23,29 +23,29 @@ use crate::plan::{Input, Job, Parent, Parts};
 use crate::source::Source;
 use crate::spool;
 
-/// What is left to do after the result has been printed.
+/// Cleans up once the result has been printed.
 ///
-/// Until then the record stays. After a kill in between, the next run of the same command reports the existing item and
-/// does not create a second one.
+/// The record stays until then. If the program is killed before, the next run of the same command reports the existing
+/// item and does not create a second one.
 #[derive(Default)]
 pub struct Ack {
     locks: Option<Locks>,
     record: JournalHandle,
-    /// What to add to the record of the run.
+    /// The entry for the record of the run.
     to_record: Option<ToRecord>,
     /// Held until other files of this run may look for their item at this target.
     _target_guard: Option<OwnedMutexGuard<()>>,
 }
 
 impl Ack {
-    /// The result has been printed: removes the record and releases the locks.
+    /// Removes the record and releases the locks, after the result has been printed.
     pub async fn commit(self) {
         let Self { record, locks, to_record, .. } = self;
         // If no thread can be started, the record stays, which is harmless.
         let _ = on_disk(move || {
-            // Before the upload's own record goes.
+            // Before the upload's own record is removed.
             to_record.iter().for_each(ToRecord::add);
-            // First: other runs learn of the item while the record still keeps them away.
+            // Other runs learn of the item while the record still keeps them away.
             drop(locks);
             record.remove();
         })
@@ -67,8 +67,8 @@ pub(super) async fn upload(
         return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
     }
     let guard = Some(queued.lock().await);
-    if let Some(item) = earlier::find(context, file, job).await? {
-        context.note_made(item.id());
+    if let Some(item) = earlier_runs::find(context, file, job).await? {
+        context.note_used_item(item.id());
         let ack = Ack { _target_guard: guard, ..Ack::default() };
         return Ok((Done { item, origin: Origin::Earlier, verified: None }, ack));
     }
@@ -81,46 +81,48 @@ pub(super) async fn upload(
         file.phase(Phase::Folder);
     }
     let directory = context.folders.find(&job.place).await?;
-    directory.is_there()?;
+    directory.check_exists()?;
     let LockedFile { journal, recorded, mut locks, path } =
         file_lock::lock(context, file, job, &directory).await?;
     let record = JournalHandle::new(journal);
     // Reconciling finds an item that an earlier run may have created; `--if-exists` must not.
     let may_own_item = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
     if job.input == Input::Stdin {
-        // Report a wrong token, a missing folder or a taken name before reading a pipe for hours.
+        // A wrong token, a missing folder or a taken name is reported before a pipe is read for hours.
         context.folders.check(&**file, &directory).await?;
         if !may_own_item {
-            existing::find(context, file, job, &directory, &locks.target, None).await?;
+            if_exists::find(context, file, job, &directory, &locks.target, None).await?;
         }
     }
-    let source = Arc::new(open(context, file, job).await?);
+    let source = Arc::new(open_source(context, file, job).await?);
     file.size.store(source.size(), Ordering::Relaxed);
     let source_id = match &job.input {
-        Input::File(_) => Some(source_number(&path, source.identity())),
+        Input::File(_) => Some(source_id(&path, source.identity())),
         Input::Stdin => None,
     };
     if !may_own_item {
         // A file sent by another run belongs to that run until it ends.
-        if context.if_exists == IfExists::Upload && source_id.is_some_and(|id| locks.target.was_sent(id)) {
+        if context.if_exists == IfExists::Upload
+            && source_id.is_some_and(|id| locks.target.was_sent_by_other(id))
+        {
             return Err(Error::SentByOther);
         }
-        let found = existing::find(context, file, job, &directory, &locks.target, Some(&source)).await?;
+        let found = if_exists::find(context, file, job, &directory, &locks.target, Some(&source)).await?;
         if let Some(item) = found {
             // The item stands for this file and no other.
-            context.note_made(item.id());
+            context.note_used_item(item.id());
             return Ok((
                 Done { item, origin: Origin::Existing, verified: None },
                 Ack { record, locks: Some(locks), to_record: None, _target_guard: guard },
             ));
         }
     }
-    // Only a few large files at a time, so that the first are finished before the last are started.
+    // Few large files run at a time, so that the first are finished before the last are started.
     let _large = match Parts::plan(source.size(), context.part_size)?.count {
         1 => None,
         _ => Some(context.large_files.acquire().await),
     };
-    locks.target.begin();
+    locks.target.note_may_create();
     let upload = Arc::new(FileUpload {
         context: Arc::clone(context),
         file: Arc::clone(file),
@@ -130,29 +132,29 @@ pub(super) async fn upload(
         record: record.clone(),
     });
     let Uploaded { item, proof, verified } = upload.run(recorded).await?;
-    context.note_made(item.id());
+    context.note_used_item(item.id());
     let source = Arc::clone(&upload.source);
     if let Ok(Err(Error::Changed { what })) = context.disk.run(move || source.check_unchanged()).await {
         file.warn(&format!(
             "the file may have changed after it was read ({what}): the item has the content that was read"
         ));
     }
-    locks.target.end(source_id);
+    locks.target.note_created(source_id);
     let to_record = ToRecord::new(&upload, &item, proof);
     let ack = Ack { record, locks: Some(locks), to_record, _target_guard: guard };
     Ok((Done { item, origin: Origin::Uploaded, verified }, ack))
 }
 
-async fn open(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
+async fn open_source(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
     let source = match job.input.clone() {
         Input::File(path) => context.disk.run(move || Source::open(&path)).await??,
         Input::Stdin => {
             file.phase(Phase::Spool);
             let observer = Arc::clone(file);
-            // A partly read pipe cannot be resumed, whatever is on record.
+            // A pipe that was partly read cannot be resumed, whatever is on record.
             let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
             let read = on_disk(move || {
-                spool::standard_input(|bytes| observer.tell(&Event::Spooled { file: observer.id, bytes }))
+                spool::standard_input(|bytes| observer.report(&Event::Spooled { file: observer.id, bytes }))
             });
             let source = read.await??;
             file.unrecorded.store(unrecorded, Ordering::Relaxed);
@@ -184,7 +186,7 @@ impl FileUpload {
         loop {
             let session = match earlier.take() {
                 Some(session) => *session,
-                None => self.begin().await?,
+                None => self.start().await?,
             };
             match self.finish(session).await {
                 Ok(done) => return Ok(done),
@@ -195,7 +197,7 @@ impl FileUpload {
                     restarted = true;
                     let file = &self.file;
                     file.warn(&format!("the upload is gone on the server ({error}): starting it again"));
-                    file.tell(&Event::Restarted { file: file.id });
+                    file.report(&Event::Restarted { file: file.id });
                     file.resumed.store(0, Ordering::Relaxed);
                     file.recorded.store(0, Ordering::Relaxed);
                     self.record.write(file, Journal::clear).await;

@@ -16,7 +16,7 @@ use crate::secret::SignedUrl;
 const RENEWAL_FRACTION: u32 = 3;
 /// See [`RENEWAL_FRACTION`].
 const MAX_RENEWAL_AHEAD: Duration = Duration::from_secs(60);
-/// Renewals in a row after which the service is expected to go on issuing expired URLs.
+/// After this many renewals in a row, the service is expected to issue only expired URLs.
 const MAX_EXPIRED: u32 = 4;
 
 /// What signed URLs may look like.
@@ -26,15 +26,15 @@ pub struct Rules {
     pub allow_http: bool,
 }
 
-/// The URLs of all parts of an upload. Parts that need a renewal wait for the same one.
+/// The URLs of all parts of an upload. All parts wait for the same renewal.
 pub struct Urls {
     drive: Arc<Drive>,
     upload: Upload,
     count: u32,
     rules: Rules,
     state: tokio::sync::Mutex<State>,
-    /// Consecutive responses whose URLs storage called expired before any part succeeded. Outside of the lock, which is
-    /// held during a renewal, so that a finished part does not wait.
+    /// Consecutive responses whose URLs storage called expired before any part succeeded. Outside the lock, which is held
+    /// during a renewal, so that a finished part need not wait.
     expired_in_a_row: AtomicU32,
 }
 
@@ -48,12 +48,12 @@ struct State {
 struct SignedSet {
     urls: Packed,
     renew_at: Option<Instant>,
-    /// Storage called them expired. It says so for each part in flight.
+    /// Storage called them expired. It does so for each part in flight.
     expired: bool,
 }
 
 impl State {
-    /// Whether this is the first report about this response.
+    /// Marks the URLs of this response as expired. Returns whether this is the first report.
     fn mark_expired(&mut self, generation: u64) -> bool {
         let current = self.set.as_mut().filter(|set| self.generation == generation && !set.expired);
         current.map(|set| set.expired = true).is_some()
@@ -103,7 +103,7 @@ impl Urls {
                 file.phase(Phase::Sign);
             }
             if expired_in_a_row > 1 {
-                // A clock that is slightly off may need a moment.
+                // If the service's clock is slightly off, waiting helps.
                 tokio::time::sleep(Duration::from_millis(250) * (1 << expired_in_a_row)).await;
             }
             let answer = self.drive.sign_urls(file, &self.upload, self.count).await?;
@@ -145,7 +145,7 @@ impl Urls {
     }
 }
 
-/// Checks that a part may be sent there. The URL is a secret: an error names its host at most.
+/// Checks that a part may be sent to this URL. The URL is a secret, so an error names at most its host.
 pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
     let host = uri.host().unwrap_or_default();
@@ -154,14 +154,14 @@ pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
         Some("https") => Ok(()),
         Some("http") if rules.allow_http || crate::http::is_loopback(host) => Ok(()),
         Some("http") => Err(format!(
-            "one goes to {host} over plain http, where anybody on the way can read the file; --allow-http allows it"
+            "one goes to {host} over plain http, where anyone on the network can read the file; --allow-http allows it"
         )),
         _ => Err("one is neither https nor http".to_owned()),
     }
 }
 
-/// The remaining lifetime of a URL: `X-Amz-Date` plus `X-Amz-Expires`, relative to the service's clock. That has whole
-/// seconds, so almost one may have passed already. `None` if the URL does not tell.
+/// The remaining lifetime of a URL by the service's clock, from `X-Amz-Date` and `X-Amz-Expires`. The clock has whole
+/// seconds, so one is subtracted. `None` if the URL does not contain them.
 fn life_left(url: &str, now: i64) -> Option<Duration> {
     let value = |name: &str| {
         let query = url.split_once('?')?.1;
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_urls_life_is_counted_by_the_services_clock() {
+    fn a_urls_lifetime_is_counted_by_the_services_clock() {
         let url = "https://h/k?X-Amz-Date=20250403T171506Z&X-Amz-Expires=3600&x-id=UploadPart";
         assert_eq!(life_left(url, 1_743_700_506), Some(Duration::from_secs(3599)));
         assert_eq!(life_left(url, 1_743_700_506 + 4000), Some(Duration::ZERO));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_whose_urls_expire_together_count_as_one_dead_answer() {
+    fn urls_of_one_response_expire_once() {
         let set = SignedSet { urls: Packed::new(std::iter::once("u")), renew_at: None, expired: false };
         let mut state = State { set: Some(set), generation: 2 };
         assert!(!state.mark_expired(1), "the report is about the previous response");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use md5_many::Md5State;
 
 use super::content::{etag_of_file, md5_of_part};
-use super::object::{ObjectAttempts, object_info};
+use super::object_attempts::{ObjectAttempts, object_info};
 use super::session::{FileUpload, Session};
 use super::state::Journal;
 use crate::disk::on_disk;
@@ -18,28 +18,28 @@ use crate::outcome::Verified;
 use crate::plan::Parts;
 
 /// How often to report progress, in bytes.
-const REPORT_EVERY: u64 = 1024 * 1024;
+const REPORT_INTERVAL: u64 = 1024 * 1024;
 
 impl FileUpload {
     /// Proves that an item's object is the file, if the user wants that. Returns what proved it.
     ///
     /// # Errors
-    /// [`Error::Differs`] if it is not, [`Error::Unverified`] if nothing could tell.
+    /// [`Error::Differs`] if it is not, [`Error::Unverified`] if that is not known.
     pub(super) async fn verify(&self, session: &Session, item: &Item) -> Result<Option<Verified>, Error> {
         let Some(how) = self.context.verify else { return Ok(None) };
         self.file.phase(Phase::Verify);
         // After an interruption, the next run only verifies.
-        let (created, sync) = (item.clone(), session.is_synced());
+        let (created, sync) = (item.clone(), session.syncs_record());
         let _ = self.file.created.set(item.clone());
-        self.record.write(&self.file, move |journal| journal.item(&created, sync)).await;
+        self.record.write(&self.file, move |journal| journal.add_item(&created, sync)).await;
         match self.compare_object(how, session, item.id()).await {
             Ok(Ok(verified)) => Ok(Some(verified)),
             Ok(Err(what)) => {
-                // The next run uploads the file again, and does not take this item for it.
+                // The next run uploads the file again and does not use this item.
                 self.record.write(&self.file, Journal::clear).await;
-                self.context.note_made(item.id());
+                self.context.note_used_item(item.id());
                 let (context, id) = (Arc::clone(&self.context), item.id().to_owned());
-                if let Ok(Err(error)) = on_disk(move || context.ledger.note_wrong(&id)).await {
+                if let Ok(Err(error)) = on_disk(move || context.ledger.record_wrong(&id)).await {
                     self.file.warn(&format!(
                         "later runs will not know that this item is wrong ({error}): delete it"
                     ));
@@ -60,7 +60,7 @@ impl FileUpload {
         let size = self.source.size();
         let info = object_info(&self.context, &self.file, id).await?;
         if info.size != size {
-            return Ok(Err(format!("its object has {} bytes, and the file {size}", info.size)));
+            return Ok(Err(format!("its object has {} bytes, the file has {size}", info.size)));
         }
         if size == 0 {
             // There is nothing to download.
@@ -99,9 +99,9 @@ impl FileUpload {
             let mut reported = from;
             let downloading = context.storage.download(&url, from, parts.size, |bytes| {
                 digests.push(bytes);
-                if digests.at - reported >= REPORT_EVERY {
+                if digests.at - reported >= REPORT_INTERVAL {
                     reported = digests.at;
-                    file.tell(&Event::Compared { file: file.id, bytes: reported });
+                    file.report(&Event::Compared { file: file.id, bytes: reported });
                 }
             });
             match downloading.await {
@@ -148,7 +148,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn parts_are_digested_however_the_bytes_come(size in 1_u64..40, part_size in 1_u64..12, cut in 1_usize..9) {
+        fn parts_are_digested_however_the_bytes_are_cut(size in 1_u64..40, part_size in 1_u64..12, cut in 1_usize..9) {
             let parts = Parts { size, part_size, count: u32::try_from(size.div_ceil(part_size)).unwrap() };
             let bytes: Vec<u8> = (0..size).map(|at| at as u8).collect();
             let mut digests = Digests::new(parts);

@@ -1,13 +1,12 @@
-//! A log of what runs on this machine have created in one account's drive, while at least one of them is active. All of
-//! them append to the same file.
+//! A log of the items that active runs on this machine have created in one account's drive. All runs append to one file.
+//! The first run empties the file, the last one removes it.
 //!
 //! It answers two questions without a request. Has another run created an item of this name in this folder since the
-//! folder was listed? Then it is listed again. And has another run, active at the same time, already sent this file to
-//! this folder? The first run empties the file, the last one removes it.
+//! folder was listed? Then it is listed again. And has another active run already sent this file to this folder?
 //!
 //! A full disk, a reached quota or `ulimit -f` accepts no more lines, but usually still an empty file. An entry then
-//! becomes the name of such a file. Another file, without an entry in its name, says that there are any. If the disk does
-//! not accept a file either, a mark says that something is missing, and a listed folder is always listed again.
+//! becomes the name of an empty file. A marker file without an entry in its name shows that there are such files. If the
+//! disk does not accept a file either, the lock file is marked, and folders are always listed again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -18,8 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lock_file::{LockFile, Mode};
 use crate::platform;
 
-/// The extension of files that stand for entries.
-const FILES: &str = "entry";
+/// The extension of entry files, and of the marker file.
+const ENTRY: &str = "entry";
 /// Bytes per read.
 const BLOCK: usize = 64 * 1024;
 
@@ -39,20 +38,20 @@ struct State {
     file: File,
     /// Bytes read so far.
     read: u64,
-    /// Files read so far that stand for entries.
+    /// Names of entry files read so far.
     files: HashSet<String>,
-    /// How often others' entries were looked for.
+    /// How often the log was read.
     reads: u64,
-    /// When the last entry about each target was found, by other runs.
+    /// For each target, the number of the read that found the last entry of another run.
     targets: HashMap<u64, u64>,
-    /// Target and file of what other active runs have sent.
+    /// The targets and files that other active runs have sent.
     sent: HashSet<(u64, u64)>,
-    /// Entries about files under this run's name. Until it writes its own, they are those of an earlier run of the same
+    /// Entries about files with this run's ID. Before this run has added any, they are those of an earlier run of the same
     /// command.
     own: u64,
 }
 
-/// What had been read of the log at some moment: a number of reads.
+/// A position in the log: the number of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position(u64);
 
@@ -65,8 +64,8 @@ struct Entry<'a> {
 }
 
 impl ActivityLog {
-    /// Opens the log at `path` for a run. `is_alive` tells whether a run with entries is still active. `None` if
-    /// another run is just joining or leaving.
+    /// Opens the log at `path` for a run. `is_alive` tells whether a run with entries is still active. `None` if another run
+    /// is opening or closing it.
     ///
     /// # Errors
     /// Those of the file system.
@@ -94,7 +93,7 @@ impl ActivityLog {
             Some(is_alive) => *is_alive,
             None => *alive.entry(run.to_owned()).or_insert_with(|| is_alive(run)),
         };
-        log.state().read_on(&log.path, &log.run, known)?;
+        log.state().read_new(&log.path, &log.run, known)?;
         log.state().own = 0;
         Ok(Some(log))
     }
@@ -107,36 +106,36 @@ impl ActivityLog {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn read_on(&self) -> io::Result<Position> {
-        // A run that writes now is active now.
-        self.state().read_on(&self.path, &self.run, |_| true).map(Position)
+    pub fn read_new(&self) -> io::Result<Position> {
+        // A run that adds entries now is active.
+        self.state().read_new(&self.path, &self.run, |_| true).map(Position)
     }
 
-    /// Records that this run has created `target`, and from which file.
+    /// Adds an entry: this run has created `target`, from this file.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn note(&self, target: u64, source: Option<u64>) -> io::Result<()> {
+    pub fn append(&self, target: u64, source: Option<u64>) -> io::Result<()> {
         let entry = Entry { run: &self.run, target, source };
-        // One write, so that the line is appended as a whole. The leading newline ends a line that a full disk has cut
+        // A single write, so that the line is appended as a whole. The leading newline ends a line that a full disk has cut
         // off.
         let line = format!("\n{}\n", entry.text(' '));
         let mut state = self.state();
         state.file.write_all(line.as_bytes()).or_else(|error| {
-            self.create_file(entry).map_err(|_| {
+            self.create_entry_file(entry).map_err(|_| {
                 self.presence.mark();
                 error
             })
         })
     }
 
-    /// Creates a file that stands for an entry. Fails if there is neither room nor an inode left.
-    fn create_file(&self, entry: Entry<'_>) -> io::Result<()> {
-        // First, because nobody looks for entries without it.
-        platform::open_private(&self.path.with_extension(FILES))?;
-        // The same entry again is another one.
+    /// Creates an entry file.
+    fn create_entry_file(&self, entry: Entry<'_>) -> io::Result<()> {
+        // The marker file. Without it, other runs do not look for entry files.
+        platform::open_private(&self.path.with_extension(ENTRY))?;
+        // The same entry may occur again.
         for number in 0_u32.. {
-            let file = self.path.with_extension(format!("{}.{number}.{FILES}", entry.text('.')));
+            let file = self.path.with_extension(format!("{}.{number}.{ENTRY}", entry.text('.')));
             if let (_, false) = platform::open_or_create_private(&file)? {
                 break;
             }
@@ -144,17 +143,17 @@ impl ActivityLog {
         Ok(())
     }
 
-    /// Whether an item was created under this run's name since the log was opened.
+    /// Whether an item was created under this run's ID since the log was opened.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn has_own(&self) -> io::Result<bool> {
-        self.read_on()?;
+    pub fn has_own_entries(&self) -> io::Result<bool> {
+        self.read_new()?;
         Ok(self.state().own > 0)
     }
 
-    /// Whether another run has created `target` since then, as far as the log has been read. Also `true` if that cannot
-    /// be told.
+    /// Whether another run has created `target` since then, as far as the log has been read. Also `true` if entries are
+    /// missing.
     pub fn has_changed(&self, target: u64, since: Position) -> bool {
         self.presence.is_marked() || self.state().targets.get(&target).is_some_and(|at| *at > since.0)
     }
@@ -166,11 +165,11 @@ impl ActivityLog {
 }
 
 impl State {
-    fn read_on(
+    fn read_new(
         &mut self,
         path: &Path,
         own: &str,
-        mut was_with_us: impl FnMut(&str) -> bool,
+        mut is_alive: impl FnMut(&str) -> bool,
     ) -> io::Result<u64> {
         self.reads += 1;
         let mut block = Vec::new();
@@ -181,15 +180,15 @@ impl State {
             let Some(end) = block[..read].iter().rposition(|byte| *byte == b'\n') else { break };
             for line in block[..end].split(|byte| *byte == b'\n') {
                 let line = std::str::from_utf8(line).unwrap_or_default();
-                self.add(Entry::read(line, ' '), own, &mut was_with_us);
+                self.add(Entry::read(line, ' '), own, &mut is_alive);
             }
             self.read += end as u64 + 1;
         }
-        if path.with_extension(FILES).exists() {
-            for name in files_of(path)? {
+        if path.with_extension(ENTRY).exists() {
+            for name in entry_files(path)? {
                 let entry = name.split_once('.').and_then(|(_, text)| Entry::read(text, '.'));
                 if !self.files.contains(&name) {
-                    self.add(entry, own, &mut was_with_us);
+                    self.add(entry, own, &mut is_alive);
                     self.files.insert(name);
                 }
             }
@@ -197,7 +196,7 @@ impl State {
         Ok(self.reads)
     }
 
-    fn add(&mut self, entry: Option<Entry<'_>>, own: &str, was_with_us: &mut impl FnMut(&str) -> bool) {
+    fn add(&mut self, entry: Option<Entry<'_>>, own: &str, is_alive: &mut impl FnMut(&str) -> bool) {
         let Some(entry) = entry else { return };
         if entry.run == own {
             self.own += u64::from(entry.source.is_some());
@@ -205,7 +204,7 @@ impl State {
         }
         self.targets.insert(entry.target, self.reads);
         if let Some(source) = entry.source
-            && was_with_us(entry.run)
+            && is_alive(entry.run)
         {
             self.sent.insert((entry.target, source));
         }
@@ -230,20 +229,20 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The names of the log's files that stand for entries.
-fn files_of(path: &Path) -> io::Result<impl Iterator<Item = String>> {
+/// The names of the log's entry files.
+fn entry_files(path: &Path) -> io::Result<impl Iterator<Item = String>> {
     let stem = path.file_stem().unwrap_or_default().to_owned();
     let names = std::fs::read_dir(path.parent().unwrap_or(Path::new("")))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     Ok(names.filter(move |name| {
         let rest = stem.to_str().and_then(|stem| name.strip_prefix(stem)?.strip_prefix('.'));
-        rest.is_some_and(|rest| rest.rsplit('.').next() == Some(FILES))
+        rest.is_some_and(|rest| rest.rsplit('.').next() == Some(ENTRY))
     }))
 }
 
 /// Removes the log.
 fn remove(path: &Path) {
-    let files = files_of(path).into_iter().flatten().map(|name| path.with_file_name(name));
+    let files = entry_files(path).into_iter().flatten().map(|name| path.with_file_name(name));
     for file in files.chain([path.to_owned()]) {
         let _ = std::fs::remove_file(file);
     }
@@ -266,29 +265,29 @@ mod tests {
     }
 
     #[test]
-    fn what_others_made_later_is_a_change_and_what_one_made_oneself_is_none() {
+    fn later_items_of_other_runs_are_changes_and_own_items_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let (one, two) = (open(&path, "one", &[]), open(&path, "two", &["one"]));
-        let listed = two.read_on().unwrap();
-        one.note(7, Some(70)).unwrap();
-        two.note(8, None).unwrap();
-        let later = two.read_on().unwrap();
+        let listed = two.read_new().unwrap();
+        one.append(7, Some(70)).unwrap();
+        two.append(8, None).unwrap();
+        let later = two.read_new().unwrap();
         assert!(two.has_changed(7, listed) && !two.has_changed(7, later));
         assert!(!two.has_changed(8, listed) && !two.has_changed(9, listed));
-        assert!(two.has_own().is_ok_and(|own| !own) && one.has_own().unwrap());
+        assert!(two.has_own_entries().is_ok_and(|own| !own) && one.has_own_entries().unwrap());
         assert!(two.has_sent(7, 70) && !two.has_sent(7, 71) && !two.has_sent(8, 70));
-        one.read_on().unwrap();
+        one.read_new().unwrap();
         assert!(one.has_changed(8, Position::default()));
     }
 
     #[test]
-    fn what_a_run_sent_that_was_over_before_counts_no_more() {
+    fn files_sent_by_a_run_that_has_ended_do_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let (over, alive) = (open(&path, "over", &[]), open(&path, "alive", &[]));
-        over.note(1, Some(10)).unwrap();
-        alive.note(2, Some(20)).unwrap();
+        over.append(1, Some(10)).unwrap();
+        alive.append(2, Some(20)).unwrap();
         drop(over);
         let late = open(&path, "late", &["alive"]);
         assert!(!late.has_sent(1, 10) && late.has_sent(2, 20));
@@ -297,21 +296,21 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_full_disk_cut_off_costs_itself_only_and_old_lines_nothing() {
+    fn a_line_that_a_full_disk_has_cut_off_does_not_affect_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         std::fs::write(&path, "\nold 0000000000000005 0000000000000050\n").unwrap();
         let (one, two) = (open(&path, "one", &[]), open(&path, "two", &["old"]));
         assert!(!two.has_sent(5, 0x50));
         one.state().file.write_all(b"\none 00000000").unwrap();
-        two.read_on().unwrap();
-        one.note(6, Some(60)).unwrap();
-        two.read_on().unwrap();
+        two.read_new().unwrap();
+        one.append(6, Some(60)).unwrap();
+        two.read_new().unwrap();
         assert!(two.has_sent(6, 60));
     }
 
     #[test]
-    fn what_cannot_be_appended_becomes_a_file_that_goes_with_the_log() {
+    fn an_entry_that_cannot_be_appended_becomes_a_file_that_is_removed_with_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.activity");
         std::fs::write(folder.path().join("log.old.0000000000000005.0000000000000050.0.entry"), "").unwrap();
@@ -321,18 +320,18 @@ mod tests {
         let full = || std::fs::File::open(&path).unwrap();
         for log in [&one, &other] {
             log.state().file = full();
-            log.note(7, Some(70)).unwrap();
+            log.append(7, Some(70)).unwrap();
         }
-        let listed = two.read_on().unwrap();
-        assert!(two.has_sent(7, 70) && !two.has_changed(7, listed) && !two.has_own().unwrap());
-        one.note(7, Some(70)).unwrap();
-        one.note(8, None).unwrap();
-        two.read_on().unwrap();
-        assert!(two.has_changed(7, listed) && two.has_changed(8, listed) && one.has_own().unwrap());
+        let listed = two.read_new().unwrap();
+        assert!(two.has_sent(7, 70) && !two.has_changed(7, listed) && !two.has_own_entries().unwrap());
+        one.append(7, Some(70)).unwrap();
+        one.append(8, None).unwrap();
+        two.read_new().unwrap();
+        assert!(two.has_changed(7, listed) && two.has_changed(8, listed) && one.has_own_entries().unwrap());
         // A later run finds what active runs have noted.
         assert!(open(&path, "three", &["one"]).has_sent(7, 70) && !open(&path, "four", &[]).has_sent(7, 70));
         drop((one, two));
-        let left = |log: &str| files_of(&folder.path().join(log)).unwrap().count();
+        let left = |log: &str| entry_files(&folder.path().join(log)).unwrap().count();
         assert_eq!((left("log.activity"), left("other.activity")), (0, 2));
         drop(other);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

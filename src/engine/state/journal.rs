@@ -1,18 +1,18 @@
-//! Records on disk: one file for each upload. They let the same command resume after Ctrl-C, a kill or a reboot.
+//! Records on disk, one file for each upload, from which the same command resumes after Ctrl-C, a kill or a reboot.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::record::{self, Begun, Entry, Header, Recorded, UploadKey};
+use super::record::{self, Entry, Header, Recorded, StartedUpload, UploadKey};
 use crate::etag::CompletedPart;
 use crate::item::Item;
 use crate::platform::{self, Identity};
 
 /// Records that have not changed for this long are removed. S3 deletes unfinished uploads after some days (a lifecycle
 /// rule of the bucket, commonly 7).
-const KEPT: Duration = Duration::from_secs(30 * 86_400);
+const MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// Limit on the size of a record. One with 10,000 parts has about 2 MB.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
 
@@ -47,12 +47,11 @@ pub enum OpenError {
 }
 
 impl JournalStore {
-    /// Opens a file's record like [`JournalStore::open`]. Early versions kept it under the path `early`; one that is
-    /// still there is used.
+    /// Opens a file's record like [`JournalStore::open`]. Uses one that an early version kept under the path `early`.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open_any(&self, key: UploadKey, early: String) -> Result<Opened, OpenError> {
+    pub fn open_current_or_early(&self, key: UploadKey, early: String) -> Result<Opened, OpenError> {
         let early = UploadKey { path: early, ..key.clone() };
         let has_early = early != key && self.0.join(early.file_name()).exists();
         let opened = self.open(key)?;
@@ -106,7 +105,7 @@ impl JournalStore {
         BufReader::new(&file).take(MAX_SIZE).read_to_end(&mut text).map_err(OpenError::Io)?;
         let torn = !text.is_empty() && !text.ends_with(b"\n");
         let mut journal = Journal { file, path, key, begun: false, status_at: None, torn };
-        match record::read(&text, &journal.key) {
+        match record::parse(&text, &journal.key) {
             Ok(recorded) => {
                 journal.begun = recorded.is_some();
                 let has_status = recorded.as_ref().is_some_and(|recorded| recorded.head.status_line);
@@ -121,26 +120,26 @@ impl JournalStore {
         }
     }
 
-    /// Uploads in this folder whose items may exist without having been reported. Blocks on the disk.
-    pub fn at_finalize(&self) -> impl Iterator<Item = (UploadKey, Recorded)> {
+    /// Uploads that were being finalized, so that their items may exist. Blocks on the disk.
+    pub fn unsettled_uploads(&self) -> impl Iterator<Item = (UploadKey, Recorded)> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
         let records = entries.filter(|path| path.extension().is_some_and(|end| end == "upload"));
         records.filter_map(|path| {
             let mut text = Vec::new();
             File::open(path).ok()?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
             let Some(Entry::Head(head)) =
-                text.split(|byte| *byte == b'\n').next().and_then(record::read_line)
+                text.split(|byte| *byte == b'\n').next().and_then(record::parse_line)
             else {
                 return None;
             };
             let key = head.key;
-            let recorded = record::read(&text, &key).ok()??;
+            let recorded = record::parse(&text, &key).ok()??;
             recorded.finalizing.then_some((key, recorded))
         })
     }
 
-    /// Removes records that have not changed for a month and are not locked.
-    pub fn clean(&self, now: SystemTime) {
+    /// Removes files that have not changed for a month and are not locked.
+    pub fn remove_expired(&self, now: SystemTime) {
         let Ok(entries) = std::fs::read_dir(&self.0) else { return };
         for entry in entries.flatten() {
             let path = entry.path();
@@ -149,10 +148,9 @@ impl JournalStore {
                     .metadata()
                     .and_then(|m| m.modified())
                     .ok()
-                    .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
+                    .is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > MAX_AGE))
             };
-            // Includes the storage host (`endpoint_hint.rs`), which is learned again, and locks left by killed runs
-            // (`lock_file.rs`).
+            // Not only records, but also the storage host (`endpoint_hint.rs`), and locks of killed runs (`lock_file.rs`).
             let kinds = ["upload", "finished", "storage", "items", "new", "lock", "run", "entry"];
             if path.extension().is_some_and(|end| kinds.iter().any(|kind| end == *kind))
                 && old()
@@ -166,19 +164,19 @@ impl JournalStore {
 }
 
 impl Journal {
-    /// Whether it has a valid first line. Nothing in it counts without one.
+    /// Whether it has a valid first line. Without one, it is not used.
     pub fn is_begun(&self) -> bool {
         self.begun
     }
 
-    /// Starts the record anew for an upload that was just started. If this fails, the record is empty.
+    /// Replaces the content by an upload that was just started. If this fails, the record is empty.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn begin(&mut self, begun: Begun, sync: bool) -> io::Result<()> {
+    pub fn begin(&mut self, begun: StartedUpload, sync: bool) -> io::Result<()> {
         self.clear()?;
         let head = Header::new(self.key.clone(), begun);
-        let mut text = record::line(&Entry::Head(Box::new(head)))?;
+        let mut text = record::entry_line(&Entry::Head(Box::new(head)))?;
         let status_at = text.len() as u64;
         text.push_str(&record::status_line(&Entry::NotFinalized)?);
         if let Err(error) = self.append(&text, sync) {
@@ -193,7 +191,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn part(&mut self, number: u32, part: &CompletedPart, sync: bool) -> io::Result<()> {
+    pub fn add_part(&mut self, number: u32, part: &CompletedPart, sync: bool) -> io::Result<()> {
         self.add(&Entry::Part { number, etag: part.etag.clone(), md5: part.md5.clone() }, sync)
     }
 
@@ -201,7 +199,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn compared(&mut self, identity: Identity) -> io::Result<()> {
+    pub fn set_identity(&mut self, identity: Identity) -> io::Result<()> {
         self.add(&Entry::Identity(identity), true)
     }
 
@@ -209,7 +207,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn finalizing(&mut self, sync: bool) -> io::Result<()> {
+    pub fn set_finalizing(&mut self, sync: bool) -> io::Result<()> {
         self.set_status(&Entry::Finalizing, sync)
     }
 
@@ -217,21 +215,21 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn item(&mut self, item: &Item, sync: bool) -> io::Result<()> {
+    pub fn add_item(&mut self, item: &Item, sync: bool) -> io::Result<()> {
         self.add(&Entry::Item(item.one_line()), sync)
     }
 
-    /// Records that there is no item: finalize was refused, or did not reach the service.
+    /// Records that there is no item: finalize was refused or did not reach the service.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn not_finalized(&mut self, sync: bool) -> io::Result<()> {
+    pub fn set_not_finalized(&mut self, sync: bool) -> io::Result<()> {
         self.set_status(&Entry::NotFinalized, sync)
     }
 
     /// Removes the record of a finished upload.
     pub fn remove(self) {
-        // Before the lock is released, so that nobody reads it in between.
+        // While it is locked, so that no other run reads it.
         let _ = std::fs::remove_file(&self.path);
     }
 
@@ -254,20 +252,20 @@ impl Journal {
             if written.is_ok() {
                 return self.sync(sync);
             }
-            // A full file system that copies on write refuses this too. A status at the end overrides the status line.
+            // A full copy-on-write file system refuses this too. An appended status takes precedence over the status line.
             self.status_at = None;
         }
         self.add(status, sync)
     }
 
     fn add(&mut self, entry: &Entry, sync: bool) -> io::Result<()> {
-        self.append(&record::line(entry)?, sync)
+        self.append(&record::entry_line(entry)?, sync)
     }
 
     fn append(&mut self, text: &str, sync: bool) -> io::Result<()> {
         self.file.seek(SeekFrom::End(0))?;
         let begin = if self.torn { "\n" } else { "" };
-        // Until everything is written. One write, so that a crash tears at most the last line.
+        // Until the write is complete. It is a single write, so that a crash tears at most the last line.
         self.torn = true;
         self.file.write_all(format!("{begin}{text}").as_bytes())?;
         self.torn = false;

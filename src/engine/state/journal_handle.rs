@@ -1,11 +1,11 @@
-//! The journal as shared by a file's parts. It is written on blocking threads and never fails an upload: if the disk
-//! rejects it, there is one warning.
+//! A journal that the parts of a file share. It is written on blocking threads, and never fails an upload: if the disk
+//! rejects an entry, there is one warning.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Journal;
-use super::record::Begun;
+use super::record::StartedUpload;
 use crate::etag::CompletedPart;
 use crate::file_context::FileContext;
 
@@ -16,7 +16,7 @@ pub struct JournalHandle(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     journal: Option<Journal>,
-    /// The disk rejected an entry. No more parts are added; what is there stays valid.
+    /// The disk rejected an entry. No more parts are added; earlier entries stay valid.
     full: bool,
     /// The user has been warned.
     warned: bool,
@@ -31,13 +31,13 @@ impl JournalHandle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the journal has no upload yet.
-    pub fn is_to_begin(&self) -> bool {
+    /// Whether there is a journal without an upload.
+    pub fn has_no_upload(&self) -> bool {
         self.state().journal.as_ref().is_some_and(|journal| !journal.is_begun())
     }
 
     /// Records a new upload.
-    pub async fn begin(&self, file: &FileContext, begun: Begun, sync: bool) {
+    pub async fn begin(&self, file: &FileContext, begun: StartedUpload, sync: bool) {
         let written = self.write(file, move |journal| journal.begin(begun, sync)).await;
         if written {
             self.state().full = false;
@@ -46,12 +46,12 @@ impl JournalHandle {
     }
 
     /// Records a finished part, unless the disk is full. `false` if it is not on record.
-    pub async fn part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) -> bool {
+    pub async fn add_part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) -> bool {
         let part = part.clone();
-        !self.state().full && self.write(file, move |journal| journal.part(number, &part, sync)).await
+        !self.state().full && self.write(file, move |journal| journal.add_part(number, &part, sync)).await
     }
 
-    /// Applies a function to the journal, if there is one. `false` if it failed; the user has been warned then.
+    /// Applies a function to the journal, if there is one. `false` if it failed, which has been reported.
     pub async fn write<F>(&self, file: &FileContext, act: F) -> bool
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,

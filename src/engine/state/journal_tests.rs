@@ -2,7 +2,7 @@ use super::*;
 use crate::drive::wire::Upload;
 use crate::etag::Etag;
 
-fn binding() -> UploadKey {
+fn key() -> UploadKey {
     UploadKey { api: "a".into(), account: "b".into(), parent: None, name: "n".into(), path: "/p".into() }
 }
 
@@ -10,11 +10,11 @@ fn identity() -> Identity {
     Identity { id: None, size: 30, mtime: 4, ctime: Some(5) }
 }
 
-fn begun(upload: Upload) -> Begun {
-    Begun { identity: identity(), part_size: 10, upload, started: 99, mime_type: Some("a/b".into()) }
+fn begun(upload: Upload) -> StartedUpload {
+    StartedUpload { identity: identity(), part_size: 10, upload, started: 99, mime_type: Some("a/b".into()) }
 }
 
-fn receipt(number: u32) -> CompletedPart {
+fn completed_part(number: u32) -> CompletedPart {
     let etag = Etag::from(format!("{number:032x}"));
     CompletedPart { etag: etag.clone(), md5: Some(etag) }
 }
@@ -24,7 +24,7 @@ type Opened = (Journal, Option<Recorded>, Option<String>);
 /// Another test that starts a process holds a copy of every lock until that process runs.
 fn open(journals: &JournalStore) -> Opened {
     loop {
-        match journals.open(binding()) {
+        match journals.open(key()) {
             Err(OpenError::Busy(_)) => std::thread::yield_now(),
             opened => return opened.unwrap(),
         }
@@ -37,7 +37,7 @@ fn filled(journals: &JournalStore) -> Recorded {
     let upload = Upload { upload_id: "u".into(), file_key: "k".into() };
     journal.begin(begun(upload), true).unwrap();
     for number in [2, 1, 3] {
-        journal.part(number, &receipt(number), true).unwrap();
+        journal.add_part(number, &completed_part(number), true).unwrap();
     }
     drop(journal);
     open(journals).1.unwrap()
@@ -50,24 +50,24 @@ fn text(folder: &Path) -> (PathBuf, Vec<u8>) {
 }
 
 #[test]
-fn what_was_recorded_is_read_back() {
+fn a_record_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().join("a/b"));
     let recorded = filled(&journals);
     assert_eq!(recorded.parts.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(recorded.parts[&3], receipt(3));
+    assert_eq!(recorded.parts[&3], completed_part(3));
     assert_eq!((recorded.head.started, recorded.finalizing), (99, false));
 
     let (mut journal, ..) = open(&journals);
-    journal.finalizing(true).unwrap();
-    journal.compared(Identity { mtime: 7, ..identity() }).unwrap();
+    journal.set_finalizing(true).unwrap();
+    journal.set_identity(Identity { mtime: 7, ..identity() }).unwrap();
     drop(journal);
     let (journal, recorded, _) = open(&journals);
     let recorded = recorded.unwrap();
     assert!(recorded.finalizing && recorded.head.identity.mtime == 7);
     drop(journal);
     let (mut journal, ..) = open(&journals);
-    journal.not_finalized(true).unwrap();
+    journal.set_not_finalized(true).unwrap();
     drop(journal);
     let (journal, recorded, _) = open(&journals);
     let recorded = recorded.unwrap();
@@ -78,12 +78,12 @@ fn what_was_recorded_is_read_back() {
 }
 
 #[test]
-fn a_record_in_use_is_busy_and_another_bindings_is_not() {
+fn a_record_is_locked_and_one_with_another_key_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().to_owned());
     let held = open(&journals);
-    assert!(matches!(journals.open(binding()), Err(OpenError::Busy(_))));
-    assert!(journals.open(UploadKey { name: "other".into(), ..binding() }).is_ok());
+    assert!(matches!(journals.open(key()), Err(OpenError::Busy(_))));
+    assert!(journals.open(UploadKey { name: "other".into(), ..key() }).is_ok());
     drop(held);
     open(&journals);
 }
@@ -100,35 +100,35 @@ fn only_the_user_may_read_a_record() {
 }
 
 #[test]
-fn a_record_of_another_version_is_a_warning_and_a_new_start() {
+fn a_record_of_another_version_causes_a_warning_and_is_emptied() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().to_owned());
     let mut recorded = filled(&journals);
     recorded.head.format = 2;
     let (path, _) = text(folder.path());
-    std::fs::write(path, record::line(&Entry::Head(Box::new(recorded.head))).unwrap()).unwrap();
+    std::fs::write(path, record::entry_line(&Entry::Head(Box::new(recorded.head))).unwrap()).unwrap();
     let (_, recorded, warning) = open(&journals);
     assert!(recorded.is_none() && warning.is_some());
 }
 
 #[test]
-fn old_records_are_cleaned_away_and_held_ones_are_not() {
+fn expired_records_are_removed_unless_they_are_locked() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().to_owned());
     filled(&journals);
-    journals.clean(SystemTime::now());
+    journals.remove_expired(SystemTime::now());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    let later = SystemTime::now() + KEPT + Duration::from_secs(60);
+    let later = SystemTime::now() + MAX_AGE + Duration::from_secs(60);
     let held = open(&journals);
-    journals.clean(later);
+    journals.remove_expired(later);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     drop(held);
-    journals.clean(later);
+    journals.remove_expired(later);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn a_record_of_an_early_version_counts() {
+fn a_record_of_an_early_version_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().to_owned());
     // Without a MIME type and a status line, the status appended.
@@ -138,25 +138,25 @@ fn a_record_of_an_early_version_counts() {
         r#""finalizing""#,
     ];
     let text: String = parts.into_iter().map(record::with_checksum).collect();
-    std::fs::write(folder.path().join(binding().file_name()), &text).unwrap();
+    std::fs::write(folder.path().join(key().file_name()), &text).unwrap();
     let (mut journal, recorded, warning) = open(&journals);
     let recorded = recorded.unwrap();
     assert!(warning.is_none() && recorded.finalizing && recorded.head.mime_type.is_none());
     assert_eq!((recorded.parts.len(), recorded.head.started), (1, 99));
-    journal.not_finalized(true).unwrap();
+    journal.set_not_finalized(true).unwrap();
     drop(journal);
     assert!(!open(&journals).1.unwrap().finalizing);
 }
 
 #[test]
-fn a_record_that_early_versions_kept_by_another_path_counts() {
+fn a_record_that_an_early_version_kept_under_another_path_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().to_owned());
     filled(&journals);
     let by_own_path = || {
-        let own = UploadKey { path: "/own".into(), ..binding() };
+        let own = UploadKey { path: "/own".into(), ..key() };
         loop {
-            match journals.open_any(own.clone(), "/p".into()) {
+            match journals.open_current_or_early(own.clone(), "/p".into()) {
                 Err(OpenError::Busy(_)) => std::thread::yield_now(),
                 opened => break opened.unwrap(),
             }
@@ -175,16 +175,16 @@ fn a_record_that_early_versions_kept_by_another_path_counts() {
 /// Whatever remains of a record, what is read from it is true: the same upload, and parts that were
 /// recorded with just these receipts.
 fn assert_true(text: &[u8], whole: &Recorded) {
-    if let Ok(Some(read)) = record::read(text, &binding()) {
+    if let Ok(Some(read)) = record::parse(text, &key()) {
         assert_eq!(read.head, whole.head);
-        for (number, receipt) in &read.parts {
-            assert_eq!(whole.parts.get(number), Some(receipt));
+        for (number, completed_part) in &read.parts {
+            assert_eq!(whole.parts.get(number), Some(completed_part));
         }
     }
 }
 
 #[test]
-fn a_record_torn_at_any_byte_says_nothing_wrong_and_can_be_added_to() {
+fn a_record_torn_at_any_byte_has_no_wrong_content_and_can_be_appended_to() {
     let folder = tempfile::tempdir().unwrap();
     let journals = JournalStore::new(folder.path().to_owned());
     let whole = filled(&journals);
@@ -194,7 +194,7 @@ fn a_record_torn_at_any_byte_says_nothing_wrong_and_can_be_added_to() {
         std::fs::write(&path, &full[..length]).unwrap();
         let (mut journal, before, _) = open(&journals);
         if let Some(before) = before {
-            journal.part(7, &receipt(7), true).unwrap();
+            journal.add_part(7, &completed_part(7), true).unwrap();
             drop(journal);
             let after = open(&journals).1.unwrap();
             assert_eq!(after.parts.len(), before.parts.len() + 1, "torn at {length}");
@@ -227,9 +227,9 @@ fn writes() -> impl proptest::strategy::Strategy<Value = Vec<(Write, Torn)>> {
 fn write(journal: &mut Journal, path: &Path, write: Write, torn: Torn) {
     let before = std::fs::read(path).unwrap();
     match write {
-        Write::Part(number) => journal.part(number, &receipt(number), false),
-        Write::Finalizing => journal.finalizing(false),
-        Write::NotFinalized => journal.not_finalized(false),
+        Write::Part(number) => journal.add_part(number, &completed_part(number), false),
+        Write::Finalizing => journal.set_finalizing(false),
+        Write::NotFinalized => journal.set_not_finalized(false),
     }
     .unwrap();
     let Some(torn) = torn else { return };
@@ -252,7 +252,7 @@ fn write(journal: &mut Journal, path: &Path, write: Write, torn: Torn) {
 
 proptest::proptest! {
     #[test]
-    fn whatever_is_written_completely_is_read_whatever_was_torn_before(
+    fn complete_lines_are_read_whatever_was_torn_before(
         writes in writes(),
         again in proptest::collection::vec(proptest::bool::ANY, 20),
     ) {
@@ -260,7 +260,7 @@ proptest::proptest! {
         let journals = JournalStore::new(folder.path().to_owned());
         let mut journal = open(&journals).0;
         journal.begin(begun(Upload { upload_id: "u".into(), file_key: "k".into() }), false).unwrap();
-        let path = folder.path().join(binding().file_name());
+        let path = folder.path().join(key().file_name());
         let (mut parts, mut finalizing) = (Vec::new(), Some(false));
         for ((what, torn), again) in writes.into_iter().zip(again) {
             write(&mut journal, &path, what, torn);
@@ -281,14 +281,14 @@ proptest::proptest! {
         drop(journal);
         let recorded = open(&journals).1.unwrap();
         proptest::prop_assert!(parts.iter().all(|number| recorded.parts.contains_key(number)));
-        proptest::prop_assert!(recorded.parts.iter().all(|(number, read)| *read == receipt(*number)));
+        proptest::prop_assert!(recorded.parts.iter().all(|(number, read)| *read == completed_part(*number)));
         if let Some(finalizing) = finalizing {
             proptest::prop_assert_eq!(recorded.finalizing, finalizing);
         }
     }
 
     #[test]
-    fn a_damaged_record_says_nothing_wrong(
+    fn a_damaged_record_has_no_wrong_content(
         damage in proptest::collection::vec((0usize..2000, 0u8..), 1..12),
         cut in 0usize..2000,
     ) {
@@ -306,7 +306,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn any_bytes_are_taken_for_a_record(bytes in proptest::collection::vec(0u8.., 0..300)) {
-        proptest::prop_assert!(!matches!(record::read(&bytes, &binding()), Ok(Some(_))));
+    fn any_bytes_are_parsed(bytes in proptest::collection::vec(0u8.., 0..300)) {
+        proptest::prop_assert!(!matches!(record::parse(&bytes, &key()), Ok(Some(_))));
     }
 }

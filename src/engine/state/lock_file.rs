@@ -1,7 +1,7 @@
 //! A lock between runs on this machine: a file that exists while the lock is held.
 //!
-//! The system releases the lock when the process ends for whatever reason. A file left behind shows that its last
-//! holder did not exit in order.
+//! The system releases the lock when the process ends, for whatever reason. A file that is left shows that its last holder
+//! was killed.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,7 +13,7 @@ use crate::platform;
 /// How many may hold a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Any number, while nobody holds it exclusively.
+    /// Any number, while no one holds it exclusively.
     Shared,
     /// One.
     Exclusive,
@@ -64,12 +64,12 @@ impl LockFile {
         }
     }
 
-    /// Whether the file existed: somebody held the lock a moment ago, or did not exit in order.
+    /// Whether the file existed: another run held the lock a moment ago, or was killed while it held it.
     pub fn was_found(&self) -> bool {
         self.found
     }
 
-    /// Marks the file for all who have it open. Unlike a write, this needs no room.
+    /// Marks the file for all processes that have it open. Unlike a write, this needs no disk space.
     pub fn mark(&self) {
         let _ = self.file.set_modified(UNIX_EPOCH);
     }
@@ -82,8 +82,8 @@ impl LockFile {
     /// Turns a shared lock into an exclusive one. If there are other holders, the lock is lost.
     pub fn try_upgrade(&mut self) -> bool {
         if self.mode == Mode::Shared {
-            // On Windows nobody, not even the holder, can lock a locked file. Wine reports an error for an unlock that
-            // succeeded, so only the next lock shows the result.
+            // On Windows not even the holder can lock a locked file, so it is unlocked first. Wine reports an error for an
+            // unlock that succeeded, so only the next lock shows the result.
             let _ = self.file.unlock();
             if self.file.try_lock().is_err() {
                 return false;
@@ -96,7 +96,7 @@ impl LockFile {
 }
 
 impl Drop for LockFile {
-    /// The last holder removes the file while nobody else can acquire the lock. A file with content is a record that
+    /// The last holder removes the file while no other process can acquire the lock. A file with content is a record that
     /// was only locked.
     fn drop(&mut self) {
         if self.try_upgrade() && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_holds_it_alone_or_several_share_it_and_the_last_removes_the_file() {
+    fn a_lock_is_exclusive_or_shared_and_the_last_holder_removes_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("not made yet/lock");
         let alone = acquire(&path, Mode::Exclusive).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_left_behind_can_be_locked_and_goes_unless_it_has_content() {
+    fn a_file_left_by_a_killed_run_can_be_locked_and_is_removed_unless_it_has_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         for (content, stays) in [("", false), ("a record", true)] {

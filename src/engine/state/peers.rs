@@ -1,5 +1,5 @@
-//! Other runs on this machine. A run joins them by taking its command's lock and opening the log of what they create.
-//! Without a state directory, or where its file system has no locks, runs do not see each other.
+//! Coordination with other runs on this machine. A run joins them: it locks its command and opens the log of what all runs
+//! create. Without a state directory, or on a file system without locks, runs are not coordinated.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,12 +20,12 @@ use crate::error::Error;
 use crate::event::{Event, Reporter};
 use crate::options::IfExists;
 
-/// How often to try a lock held by others. No system signals a released lock without a blocked thread.
+/// How often to try a lock that another run holds. Waiting for it would block a thread.
 pub const RETRY_LOCK: Duration = Duration::from_millis(100);
 /// Attempts to lock a command: one second, because the previous run may be about to exit.
 pub const SHORT_WAIT: u32 = 10;
 
-/// What makes two commands the same. All other options may differ.
+/// Identifies a command. Two runs with the same key are runs of the same command; all other options may differ.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunKey {
     /// The API's URL.
@@ -66,19 +66,19 @@ impl RunKey {
         hex(absolute.as_os_str().as_encoded_bytes())
     }
 
-    /// A name for runs of this command, which reveals nothing about it.
+    /// An ID of the command, which reveals nothing about it.
     pub(super) fn id(&self) -> String {
         digest(self)[..32].to_owned()
     }
 }
 
-/// A name that reveals nothing.
+/// A hash for file names, which reveals nothing.
 pub(super) fn digest(value: &impl Serialize) -> String {
     // These types can always be serialized.
     hex(&Sha256::digest(serde_json::to_vec(value).unwrap_or_default()))
 }
 
-/// This run among the others; `None` if they do not see each other.
+/// This run's view of the others; `None` if runs are not coordinated.
 #[derive(Default)]
 pub struct Peers(pub(super) Option<Joined>);
 
@@ -91,13 +91,13 @@ pub(super) struct Joined {
     _run_lock: LockFile,
     warned: AtomicBool,
     reporter: Arc<dyn Reporter>,
-    /// The user has been told that runs do not see each other.
-    warned_unseen: AtomicBool,
+    /// The user has been told that runs are not coordinated.
+    warned_uncoordinated: AtomicBool,
 }
 
 impl Peers {
-    /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. It is
-    /// a lock and not a record, so `--no-resume` and standard input do not matter.
+    /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. Applies
+    /// with `--no-resume` and for standard input too.
     ///
     /// # Errors
     /// [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
@@ -122,7 +122,7 @@ impl Peers {
                 Ok(false) if tries.next().is_some() => {}
                 Ok(false) => return Err(Error::SameCommand),
                 Err(error) => {
-                    report_unseen(&**reporter, &error);
+                    report_uncoordinated(&**reporter, &error);
                     return Ok(Self::default());
                 }
             }
@@ -149,16 +149,16 @@ impl Joining {
         Self { folder, key, log: None, run_lock: None, waited: false }
     }
 
-    /// Acquires the locks that it can get. `false` if some are missing.
+    /// Tries to acquire the missing locks. `false` if there still are any.
     fn attempt(&mut self) -> io::Result<bool> {
         let id = self.key.id();
         let path_of = |id: &str| self.folder.join(format!("{id}.run"));
-        // The log first: it shows what the previous run creates meanwhile.
+        // The log is opened first, because it shows what the previous run creates meanwhile.
         let log = match &self.log {
             Some(log) => log,
             None => {
-                // Nobody can hold the lock of a run that has ended. Testing it takes the lock for a moment; a run that
-                // starts at that moment waits for it.
+                // A run that has ended holds no lock. The test takes the lock for a moment; a run that starts at that moment
+                // waits for it.
                 let is_alive = |id: &str| {
                     let path = path_of(id);
                     path.exists() && matches!(LockFile::try_acquire(&path, Mode::Shared), Ok(None))
@@ -170,14 +170,14 @@ impl Joining {
                 }
             }
         };
-        // A run that still finishes files is not about to exit. Doing the same after it would do it twice.
-        if self.waited && log.has_own()? {
+        // The previous run still finishes files, so it is not about to exit. This run would upload them again.
+        if self.waited && log.has_own_entries()? {
             return Ok(false);
         }
         self.run_lock = LockFile::try_acquire(&path_of(&id), Mode::Exclusive)?;
         let has_lock = self.run_lock.is_some();
-        // What it created just before it released the lock.
-        let is_free = has_lock && !(self.waited && log.has_own()?);
+        // The previous run may have created items just before it released the lock.
+        let is_free = has_lock && !(self.waited && log.has_own_entries()?);
         self.waited |= !has_lock;
         if !is_free {
             self.run_lock = None;
@@ -187,7 +187,7 @@ impl Joining {
 
     fn joined(self, reporter: &Arc<dyn Reporter>) -> Option<Joined> {
         let Self { folder, key: RunKey { api, account, .. }, log, run_lock, .. } = self;
-        let (warned, warned_unseen) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (warned, warned_uncoordinated) = (AtomicBool::new(false), AtomicBool::new(false));
         let reporter = Arc::clone(reporter);
         Some(Joined {
             folder,
@@ -197,38 +197,38 @@ impl Joining {
             _run_lock: run_lock?,
             warned,
             reporter,
-            warned_unseen,
+            warned_uncoordinated,
         })
     }
 }
 
 impl Joined {
-    /// Whether to report a wait: the first one.
-    pub(super) fn warns(&self) -> bool {
+    /// Whether to report a wait. Only the first one is reported.
+    pub(super) fn warn_once(&self) -> bool {
         !self.warned.swap(true, Ordering::Relaxed)
     }
 
-    /// Reports, once, that other runs do not see what this one does.
-    pub(super) fn warn_unseen(&self, error: &io::Error) {
-        if !self.warned_unseen.swap(true, Ordering::Relaxed) {
-            report_unseen(&*self.reporter, error);
+    /// Reports once that other runs do not see what this one creates.
+    pub(super) fn warn_uncoordinated(&self, error: &io::Error) {
+        if !self.warned_uncoordinated.swap(true, Ordering::Relaxed) {
+            report_uncoordinated(&*self.reporter, error);
         }
     }
 }
 
-/// A full disk is worth a warning. A state directory that is read-only, or has no locks, is one that nobody relies on.
-fn report_unseen(reporter: &dyn Reporter, error: &io::Error) {
+/// A full disk causes a warning. A state directory that is read-only or without locks does not, because it is permanent.
+fn report_uncoordinated(reporter: &dyn Reporter, error: &io::Error) {
     let message = &format!(
-        "runs on this machine cannot see each other ({error}); what two of them upload at once may be there twice"
+        "runs on this machine cannot see each other ({error}); a file that two of them upload at once may be there twice"
     );
-    reporter.event(&match is_full(error) {
+    reporter.event(&match is_disk_full(error) {
         true => Event::Warning { path: None, message },
         false => Event::Verbose { message },
     });
 }
 
 /// Whether the disk, a quota or a limit has no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -1,10 +1,11 @@
-//! The format of a record: a text file with one entry per line. It says what the upload is, whether finalize was
-//! started, and then, appended, each finished part and each time that a changed file was compared.
-//! Every line has a checksum. A torn or damaged line counts as not written, and its part is sent again. A damaged first
-//! line makes the record useless, but never wrong.
+//! The format of a record: a text file with one entry per line.
 //!
-//! Whether finalize was started is in the second line, which is overwritten in place. A full disk, which accepts no
-//! more parts, still accepts this. Without it, the next run could create a second item.
+//! The first line describes the upload, the second line says whether finalize was started. Then follow the finished parts
+//! and the file's identity whenever a changed file was compared. Each line has a checksum. A torn or damaged line counts as
+//! not written, and its part is sent again. If the first line is damaged, the record is not used.
+//!
+//! The second line is overwritten in place, which a full disk still accepts. Without it, the next run could create a
+//! second item.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,11 +24,11 @@ use crate::platform::{self, Identity};
 /// Version of the format. A record of another version cannot be used.
 const FORMAT: u32 = 1;
 /// Hexadecimal digits of a line's checksum.
-const SUM: usize = 16;
-/// Length of the status. The longest is `"not_finalized"`; shorter ones are padded with spaces.
-const STATUS: usize = 15;
+const CHECKSUM_DIGITS: usize = 16;
+/// Width of a status. The longest is `"not_finalized"`; shorter ones are padded with spaces.
+const STATUS_WIDTH: usize = 15;
 /// Length of the status line in bytes: checksum, space, status, newline.
-const STATUS_LINE: usize = SUM + 1 + STATUS + 1;
+const STATUS_LINE: usize = CHECKSUM_DIGITS + 1 + STATUS_WIDTH + 1;
 
 /// Identifies an upload. A record is only valid for exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,14 +46,14 @@ pub struct UploadKey {
 }
 
 impl UploadKey {
-    /// The name of the record: equal for equal keys, without revealing them.
+    /// The file name of the record, which does not reveal the key.
     pub fn file_name(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
         format!("{}.upload", &hex(&Sha256::digest(text))[..40])
     }
 }
 
-/// A hash of a token. Recognizes an account without storing its secret.
+/// A hash of a token, which identifies an account without storing its secret.
 pub fn account(token: &crate::secret::Token) -> String {
     hex(&Sha256::digest(format!("copera-upload account\n{}", token.expose())))[..32].to_owned()
 }
@@ -81,15 +82,15 @@ pub struct Header {
 
 impl Header {
     /// The header of a new record.
-    pub fn new(key: UploadKey, begun: Begun) -> Self {
-        let Begun { identity, part_size, upload, started, mime_type } = begun;
+    pub fn new(key: UploadKey, begun: StartedUpload) -> Self {
+        let StartedUpload { identity, part_size, upload, started, mime_type } = begun;
         Self { format: FORMAT, key, identity, part_size, upload, started, mime_type, status_line: true }
     }
 }
 
 /// An upload that has just been started.
 #[derive(Debug)]
-pub struct Begun {
+pub struct StartedUpload {
     pub identity: Identity,
     /// Size of a part in bytes.
     pub part_size: u64,
@@ -122,20 +123,20 @@ pub enum Entry {
 pub struct Recorded {
     pub head: Header,
     pub parts: BTreeMap<u32, CompletedPart>,
-    /// Finalize was started and not clearly refused, so the item may exist.
+    /// Finalize was started and not refused, so the item may exist.
     pub finalizing: bool,
     /// The item, if it is only to be verified.
     pub item: Option<Item>,
 }
 
 /// The line of an entry.
-pub fn line(entry: &Entry) -> io::Result<String> {
+pub fn entry_line(entry: &Entry) -> io::Result<String> {
     Ok(with_checksum(&serde_json::to_string(entry)?))
 }
 
 /// A status line, equally long for each status.
 pub fn status_line(status: &Entry) -> io::Result<String> {
-    Ok(with_checksum(&format!("{:<STATUS$}", serde_json::to_string(status)?)))
+    Ok(with_checksum(&format!("{:<STATUS_WIDTH$}", serde_json::to_string(status)?)))
 }
 
 pub fn with_checksum(text: &str) -> String {
@@ -143,22 +144,22 @@ pub fn with_checksum(text: &str) -> String {
 }
 
 fn checksum(text: &[u8]) -> String {
-    hex(&Sha256::digest(text))[..SUM].to_owned()
+    hex(&Sha256::digest(text))[..CHECKSUM_DIGITS].to_owned()
 }
 
 /// Reads a record. `None` if it is empty; the reason if it cannot be used.
-pub fn read(text: &[u8], key: &UploadKey) -> Result<Option<Recorded>, String> {
+pub fn parse(text: &[u8], key: &UploadKey) -> Result<Option<Recorded>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let mut entries = text.split(|byte| *byte == b'\n').map(read_line);
+    let mut entries = text.split(|byte| *byte == b'\n').map(parse_line);
     let Some(Some(Entry::Head(head))) = entries.next() else {
         return Err(
             "the record of an earlier upload is damaged or from another version: starting over".to_owned()
         );
     };
     if head.format != FORMAT || head.key != *key {
-        return Err("the record of an earlier upload belongs to something else: starting over".to_owned());
+        return Err("the record of an earlier upload belongs to another upload: starting over".to_owned());
     }
     let status = head.status_line.then(|| find_status_line(text)).flatten();
     let mut recorded = Recorded { head: *head, parts: BTreeMap::new(), finalizing: false, item: None };
@@ -175,35 +176,34 @@ pub fn read(text: &[u8], key: &UploadKey) -> Result<Option<Recorded>, String> {
             Entry::Head(_) => {}
         }
     }
-    // An early version, or a disk that did not accept a change of the status line, may have appended another status. A
-    // damaged one was just being changed: finalize may have been started, and looking for an item costs little.
-    let started = |(_, status): (u64, &[u8])| !matches!(read_line(status), Some(Entry::NotFinalized));
+    // A status may also have been appended: by an early version, or because the disk did not accept a change of the status
+    // line. A damaged status was just being changed, so finalize may have been started, and looking for an item costs little.
+    let started = |(_, status): (u64, &[u8])| !matches!(parse_line(status), Some(Entry::NotFinalized));
     recorded.finalizing |= status.is_some_and(started);
     Ok(Some(recorded))
 }
 
-/// The second line of a record, without its newline, and where it begins. `None` if writing the
-/// first lines was interrupted.
+/// The second line of a record, without its newline, and its offset. `None` if it is incomplete.
 pub fn find_status_line(text: &[u8]) -> Option<(u64, &[u8])> {
     let at = text.iter().position(|byte| *byte == b'\n')? + 1;
     Some((at as u64, text.get(at..at + STATUS_LINE)?.get(..STATUS_LINE - 1)?))
 }
 
 /// Reads a line. `None` if it is damaged.
-pub fn read_line(line: &[u8]) -> Option<Entry> {
-    serde_json::from_slice(checked(line)?).ok()
+pub fn parse_line(line: &[u8]) -> Option<Entry> {
+    serde_json::from_slice(strip_checksum(line)?).ok()
 }
 
 /// The text of a line without its checksum. `None` if it is damaged.
-pub fn checked(line: &[u8]) -> Option<&[u8]> {
-    let (head, text) = line.split_at_checked(SUM)?;
+pub fn strip_checksum(line: &[u8]) -> Option<&[u8]> {
+    let (head, text) = line.split_at_checked(CHECKSUM_DIGITS)?;
     let text = text.strip_prefix(b" ")?;
     (checksum(text).as_bytes() == head).then_some(text)
 }
 
-/// The paths that a file's record may be kept under: its canonical path, and the given path made absolute, as early
-/// versions did. Blocks on the disk.
-pub fn path_texts(path: &Path) -> (String, String) {
+/// The paths under which a file's record may be kept: the canonical path, and the absolute path that early versions used.
+/// Blocks on the disk.
+pub fn record_paths(path: &Path) -> (String, String) {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let canonical = platform::canonical(path).unwrap_or_else(|_| absolute.clone());
     (text_of(&canonical), text_of(&absolute))

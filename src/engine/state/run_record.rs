@@ -1,7 +1,7 @@
-//! What a run of several files has finished, so that the next run of the same command does not send it again.
+//! The files that a run of several files has finished, so that the next run of the same command does not send them again.
 //!
-//! The file of a single upload is removed once its result has been printed. This record takes over then. It is removed
-//! when a run ends with everything done. It has a line for each finished file, with a checksum; a torn line counts as
+//! The record of a single upload is removed once its result has been printed; from then on the file is in this record. It
+//! is removed when a run has done everything. It has a line with a checksum for each finished file. A torn line counts as
 //! not written.
 
 use std::collections::HashSet;
@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::peers::RunKey;
-use super::record::{checked, with_checksum};
+use super::record::{strip_checksum, with_checksum};
 use crate::platform::{self, Identity};
 
 /// Limit on the length of a line. An item has some hundred bytes.
-const LINE_MAX: u64 = 1024 * 1024;
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// Identifies a finished file within a command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct FileKey {
 pub struct FinishedFile {
     #[serde(flatten)]
     pub key: FileKey,
-    /// The file when its parts were last known to be its content.
+    /// The file when its content was last known to be that of the parts.
     pub identity: Identity,
     /// Size of a part in bytes.
     pub part_size: u64,
@@ -73,7 +73,7 @@ impl RunRecord {
         let file = platform::open_private(&path)?;
         match file.try_lock() {
             Ok(()) => {}
-            // Keeps the clean-up of old records away. The command has a lock of its own.
+            // The lock only prevents the removal of expired records. The command has a lock of its own.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(error) => return Err(error.into()),
         }
@@ -81,7 +81,7 @@ impl RunRecord {
         let mut earlier = Vec::new();
         let mut reader = BufReader::new(&file);
         let (mut at, mut line) = (0, Vec::new());
-        while reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? > 0 {
+        while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             if let Some(finished) = read(&line) {
                 earlier.push((hasher.hash_one(finished.key), at));
             }
@@ -103,8 +103,8 @@ impl RunRecord {
         self.earlier.is_empty()
     }
 
-    /// Takes the latest entry of a file that this run has not taken yet: a file that is given twice has two. Blocks on
-    /// the disk.
+    /// Takes the latest entry of a file that this run has not taken yet. A file that is given twice has two. Blocks on the
+    /// disk.
     pub fn take(&self, key: &FileKey) -> Option<FinishedFile> {
         let hash = self.hasher.hash_one(key);
         let first = self.earlier.partition_point(|(other, _)| *other < hash);
@@ -120,12 +120,12 @@ impl RunRecord {
         None
     }
 
-    /// Adds a finished file. The line survives a kill, and after [`RunRecord::sync`] a power failure. Blocks on the disk.
+    /// Adds a finished file. The line survives a kill and, after [`RunRecord::sync`], a power failure. Blocks on the disk.
     ///
     /// # Errors
     /// Those of the disk.
     pub fn add(&self, finished: &FinishedFile) -> io::Result<()> {
-        // One write. The leading newline separates it from a line that a full disk has cut off.
+        // A single write. The leading newline ends a line that a full disk has cut off.
         let line = format!("\n{}", with_checksum(&serde_json::to_string(finished)?));
         let mut file = self.file();
         file.seek(SeekFrom::End(0))?;
@@ -134,12 +134,12 @@ impl RunRecord {
         Ok(())
     }
 
-    /// Writes what was added to the disk. Blocks on it.
+    /// Syncs new lines to the disk. Blocks on it.
     pub fn sync(&self) {
         if self.unsynced.swap(false, Ordering::Relaxed) {
-            // A handle of its own, so that nobody waits to add a line.
+            // A separate handle, so that adding a line does not have to wait.
             let file = self.file().try_clone();
-            // A failure here can only matter after a power failure.
+            // A failure only matters after a power failure.
             let _ = file.and_then(|file| file.sync_data());
         }
     }
@@ -148,7 +148,7 @@ impl RunRecord {
         let mut line = Vec::new();
         let mut file = self.file();
         file.seek(SeekFrom::Start(offset)).ok()?;
-        BufReader::new(&*file).take(LINE_MAX).read_until(b'\n', &mut line).ok()?;
+        BufReader::new(&*file).take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
         read(&line)
     }
 
@@ -171,7 +171,7 @@ fn path_of(folder: &Path, key: &RunKey) -> PathBuf {
 }
 
 fn read(line: &[u8]) -> Option<FinishedFile> {
-    serde_json::from_slice(checked(line.strip_suffix(b"\n")?)?).ok()
+    serde_json::from_slice(strip_checksum(line.strip_suffix(b"\n")?)?).ok()
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ fn taken(record: &RunRecord, path: &str) -> Option<String> {
 }
 
 #[test]
-fn the_next_run_takes_each_entry_once_the_latest_first() {
+fn the_next_run_takes_each_entry_once_and_the_latest_first() {
     let folder = tempfile::tempdir().unwrap();
     let record = RunRecord::open(folder.path(), &run_key()).unwrap();
     assert!(record.is_empty());
@@ -67,7 +67,7 @@ fn an_empty_record_leaves_no_file() {
 
 proptest::proptest! {
     #[test]
-    fn a_line_cut_anywhere_costs_no_other(keep in 0_usize..200) {
+    fn a_line_cut_anywhere_does_not_affect_others(keep in 0_usize..200) {
         let folder = tempfile::tempdir().unwrap();
         let record = RunRecord::open(folder.path(), &run_key()).unwrap();
         record.add(&finished("a", 1)).unwrap();

@@ -1,16 +1,16 @@
-//! Locks on names in the drive's folders: other runs on this machine do not create the same item or folder meanwhile.
+//! Locks on names in folders of the drive, so that two runs on this machine do not create the same item or folder.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::activity_log::Position;
 use super::lock_file::{LockFile, Mode};
-use super::peers::{Joined, Peers, RETRY_LOCK, SHORT_WAIT, digest, is_full};
+use super::peers::{Joined, Peers, RETRY_LOCK, SHORT_WAIT, digest, is_disk_full};
 use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Reporter};
 
-/// A wait for another run that creates a folder is worth a warning after this time.
+/// A wait for another run that creates a folder is reported after this time.
 const LONG_WAIT: Duration = Duration::from_secs(3);
 
 /// A name in a folder of the drive. Equal for all runs on this machine.
@@ -20,16 +20,16 @@ pub struct Target {
     number: u64,
 }
 
-/// The lock of a target, held until it is dropped. It then tells other runs whether an item may have been created.
+/// The lock on a target, held until it is dropped. Dropping it logs whether an item may have been created.
 pub struct TargetLock {
     peers: Arc<Peers>,
     target: Target,
     /// `None` without a state directory, or if the disk accepts no more files.
     _lock: Option<LockFile>,
-    /// Another run held it a moment ago, or was killed while it held it.
+    /// Another run held the lock a moment ago, or was killed while it held it.
     contended: bool,
-    /// What others had created when it was locked.
-    pub seen: Snapshot,
+    /// Taken when the target was locked.
+    pub snapshot: Snapshot,
     result: TargetResult,
 }
 
@@ -37,13 +37,13 @@ pub struct TargetLock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TargetResult {
     Nothing,
-    /// Unknown, or not known yet.
+    /// An item may have been created.
     Perhaps,
     /// An item was created from this file.
     Item(u64),
 }
 
-/// What was known about other runs' items at some moment.
+/// How much of the activity log had been read at some moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Snapshot {
     position: Position,
@@ -66,11 +66,11 @@ impl Peers {
                 let path = joined.folder.join(format!("{}.lock", &target.digest[..40]));
                 match LockFile::try_acquire(&path, mode) {
                     Ok(lock) => Some(lock?),
-                    // The next upload that finishes removes its files, which makes room for this one.
-                    Err(error) if is_full(&error) && tries + 1 < SHORT_WAIT => return None,
-                    // A disk that accepts no more files is no reason to fail.
+                    // When another upload ends, it removes files, which makes room for this one.
+                    Err(error) if is_disk_full(&error) && tries + 1 < SHORT_WAIT => return None,
+                    // The upload continues without the lock.
                     Err(error) => {
-                        joined.warn_unseen(&error);
+                        joined.warn_uncoordinated(&error);
                         None
                     }
                 }
@@ -82,12 +82,12 @@ impl Peers {
             target: target.clone(),
             contended: tries > 0 || lock.as_ref().is_some_and(LockFile::was_found),
             _lock: lock,
-            seen: self.snapshot(),
+            snapshot: self.snapshot(),
             result: TargetResult::Nothing,
         })
     }
 
-    /// Locks a folder that is to be created, and waits for other runs that do the same.
+    /// Locks the name of a folder that is to be created. Waits for other runs that hold the lock.
     pub async fn lock_folder(
         self: &Arc<Self>,
         target: &Target,
@@ -103,7 +103,7 @@ impl Peers {
                 return Ok(lock);
             }
             tries += 1;
-            if begun.elapsed() > LONG_WAIT && self.0.as_ref().is_some_and(Joined::warns) {
+            if begun.elapsed() > LONG_WAIT && self.0.as_ref().is_some_and(Joined::warn_once) {
                 let message = "another copera-upload is creating this folder: waiting for it";
                 reporter.event(&Event::Warning { path: Some(shown), message });
             }
@@ -111,9 +111,9 @@ impl Peers {
         }
     }
 
-    /// What other runs have created so far. Blocks on the disk.
+    /// Reads what other runs have created so far. Blocks on the disk.
     pub fn snapshot(&self) -> Snapshot {
-        let position = self.0.as_ref().and_then(|joined| joined.log.read_on().ok()).unwrap_or_default();
+        let position = self.0.as_ref().and_then(|joined| joined.log.read_new().ok()).unwrap_or_default();
         Snapshot { position, at: Some(Instant::now()) }
     }
 
@@ -123,25 +123,24 @@ impl Peers {
 }
 
 impl TargetLock {
-    /// Whether a snapshot may have become outdated before the target was locked. While it is locked, only this run
-    /// changes it.
-    pub fn is_stale(&self, seen: Snapshot) -> bool {
-        self.contended && seen.at < self.seen.at || self.peers.has_changed(&self.target, seen)
+    /// Whether other runs may have created this target after the snapshot and before it was locked.
+    pub fn is_stale(&self, snapshot: Snapshot) -> bool {
+        self.contended && snapshot.at < self.snapshot.at || self.peers.has_changed(&self.target, snapshot)
     }
 
     /// Whether another active run has sent this file to this target.
-    pub fn was_sent(&self, source: u64) -> bool {
+    pub fn was_sent_by_other(&self, source: u64) -> bool {
         let joined = self.peers.0.as_ref();
         joined.is_some_and(|joined| joined.log.has_sent(self.target.number, source))
     }
 
-    /// An item may be created from now on.
-    pub fn begin(&mut self) {
+    /// Notes that an item may be created from now on.
+    pub fn note_may_create(&mut self) {
         self.result = TargetResult::Perhaps;
     }
 
-    /// An item was created, from this file if there is one.
-    pub fn end(&mut self, source: Option<u64>) {
+    /// Notes that an item was created, from this file if there is one.
+    pub fn note_created(&mut self, source: Option<u64>) {
         self.result = TargetResult::Item(source.unwrap_or(0));
     }
 }
@@ -155,15 +154,15 @@ impl Drop for TargetLock {
         };
         // Before the lock is released.
         if let Some(joined) = &self.peers.0
-            && let Err(error) = joined.log.note(self.target.number, source)
+            && let Err(error) = joined.log.append(self.target.number, source)
         {
-            joined.warn_unseen(&error);
+            joined.warn_uncoordinated(&error);
         }
     }
 }
 
-/// A number for the state of a file. Another canonical path or a change gives another number.
-pub fn source_number(path: &str, identity: &crate::platform::Identity) -> u64 {
+/// An ID of a file's state. It changes with the canonical path and with the content.
+pub fn source_id(path: &str, identity: &crate::platform::Identity) -> u64 {
     let digest = digest(&(path, identity));
     u64::from_str_radix(&digest[..16], 16).unwrap_or_default()
 }

@@ -1,5 +1,4 @@
-//! GETs of an item's object: with a new download URL for each attempt, until there is an answer, a refusal, or no retry
-//! budget left.
+//! Retries GETs of an item's object, with a new download URL for each attempt.
 
 use super::context::Context;
 use super::urls;
@@ -10,8 +9,8 @@ use crate::retry::RetryBudget;
 use crate::secret::SignedUrl;
 use crate::storage::ObjectInfo;
 
-/// Attempts with download URLs that had expired when they were issued.
-const EXPIRED_TRIES: u32 = 3;
+/// Attempts with download URLs that have expired when they are issued.
+const MAX_EXPIRED: u32 = 3;
 
 /// The attempts at one object.
 pub(super) struct ObjectAttempts<'a> {
@@ -39,10 +38,10 @@ impl<'a> ObjectAttempts<'a> {
         Ok(url)
     }
 
-    /// Waits until the next attempt. `progressed`: the failed one has transferred some bytes.
+    /// Waits for the next attempt. `progressed`: the failed one has transferred bytes.
     ///
     /// # Errors
-    /// There must not be another: [`Error::Object`].
+    /// [`Error::Object`] if there must not be another attempt.
     pub(super) async fn wait_after(&mut self, error: TransferError, progressed: bool) -> Result<(), Error> {
         let failure = match error {
             TransferError::Failure(failure) => failure,
@@ -54,7 +53,7 @@ impl<'a> ObjectAttempts<'a> {
         }
         self.tries += 1;
         let wait = match failure.class_of_part() {
-            RetryClass::Expired if self.expired < EXPIRED_TRIES => {
+            RetryClass::Expired if self.expired < MAX_EXPIRED => {
                 self.expired += 1;
                 self.budget.next_backoff(None)
             }

@@ -1,8 +1,8 @@
 //! `--if-exists`: looks for an existing file before uploading.
 
 use super::context::Context;
-use super::directory::{Directory, Found};
-use super::object::object_info;
+use super::directory::{Directory, FoundFile};
+use super::object_attempts::object_info;
 use super::state::TargetLock;
 use crate::error::{Error, Kind};
 use crate::file_context::FileContext;
@@ -24,18 +24,18 @@ pub(super) async fn find(
     if context.if_exists == IfExists::Upload {
         return Ok(None);
     }
-    // An item that this run created or used for another file does not count. For a file that is given twice it does,
-    // and may be newer than the listing.
+    // An item that this run created or used for another file does not count. If the same file is given twice it does, and
+    // may be newer than the listing.
     let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
-    let is_stale = |seen| same_file || lock.is_stale(seen);
-    // What `--verify` found to be wrong takes the name, but is not the file.
+    let is_stale = |snapshot| same_file || lock.is_stale(snapshot);
+    // An item that `--verify` found to be wrong has the name, but is not the file.
     let is_wrong =
-        |found: &Found| context.if_exists != IfExists::Fail && context.ledger.is_wrong(found.item.id());
+        |found: &FoundFile| context.if_exists != IfExists::Fail && context.ledger.is_wrong(found.item.id());
     let is_candidate =
-        |found: &Found| (same_file || !context.is_made_here(found.item.id())) && !is_wrong(found);
-    // The newest may be one that is not listed.
+        |found: &FoundFile| (same_file || !context.is_used_item(found.item.id())) && !is_wrong(found);
+    // The newest file may not be listed.
     let listed_suffice =
-        |listed: &[Found]| context.if_exists != IfExists::Newer && listed.iter().any(is_candidate);
+        |listed: &[FoundFile]| context.if_exists != IfExists::Newer && listed.iter().any(is_candidate);
     let (mut found, is_all) =
         context.folders.files(file, directory, &job.name, is_stale, listed_suffice).await?;
     if let Some(wrong) = found.iter().find(|found| is_wrong(found)) {
@@ -46,7 +46,7 @@ pub(super) async fn find(
     }
     found.retain(is_candidate);
     if !is_all && (found.is_empty() || context.if_exists == IfExists::Newer) {
-        // Uploading might create a second item, which the user wanted to avoid.
+        // An upload could create a second item, which the user wants to avoid.
         return Err(Error::Unlisted { kind: Kind::File, name: job.name.clone() });
     }
     let wanted = source.map(Source::size);
@@ -61,7 +61,7 @@ pub(super) async fn find(
     let Some(source) = source else { return Ok(None) };
     let size = match best.size {
         Some(size) => size,
-        // The listing does not tell. Uploading without knowing could create a second item.
+        // The listing has no size. An upload could create a second item.
         None => object_info(context, file, best.item.id()).await?.size,
     };
     let why = if size != source.size() {
@@ -75,9 +75,9 @@ pub(super) async fn find(
     Ok(None)
 }
 
-/// Whether the file was modified after the item was created. If the service does not say when that was, it counts as
-/// modified: an update must not be lost.
-fn is_newer(context: &Context, source: &Source, found: &Found) -> bool {
+/// Whether the file was modified after the item was created. If the item has no creation time, it counts as modified, so
+/// that no update is lost.
+fn is_newer(context: &Context, source: &Source, found: &FoundFile) -> bool {
     let modified = i64::try_from(source.identity().mtime.div_euclid(1_000_000)).unwrap_or(i64::MAX);
     found.created_ms.is_none_or(|created| context.drive.to_service_clock(modified) > created)
 }

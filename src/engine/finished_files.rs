@@ -1,4 +1,4 @@
-//! The record of this command's runs, and whether the items in it are still in the drive.
+//! The files that earlier runs of this command have finished, and whether their items are still in the drive.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ type Listing = Arc<OnceCell<HashSet<String>>>;
 /// The finished files of earlier runs.
 pub(super) struct FinishedFiles {
     pub(super) record: Arc<RunRecord>,
-    /// The folders that they are in, each listed once.
+    /// Their folders, each listed once.
     listings: Mutex<HashMap<Option<String>, Listing>>,
     /// The user has been told that the disk accepts no more entries.
     warned: AtomicBool,
@@ -57,7 +57,7 @@ impl FinishedFiles {
     }
 }
 
-/// The IDs in a folder, as listed. None if there is no such folder.
+/// The IDs in a folder, as listed. Empty if there is no such folder.
 pub(super) async fn ids_in(
     drive: &Drive,
     file: &FileContext,

@@ -23,10 +23,10 @@ impl<K: Eq + Hash> KeyedMutex<K> {
         self.mutex(key).lock_owned().await
     }
 
-    /// Enqueues for the lock of a key. It is granted in the order of these calls, whoever awaits first.
+    /// Enqueues for the lock of a key. Locks are granted in the order of these calls, whichever is awaited first.
     pub(super) fn enqueue(&self, key: K) -> Queued {
-        // Tokio's mutex is fair, and the first poll enqueues. Unconstrained, because a task that has used up its budget
-        // would have to poll again before it is enqueued.
+        // Tokio's mutex is fair, and the first poll enqueues. Without `unconstrained`, a task that has used up its budget would
+        // not be enqueued by that poll.
         let mut waiting = Box::pin(tokio::task::unconstrained(self.mutex(key).lock_owned()));
         match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(guard) => Queued::Locked(guard),

@@ -1,4 +1,4 @@
-//! Files that earlier runs of the same command have finished, and that are not sent again.
+//! Skips files that earlier runs of the same command have finished.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::content::etag_of_file;
 use super::context::Context;
 use super::session::{FileUpload, Proof};
-use super::state::{FileKey, FinishedFile, UploadKey, absolute_text, path_texts};
+use super::state::{FileKey, FinishedFile, UploadKey, absolute_text, record_paths};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::Phase;
@@ -43,7 +43,7 @@ pub(super) async fn find(
             file.note(&format!("item {} of an earlier run is gone: uploading the file again", item.id()));
             continue;
         }
-        file.note(&format!("an earlier run has uploaded it (item {})", item.id()));
+        file.note(&format!("already uploaded by an earlier run (item {})", item.id()));
         file.size.store(source.size(), Ordering::Relaxed);
         file.resumed.store(source.size(), Ordering::Relaxed);
         remove_upload_record(context, job, path, entry.parent).await;
@@ -67,15 +67,15 @@ async fn is_unchanged(
     Ok(etag_of_file(&context.disk, source, parts, &BTreeMap::new()).await? == *etag)
 }
 
-/// A kill between the two steps of [`Ack::commit`](super::upload::Ack::commit) leaves the record of the upload, from
-/// which a later upload of the file would take the same item.
+/// Removes the record of the file's upload. A kill between the two steps of [`Ack::commit`](super::upload::Ack::commit)
+/// leaves it, and a later upload of the file would take the same item from it.
 async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent: Option<String>) {
     let Some(journals) = context.journals.clone() else { return };
     let (api, account, name) = (context.api.clone(), context.account.clone(), job.name.clone());
     let path = path.to_owned();
     // If no thread can be started, the record stays until it is found again.
     let _ = on_disk(move || {
-        let key = UploadKey { api, account, parent, name, path: path_texts(&path).0 };
+        let key = UploadKey { api, account, parent, name, path: record_paths(&path).0 };
         if journals.path_of(&key).exists()
             && let Ok((journal, ..)) = journals.open(key)
         {
