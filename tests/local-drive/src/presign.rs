@@ -48,7 +48,7 @@ impl Signer<'_> {
         query: impl Iterator<Item = (&'q str, &'q str)> + Clone,
         headers: &[(&'q str, &'q str)],
     ) -> Url {
-        // rusty-s3 uses an older jiff, to which text converts. Both print and parse RFC 3339.
+        // rusty-s3 uses an older version of jiff, so the date is converted as text (RFC 3339).
         let date = self.date.to_string().parse().unwrap_or_default();
         let (key, region, seconds) = (self.credentials.key(), self.bucket.region(), lifetime.as_secs());
         sign(&date, method, url, key, secret, None, region, seconds, query, headers.iter().copied())
