@@ -243,7 +243,7 @@ async fn transfer(
         (_, Some(record)) => drop(on_disk(move || record.sync()).await),
         _ => {}
     }
-    // Otherwise an interrupted file has said so.
+    // Each interrupted file has reported the signal already.
     if let Some(signal) = summary.signal.filter(|_| summary.interrupted == 0) {
         reporter.event(&Event::Error { path: None, error: &Error::Interrupted(signal) });
     }

@@ -40,7 +40,7 @@ pub(super) async fn find(
         context.folders.files(file, directory, &job.name, is_stale, listed_suffice).await?;
     if let Some(wrong) = found.iter().find(|found| is_wrong(found)) {
         file.warn(&format!(
-            "item {} has this name, but an earlier run found that its content is wrong: delete it",
+            "item {} has this name, but an earlier run found that its content is wrong: delete that item",
             wrong.item.id()
         ));
     }

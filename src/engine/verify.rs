@@ -41,7 +41,7 @@ impl FileUpload {
                 let (context, id) = (Arc::clone(&self.context), item.id().to_owned());
                 if let Ok(Err(error)) = on_disk(move || context.ledger.record_wrong(&id)).await {
                     self.file.warn(&format!(
-                        "later runs will not know that this item is wrong ({error}): delete it"
+                        "later runs will not know that this item is wrong ({error}): delete that item"
                     ));
                 }
                 Err(Error::Differs { item: Box::new(item.clone()), what })

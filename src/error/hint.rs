@@ -50,14 +50,14 @@ impl Error {
                 "--if-exists skip waits for it and accepts its item; once the other run has finished, the same command creates another"
             }
             Self::Unsettled { .. } => {
-                "look into the folder: if the file is there, it is done; the same command checks again before it sends anything twice. With --verify it also compares the content, which settles it in an encrypted bucket; with --no-resume it uploads again"
+                "look into the folder: if the file is there, it is done. The same command checks again before it sends anything twice; with --verify it also compares the content of an encrypted item, with --no-resume it uploads again"
             }
             Self::Unrecorded(error) => match &**error {
                 Self::Unsettled { .. } => {
                     "look into the folder first: the same command uploads again, because no record of this upload is kept"
                 }
                 Self::Unverified { .. } => {
-                    "look at that item: the same command uploads the file again, because no record of this upload is kept"
+                    "check that item yourself: the same command uploads the file again, because no record of this upload is kept"
                 }
                 error => {
                     return error.advice("run the same command again; it starts over, because no record of this upload is kept");
@@ -178,8 +178,8 @@ impl Failure {
                  http://user:password@host:port"
             }
             failure if failure.is_proxy_auth() => {
-                "give user and password in the variable, as in http://user:password@host:port (or https://, socks5://), with characters such as \
-                 @ and : in them percent-encoded (%40, %3A)"
+                "give user and password in the variable, as in http://user:password@host:port (or https://, socks5://); \
+                 percent-encode characters such as @ (%40) and : (%3A) in them"
             }
             Self::WebPage if of_part => {
                 "a proxy or the network answers in place of storage: sign in to it with a browser, or have it let the host through"

@@ -118,6 +118,10 @@ impl List {
     fn path(&mut self) -> Result<Option<OsString>, String> {
         loop {
             let Some(entry) = self.entry()? else { return Ok(None) };
+            // No system has them in paths.
+            if entry.contains(&0) {
+                return Err("it has NUL bytes; if they end its paths, add -0".to_owned());
+            }
             if !entry.is_empty() {
                 let path = platform::os_string(entry);
                 return path.map(Some).map_err(|_| "it is not UTF-8; save it as UTF-8".to_owned());
@@ -178,7 +182,9 @@ mod tests {
     #[test]
     fn what_is_no_list_of_paths_ends_it_with_the_reason() {
         let long = [&b"a\n"[..], &[b'x'; 70_000], b"\nb\n"].concat();
-        for (text, count, why) in [(&long[..], 1, "longer than 64 KiB"), (b"\xff\xfea\0\n\0", 0, "UTF-16")] {
+        for (text, count, why) in
+            [(&long[..], 1, "longer than 64 KiB"), (b"\xff\xfea\0\n\0", 0, "UTF-16"), (b"a\0b\0", 0, "-0")]
+        {
             let (paths, error) = read(text, false);
             assert!(error.as_ref().is_some_and(|error| error.contains(why)), "{error:?}");
             assert_eq!(paths.len(), count);

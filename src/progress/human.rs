@@ -30,7 +30,7 @@ pub(super) struct Human {
 
 /// The message for a given file that the filters exclude.
 pub(super) const EXCLUDED: &str =
-    "skipped: excluded by a glob (--include, --exclude, or the same in a configuration file)";
+    "skipped: excluded by --include or --exclude, on the command line or in a configuration file";
 
 /// Files to name for each cause. The rest is counted.
 const NAMED: u64 = 3;

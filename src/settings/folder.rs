@@ -58,7 +58,7 @@ pub(super) fn parse_to(text: &str, from: &str) -> Result<Vec<String>, Error> {
 fn folder_of(url: &Url) -> Result<String, String> {
     let is_plain = url.port().is_none() && url.username().is_empty() && url.password().is_none();
     if url.scheme() != "https" || url.host_str() != Some(APP_HOST) || !is_plain {
-        return Err(format!("the address is not one of https://{APP_HOST}"));
+        return Err(format!("the address does not begin with https://{APP_HOST}/"));
     }
     let path: Vec<&str> = url.path().split('/').filter(|segment| !segment.is_empty()).collect();
     match path[..] {
@@ -95,16 +95,16 @@ mod tests {
         for (text, why) in [
             ("", "empty"),
             (" \t", "empty"),
-            ("file:///tmp/x", "not one of https"),
-            ("https://u:p@app.copera.ai/acme/drive/f/1", "not one of https"),
-            ("https://app.copera.ai:8443/acme/drive/f/1", "not one of https"),
+            ("file:///tmp/x", "does not begin with https"),
+            ("https://u:p@app.copera.ai/acme/drive/f/1", "does not begin with https"),
+            ("https://app.copera.ai:8443/acme/drive/f/1", "does not begin with https"),
             ("https://app.copera.ai/acme/drive/f/1/2", "not the address of a folder"),
             ("https://app.copera.ai/acme/drive/c/665f1c2ab3d4e5f60718293a", "of a file"),
             ("https://app.copera.ai/acme/drive", "not the address of a folder"),
             ("https://app.copera.ai/acme/drive/f/", "not the address of a folder"),
-            ("http://app.copera.ai/acme/drive/f/665f1c2ab3d4e5f60718293a", "not one of https"),
-            ("https://example.com/acme/drive/f/665f1c2ab3d4e5f60718293a", "not one of https"),
-            ("https://app.copera.ai.example.com/a/drive/f/1", "not one of https"),
+            ("http://app.copera.ai/acme/drive/f/665f1c2ab3d4e5f60718293a", "does not begin with https"),
+            ("https://example.com/acme/drive/f/665f1c2ab3d4e5f60718293a", "does not begin with https"),
+            ("https://app.copera.ai.example.com/a/drive/f/1", "does not begin with https"),
             ("https://", "not a valid URL"),
         ] {
             let Err(Error::Usage { message, .. }) = parse_parent(text, "COPERA_PARENT_ID") else {

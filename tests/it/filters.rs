@@ -120,7 +120,7 @@ fn files_on_the_command_line_are_filtered_with_a_warning() {
     let before = world.drive.record().count(Op::Any);
     let ran = world.run(&["a.log", "--include", "*.txt"]);
     assert_eq!(ran.ok().stdout, "");
-    ran.says("warning: a.log: skipped").says("or the same in a configuration file").says("nothing to upload");
+    ran.says("warning: a.log: skipped").says("in a configuration file").says("nothing to upload");
     assert_eq!(world.drive.record().count(Op::Any), before);
 
     // Folders in the path do not count, and neither does `--name`.

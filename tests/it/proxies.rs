@@ -168,7 +168,7 @@ fn a_wrong_password_is_tried_once_and_ends_the_run() {
         world.set("HTTPS_PROXY", proxy.url(before));
         let begun = Instant::now();
         let ran = world.run(&["-vv", "-r", "."]);
-        ran.fails(1).says("HTTPS_PROXY").says("percent-encoded").says_nothing_of("sesame");
+        ran.fails(1).says("HTTPS_PROXY").says("percent-encode").says_nothing_of("sesame");
         assert_eq!(proxy.count(), 1, "{before}");
         assert!(begun.elapsed() < AT_ONCE);
     }
@@ -181,7 +181,7 @@ fn a_wrong_password_for_plain_http_ends_the_run_too() {
     world.set("HTTP_PROXY", proxy.url("http://user:wrong-sesame@"));
     let file = world.file("f", 1000);
     let ran = world.run(&["-vv".as_ref(), file.as_os_str()]);
-    ran.fails(1).says("407").says("HTTP_PROXY").says("percent-encoded").says_nothing_of("sesame");
+    ran.fails(1).says("407").says("HTTP_PROXY").says("percent-encode").says_nothing_of("sesame");
     assert_eq!(proxy.count(), 1);
 }
 

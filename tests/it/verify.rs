@@ -353,7 +353,7 @@ fn an_item_known_to_be_wrong_is_not_skipped() {
         world.run(&args).fails(1).says("is wrong");
         world.drive.clear_fault(fault);
         let ran = world.run(&args);
-        ran.ok().says("an earlier run found that its content is wrong: delete it");
+        ran.ok().says("an earlier run found that its content is wrong: delete that item");
         world.assert_stored(&ran.id(), &path);
         assert_eq!(world.drive.items().len(), 2);
         // The second item is right.
