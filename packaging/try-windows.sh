@@ -44,7 +44,7 @@ skipped=(
 # What CI has time for: wrong files, files twice and exit codes first.
 quick=(basics:: changes:: chaos:: concurrent_directories:: concurrent_runs:: config:: directories:: errors::
     existing:: finalize:: integrity:: local_files:: names:: reconcile:: records:: rerun:: results:: resume:: to::
-    verify::)
+    verify:: wildcards::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8
