@@ -1,10 +1,9 @@
 //! MD5 of all parts in flight, computed together.
 //!
-//! MD5 of one stream cannot use a wide CPU: each block depends on the one before. But the parts in flight are
+//! MD5 of one stream cannot use SIMD, because each block depends on the one before. But the parts in flight are
 //! independent streams, and `md5-many` hashes up to 16 of them in parallel in SIMD lanes (chosen at run time, with a
-//! scalar fallback). So chunks wait until every stream has one, and whoever pushes the last one hashes them all. A part
-//! that needs its sum does not wait. There is no extra thread and no queue between threads, and the limit on waiting
-//! chunks bounds memory.
+//! scalar fallback). So chunks wait until every stream has one, and the task that pushes the last one hashes them all. A
+//! part that needs its checksum does not wait. There is no extra thread, and the limit on waiting chunks bounds memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -12,15 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use bytes::Bytes;
 use md5_many::{Md5Many, Md5State};
 
-/// Streams hashed at once: the number of lanes in AVX-512.
+/// Streams hashed at a time: the number of lanes in AVX-512.
 const LANES: usize = 16;
 /// The number of lanes in AVX2, and half of AVX-512's.
 const LANES_NARROW: usize = 8;
 /// Waiting chunks at which hashing starts even if lanes stay empty. 64 × 64 KiB are 4 MiB. Sockets accept bytes in
-/// bursts, so with few streams it pays to wait: 32 gave rounds of 3.6 lanes, 64 of 4.5 (8 parts in flight, loopback).
-const MOST_WAITING: usize = 64;
+/// bursts, so with few streams waiting helps: 32 gave rounds of 3.6 lanes, 64 of 4.5 (8 parts in flight, loopback).
+const MAX_WAITING: usize = 64;
 /// The same for many streams. They fill the lanes sooner, and use more buffers elsewhere.
-const MOST_WAITING_OF_MANY: usize = 32;
+const MAX_WAITING_OF_MANY: usize = 32;
 
 /// Hashes many streams at once. Clones share the state.
 #[derive(Clone, Default)]
@@ -35,14 +34,14 @@ struct Inner {
 
 #[derive(Default)]
 struct Waiting {
-    next: u64,
-    streams: HashMap<u64, Line>,
+    next_id: u64,
+    streams: HashMap<u64, Queue>,
     chunks: usize,
 }
 
 /// The chunks of one stream that wait.
 #[derive(Default)]
-struct Line {
+struct Queue {
     chunks: VecDeque<Bytes>,
     ended: bool,
 }
@@ -62,26 +61,26 @@ pub struct Stream {
 impl Waiting {
     /// Number of streams that have a waiting chunk.
     fn ready(&self) -> usize {
-        self.streams.values().filter(|line| !line.chunks.is_empty()).count()
+        self.streams.values().filter(|queue| !queue.chunks.is_empty()).count()
     }
 
     /// Whether all lanes that can be filled are filled. Streams that have ended push nothing more.
-    fn full(&self) -> bool {
+    fn is_full(&self) -> bool {
         let ready = self.ready();
-        let missing = || self.streams.values().any(|line| line.chunks.is_empty() && !line.ended);
+        let missing = || self.streams.values().any(|queue| queue.chunks.is_empty() && !queue.ended);
         ready >= LANES || (ready > 0 && !missing())
     }
 
-    /// Whether so much waits that hashing has to start.
-    fn too_many(&self) -> bool {
-        self.chunks >= if self.streams.len() > LANES { MOST_WAITING_OF_MANY } else { MOST_WAITING }
+    /// Whether so many chunks wait that hashing has to start.
+    fn has_too_many(&self) -> bool {
+        self.chunks >= if self.streams.len() > LANES { MAX_WAITING_OF_MANY } else { MAX_WAITING }
     }
 
     /// Takes the first chunk of up to [`LANES`] streams, `wanted` included.
-    fn round(&mut self, wanted: Option<u64>) -> (Vec<u64>, Vec<Bytes>) {
+    fn take_round(&mut self, wanted: Option<u64>) -> (Vec<u64>, Vec<Bytes>) {
         let first = wanted.and_then(|id| Some((id, self.streams.get_mut(&id)?.chunks.pop_front()?)));
         let others = self.streams.iter_mut().filter(|(id, _)| Some(**id) != wanted);
-        let others = others.filter_map(|(id, line)| Some((*id, line.chunks.pop_front()?)));
+        let others = others.filter_map(|(id, queue)| Some((*id, queue.chunks.pop_front()?)));
         let round: (Vec<u64>, Vec<Bytes>) = first.into_iter().chain(others.take(LANES - 1)).unzip();
         self.chunks -= round.0.len();
         round
@@ -97,14 +96,15 @@ impl States {
             ids.into_iter().zip(chunks).map(|(id, chunk)| (id, state(&id), chunk)).collect();
         // Lanes run in lockstep: chunks of the same length go together, a part's shorter last one alone.
         let length = round.iter().map(|(_, _, chunk)| chunk.len()).max().unwrap_or(0);
-        let (even, odd): (Vec<_>, Vec<_>) = round.drain(..).partition(|(_, _, chunk)| chunk.len() == length);
-        for (id, mut state, chunk) in odd {
+        let (equal, shorter): (Vec<_>, Vec<_>) =
+            round.drain(..).partition(|(_, _, chunk)| chunk.len() == length);
+        for (id, mut state, chunk) in shorter {
             state.update(&chunk);
             self.streams.insert(id, state);
         }
-        let mut states: Vec<Md5State> = even.iter().map(|(_, state, _)| *state).collect();
-        let mut inputs: Vec<&[u8]> = even.iter().map(|(_, _, chunk)| chunk.as_ref()).collect();
-        // Fills empty lanes with anything: a full set is several times faster than one that is nearly full (AVX-512: 7
+        let mut states: Vec<Md5State> = equal.iter().map(|(_, state, _)| *state).collect();
+        let mut inputs: Vec<&[u8]> = equal.iter().map(|(_, _, chunk)| chunk.as_ref()).collect();
+        // Fills empty lanes with any data: a full set is several times faster than one that is nearly full (AVX-512: 7
         // streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
         if let (2.., Some(first)) = (inputs.len(), inputs.first().copied()) {
             let lanes = inputs.len().next_multiple_of(LANES_NARROW);
@@ -112,7 +112,7 @@ impl States {
             inputs.resize(lanes, first);
         }
         many.update_many(&mut states, &inputs);
-        self.streams.extend(even.iter().map(|(id, _, _)| *id).zip(states));
+        self.streams.extend(equal.iter().map(|(id, _, _)| *id).zip(states));
     }
 }
 
@@ -120,9 +120,9 @@ impl Checksums {
     /// Starts a stream.
     pub fn stream(&self) -> Stream {
         let mut waiting = self.waiting();
-        waiting.next += 1;
-        let id = waiting.next;
-        waiting.streams.insert(id, Line::default());
+        waiting.next_id += 1;
+        let id = waiting.next_id;
+        waiting.streams.insert(id, Queue::default());
         Stream { sums: self.clone(), id }
     }
 
@@ -148,25 +148,25 @@ impl Stream {
     pub fn push(&self, chunk: Bytes) {
         let too_many = {
             let mut waiting = self.sums.waiting();
-            if let Some(line) = waiting.streams.get_mut(&self.id) {
-                line.chunks.push_back(chunk);
+            if let Some(queue) = waiting.streams.get_mut(&self.id) {
+                queue.chunks.push_back(chunk);
                 waiting.chunks += 1;
             }
-            if !waiting.full() && !waiting.too_many() {
+            if !waiting.is_full() && !waiting.has_too_many() {
                 return;
             }
-            waiting.too_many()
+            waiting.has_too_many()
         };
-        // Another thread may be hashing. Wait for it only if too much has piled up.
+        // Another thread may be hashing. This one waits for it only if too many chunks wait.
         let states = if too_many { Some(self.sums.states()) } else { self.sums.try_states() };
         let Some(mut states) = states else { return };
         loop {
             let round = {
                 let mut waiting = self.sums.waiting();
-                if !waiting.full() && !waiting.too_many() {
+                if !waiting.is_full() && !waiting.has_too_many() {
                     return;
                 }
-                waiting.round(None)
+                waiting.take_round(None)
             };
             states.hash(round);
         }
@@ -174,8 +174,8 @@ impl Stream {
 
     /// Marks the end of the stream: other streams no longer wait for its chunks.
     pub fn end(&self) {
-        if let Some(line) = self.sums.waiting().streams.get_mut(&self.id) {
-            line.ended = true;
+        if let Some(queue) = self.sums.waiting().streams.get_mut(&self.id) {
+            queue.ended = true;
         }
     }
 
@@ -185,11 +185,11 @@ impl Stream {
         loop {
             let round = {
                 let mut waiting = self.sums.waiting();
-                if waiting.streams.get(&self.id).is_none_or(|line| line.chunks.is_empty()) {
+                if waiting.streams.get(&self.id).is_none_or(|queue| queue.chunks.is_empty()) {
                     break;
                 }
                 // Other streams' chunks use the lanes that would be empty.
-                waiting.round(Some(self.id))
+                waiting.take_round(Some(self.id))
             };
             states.hash(round);
         }
@@ -204,7 +204,7 @@ impl Drop for Stream {
         // An aborted attempt leaves nothing behind.
         let mut states = self.sums.states();
         let mut waiting = self.sums.waiting();
-        let dropped = waiting.streams.remove(&self.id).map_or(0, |line| line.chunks.len());
+        let dropped = waiting.streams.remove(&self.id).map_or(0, |queue| queue.chunks.len());
         waiting.chunks -= dropped;
         states.streams.remove(&self.id);
     }
@@ -236,7 +236,7 @@ mod tests {
         let sums = Checksums::default();
         let stream = sums.stream();
         let _other = sums.stream();
-        for _ in 0..MOST_WAITING + 3 {
+        for _ in 0..MAX_WAITING + 3 {
             stream.push(Bytes::from_static(b"abc"));
         }
         drop(stream);

@@ -1,8 +1,8 @@
 //! A circuit breaker for each kind of request, shared by all files.
 //!
-//! Each call has a retry budget of its own. If a service is down, every file would use up its whole budget: days, with
-//! thousands of files. So when one budget is used up and nothing has succeeded meanwhile, the breaker lets a few probes
-//! through, each a single attempt, and then opens.
+//! Each request has its own retry budget. If a service is down, every file would use up its whole budget, which takes days
+//! with thousands of files. So when one budget is used up and nothing has succeeded in that time, the breaker lets a few
+//! probes through, each a single attempt, and then opens.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,16 +15,16 @@ use crate::retry::RetryBudget;
 
 /// Probes after a budget was used up.
 const PROBES: u32 = 16;
-/// Limit on the time between probes. Otherwise they take as long as the budget did.
+/// Limit on the time between probes. Without it, all probes together take as long as the budget did.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(2);
-/// Fewer probes suffice if each takes long (nobody answers): this many, once they have taken twice as long as the
-/// budget and at least `MIN_PROBE_TIME`.
+/// If each probe takes long because nothing responds, this many suffice, once they have taken twice as long as the budget
+/// and at least `MIN_PROBE_TIME`.
 const MIN_PROBES: u32 = 3;
 const MIN_PROBE_TIME: Duration = Duration::from_secs(10);
 /// If nothing has succeeded for so long, the next success shows that the network is back. Among requests that succeed all
 /// the time, the failure of one has another reason.
 const OUTAGE: Duration = Duration::from_secs(5);
-/// How often those waiting for the result of the probes look again.
+/// How often requests that wait for the result of the probes check it.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Closed, probing, or open.
@@ -41,17 +41,30 @@ pub struct CircuitBreaker {
 struct Tripped {
     failure: Failure,
     since: Instant,
-    /// How long the budget lasted that was used up.
+    /// How long the used-up budget lasted.
     waited: Duration,
     /// Counts of probes.
     probes_started: u32,
     probes_ended: u32,
     next_probe: Instant,
-    /// Tripped: no probes are left.
+    /// No probes are left.
     is_open: bool,
 }
 
 impl Tripped {
+    fn new(failure: &Failure, waited: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            failure: failure.clone(),
+            since: now,
+            waited,
+            probes_started: 0,
+            probes_ended: 0,
+            next_probe: now,
+            is_open: false,
+        }
+    }
+
     /// Counts a failed probe.
     fn count(&mut self) {
         self.probes_ended += 1;
@@ -64,7 +77,7 @@ impl Tripped {
 #[derive(Debug)]
 pub struct Permit<'a> {
     breaker: &'a CircuitBreaker,
-    /// Successes when it was acquired, or at the last progress. Failures count only if there was none since.
+    /// Successes when it was acquired, or at the last progress. Failures count only if nothing has succeeded since.
     successes: u64,
     /// It allows a single attempt.
     is_probe: bool,
@@ -79,7 +92,7 @@ impl CircuitBreaker {
         loop {
             let wait = {
                 let mut tripped = self.tripped();
-                let last = match &mut *tripped {
+                let is_probe = match &mut *tripped {
                     None => Some(false),
                     Some(tripped) if tripped.is_open => return Err(tripped.failure.clone()),
                     Some(tripped)
@@ -92,8 +105,8 @@ impl CircuitBreaker {
                     }
                     Some(_) => None,
                 };
-                if let Some(last) = last {
-                    return Ok(Permit { breaker: self, successes: self.successes(), is_probe: last });
+                if let Some(is_probe) = is_probe {
+                    return Ok(Permit { breaker: self, successes: self.successes(), is_probe });
                 }
                 let next = tripped.as_ref().map_or(Duration::ZERO, |tripped| {
                     tripped.next_probe.saturating_duration_since(Instant::now())
@@ -111,18 +124,7 @@ impl CircuitBreaker {
 
     /// Opens at once, after a failure that [holds for all requests](Failure::holds_for_all).
     pub fn refuse(&self, failure: &Failure) {
-        let now = Instant::now();
-        let failure = failure.clone();
-        let waited = Duration::ZERO;
-        *self.tripped() = Some(Tripped {
-            failure,
-            since: now,
-            waited,
-            probes_started: 0,
-            probes_ended: 0,
-            next_probe: now,
-            is_open: true,
-        });
+        *self.tripped() = Some(Tripped { is_open: true, ..Tripped::new(failure, Duration::ZERO) });
     }
 
     /// Closes the breaker.
@@ -178,16 +180,7 @@ impl Permit<'_> {
     fn trip(&self, failure: &Failure, waited: Duration) {
         let mut tripped = self.breaker.tripped();
         if self.is_current() {
-            let (now, failure) = (Instant::now(), failure.clone());
-            tripped.get_or_insert(Tripped {
-                failure,
-                since: now,
-                waited,
-                probes_started: 0,
-                probes_ended: 0,
-                next_probe: now,
-                is_open: false,
-            });
+            tripped.get_or_insert_with(|| Tripped::new(failure, waited));
         }
     }
 
@@ -239,7 +232,7 @@ mod tests {
         breaker.record_success();
         waits.await;
         assert!(tokio::time::timeout(moment, asked_to_wait).await.is_err());
-        // Others succeed all the time: this is no outage.
+        // Other requests succeed all the time, so this is no outage.
         let mut waits = std::pin::pin!(breaker.back_off(minute, &dead));
         assert!(tokio::time::timeout(moment, &mut waits).await.is_err());
         breaker.record_success();
@@ -253,7 +246,7 @@ mod tests {
         let beside = breaker.acquire().await.unwrap();
         first.trip(&dead(), WAITED);
         beside.trip(&dead(), WAITED);
-        assert!(!beside.is_spent(), "it began with full budget");
+        assert!(!beside.is_spent(), "it began with a full budget");
         drop((first, beside));
         for _ in 0..PROBES {
             assert!(breaker.is_open().is_none());

@@ -1,5 +1,5 @@
-//! Opens connections to hosts, directly or through a proxy. Storage sends parts over them. The API client has its proxy
-//! tried with one first, because reqwest does not tell why a proxy refused.
+//! Opens connections to hosts, directly or through a proxy. Storage uses them for parts. The API client only uses one to
+//! test its proxy, because reqwest does not report why a proxy refused.
 
 mod tunnel;
 
@@ -37,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// A boxed stream.
 pub type BoxedStream = Box<dyn Stream>;
 
-/// Why a connection could not be opened or a request was not answered.
+/// Why a connection or a request failed.
 #[derive(Debug)]
 pub enum TransferError {
     /// Network or peer. May be transient.
@@ -107,12 +107,11 @@ impl Connector {
         Some(proxy)
     }
 
-    /// Connects to the URL's host, through the proxy if there is one. TLS with the host itself is the next step,
-    /// [`Connector::secure`]. `wrap` is applied to the socket before anything is sent.
+    /// Connects to the URL's host, through the proxy if there is one. [`Connector::secure`] is the next step. `wrap` is applied
+    /// to the socket before anything is sent.
     ///
     /// # Errors
     /// A [`Failure`] of the transport, or [`Error`] if TLS cannot be set up.
-    /// A [`Failure`] of the transport, or [`Error`] when trust cannot be set up.
     pub async fn open(
         &self,
         target: &Uri,
@@ -124,12 +123,12 @@ impl Connector {
         };
         let opening = async {
             let opened = self.in_time(self.open_through(proxy, target, wrap)).await;
-            opened.map_err(TransferError::from).flatten().map_err(|trouble| match trouble {
+            opened.map_err(TransferError::from).flatten().map_err(|error| match error {
                 TransferError::Failure(failure) => failure.at(&format!("at the proxy {proxy}")).into(),
                 error @ TransferError::Error(_) => error,
             })
         };
-        self.admissions[usize::from(is_https(target))].first_alone(opening).await
+        self.admissions[usize::from(is_https(target))].wait_for_first(opening).await
     }
 
     /// Performs the TLS handshake with the URL's host.
@@ -172,7 +171,7 @@ impl Connector {
         tcp.set_connect_timeout(Some(self.connect_timeout));
         match tcp.call(uri.clone()).await {
             Ok(stream) => Ok(stream.into_inner()),
-            Err(error) => Err(connect_failure(http::trouble(&error))),
+            Err(error) => Err(connect_failure(http::connection_error(&error))),
         }
     }
 
@@ -183,26 +182,26 @@ impl Connector {
     }
 }
 
-/// Lets the first connection through a proxy go alone. A wrong password is then tried once, and not by everything that
-/// starts at the same time: many proxies lock an account after a few attempts.
+/// Makes connections through a proxy wait until the first one is open, so that a wrong password is tried only once. Many
+/// proxies lock an account after a few attempts.
 #[derive(Default)]
 struct Admission {
-    /// The proxy has opened a connection.
-    proven: AtomicBool,
-    /// The proxy rejects user and password, and is not asked again.
+    /// The proxy has accepted a connection.
+    accepted: AtomicBool,
+    /// The proxy has rejected user and password, so it is not tried again.
     unauthorized: OnceLock<Failure>,
-    /// Held by the first connection; its failure and the time, for those that waited.
+    /// Locked by the first connection. Its failure and the time, for those that waited.
     first: tokio::sync::Mutex<Option<(Instant, Failure)>>,
 }
 
 impl Admission {
-    async fn first_alone<T>(
+    async fn wait_for_first<T>(
         &self,
         opening: impl Future<Output = Result<T, TransferError>>,
     ) -> Result<T, TransferError> {
         let asked = Instant::now();
         let mut first = None;
-        if !self.proven.load(Ordering::Relaxed) {
+        if !self.accepted.load(Ordering::Relaxed) {
             let held = self.first.lock().await;
             if let Some(failure) = self.unauthorized.get() {
                 return Err(failure.clone().into());
@@ -210,11 +209,11 @@ impl Admission {
             if let Some((_, failure)) = held.as_ref().filter(|(at, _)| *at >= asked) {
                 return Err(failure.clone().into());
             }
-            first = Some(held).filter(|_| !self.proven.load(Ordering::Relaxed));
+            first = Some(held).filter(|_| !self.accepted.load(Ordering::Relaxed));
         }
         let opened = opening.await;
         if let Err(TransferError::Failure(failure)) = &opened {
-            self.proven.store(false, Ordering::Relaxed);
+            self.accepted.store(false, Ordering::Relaxed);
             if failure.is_proxy_auth() {
                 let _ = self.unauthorized.set(failure.clone());
             }
@@ -222,7 +221,7 @@ impl Admission {
                 **first = Some((Instant::now(), failure.clone()));
             }
         } else {
-            self.proven.store(true, Ordering::Relaxed);
+            self.accepted.store(true, Ordering::Relaxed);
         }
         opened
     }
@@ -236,8 +235,8 @@ fn connect_failure(detail: String) -> Failure {
     Failure::transport(Transport::Connect, detail)
 }
 
-/// The kind of an error while connecting. An untrusted certificate and a failed negotiation are permanent; everything
-/// else may be transient.
+/// The kind of an error while connecting. An untrusted certificate and a failed negotiation are permanent. All others may
+/// be transient.
 pub fn kind_of(error: &(dyn StdError + 'static)) -> Transport {
     use rustls::Error as Tls;
     let kind = causes(error).find_map(|error| error.downcast_ref::<Tls>()).map(|tls| match tls {

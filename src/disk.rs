@@ -1,5 +1,5 @@
-//! File operations that may block, on threads of their own. Operations that hang (on a dead network mount, for example)
-//! are counted, and others get to run in their place.
+//! Runs file operations on blocking threads. Operations that hang, on a dead network mount for example, are counted, and
+//! others run in their place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::error::Error;
 
-/// An operation that takes longer counts as stuck. A disk that spins up may take as long. It loses nothing: others only
+/// An operation that takes longer counts as stuck. A disk that spins up may take as long, which does no harm: others only
 /// start earlier.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// Limit on blocking threads. It has to cover all operations that can hang at once: parts in flight, files under way,
-/// and the `MOST_STUCK` that may replace them. Threads start on demand.
+/// Limit on blocking threads. It has to cover all operations that can hang at a time: those of parts and files in progress,
+/// and the `MAX_STUCK` that may replace them. Threads start on demand.
 pub const THREADS: usize = 512;
 
 /// Limit on concurrent operations that are not stuck. More are not faster, and each thread costs memory.
-const AT_ONCE: usize = 16;
+const MAX_RUNNING: usize = 16;
 
 /// Limit on stuck operations that are replaced by others.
-const MOST_STUCK: usize = 128;
+const MAX_STUCK: usize = 128;
 
 /// Runs operations and counts those that are stuck.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct Disk {
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), stuck: watch::Sender::default() }
+        Self { permits: Arc::new(Semaphore::new(MAX_RUNNING)), stuck: watch::Sender::default() }
     }
 }
 
@@ -49,13 +49,13 @@ impl Disk {
 
     async fn run_for<T: Send + 'static>(
         &self,
-        patience: Duration,
+        stuck_after: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         // The semaphore is never closed, so this never fails.
         let permit = self.permits.acquire().await.ok();
         let mut working = tokio::task::spawn_blocking(work);
-        let done = match tokio::time::timeout(patience, &mut working).await {
+        let done = match tokio::time::timeout(stuck_after, &mut working).await {
             Ok(done) => done,
             Err(_) => {
                 drop(permit);
@@ -88,7 +88,7 @@ pub struct Stuck(watch::Receiver<usize>);
 impl Stuck {
     /// The current number, up to the limit.
     pub fn now(&mut self) -> usize {
-        (*self.0.borrow_and_update()).min(MOST_STUCK)
+        (*self.0.borrow_and_update()).min(MAX_STUCK)
     }
 
     /// Returns when the number is no longer what [`Stuck::now`] returned.
@@ -99,14 +99,14 @@ impl Stuck {
     }
 }
 
-/// Runs `work` on the disk with the records, on a blocking thread.
+/// Runs `work` on a blocking thread, for operations on the disk with the records.
 ///
 /// # Errors
 /// [`Error::Internal`] if it panicked or the runtime is shutting down.
 pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    /// As many as files are begun or ended at the same moment; each thread costs memory.
-    static AT_ONCE: Semaphore = Semaphore::const_new(8);
-    let _permit = AT_ONCE.acquire().await;
+    /// Few files start or end at the same moment, and each thread costs memory.
+    static PERMITS: Semaphore = Semaphore::const_new(8);
+    let _permit = PERMITS.acquire().await;
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::Internal(format!("an operation on a file ended: {error}")))
@@ -119,7 +119,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(10);
 
     #[tokio::test]
-    async fn what_hangs_counts_as_stuck_until_it_ends_or_is_given_up() {
+    async fn an_operation_that_hangs_is_stuck_until_it_ends_or_is_dropped() {
         let disk = Disk::default();
         let mut stuck = disk.stuck();
         let (release, hang) = std::sync::mpsc::channel::<()>();
@@ -138,12 +138,12 @@ mod tests {
         release.send(()).unwrap();
         assert!(hanging.await.unwrap().unwrap());
         assert_eq!(stuck.now(), 0);
-        // Or the runtime would wait for it.
+        // Otherwise the runtime would wait for it.
         drop(end);
     }
 
     #[tokio::test]
-    async fn what_ends_soon_is_never_stuck() {
+    async fn an_operation_that_ends_soon_is_never_stuck() {
         let disk = Disk::default();
         assert_eq!(disk.run(|| 7).await.unwrap(), 7);
         assert!(!disk.stuck().0.has_changed().unwrap());

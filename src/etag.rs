@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::hex;
 
-/// An ETag without its quotes, as finalize wants it; or an MD5 in the form of one.
+/// An ETag without its quotes, as finalize expects it, or an MD5.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct Etag(Text);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Text {
-    /// An MD5 in lower case, as S3 has it.
+    /// An MD5 in lower case.
     Md5([u8; 16]),
-    /// Anything else, letter by letter as it came.
+    /// Any other text, unchanged.
     Other(Box<str>),
 }
 
@@ -27,7 +27,7 @@ impl From<String> for Etag {
 }
 
 impl Etag {
-    /// The MD5 that it has the form of.
+    /// The MD5, if it has the form of one.
     pub fn md5(&self) -> Option<[u8; 16]> {
         match self.0 {
             Text::Md5(bytes) => Some(bytes),
@@ -36,23 +36,23 @@ impl Etag {
     }
 }
 
-/// Storage's word that it has a part.
+/// A part that is in storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedPart {
-    /// The ETag without its quotes, as finalize wants it.
+    /// The ETag without its quotes, as finalize expects it.
     pub etag: Etag,
     /// The MD5 of the bytes that were sent, unless the check is off.
     pub md5: Option<Etag>,
 }
 
 impl CompletedPart {
-    /// Whether it proves that storage holds bytes of this MD5. Without a recorded MD5 only an ETag can that is one:
-    /// under KMS and with customer keys it is not.
+    /// Whether it proves that storage has bytes with this MD5. Without a recorded MD5, the ETag has to be one, which it is not
+    /// with KMS or customer keys.
     pub fn proves(&self, md5: &str) -> bool {
         self.md5.as_ref().unwrap_or(&self.etag).to_string().eq_ignore_ascii_case(md5)
     }
 
-    /// The MD5 of the part's bytes: as they were sent, or else the ETag if it can be one.
+    /// The MD5 of the part's bytes: the recorded one, or the ETag if it has the form of one.
     pub fn md5_of_content(&self) -> Option<[u8; 16]> {
         self.md5.as_ref().unwrap_or(&self.etag).md5()
     }
@@ -65,7 +65,7 @@ pub fn multipart_etag(md5s: impl ExactSizeIterator<Item = [u8; 16]>) -> String {
     format!("{}-{count}", hex(&all.finalize()))
 }
 
-/// The bytes of 32 digits in lower case.
+/// The bytes of an MD5 with 32 digits in lower case.
 fn md5_of(text: &str) -> Option<[u8; 16]> {
     let digits = <&[u8; 32]>::try_from(text.as_bytes()).ok()?;
     let mut bytes = [0; 16];

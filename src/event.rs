@@ -65,7 +65,7 @@ pub struct PartProgress {
     begun: Instant,
     /// When bytes were last accepted, in milliseconds after `begun`.
     moved: AtomicU64,
-    /// How often the part was seen held back, because fewer parts should move.
+    /// How often the part was seen held.
     held: AtomicU64,
 }
 
@@ -74,7 +74,7 @@ pub struct PartProgress {
 pub enum Attempt {
     /// Every part has one.
     Primary = 0,
-    /// A second connection for a part that fell behind.
+    /// A second connection for a part that lags.
     Hedge = 1,
 }
 
@@ -97,7 +97,7 @@ impl PartProgress {
         self.acked.iter().map(|acked| acked.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
-    /// The largest number of all attempts so far, so that bytes that are sent again count once.
+    /// The largest number of all attempts so far. Bytes that are sent again count once.
     pub fn high_water(&self) -> u64 {
         self.high_water.load(Ordering::Relaxed)
     }
@@ -107,12 +107,12 @@ impl PartProgress {
         self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed))
     }
 
-    /// The part is held back, because fewer parts should move.
+    /// Notes that the part is held, because fewer parts should send.
     pub fn note_held(&self) {
         self.held.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the part was seen held back. If the count grows, it is being held.
+    /// How often the part was seen held. While the count grows, it is held.
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
@@ -127,10 +127,10 @@ impl PartProgress {
     }
 }
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Something the user should know. The run continues.
+    /// A warning. The run continues.
     Warning {
         /// The path of the file, as given.
         path: Option<&'a str>,
@@ -144,9 +144,9 @@ pub enum Event<'a> {
     Login {
         message: &'a str,
         /// Whether it is the prompt, which `--quiet` shows too.
-        asks: bool,
+        is_prompt: bool,
     },
-    /// For `-v`: what was decided or done.
+    /// For `-v`: a decision or an action.
     Verbose { message: &'a str },
     /// For `-vv`: a request and its response.
     Request {

@@ -37,8 +37,7 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same for a text of several lines. All lines but the first are indented, so that none looks like a message of its
-/// own.
+/// The same for a text of several lines. All lines but the first are indented, so that none looks like another message.
 pub fn safe_lines(text: &str) -> String {
     let lines: Vec<_> = text.trim_end().lines().map(safe).collect();
     lines.join("\n  ")

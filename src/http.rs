@@ -31,7 +31,7 @@ pub fn host_and_port(uri: &Uri) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// Checks that a URL's host can exist at all. Trying again does not help otherwise.
+/// Checks that a URL's host can exist. If not, retries would be pointless.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -46,7 +46,7 @@ pub fn check_host(host: &str) -> Result<(), String> {
 }
 
 /// Texts that hyper and reqwest put around a connection's error.
-const AROUND: [&str; 5] = [
+const WRAPPERS: [&str; 5] = [
     "error sending request: ",
     "client error (Connect): ",
     "client error (SendRequest): ",
@@ -54,9 +54,9 @@ const AROUND: [&str; 5] = [
     "dns error: error resolving DNS: ",
 ];
 
-/// A connection's error without the libraries' texts around it.
-pub fn trouble(error: &(dyn std::error::Error + 'static)) -> String {
-    AROUND.iter().fold(chain(error), |text, around| text.replace(around, ""))
+/// The text of a connection's error, without the texts that libraries put around it.
+pub fn connection_error(error: &(dyn std::error::Error + 'static)) -> String {
+    WRAPPERS.iter().fold(chain(error), |text, wrapper| text.replace(wrapper, ""))
 }
 
 /// Whether a body that should be JSON or empty is a web page, as captive portals and company proxies return it.
@@ -71,19 +71,19 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Limit on the characters kept of a server's message.
-const SAID_MOST: usize = 2000;
+const MAX_MESSAGE: usize = 2000;
 
 /// A server's message, redacted and truncated.
-pub fn sanitize(mask: &Redactor, text: &str) -> String {
-    let mut text = mask.redact(text);
-    if let Some((end, _)) = text.char_indices().nth(SAID_MOST) {
+pub fn sanitize(redactor: &Redactor, text: &str) -> String {
+    let mut text = redactor.redact(text);
+    if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
         text.truncate(end);
         text.push('…');
     }
     text
 }
 
-/// The service's clock (`Date`) in seconds since 1970, or this machine's if it does not tell.
+/// The service's clock (`Date`) in seconds since 1970, or this machine's clock if there is no `Date`.
 pub fn clock(headers: &HeaderMap) -> i64 {
     header(headers, "date").and_then(parse_http_date).unwrap_or_else(|| jiff::Timestamp::now().as_second())
 }
@@ -130,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_cut_between_characters_and_after_it_was_cleaned() {
+    fn a_message_is_redacted_and_then_cut_between_characters() {
         let mask = Redactor::new(&crate::secret::Token::new("secret"));
         assert_eq!(sanitize(&mask, "a secret"), "a ***");
-        let long = sanitize(&mask, &format!("{}secret", "é".repeat(SAID_MOST - 2)));
-        assert_eq!(long, format!("{}**…", "é".repeat(SAID_MOST - 2)));
+        let long = sanitize(&mask, &format!("{}secret", "é".repeat(MAX_MESSAGE - 2)));
+        assert_eq!(long, format!("{}**…", "é".repeat(MAX_MESSAGE - 2)));
     }
 
     proptest::proptest! {

@@ -33,6 +33,7 @@ pub(crate) mod retry;
 pub mod run;
 pub mod secret;
 pub(crate) mod settings;
+pub(crate) mod setup;
 pub(crate) mod signals;
 pub(crate) mod source;
 pub(crate) mod spool;

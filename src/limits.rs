@@ -1,4 +1,4 @@
-//! Limits of the system on open files and threads. If they are low, less runs at the same time.
+//! Limits of the system on open files and threads. If they are low, fewer files, parts and calls run at a time.
 
 use std::sync::Mutex;
 use std::thread;
@@ -10,7 +10,7 @@ use crate::disk;
 use crate::error::Error;
 use crate::platform;
 
-/// Enough for all that ever runs at the same time. Below what `select` supports (1024, FD_SETSIZE), for libraries that
+/// Enough for everything that runs at a time. Not more than `select` supports (1024, FD_SETSIZE), for libraries that
 /// use it.
 const OPEN_FILES: u64 = 1024;
 /// Descriptors for anything but files, parts and calls: the runtime (5 on Linux), walking directories ([`crate::plan`]),

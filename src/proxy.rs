@@ -1,7 +1,7 @@
-//! Chooses the proxy for a URL from the variables that curl reads. They are resolved once, into plain values that the
-//! API client and storage share, so that both take the same route.
+//! Chooses the proxy for a URL from the variables that curl reads. They are resolved once, and the API client and storage
+//! share the result.
 //!
-//! An invalid value is an error: a request meant for a proxy must not go directly without a word.
+//! An invalid value is an error, because a request that should go through a proxy must not silently go directly.
 
 mod no_proxy;
 
@@ -137,7 +137,7 @@ impl Proxy {
         let unparsable = |why: &dyn fmt::Display| wrong(&format!("cannot be parsed: {why}"));
         // The URL parser would drop tabs and newlines.
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(unparsable(&"it has white space or control characters in it"));
+            return Err(unparsable(&"it contains white space or control characters"));
         }
         let bare = !text.contains("://");
         let mut url = match bare {
@@ -161,8 +161,8 @@ impl Proxy {
         if socks && url.port().is_none() && url.set_port(Some(SOCKS_PORT)).is_err() {
             return Err(unparsable(&"it has no host"));
         }
-        // A `%` without two hexadecimal digits stands for itself, as in curl. The clients would replace bytes that are
-        // not UTF-8.
+        // A `%` without two hexadecimal digits stands for itself, as in curl. The clients would replace bytes that are not
+        // UTF-8.
         let is_utf8 = |text: &str| percent_decode_str(text).decode_utf8().is_ok();
         if !is_utf8(url.username()) || !url.password().is_none_or(is_utf8) {
             return Err(wrong("has a user name or a password that is not UTF-8 once its %XX are decoded"));

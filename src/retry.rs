@@ -1,4 +1,4 @@
-//! When to try again, and for how long.
+//! When to retry, and for how long.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// The limit of every backoff: a network that comes back is used within half a minute.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// Spread on top of a `Retry-After`, as a fraction of it, so that many clients do not return at the same instant.
+/// Jitter added to a `Retry-After`, as a fraction of it, so that many clients do not return at once.
 const RETRY_AFTER_JITTER: f64 = 0.1;
 
 /// How long to keep trying, from `--retry-for` and `--max-retries`.
@@ -18,8 +18,8 @@ pub struct RetryPolicy {
     pub max_retries: Option<u32>,
 }
 
-/// What is left of a policy for one call or part. Progress resets it: a long upload does not fail because of many small
-/// faults, and a dead one does.
+/// The retry budget of one call or part. Progress resets it, so that a long upload does not fail because of many small
+/// faults.
 #[derive(Debug)]
 pub struct RetryBudget {
     policy: RetryPolicy,
@@ -33,13 +33,13 @@ impl RetryBudget {
         Self { policy, since: Instant::now(), attempts: 0 }
     }
 
-    /// There was progress beyond everything before: the budget is full again.
+    /// Fills the budget again, after progress beyond all earlier attempts.
     pub fn reset(&mut self) {
         self.since = Instant::now();
         self.attempts = 0;
     }
 
-    /// Gives back time in which bytes moved, even if they did not get further than before.
+    /// Gives back time in which bytes were sent, even if the attempt did not get further than earlier ones.
     pub fn credit(&mut self, moving: Duration) {
         self.since = (self.since + moving).min(Instant::now());
     }
@@ -58,18 +58,18 @@ impl RetryBudget {
     /// wait than is left of it.
     pub fn next_backoff(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         let left = self.policy.retry_for.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())?;
-        if self.policy.max_retries.is_some_and(|most| self.attempts >= most) {
+        if self.policy.max_retries.is_some_and(|max| self.attempts >= max) {
             return None;
         }
         let wait = match retry_after {
-            Some(wish) if wish > left => return None,
-            Some(wish) => {
-                wish.mul_f64(1.0 + RETRY_AFTER_JITTER * fastrand::f64()).max(full_jitter(self.attempts))
-            }
+            Some(retry_after) if retry_after > left => return None,
+            Some(retry_after) => retry_after
+                .mul_f64(1.0 + RETRY_AFTER_JITTER * fastrand::f64())
+                .max(full_jitter(self.attempts)),
             None => full_jitter(self.attempts),
         };
         self.attempts += 1;
-        // The last attempt comes when the budget ends, not after it.
+        // The last attempt starts when the budget ends.
         Some(wait.min(left))
     }
 }

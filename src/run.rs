@@ -1,17 +1,16 @@
 //! One run: from settings through the plan and the engine to results, and to the exit code.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use crate::cli::Cli;
 use crate::disk::on_disk;
 use crate::drive::Drive;
-use crate::engine::state::{self, JournalStore, Peers, RunKey, RunRecord};
-use crate::engine::{Rules, Stopper};
+use crate::engine::Stopper;
+use crate::engine::state::{Peers, RunRecord};
 use crate::environment::Environment;
 use crate::error::{Call, Error, Failure};
 use crate::event::{Event, Reporter};
@@ -21,22 +20,21 @@ use crate::limits::Limits;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
 use crate::plan::{Input, List, ListError, ListSource, Parent, Parts, Planned, Step};
-use crate::secret::Redactor;
 use crate::settings::{self, Settings};
+use crate::setup::{engine_options, open_record, run_key};
 use crate::source::Source;
-use crate::storage::Storage;
-use crate::{drive, engine, limits, login, plan, platform, progress, signals, spool, tls};
+use crate::{engine, limits, login, plan, platform, progress, signals, spool};
 
-/// How long to wait for blocking work after the last result. Reads from a hung disk never end.
+/// How long to wait for blocking work after the last result. Reads from a disk that hangs never end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Finished files whose records are removed at the same time. Each has a file open.
-const COMMITS_AT_ONCE: usize = 4;
+/// Finished files whose records are removed at a time. Each has a file open.
+const MAX_COMMITS: usize = 4;
 
-/// How often the record of a run is written to the disk.
+/// How often the record of a run is synced to the disk.
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Runs the command, prints everything there is to print, and returns the exit code.
+/// Runs the command, prints its results, and returns the exit code.
 pub fn run(mut cli: Cli, env: &Environment) -> u8 {
     cli.paths = platform::expand_wildcards(cli.paths);
     let mut display = cli.display.clone();
@@ -81,7 +79,7 @@ fn execute(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<u8, Erro
 fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
     let (mut summary, mut files, mut bytes) = (Summary::default(), 0, 0);
     let (mut lines, mut folders) = (Vec::new(), HashSet::new());
-    // A path that is known has its folders above known too.
+    // If a path is known, its parents are too.
     let mut add_folders = |place: &Parent| {
         let mut path = place.path();
         while !path.is_empty() && folders.insert(path.clone()) {
@@ -199,7 +197,7 @@ async fn transfer(
     let options =
         engine::Options { finished: record.clone(), ..engine_options(settings, limits, &peers, reporter)? };
     if output.wants_pages() {
-        // Before the upload, because without it no URL can be printed.
+        // Without it no URL can be printed, so it comes before the upload.
         output.set_pages(tokio::select! {
             error = stopper.stopped() => return Err(error),
             pages = pages(&options.drive, &**reporter) => pages?,
@@ -213,19 +211,19 @@ async fn transfer(
     let mut commits = JoinSet::new();
     while let Some((file, outcome, ack)) = outcomes.recv().await {
         summary.add(&outcome);
-        // The event comes first, so that on a terminal the result is last.
+        // The event comes first, so that the result is last on a terminal.
         reporter.event(&Event::FileDone { file, outcome: &outcome });
         let mut printed = Ok(());
         reporter.suspend(&mut || printed = output.result(&outcome));
         match printed {
             Ok(()) if write_error.is_none() => {
                 // The next result need not wait for the disk.
-                if commits.len() == COMMITS_AT_ONCE {
+                if commits.len() == MAX_COMMITS {
                     commits.join_next().await;
                 }
                 commits.spawn(ack.commit());
             }
-            // Nothing is printed after a failed write, so the record has to stay.
+            // After a failed write nothing is printed, so the record has to stay.
             Ok(()) => {}
             Err(error) => drop(write_error.get_or_insert(Error::Output(error))),
         }
@@ -254,30 +252,12 @@ async fn transfer(
     }
 }
 
-/// Opens the record of what earlier runs of the command have finished. A command for a single file needs none: the
-/// upload has its own record.
-fn open_record(settings: &Settings, key: &RunKey, reporter: &dyn Reporter) -> Option<Arc<RunRecord>> {
-    let selection = &settings.selection;
-    let several = selection.paths.len() > 1 || selection.recursive || settings.list.is_some();
-    let folder = settings.state_dir.as_ref().filter(|_| several && settings.transfer.resume())?;
-    match RunRecord::open(folder, key) {
-        Ok(record) => Some(Arc::new(record)),
-        Err(error) => {
-            let message = &format!(
-                "finished files cannot be recorded ({error}); after an interruption they are uploaded again"
-            );
-            reporter.event(&Event::Warning { path: None, message });
-            None
-        }
-    }
-}
-
-/// Writes the record to the disk now and then, so that a power failure costs only the last seconds.
+/// Syncs the record to the disk from time to time, so that a power failure costs only the last seconds.
 async fn sync_regularly(record: Arc<RunRecord>) {
     loop {
         tokio::time::sleep(SYNC_INTERVAL).await;
         let record = Arc::clone(&record);
-        // If no thread can be started, the next round tries again.
+        // If no thread can be started, the next sync tries again.
         let _ = on_disk(move || record.sync()).await;
     }
 }
@@ -289,84 +269,4 @@ async fn pages(drive: &Drive, reporter: &dyn Reporter) -> Result<Pages, Error> {
         let detail = "a workspace without a name in URLs".to_owned();
         Error::Call { call: Call::Workspace, failure: Failure::Malformed { detail }, tries: 1 }
     })
-}
-
-/// What two runs of the same command have in common.
-fn run_key(settings: &Settings) -> Result<RunKey, Error> {
-    let (account, selection) = (&settings.account, &settings.selection);
-    Ok(RunKey {
-        api: account.api_url.clone(),
-        account: state::account(account.token.as_ref().ok_or(Error::NoToken)?),
-        parent: selection.destination.parent.clone(),
-        to: selection.destination.to.clone(),
-        name: selection.destination.name.clone(),
-        paths: selection.paths.iter().map(|path| RunKey::path(path)).collect(),
-        list: settings.list.as_ref().map(|list| RunKey::path(list.file.as_os_str())),
-        directory: settings.list.as_ref().map(|_| RunKey::path(OsStr::new("."))),
-        recursive: selection.recursive,
-        relative: selection.relative,
-        follow_symlinks: selection.follow_symlinks,
-        filters: selection.filters.typed().map(|(glob, includes)| (glob.to_owned(), includes)).collect(),
-        if_exists: settings.if_exists,
-    })
-}
-
-fn engine_options(
-    settings: &Settings,
-    limits: Limits,
-    peers: &Arc<Peers>,
-    reporter: &Arc<dyn Reporter>,
-) -> Result<engine::Options, Error> {
-    let account = &settings.account;
-    let (transfer, destination) = (&settings.transfer, &settings.selection.destination);
-    let token = account.token.clone().ok_or(Error::NoToken)?;
-    let policy = transfer.retry_policy();
-    let (proxies, timeout) = (account.proxies.clone(), transfer.connect_timeout());
-    let connector = tls::connector(proxies, account.cacert.clone(), timeout, reporter)?;
-    let drive = Drive::new(
-        drive::Options {
-            url: account.api_url.clone(),
-            token: token.clone(),
-            connector: Arc::clone(&connector),
-            policy,
-            calls: limits.calls,
-        },
-        Arc::clone(reporter),
-    )?;
-    Ok(engine::Options {
-        drive: Arc::new(drive),
-        storage: Storage::new(transfer, connector, Redactor::new(&token), Arc::clone(reporter)),
-        journals: journals(settings, &**reporter),
-        finished: None,
-        resume: transfer.resume(),
-        peers: Arc::clone(peers),
-        api: account.api_url.clone(),
-        account: state::account(&token),
-        policy,
-        part_size: transfer.part_size,
-        concurrency: transfer.concurrency,
-        limits,
-        limit_rate: transfer.limit_rate,
-        if_exists: settings.if_exists,
-        verify: transfer.verify(),
-        folder_given: destination.parent.is_some() || !destination.to.is_empty(),
-        rules: Rules { allow_http: account.allow_http },
-        reporter: Arc::clone(reporter),
-    })
-}
-
-fn journals(settings: &Settings, reporter: &dyn Reporter) -> Option<JournalStore> {
-    let Some(folder) = settings.state_dir.clone() else {
-        if settings.transfer.resume() {
-            let message = "no record for resuming can be kept: the home directory is unknown (set HOME); an interruption \
-                           will cost the whole upload";
-            reporter.event(&Event::Warning { path: None, message });
-        }
-        return None;
-    };
-    let journals = JournalStore::new(folder);
-    let expired = journals.clone();
-    // In the background: no upload waits for it. If no thread can be started, the next run cleans up.
-    let _ = std::thread::Builder::new().spawn(move || expired.remove_expired(SystemTime::now()));
-    Some(journals)
 }

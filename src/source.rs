@@ -19,9 +19,9 @@ const TICK_OF_SECONDS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Source {
     file: File,
-    /// The path at which the file has to stay. `None`: its name does not matter.
+    /// The path at which the file has to stay, or `None` if its name does not matter.
     path: Option<PathBuf>,
-    /// No other program has access to it.
+    /// No other program can access it.
     own: bool,
     identity: Identity,
 }
@@ -51,7 +51,8 @@ impl Source {
     /// # Errors
     /// [`Error::Local`] if its state cannot be read, [`Error::WrongSize`] if it has bytes beyond its reported size.
     pub fn unnamed(file: File) -> Result<Self, Error> {
-        let identity = Identity::of(&file).map_err(|error| Error::local("look at the file", error))?;
+        let identity =
+            Identity::of(&file).map_err(|error| Error::local("read the state of the file", error))?;
         let source = Self { identity, file, path: None, own: false };
         source.check_end()?;
         Ok(source)
@@ -65,8 +66,8 @@ impl Source {
         Self::unnamed(file).map(|source| Self { own: true, ..source })
     }
 
-    /// How long to wait before the first read, so that every later write changes the file's times. A write in the same
-    /// clock tick as the last change does not (Git calls such a file "racily clean").
+    /// How long to wait before the first read, so that every later write changes the file's times. A write in the same clock
+    /// tick as the last change does not (Git calls such a file "racily clean").
     pub fn until_writes_show(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = self.identity.ctime.unwrap_or(self.identity.mtime);
@@ -109,7 +110,7 @@ impl Source {
         &self.identity
     }
 
-    /// Reads what is in the page cache, without blocking. `None`: use [`Source::read_at`].
+    /// Reads from the page cache, without blocking. If it returns `None`, use [`Source::read_at`].
     pub fn read_at_if_cached(&self, buffer: &mut [u8], offset: u64) -> Option<usize> {
         platform::read_at_if_cached(&self.file, buffer, offset).filter(|read| *read > 0)
     }
@@ -143,7 +144,7 @@ impl Source {
     /// if the read fails.
     pub fn check_end(&self) -> Result<(), Error> {
         let size = self.size();
-        // Some files of /proc give nothing to a reader that asks for a single byte.
+        // Some files in /proc return nothing if only one byte is read.
         match platform::read_at(&self.file, &mut [0; 4096], size) {
             Ok(0) => Ok(()),
             Ok(_) => {
@@ -154,14 +155,14 @@ impl Source {
         }
     }
 
-    /// Checks that it is still the file that was opened: its size, its modification time and the file at its path.
-    /// Returns its current state. The caller judges the `ctime`: a write changes it even if the modification time was
-    /// restored, but so does `chmod` or a new hard link.
+    /// Checks that it is still the file that was opened: size, modification time, and the file at its path. Returns its
+    /// current state. The caller compares the `ctime`: a write changes it even if the modification time was restored, but
+    /// so does `chmod` or a new hard link.
     ///
     /// # Errors
-    /// [`Error::Changed`] if it differs, [`Error::Local`] if the system cannot tell.
+    /// [`Error::Changed`] if it differs, [`Error::Local`] if its state cannot be read.
     pub fn check_unchanged(&self) -> Result<Identity, Error> {
-        let asked = |error| Error::local("look at the file again", error);
+        let asked = |error| Error::local("read the state of the file again", error);
         let open = Identity::of(&self.file).map_err(asked)?;
         if open.size != self.identity.size {
             return Err(Error::Changed {
@@ -186,8 +187,8 @@ impl Source {
 /// Time until the clock moves past `last`. Both are nanoseconds since 1970.
 fn until_next_tick(last: i128, now: i128) -> Duration {
     let tick = if last % 1_000_000_000 == 0 { TICK_OF_SECONDS } else { TICK };
-    // A timestamp in the future comes from another machine's clock or from before this one was set. The next tick may
-    // be a whole tick away.
+    // A timestamp in the future comes from another machine's clock, or from before this clock was set. The next tick may be
+    // a whole tick away.
     let age = u64::try_from(now.saturating_sub(last).max(0)).unwrap_or(u64::MAX);
     tick.saturating_sub(Duration::from_nanos(age))
 }
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_past_a_shrunken_end_is_a_change_and_not_silence() {
+    fn reading_beyond_the_end_of_a_shortened_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         std::fs::write(&path, "0123456789").unwrap();
@@ -249,7 +250,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_whose_size_the_system_reports_wrongly_is_no_source() {
+    fn a_file_whose_reported_size_is_wrong_is_refused() {
         let longer = Source::open(Path::new("/proc/self/status"));
         assert!(matches!(longer, Err(Error::WrongSize { size: 0, really: "longer" })), "{longer:?}");
         let Ok(shorter) = Source::open(Path::new("/sys/kernel/mm/transparent_hugepage/enabled")) else {
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_source() {
+    fn a_folder_is_refused() {
         assert!(matches!(Source::open(Path::new(".")), Err(Error::NotAFile { .. })));
     }
 }

@@ -1,5 +1,5 @@
-//! Standard input as a file. The service wants to know the size first, so all of standard input is written to a
-//! temporary file. It has no name, or is deleted with its last handle: nothing is left, however the program ends.
+//! Standard input as a file. The service needs the size first, so standard input is written to a temporary file. The file
+//! has no name, or is deleted with its last handle, so that nothing is left however the program ends.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -16,14 +16,14 @@ const BUFFER: usize = 256 * 1024;
 ///
 /// # Errors
 /// [`Error::Local`] if standard input cannot be read, [`Error::Spool`] if there is no space for it.
-pub fn standard_input(told: impl FnMut(u64)) -> Result<Source, Error> {
+pub fn standard_input(report: impl FnMut(u64)) -> Result<Source, Error> {
     let failed = |error| Error::local("read standard input", error);
     if let Some(mut file) = platform::stdin_as_file().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))
-        // An earlier reader of the same handle may have consumed some of it. Only at its start it is the whole file.
+        // Another program may have read some of it with the same handle. The whole file is only there at the start.
         && file.stream_position().map_err(failed)? == 0
     {
         match Source::unnamed(file) {
-            // A file in `/proc`, for example: its size is known only after reading it, as for a pipe.
+            // The size of a file in `/proc`, for example, is only known after reading it, as with a pipe.
             Err(Error::WrongSize { .. }) => {}
             source => return source,
         }
@@ -31,7 +31,7 @@ pub fn standard_input(told: impl FnMut(u64)) -> Result<Source, Error> {
     let folder = std::env::temp_dir();
     let full = |source| Error::Spool { folder: folder.clone(), source };
     let mut file = platform::open_with_retry(|| tempfile::tempfile_in(&folder)).map_err(full)?;
-    copy(&mut io::stdin().lock(), &mut file, told).map_err(|broken| match broken {
+    copy(&mut io::stdin().lock(), &mut file, report).map_err(|broken| match broken {
         Broken::Reading(error) => failed(error),
         Broken::Writing(error) => full(error),
     })?;
@@ -43,7 +43,7 @@ enum Broken {
     Writing(io::Error),
 }
 
-fn copy(from: &mut impl Read, to: &mut File, mut told: impl FnMut(u64)) -> Result<(), Broken> {
+fn copy(from: &mut impl Read, to: &mut File, mut report: impl FnMut(u64)) -> Result<(), Broken> {
     let mut buffer = vec![0; BUFFER];
     let mut copied = 0;
     loop {
@@ -55,6 +55,6 @@ fn copy(from: &mut impl Read, to: &mut File, mut told: impl FnMut(u64)) -> Resul
         };
         to.write_all(&buffer[..read]).map_err(Broken::Writing)?;
         copied += read as u64;
-        told(copied);
+        report(copied);
     }
 }

@@ -27,8 +27,8 @@ pub fn connector(
     reporter: &Arc<dyn Reporter>,
 ) -> Result<Arc<Connector>, Error> {
     let has_cacert = cacert.is_some();
-    let teller = Arc::clone(reporter);
-    let trust = Box::new(move || config(cacert.as_deref(), &*teller));
+    let trust_reporter = Arc::clone(reporter);
+    let trust = Box::new(move || config(cacert.as_deref(), &*trust_reporter));
     let connector = Connector::new(proxies, connect_timeout, trust, Arc::clone(reporter));
     if has_cacert {
         connector.tls()?;
@@ -43,7 +43,7 @@ pub fn connector(
 /// [`Error::Usage`] if `cacert` or `SSL_CERT_FILE` cannot be read or has no certificate, or if nothing is trusted.
 fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
     let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();
-    if let (Some(path), true) = (named_by("SSL_CERT_FILE"), cfg!(target_os = "linux")) {
+    if let (Some(path), true) = (path_in("SSL_CERT_FILE"), cfg!(target_os = "linux")) {
         // The platform's reader ignores files that it cannot read, and would then trust nothing or something else.
         let path = Path::new(&path);
         if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
@@ -76,7 +76,7 @@ fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientCo
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
 
 /// The path in a variable. An empty one counts as unset.
-fn named_by(variable: &str) -> Option<std::ffi::OsString> {
+fn path_in(variable: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(variable).filter(|path| !path.is_empty())
 }
 
@@ -88,13 +88,12 @@ fn verifier(
 ) -> Result<Verifier, rustls::Error> {
     // With extra certificates, an empty platform store would not be an error, and public hosts would not be trusted.
     let platform = Verifier::new(Arc::clone(provider));
-    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| named_by(name).is_some());
+    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| path_in(name).is_some());
     match platform {
         Ok(platform) if extra.is_empty() => return Ok(platform),
         Err(error) if chosen && extra.is_empty() => return Err(error),
         Err(_) if !chosen => {
-            let message =
-                "this system has no certificate store: Mozilla's certificates are trusted, as built in";
+            let message = "this system has no certificate store: using Mozilla's built-in certificates";
             reporter.event(&crate::event::Event::Verbose { message });
             extra.extend_from_slice(webpki_root_certs::TLS_SERVER_ROOT_CERTS);
         }

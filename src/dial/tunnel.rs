@@ -54,21 +54,20 @@ pub(super) async fn connect(
         }
     };
     match upgraded.downcast::<TokioIo<BoxedStream>>() {
-        // The client speaks first in a tunnel, with TLS or HTTP. Anything received already comes from the proxy itself.
+        // In a tunnel the client sends first. Bytes received before that come from the proxy itself.
         Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
         _ => Err(connect_failure("it sent more than an answer to CONNECT".to_owned())),
     }
 }
 
-/// The failure for a proxy that forwards requests and answers with this status itself; `None` for a status with which
-/// proxies do not refuse.
+/// The failure if a forwarding proxy refused a request with this status. `None` if proxies do not refuse with it.
 pub fn refusal_by(proxy: &Proxy, status: u16) -> Option<Failure> {
     let status = StatusCode::from_u16(status).ok()?;
     let kind = kind_of_refusal(status)?;
     Some(Failure::transport(kind, status.to_string()).at(&format!("at the proxy {proxy}")))
 }
 
-/// The kind of a status with which proxies refuse, if it is one.
+/// The kind of failure, if proxies refuse with this status.
 fn kind_of_refusal(status: StatusCode) -> Option<Transport> {
     match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Transport::ProxyAuth),
@@ -80,8 +79,8 @@ fn kind_of_refusal(status: StatusCode) -> Option<Transport> {
 /// The failure for a response to CONNECT. A proxy's own error and an unreachable host may be transient; a refusal is
 /// not.
 fn refusal(status: StatusCode) -> Failure {
-    let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504 | 520..);
-    let otherwise = if passing { Transport::Connect } else { Transport::ProxyRefused };
+    let transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504 | 520..);
+    let otherwise = if transient { Transport::Connect } else { Transport::ProxyRefused };
     Failure::transport(kind_of_refusal(status).unwrap_or(otherwise), status.to_string())
 }
 

@@ -31,9 +31,17 @@ impl Drive {
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn start(&self, caller: &dyn RetryObserver, start: &wire::Start<'_>) -> Result<Started, Error> {
+    pub async fn start(
+        &self,
+        observer: &dyn RetryObserver,
+        start: &wire::Start<'_>,
+    ) -> Result<Started, Error> {
         let (upload, at) = self
-            .ask_json::<Upload>(caller, Call::Start, self.post("drive/files/upload/multipart/start", start)?)
+            .call_json::<Upload>(
+                observer,
+                Call::Start,
+                self.post("drive/files/upload/multipart/start", start)?,
+            )
             .await?;
         if upload.upload_id.is_empty() || upload.file_key.is_empty() {
             return Err(self.malformed(Call::Start, "an empty uploadId or fileKey"));
@@ -47,18 +55,18 @@ impl Drive {
     /// [`Error::Call`].
     pub async fn sign_urls(
         &self,
-        caller: &dyn RetryObserver,
+        observer: &dyn RetryObserver,
         upload: &Upload,
         parts: u32,
     ) -> Result<SignedParts, Error> {
         let request =
             self.post("drive/files/upload/multipart/presigned-urls", &wire::SignUrls { upload, parts })?;
-        let answer = self.ask(caller, Call::SignUrls, request).await?;
+        let answer = self.call(observer, Call::SignUrls, request).await?;
         Ok(SignedParts { body: answer.body, at: answer.date })
     }
 
     /// Finalizes an upload: a single attempt. The caller decides about another, because this call and
-    /// [`Drive::make_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
+    /// [`Drive::create_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
     ///
     /// # Errors
     /// Those of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
@@ -67,21 +75,21 @@ impl Drive {
         finalize: &wire::Finalize<'_>,
         last_check: impl Future<Output = Result<(), E>>,
     ) -> Result<Result<Item, Failure>, E> {
-        self.make(Call::Finalize, "drive/files/upload/multipart/finalize", finalize, last_check).await
+        self.create(Call::Finalize, "drive/files/upload/multipart/finalize", finalize, last_check).await
     }
 
     /// Creates a folder: a single attempt.
     ///
     /// # Errors
     /// The [`Failure`].
-    pub async fn make_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
+    pub async fn create_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
         let unchecked = std::future::ready(Ok::<_, Infallible>(()));
-        match self.make(Call::Folder, "drive/folders", folder, unchecked).await {
+        match self.create(Call::Folder, "drive/folders", folder, unchecked).await {
             Ok(answer) => answer,
         }
     }
 
-    async fn make<E>(
+    async fn create<E>(
         &self,
         call: Call,
         path: &str,
@@ -92,88 +100,87 @@ impl Drive {
             Ok(request) => request,
             Err(error) => return Ok(Err(Failure::Malformed { detail: chain(&error) })),
         };
-        let _place = self.gate.acquire(call).await;
-        self.gate.wait().await;
+        let _permit = self.limiter.acquire(call).await;
+        self.limiter.wait().await;
         last_check.await?;
-        Ok(self.made(call, request).await)
+        Ok(self.create_once(call, request).await)
     }
 
-    async fn made(&self, call: Call, request: reqwest::Request) -> Result<Item, Failure> {
-        let answer = self.once(call, request).await.inspect_err(|failure| {
-            if let (Some(429), Some(wish)) =
-                (failure.status(), failure.retry_after().filter(|wish| *wish <= self.policy.retry_for))
-            {
-                self.gate.pause_for(wish);
+    async fn create_once(&self, call: Call, request: reqwest::Request) -> Result<Item, Failure> {
+        let response = self.attempt(call, request).await.inspect_err(|failure| {
+            let wait = failure.retry_after().filter(|wait| *wait <= self.policy.retry_for);
+            if let (Some(429), Some(wait)) = (failure.status(), wait) {
+                self.limiter.pause_for(wait);
             }
         })?;
-        serde_json::from_slice::<Box<RawValue>>(&answer.body)
+        serde_json::from_slice::<Box<RawValue>>(&response.body)
             .ok()
             .and_then(Item::new)
             .ok_or_else(|| Failure::Malformed { detail: "no drive item in the answer".to_owned() })
     }
 
-    /// Lists a folder, as far as one response goes (500 items).
+    /// Lists a folder, up to the limit of one response (500 items).
     ///
     /// # Errors
     /// [`Error::Call`].
     pub async fn folder(
         &self,
-        caller: &dyn RetryObserver,
+        observer: &dyn RetryObserver,
         parent: Option<&str>,
     ) -> Result<wire::Tree, Error> {
         let mut query = vec![("depth", "1")];
         query.extend(parent.map(|parent| ("parentId", parent)));
-        Ok(self.ask_json(caller, Call::Tree, self.get("drive/tree", &query)?).await?.0)
+        Ok(self.call_json(observer, Call::Tree, self.get("drive/tree", &query)?).await?.0)
     }
 
-    /// Checks that the token gives access to the drive, by listing its root as an upload does. No call is about the
-    /// token alone, and those for the workspace or the search may need other scopes.
+    /// Checks that the token gives access to the drive, by listing its root. No call is about the token alone, and those for
+    /// the workspace or the search may need other scopes.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn check(&self, caller: &dyn RetryObserver) -> Result<(), Error> {
+    pub async fn check(&self, observer: &dyn RetryObserver) -> Result<(), Error> {
         let request = self.get("drive/tree", &[("depth", "1")])?;
-        self.ask_json::<wire::Tree>(caller, Call::Check, request).await.map(drop)
+        self.call_json::<wire::Tree>(observer, Call::Check, request).await.map(drop)
     }
 
     /// Searches items by name or content. Returns 50 at most.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn search(&self, caller: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
+    pub async fn search(&self, observer: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
         let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
-        Ok(self.ask_json(caller, Call::Search, request).await?.0)
+        Ok(self.call_json(observer, Call::Search, request).await?.0)
     }
 
     /// Requests an item by its ID.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn item(&self, caller: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
+    pub async fn item(&self, observer: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
         let (raw, _) = self
-            .ask_json::<Box<RawValue>>(caller, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
+            .call_json::<Box<RawValue>>(observer, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
             .await?;
         Item::new(raw)
             .filter(|item| item.id() == id)
             .ok_or_else(|| self.malformed(Call::Item, "it is not the item that was asked for"))
     }
 
-    /// Requests a signed URL that a file's content can be downloaded from for a while.
+    /// Requests a signed URL from which a file's content can be downloaded for a while.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn download_url(&self, caller: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
+    pub async fn download_url(&self, observer: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
         let request = self.get(&format!("drive/files/{id}/download"), &[])?;
-        Ok(self.ask_json::<wire::Download>(caller, Call::Download, request).await?.0.url)
+        Ok(self.call_json::<wire::Download>(observer, Call::Download, request).await?.0.url)
     }
 
     /// Requests the workspace's slug, its name in URLs.
     ///
     /// # Errors
     /// [`Error::Call`].
-    pub async fn slug(&self, caller: &dyn RetryObserver) -> Result<String, Error> {
+    pub async fn slug(&self, observer: &dyn RetryObserver) -> Result<String, Error> {
         let request = self.get("workspace/info", &[])?;
-        let (workspace, _) = self.ask_json::<wire::Workspace>(caller, Call::Workspace, request).await?;
+        let (workspace, _) = self.call_json::<wire::Workspace>(observer, Call::Workspace, request).await?;
         Ok(workspace.slug)
     }
 }

@@ -1,9 +1,10 @@
 //! The drive's API: calls and wire formats.
 
+mod call_limiter;
 mod calls;
 mod client;
 mod clock;
-mod gate;
+mod http_client;
 pub(crate) mod wire;
 
 pub(crate) use self::calls::SignedParts;

@@ -1,4 +1,4 @@
-//! The JSON of the API, in every known form. Nothing here trusts the other side: any bytes yield a value or an error.
+//! The JSON of the API, in every known form. Any bytes yield a value or an error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,19 +21,19 @@ const TREE_ITEMS: usize = 500;
 pub struct Tree {
     /// The folder's items.
     pub root: Vec<Box<RawValue>>,
-    /// The absence of an item here proves nothing: the service has more items, does not tell whether it has, or lists
-    /// one whose ID, name or type cannot be read.
+    /// The list may be incomplete: the service has more items, does not say whether it has, or lists one whose ID, name or
+    /// type cannot be read.
     pub truncated: bool,
 }
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Fields {
             root: Vec<Box<RawValue>>,
             truncated: Option<bool>,
         }
-        let Answer { root, truncated } = Answer::deserialize(deserializer)?;
+        let Fields { root, truncated } = Fields::deserialize(deserializer)?;
         let readable = are_readable(&root)?;
         Ok(Self { truncated: truncated.unwrap_or(root.len() >= TREE_ITEMS) || !readable, root })
     }
@@ -43,26 +43,25 @@ impl<'de> Deserialize<'de> for Tree {
 #[derive(Debug)]
 pub struct Hits {
     pub hits: Vec<Box<RawValue>>,
-    /// The absence of an item here proves that there is none: the service has no more hits, and all of these can be
-    /// read.
+    /// The list is complete: the service has no more hits, and all of these can be read.
     pub complete: bool,
 }
 
 impl<'de> Deserialize<'de> for Hits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Fields {
             hits: Vec<Box<RawValue>>,
             #[serde(rename = "totalHits")]
             total: Option<u64>,
         }
-        let Answer { hits, total } = Answer::deserialize(deserializer)?;
+        let Fields { hits, total } = Fields::deserialize(deserializer)?;
         let readable = are_readable(&hits)?;
         Ok(Self { complete: readable && total.is_some_and(|total| total <= hits.len() as u64), hits })
     }
 }
 
-/// Whether all entries of a listing can be read. An entry that is not even an object makes the response malformed.
+/// Whether all entries of a listing can be read. An entry that is no object makes the response malformed.
 fn are_readable<E: serde::de::Error>(entries: &[Box<RawValue>]) -> Result<bool, E> {
     if entries.iter().any(|entry| !entry.get().starts_with('{')) {
         return Err(E::custom("an entry that is no drive item"));
@@ -87,7 +86,7 @@ fn signed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedUrl, D
 /// Parses the JSON object of a successful response.
 ///
 /// # Errors
-/// What is wrong with it, and the service's own message: some answer 200 with an error.
+/// What is wrong with it, and the service's own message, because some answer 200 with an error.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     // serde would read an array as the fields in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -239,7 +238,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// service.
 pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct Fields<'a> {
         #[serde(borrow)]
         parts: Option<Vec<Signed<'a>>>,
         #[serde(borrow)]
@@ -250,7 +249,7 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         return Err("no JSON object".to_owned());
     }
     // serde's message may quote a value, which is a secret here. Its category and position are enough.
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
+    let answer: Fields<'_> = serde_json::from_slice(body).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Eof => "it ends too early",
             serde_json::error::Category::Syntax | serde_json::error::Category::Io => "it is not JSON",

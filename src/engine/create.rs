@@ -68,7 +68,7 @@ pub(super) async fn create<C: Creation>(
 ) -> Result<Created<C::Found>, CreateError> {
     let mut budget = RetryBudget::new(policy);
     loop {
-        let others = drive.answered();
+        let others = drive.successes();
         let failure = match creation.attempt(unclear).await? {
             Ok(item) => return Ok(Created::New(item)),
             Err(failure) => failure,
@@ -76,7 +76,7 @@ pub(super) async fn create<C: Creation>(
         let outcome = Outcome::of(C::CALL, &failure);
         // The first attempt may take longer than the budget. And while other calls succeed, a rate-limited one only has to wait.
         let limited = failure.status() == Some(429);
-        if budget.attempts() == 0 || limited && drive.answered() > others {
+        if budget.attempts() == 0 || limited && drive.successes() > others {
             budget.reset();
         }
         unclear |= outcome == Outcome::Unknown;

@@ -206,7 +206,7 @@ impl Creation for NewChild<'_> {
 
     async fn attempt(&self, _unclear: bool) -> Result<Result<Item, Failure>, Error> {
         let request = NewFolder { name: self.name, parent_id: self.parent };
-        Ok(self.folders.drive.make_folder(&request).await)
+        Ok(self.folders.drive.create_folder(&request).await)
     }
 
     async fn reconcile(&self, _: &Failure) -> Result<Option<FoundFolder>, Error> {

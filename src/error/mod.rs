@@ -1,9 +1,10 @@
 //! The error type: a variant per stage, with its source. The hint, the code and the exit code are derived from it.
 //!
-//! Errors about an input file do not contain its path. Whoever prints one puts the path in front.
+//! Errors about an input file do not contain its path; the path is printed in front of them.
 
 mod class;
 mod code;
+mod code_of_error;
 mod failure;
 mod hint;
 
@@ -14,7 +15,6 @@ pub use self::class::RetryClass;
 pub use self::code::{Code, Signal};
 pub use self::failure::{Call, Failure, Transport};
 use crate::item::Item;
-use crate::platform;
 
 /// The type of an item in the drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// Everything that can fail a file or the whole run.
+/// Everything that can make a file or the whole run fail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Wrong command line or configuration.
@@ -58,7 +58,7 @@ pub enum Error {
         what: String,
         hint: &'static str,
     },
-    /// Any of these before `--login` saved anything.
+    /// Another error before `--login` has saved a token.
     #[error("{0}; no token was saved")]
     LoginFailed(Box<Self>),
     /// An operation on the input file failed.
@@ -76,10 +76,10 @@ pub enum Error {
         kind: &'static str,
     },
     /// With `-L`: a link to a directory that contains it.
-    #[error("is a link to {above}, a directory that it is in: a loop")]
+    #[error("is a link to {above}, a directory that contains it: a loop")]
     LinkLoop { above: String },
     /// A folder could not be found or created, so nothing can be uploaded into it.
-    #[error("could not find or make the folder for {path}")]
+    #[error("could not find or create the folder for {path}")]
     Folder {
         /// The local directory.
         path: String,
@@ -110,13 +110,13 @@ pub enum Error {
         /// "longer" or "shorter".
         really: &'static str,
     },
-    /// A 404 from the API although no folder was given that could be missing.
+    /// A 404 from the API, although no folder was given that could be missing.
     #[error(transparent)]
     NoApi(Box<Self>),
     /// Another process runs the same command.
     #[error("another copera-upload is running the same command")]
     SameCommand,
-    /// A run at the same time has uploaded this file to this folder.
+    /// Another run at the same time has uploaded this file to this folder.
     #[error("another copera-upload that was running at the same time has uploaded this file")]
     SentByOther,
     /// `--if-exists fail`, and an earlier input has the same target.
@@ -136,9 +136,9 @@ pub enum Error {
     #[error("part {part}: {failure}{}", after(*.tries))]
     Part { part: u32, failure: Failure, tries: u32 },
     /// Asking storage about an object failed after all retries.
-    #[error("storage does not tell what the item holds: {failure}{}", after(*.tries))]
+    #[error("could not ask storage about the item: {failure}{}", after(*.tries))]
     Object { failure: Failure, tries: u32 },
-    /// The circuit breaker is open: others failed after all their retries, and nothing succeeded since.
+    /// The circuit breaker is open: other requests failed after all their retries, and none succeeded since.
     #[error("not tried, because the service is unreachable: {failure}")]
     CircuitOpen {
         /// The failure that opened it.
@@ -147,10 +147,10 @@ pub enum Error {
     /// The set of signed URLs is incomplete or invalid.
     #[error("the service's signed URLs cannot be used: {what}")]
     Urls { what: String },
-    /// An empty file was refused. It is unknown whether the service accepts empty files.
-    #[error("{0} (the file is empty, and the service may not take empty files)")]
+    /// An empty file was refused. Whether the service accepts empty files is not documented.
+    #[error("{0} (the file is empty, and the service may not accept empty files)")]
     Empty(Box<Self>),
-    /// Any of these for a folder ID that does not look like one.
+    /// Another error, for a folder ID that does not look like one.
     #[error(transparent)]
     SuspectParentId(Box<Self>),
     /// The parts do not add up to the file. Nothing was finalized.
@@ -170,8 +170,8 @@ pub enum Error {
     Output(#[source] io::Error),
     #[error("interrupted")]
     Interrupted(Signal),
-    /// Any of these for an upload without a record (`--no-resume`, full disk, partly read pipe): the same command
-    /// starts over.
+    /// Another error, for an upload without a record (`--no-resume`, full disk, partly read pipe): the same command starts
+    /// over.
     #[error(transparent)]
     Unrecorded(Box<Self>),
     /// Standard input could not be stored.
@@ -211,7 +211,7 @@ impl Error {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// A usage error with the path or option that it is about in front.
+    /// Puts the path or option in front of a usage error.
     pub fn about(self, what: &str) -> Self {
         match self {
             Self::Usage { message, hint } => Self::Usage { message: format!("{what} {message}"), hint },
@@ -232,11 +232,11 @@ impl Error {
         Self::Local { doing: doing.into(), source }
     }
 
-    /// The error without wrappers that only change the hint.
-    pub fn without_advice(&self) -> &Self {
+    /// The error inside of wrappers that only change the hint.
+    pub fn without_hint_wrappers(&self) -> &Self {
         match self {
             Self::Unrecorded(error) | Self::SuspectParentId(error) | Self::NoApi(error) => {
-                error.without_advice()
+                error.without_hint_wrappers()
             }
             error => error,
         }
@@ -251,7 +251,7 @@ impl Error {
         }
     }
 
-    /// Whether the service does not know what a call was about (404).
+    /// Whether the service does not know the subject of a call (404).
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Call { failure, .. } if failure.status() == Some(404))
     }
@@ -273,68 +273,6 @@ impl Error {
             }
             _ => false,
         }
-    }
-
-    /// The name of the kind of error.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Usage { .. } => Code::Usage,
-            Self::NoToken | Self::TokenCommand { .. } | Self::InvalidToken { .. } => Code::Auth,
-            // Too many open files: not the fault of this file.
-            Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
-                Code::Refused
-            }
-            Self::Local { .. }
-            | Self::NotAFile { .. }
-            | Self::LinkLoop { .. }
-            | Self::Spool { .. }
-            | Self::Changed { .. }
-            | Self::WrongSize { .. } => Code::LocalFile,
-            Self::Folder { error, .. } | Self::Shared(error) => error.code(),
-            Self::Busy { .. }
-            | Self::SameCommand
-            | Self::SentByOther
-            | Self::SameTarget { .. }
-            | Self::Exists { .. }
-            | Self::Unlisted { kind: Kind::File, .. } => Code::Conflict,
-            Self::CircuitOpen { failure } => failure.code_of_part(),
-            Self::Call { call, failure, .. } => failure.code_of_call(*call),
-            Self::Part { failure, .. } | Self::Object { failure, .. } => failure.code_of_part(),
-            Self::Urls { .. }
-            | Self::TooLarge { .. }
-            | Self::Unlisted { .. }
-            | Self::Output(_)
-            | Self::NoApi(_)
-            | Self::Resources { .. }
-            | Self::Internal(_) => Code::Refused,
-            Self::Empty(error)
-            | Self::SuspectParentId(error)
-            | Self::Unrecorded(error)
-            | Self::LoginFailed(error) => error.code(),
-            Self::Incomplete { .. } | Self::Differs { .. } => Code::Integrity,
-            Self::Unverified { error, .. } => match error.code() {
-                // Not about a folder.
-                Code::NotFound => Code::Refused,
-                code => code,
-            },
-            Self::Unsettled { .. } => Code::Unsettled,
-            Self::Interrupted(_) => Code::Interrupted,
-        }
-    }
-
-    /// The exit code of a run that fails with this error alone.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Interrupted(signal) => signal.exit_code(),
-            Self::Unrecorded(error) | Self::LoginFailed(error) => error.exit_code(),
-            Self::Unverified { error, .. } if error.code() == Code::Interrupted => error.exit_code(),
-            other => other.code().exit_code(),
-        }
-    }
-
-    /// Whether the same command may succeed later without any change.
-    pub fn transient(&self) -> bool {
-        matches!(self.code(), Code::Network | Code::RateLimited | Code::Unsettled | Code::Interrupted)
     }
 }
 

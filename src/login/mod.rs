@@ -154,7 +154,7 @@ impl<'a> Login<'a> {
     }
 
     fn say(&self, message: &str) {
-        self.reporter.event(&Event::Login { message, asks: false });
+        self.reporter.event(&Event::Login { message, is_prompt: false });
     }
 
     fn warn(&self, messages: &[String]) {

@@ -56,8 +56,8 @@ async fn read(is_terminal: bool, reporter: &dyn Reporter) -> anyhow::Result<Stri
         .transpose()
         .context("cannot keep the terminal from showing the token")?;
     if is_terminal {
-        reporter.event(&Event::Login { message: WHERE, asks: false });
-        reporter.event(&Event::Login { message: PROMPT, asks: true });
+        reporter.event(&Event::Login { message: WHERE, is_prompt: false });
+        reporter.event(&Event::Login { message: PROMPT, is_prompt: true });
     }
     let (sender, line) = tokio::sync::oneshot::channel();
     // Reading a terminal cannot be cancelled, so it has a thread of its own that nothing waits for.

@@ -169,7 +169,7 @@ fn odd_entries_of_a_directory_are_told_and_the_rest_goes_on() {
     expected[1..4].clone_from_slice(&[
         format!("!{}: could not look into it", shown("dangling")),
         format!(
-            "!{}: is a link to {}, a directory that it is in: a loop",
+            "!{}: is a link to {}, a directory that contains it: a loop",
             shown("deep/loop"),
             root.display()
         ),

@@ -64,7 +64,9 @@ impl Human {
                 vec![self.warning(*path, message)]
             }
             Event::Excluded { path } if !self.quiet => vec![self.warning(Some(path), EXCLUDED)],
-            Event::Login { message, asks } if *asks || !self.quiet => vec![safe(message).into_owned()],
+            Event::Login { message, is_prompt } if *is_prompt || !self.quiet => {
+                vec![safe(message).into_owned()]
+            }
             Event::Verbose { message } if self.verbose > 0 => {
                 vec![format!("{} {}", self.styles.dim("note:"), safe(message))]
             }
@@ -121,7 +123,7 @@ impl Human {
             return Vec::new();
         }
         // The folder has reported the cause. Files in it add nothing.
-        let folder = match error.without_advice() {
+        let folder = match error.without_hint_wrappers() {
             Error::Folder { path: folder, .. } if !self.folders.insert(folder.clone()) => return Vec::new(),
             Error::Folder { path: folder, .. } => Some(folder.as_str()),
             _ => None,
@@ -198,7 +200,7 @@ fn plan(files: u64, size: u64, folders: u64) -> String {
 
 /// The cause that errors of several files share: without the folder, the part and the number of attempts.
 fn cause(error: &Error) -> String {
-    let text = match error.without_advice() {
+    let text = match error.without_hint_wrappers() {
         Error::Folder { error, .. } | Error::Shared(error) => return cause(error),
         Error::Part { failure, .. } => failure.to_string(),
         error => chain(error),

@@ -38,7 +38,7 @@ impl Json {
 
     fn wants(&self, event: &Event<'_>) -> bool {
         match event {
-            Event::Error { .. } | Event::FileDone { .. } | Event::Login { asks: true, .. } => true,
+            Event::Error { .. } | Event::FileDone { .. } | Event::Login { is_prompt: true, .. } => true,
             Event::Verbose { .. } => !self.quiet && self.verbose > 0,
             Event::Request { .. } => !self.quiet && self.verbose > 1,
             _ => !self.quiet,
@@ -58,7 +58,9 @@ impl Formatter for Json {
             Event::Excluded { path } => {
                 json!({"event": "warning", "path": path, "message": EXCLUDED})
             }
-            Event::Login { message, asks } => json!({"event": "login", "message": message, "asks": asks}),
+            Event::Login { message, is_prompt } => {
+                json!({"event": "login", "message": message, "asks": is_prompt})
+            }
             Event::Verbose { message } => json!({"event": "note", "message": message}),
             Event::Request { method, url, status, elapsed } => json!({
                 "event": "request", "method": method, "url": url, "status": status, "seconds": seconds(*elapsed),

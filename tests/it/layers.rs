@@ -9,7 +9,7 @@ use regex::Regex;
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["run"],
-    &["login"],
+    &["login", "setup"],
     &["signals", "settings", "progress", "output"],
     &["engine", "config"],
     &["file_context"],

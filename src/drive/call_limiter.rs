@@ -1,4 +1,4 @@
-//! Limits on calls: how many at once, and none while the service asks for a pause.
+//! Limits concurrent calls, and pauses all calls when the service asks for it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::Call;
 
-/// Every call passes through this.
-pub(super) struct Gate {
+/// Limits all calls of a client.
+pub(super) struct CallLimiter {
     /// First come, first served.
-    places: Semaphore,
+    all: Semaphore,
     kinds: [Semaphore; Call::KINDS],
-    /// A 429 is about the account, not about one call: all calls wait.
+    /// A 429 is about the account, not about one call, so all calls wait.
     not_before: Mutex<Option<Instant>>,
 }
 
@@ -22,13 +22,13 @@ pub(super) struct Permit<'a> {
     _of_all: Option<SemaphorePermit<'a>>,
 }
 
-impl Gate {
-    /// Allows so many calls at once, and two thirds of them of one kind, so that other calls can proceed when one
-    /// endpoint does not answer.
+impl CallLimiter {
+    /// Allows this many concurrent calls, and at most two thirds of them of one kind, so that other calls proceed when one
+    /// endpoint does not respond.
     pub(super) fn new(calls: usize) -> Self {
         let of_kind = (calls * 2 / 3).max(1);
         Self {
-            places: Semaphore::new(calls),
+            all: Semaphore::new(calls),
             kinds: std::array::from_fn(|_| Semaphore::new(of_kind)),
             not_before: Mutex::default(),
         }
@@ -36,20 +36,20 @@ impl Gate {
 
     /// Waits for a permit. Release it while a failed call backs off, because other calls may succeed meanwhile.
     pub(super) async fn acquire(&self, call: Call) -> Permit<'_> {
-        // The semaphores are never closed, so this never fails. A call that waits for its kind's permit holds none of
-        // the others.
+        // The semaphores are never closed, so this never fails. The permit of the kind comes first, so that a call that waits
+        // for it holds no other.
         let of_kind = self.kinds[call as usize].acquire().await.ok();
-        Permit { _of_kind: of_kind, _of_all: self.places.acquire().await.ok() }
+        Permit { _of_kind: of_kind, _of_all: self.all.acquire().await.ok() }
     }
 
-    /// Holds back all calls for this long.
+    /// Pauses all calls for this long.
     pub(super) fn pause_for(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         *not_before = Some(not_before.map_or(until, |at| at.max(until)));
     }
 
-    /// Waits until the service accepts calls again.
+    /// Waits until the pause is over.
     pub(super) async fn wait(&self) {
         loop {
             let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,19 +67,19 @@ mod tests {
     const OF_A_KIND: usize = 20;
 
     #[tokio::test]
-    async fn calls_of_one_kind_that_hang_leave_places_to_the_others() {
-        let gate = Gate::new(CALLS);
+    async fn calls_of_one_kind_that_hang_leave_permits_to_others() {
+        let limiter = CallLimiter::new(CALLS);
         let mut held = Vec::new();
         for _ in 0..OF_A_KIND {
-            held.push(gate.acquire(Call::Start).await);
+            held.push(limiter.acquire(Call::Start).await);
         }
         let soon = Duration::from_millis(20);
-        assert!(tokio::time::timeout(soon, gate.acquire(Call::Start)).await.is_err());
+        assert!(tokio::time::timeout(soon, limiter.acquire(Call::Start)).await.is_err());
         for _ in OF_A_KIND..CALLS {
-            held.push(gate.acquire(Call::Finalize).await);
+            held.push(limiter.acquire(Call::Finalize).await);
         }
-        assert!(tokio::time::timeout(soon, gate.acquire(Call::Tree)).await.is_err());
+        assert!(tokio::time::timeout(soon, limiter.acquire(Call::Tree)).await.is_err());
         held.pop();
-        gate.acquire(Call::Tree).await;
+        limiter.acquire(Call::Tree).await;
     }
 }
