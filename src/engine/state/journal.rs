@@ -239,7 +239,10 @@ impl Journal {
     /// Those of the disk.
     pub fn clear(&mut self) -> io::Result<()> {
         (self.begun, self.status_at) = (false, None);
-        self.file.set_len(0)?;
+        // ext4 writes a file to the disk when it is closed if it was ever truncated to nothing, even an empty one.
+        if self.file.metadata()?.len() > 0 {
+            self.file.set_len(0)?;
+        }
         self.torn = false;
         Ok(())
     }
