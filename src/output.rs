@@ -77,18 +77,18 @@ impl Output {
         self.line(&self.shown(json))
     }
 
-    /// Escapes control characters for a terminal. Anything else gets the text unchanged.
+    /// Escapes control characters for a terminal. Otherwise the text is unchanged.
     fn shown(&self, json: &str) -> String {
         if self.terminal { safe_json(json).into_owned() } else { json.to_owned() }
     }
 
     fn line(&self, text: &str) -> io::Result<()> {
-        let mut place = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(out) = place.as_mut() else { return Ok(()) };
+        let mut writer = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(out) = writer.as_mut() else { return Ok(()) };
         // A single write, so that lines of two programs that share a pipe do not mix.
         let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
         if let Err(error) = written {
-            *place = None;
+            *writer = None;
             if !platform::is_broken_pipe(&error) {
                 return Err(error);
             }
@@ -126,8 +126,8 @@ enum Layout {
     OneLine,
 }
 
-/// Changes only the white space between the tokens of valid JSON. Numbers keep their digits, objects the order of their
-/// keys, duplicates included.
+/// Changes only the white space between the tokens of valid JSON. Numbers keep their digits, and objects keep the order of
+/// their keys, including duplicates.
 fn relayout(json: &str, layout: Layout) -> String {
     let mut out = String::with_capacity(json.len());
     let mut depth = 0usize;

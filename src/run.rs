@@ -108,10 +108,10 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             }
         };
         let line = job.and_then(|job| {
-            let twin = job.twin.as_ref().map(|twin| twin.warning(settings.if_exists));
+            let duplicate = job.duplicate.as_ref().map(|duplicate| duplicate.warning(settings.if_exists));
             job.warnings
                 .iter()
-                .chain(&twin)
+                .chain(&duplicate)
                 .for_each(|message| reporter.event(&Event::Warning { path: Some(&shown), message }));
             let source = match &job.input {
                 Input::File(path) => Source::open(path)?,
@@ -121,8 +121,8 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
             let parts = Parts::plan(source.size(), settings.transfer.part_size)?;
             files += 1;
             bytes += parts.size;
-            add_folders(&job.place);
-            plan::dry_run_line(&shown, &job.name, &job.place, &mime_type, &parts)
+            add_folders(&job.parent);
+            plan::dry_run_line(&shown, &job.name, &job.parent, &mime_type, &parts)
         });
         match line {
             Ok(line) => {

@@ -104,7 +104,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     let progress = profile.options.progress.filter(|_| !overridden("progress"));
     let filters = Filters::new(profile.filters(), cli.filters);
     for key in ["include", "exclude"] {
-        // Both count.
+        // The globs of both are used.
         if let Some(location) = profile.locations.get(key) {
             add_source(key, &location.to_string());
         }
@@ -122,7 +122,7 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     let verify_given = overridden("verify");
     let mut transfer = cli.transfer;
     if transfer.verify().is_some() && !transfer.checksum() {
-        return Err(Error::usage("--verify needs the checksums that --no-checksum leaves out"));
+        return Err(Error::usage("--verify needs checksums and cannot be combined with --no-checksum"));
     }
     transfer.merge(config.profile.transfer);
     if transfer.verify().is_some() && !transfer.checksum() {
@@ -201,7 +201,7 @@ fn configured<T>(
     Ok(Some((folder, location.to_string())))
 }
 
-/// Checks the paths without looking at the disk.
+/// Checks the paths without access to the disk.
 fn check_paths(cli: &Cli) -> Result<(), Error> {
     let paths = &cli.paths;
     if paths.iter().any(|path| path.is_empty()) {

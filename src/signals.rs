@@ -1,5 +1,5 @@
-//! Signals: the first Ctrl-C stops the run in order, the second ends the process at once. Ctrl-Z stops the process after
-//! the terminal has been cleaned up.
+//! Signals: the first Ctrl-C stops the run, the second ends the process at once. Ctrl-Z stops the process after the
+//! progress was erased.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use crate::platform;
 const SHARED: &str = ".copera.toml";
 const SHARED_LOCAL: &str = ".copera.local.toml";
 
-/// Larger than any configuration. A file in the working directory may come with a repository of anybody's.
+/// Limit on the size of a file. A file in the working directory may come from an untrusted repository.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The merged files, before a profile is chosen.
@@ -58,7 +58,7 @@ impl Files {
 /// The files to read, from the lowest precedence to the highest. `named` is the one of `--config`.
 pub(super) fn list(named: Option<&Path>, env: &Environment) -> Vec<ConfigFile> {
     let cwd = env.cwd.as_deref();
-    // In the home directory, the files of the working directory are the user's own.
+    // In the home directory, the files in the working directory belong to the user.
     let at_home = matches!((&env.home, cwd), (Some(home), Some(cwd)) if same_directory(home, cwd));
     if let Some(named) = named.or_else(|| environment::set(&env.config).map(Path::new)) {
         let path = cwd.map_or_else(|| named.to_owned(), |cwd| cwd.join(named));
@@ -98,9 +98,9 @@ fn same_directory(a: &Path, b: &Path) -> bool {
 
 /// Reads a file, or returns `None` if there is none.
 ///
-/// An existing file that cannot be read is an error even if it was not named: without it, files could go to another
-/// folder or server. If even its existence is unknown (a service without access to its user's home directory), that
-/// is a warning.
+/// An existing file that cannot be read is an error even if it was not named: without it, files could go to another folder
+/// or server. If it is not even known whether it exists (a service without access to its user's home directory), this is a
+/// warning.
 fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Layer>, Error> {
     let cannot = || format!("cannot read the configuration file {}", file.shown);
     if !file.must_exist {

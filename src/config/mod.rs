@@ -52,9 +52,9 @@ pub fn load(file: Option<&Path>, profile: Option<&str>, env: &Environment) -> Re
 /// The configuration that `--login` changes.
 #[derive(Debug)]
 pub struct LoginConfig {
-    /// What is in effect now. The profile may not exist yet.
+    /// The configuration in effect. The profile may not exist yet.
     pub config: Config,
-    /// The same profile without the files in the working directory: what is in effect elsewhere.
+    /// The same without the files in the working directory, as in effect elsewhere.
     pub user_config: Config,
     /// The profile that is used elsewhere if none is chosen.
     pub usual_profile: String,

@@ -1,4 +1,4 @@
-//! Parses one configuration file. Errors name file, line and key, and never quote the file: it may hold a token.
+//! Parses one configuration file. Errors name file, line and key, and never quote the file, which may contain a token.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::options::TransferOptions;
 use crate::units::toml as value;
 
-/// What one file sets.
+/// The values of one file.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// `default_profile`
@@ -117,7 +117,7 @@ impl Section<'_> {
         Ok((values, unknown))
     }
 
-    /// Fails for the first of the unknown keys, unless the file may have some. `known` is the hint.
+    /// Fails for the first unknown key, unless the file may have some. `known` is the hint.
     fn reject(&self, unknown: BTreeSet<String>, known: impl FnOnce() -> String) -> Result<(), Error> {
         match unknown.first().filter(|_| self.file.is_strict()) {
             Some(key) => {
@@ -135,13 +135,13 @@ impl Section<'_> {
         self.reject(unknown, || format!("a profile may set {}", keys().collect::<Vec<_>>().join(", ")))?;
         let located = self.table.get_ref().keys().map(|key| key.get_ref().to_string());
         let mut locations: BTreeMap<_, _> = located.map(|key| (key.clone(), self.location(&key))).collect();
-        // Otherwise a repository could run any command on the machine of a user who uploads from it.
+        // Otherwise a repository could run commands on the machine of a user who uploads from it.
         if self.file.project
             && options.token_command.take().is_some()
             && let Some(location) = locations.remove("token_command")
         {
             warnings.push(format!(
-                "{location}: {}token_command is ignored, because anybody may have written a file in the working directory",
+                "{location}: {}token_command is ignored, because a file in the working directory is not trusted",
                 self.prefix
             ));
         }

@@ -1,5 +1,5 @@
-//! Saves a token in a configuration file. Everything else in the file stays as it is, comments and order included. An
-//! interruption leaves either the old file or the new one.
+//! Saves a token in a configuration file. Everything else in the file stays as it is, including comments and order. After
+//! an interruption there is either the old file or the new one.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind, Write as _};
@@ -60,7 +60,7 @@ impl Target {
     /// If the file cannot be read, parsed or written. It is unchanged then.
     pub fn save(&self, entry: &Entry<'_>) -> anyhow::Result<bool> {
         let cannot = || format!("cannot save the token in {}", self.file.shown);
-        // Of two logins at the same time, the second one reads what the first one wrote.
+        // The second of two logins at the same time reads what the first one has written.
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let _lock = platform::create_private_dir(folder).ok().and_then(|()| platform::lock_dir(folder));
         let (text, metadata) = match read_text(&self.path) {

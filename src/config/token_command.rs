@@ -49,7 +49,7 @@ fn run_for(command: &str, timeout: Duration, own_group: bool) -> Result<Token, S
             None => "was killed by a signal".to_owned(),
         });
     }
-    // A process that it left running may hold its output open.
+    // A process that it has left running may keep its output open.
     let line = line.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     let text = String::from_utf8(line.map_err(|_| timed_out())?);
     let token = Token::new(&text.map_err(|_| "printed something that cannot be a token")?);
@@ -68,7 +68,7 @@ fn wait(child: &mut Child, deadline: Instant, own_group: bool) -> io::Result<Opt
         thread::sleep(POLL_INTERVAL);
     }
     if own_group {
-        // Not waited for yet, so the process ID is still its own.
+        // It has not been waited for, so the process ID is still its own.
         platform::kill_process_group(child);
     }
     // Fails if it has just exited, which is fine.
@@ -91,7 +91,7 @@ fn first_line(child: &mut Child) -> io::Result<Receiver<Vec<u8>>> {
         thread::Builder::new().spawn(move || {
             let mut stdout = BufReader::new(stdout);
             let mut line = Vec::new();
-            // If this fails, what was read so far has to do. The exit code tells more.
+            // After an error, the bytes read so far are used. The exit code says more.
             let _ = stdout.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
             let _ = sender.send(line);
             let _ = io::copy(&mut stdout, &mut io::sink());

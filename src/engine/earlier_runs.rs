@@ -112,7 +112,7 @@ impl ToRecord {
 
 fn key_of(job: &Job, path: &Path) -> FileKey {
     let mut target = vec![job.name.clone()];
-    target.extend(job.place.folders().map(|folder| folder.name.clone()));
+    target.extend(job.parent.folders().map(|folder| folder.name.clone()));
     target.reverse();
     FileKey { path: absolute_text(path), target }
 }

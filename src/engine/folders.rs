@@ -69,7 +69,7 @@ impl Folders {
                 Parent::Existing(id) => break id,
                 Parent::New(folder) => {
                     missing.push(folder);
-                    at = &folder.above;
+                    at = &folder.parent;
                 }
             }
         };

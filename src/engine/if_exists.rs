@@ -26,7 +26,7 @@ pub(super) async fn find(
     }
     // An item that this run created or used for another file does not count. If the same file is given twice it does, and
     // may be newer than the listing.
-    let same_file = job.twin.as_ref().is_some_and(|twin| twin.same_file);
+    let same_file = job.duplicate.as_ref().is_some_and(|duplicate| duplicate.same_file);
     let is_stale = |snapshot| same_file || lock.is_stale(snapshot);
     // An item that `--verify` found to be wrong has the name, but is not the file.
     let is_wrong =

@@ -172,12 +172,12 @@ async fn run_file(
     let started = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
     let file = Arc::new(FileContext::new(id, planned.shown, size, Arc::clone(&context.reporter)));
-    let suspect = planned.job.as_ref().is_ok_and(|job| job.place.given().is_some_and(|id| !is_id(id)));
+    let suspect = planned.job.as_ref().is_ok_and(|job| job.parent.existing_id().is_some_and(|id| !is_id(id)));
     let result = match (planned.job, queued) {
         (Ok(job), Some(queued)) => {
             job.warnings.iter().for_each(|warning| file.warn(warning));
-            if let Some(twin) = job.twin.as_ref().filter(|_| context.if_exists != IfExists::Fail) {
-                file.warn(&twin.warning(context.if_exists));
+            if let Some(duplicate) = job.duplicate.as_ref().filter(|_| context.if_exists != IfExists::Fail) {
+                file.warn(&duplicate.warning(context.if_exists));
             }
             tokio::select! {
                 biased;

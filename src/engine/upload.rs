@@ -62,9 +62,9 @@ pub(super) async fn upload(
     queued: Queued,
 ) -> Result<(Done, Ack), Error> {
     if context.if_exists == IfExists::Fail
-        && let Some(twin) = &job.twin
+        && let Some(duplicate) = &job.duplicate
     {
-        return Err(Error::SameTarget { name: job.name.clone(), first: twin.first.clone() });
+        return Err(Error::SameTarget { name: job.name.clone(), first: duplicate.first.clone() });
     }
     let guard = Some(queued.lock().await);
     if let Some(item) = earlier_runs::find(context, file, job).await? {
@@ -72,15 +72,15 @@ pub(super) async fn upload(
         let ack = Ack { _target_guard: guard, ..Ack::default() };
         return Ok((Done { item, origin: Origin::Earlier, verified: None }, ack));
     }
-    if let (Input::File(path), Parent::New(_)) = (&job.input, &job.place) {
+    if let (Input::File(path), Parent::New(_)) = (&job.input, &job.parent) {
         // No folder is created for a file that cannot be read.
         let path = path.clone();
         context.disk.run(move || Source::open(&path)).await??;
     }
-    if context.if_exists != IfExists::Upload || matches!(job.place, Parent::New(_)) {
+    if context.if_exists != IfExists::Upload || matches!(job.parent, Parent::New(_)) {
         file.phase(Phase::Folder);
     }
-    let directory = context.folders.find(&job.place).await?;
+    let directory = context.folders.find(&job.parent).await?;
     directory.check_exists()?;
     let LockedFile { journal, recorded, mut locks, path } =
         file_lock::lock(context, file, job, &directory).await?;

@@ -76,8 +76,8 @@ pub enum Error {
         kind: &'static str,
     },
     /// With `-L`: a link to a directory that contains it.
-    #[error("is a link to {above}, a directory that contains it: a loop")]
-    LinkLoop { above: String },
+    #[error("is a link to {ancestor}, a directory that contains it: a loop")]
+    LinkLoop { ancestor: String },
     /// A folder could not be found or created, so nothing can be uploaded into it.
     #[error("could not find or create the folder for {path}")]
     Folder {

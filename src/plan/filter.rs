@@ -25,7 +25,7 @@ pub struct Filter {
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     all: Vec<Filter>,
-    /// Leave out what no filter matches.
+    /// Exclude entries that no filter matches.
     selective: bool,
 }
 
@@ -47,8 +47,8 @@ impl Filter {
     }
 
     fn new(glob: &str, includes: bool) -> Result<Self, String> {
-        // In a glob `\` escapes: `build\*.o` is the name `build*.o`, which Windows does not allow. Somebody who types it
-        // there means a directory.
+        // In a glob `\` escapes: `build\*.o` is the name `build*.o`, which Windows does not allow, so the user means a
+        // directory.
         if std::path::is_separator('\\') && glob.contains('\\') {
             return Err("globs separate directories with / on Windows too, not with \\".to_owned());
         }
@@ -98,8 +98,8 @@ impl PartialEq for Filter {
 }
 
 impl Filters {
-    /// Combines the globs of a profile and those of the command line, which come later. What none matches is left out
-    /// if either begins with an include.
+    /// Combines the globs of a profile and those of the command line, which come later. If either begins with an include,
+    /// entries that no glob matches are excluded.
     pub fn new(profile: Vec<Filter>, command_line: Vec<Filter>) -> Self {
         let begins = |filters: &[Filter]| filters.first().is_some_and(|first| first.includes);
         let selective = begins(&profile) || begins(&command_line);
@@ -123,7 +123,7 @@ impl Filters {
         self.last_match(below, true) != Some(false)
     }
 
-    /// The verdict of the last filter that matches. A filter that matches a directory covers everything in it.
+    /// Whether the last filter that matches includes the entry. A filter that matches a directory applies to everything in it.
     fn last_match(&self, below: &Path, is_dir: bool) -> Option<bool> {
         if self.all.is_empty() {
             return None;
@@ -139,8 +139,8 @@ impl Filters {
     }
 }
 
-/// Turns the glob's regular expression into one over characters. globset's own matches bytes and writes each byte of a
-/// non-ASCII character as `\xHH`: `?` would match half an `é`, and `[é]` would never match.
+/// Turns the glob's regular expression into one over characters. globset's expression matches bytes and has each byte of
+/// a non-ASCII character as `\xHH`: `?` would match half of an `é`, and `[é]` would never match.
 fn unicode_regex(glob: &Glob) -> String {
     let mut over_bytes = glob.regex().trim_start_matches("(?-u)").chars();
     let mut regex = b"(?s)".to_vec();

@@ -31,7 +31,7 @@ pub struct List {
     error: ListError,
 }
 
-/// Why a list ended early. Shared with whoever reads the list, because it is not one of its files that failed.
+/// Why a list ended early. Shared with the reader of the list, because the error belongs to none of its files.
 #[derive(Debug, Clone, Default)]
 pub struct ListError(Arc<OnceLock<Error>>);
 
@@ -62,7 +62,7 @@ impl ListSource {
             Box::new(io::stdin())
         } else {
             let opened = File::open(&self.file).and_then(|file| match file.metadata()?.is_dir() {
-                // Otherwise only reading it would fail.
+                // A directory can be opened, but not read.
                 true => Err(io::ErrorKind::IsADirectory.into()),
                 false => Ok(file),
             });
@@ -80,7 +80,7 @@ impl ListSource {
 }
 
 impl List {
-    /// Where the reason will be if the list cannot be read to its end.
+    /// Will contain the reason if the list cannot be read to its end.
     pub fn error(&self) -> ListError {
         self.error.clone()
     }

@@ -1,13 +1,13 @@
-//! From paths to jobs: which files to upload, under which name and into which folder. Reads the file system, never the
+//! From paths to jobs: which files to upload, under which names and into which folders. Uses the file system, not the
 //! network.
 
+mod argument;
+mod duplicates;
 pub mod filter;
-mod given;
 pub mod list;
 pub mod mime;
 pub mod name;
 pub mod parts;
-mod targets;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
@@ -17,13 +17,13 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::options::Destination;
 
+use argument::Argument;
+pub use argument::check_relative;
+pub use duplicates::Duplicate;
+use duplicates::Duplicates;
 pub use filter::Filters;
-use given::Given;
-pub use given::check_relative;
 pub use list::{List, ListError, ListSource};
 pub use parts::Parts;
-use targets::Targets;
-pub use targets::Twin;
 
 /// Where a job's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,20 +44,20 @@ pub enum Parent {
 }
 
 impl Parent {
-    /// The ID given by the user, at the top of the chain.
-    pub fn given(&self) -> Option<&str> {
+    /// The ID of the existing folder at the top.
+    pub fn existing_id(&self) -> Option<&str> {
         match self {
             Self::Existing(id) => id.as_deref(),
-            Self::New(folder) => folder.above.given(),
+            Self::New(folder) => folder.parent.existing_id(),
         }
     }
 
-    /// The folders below the given one, from the bottom up.
+    /// The new folders, from the bottom up.
     pub fn folders(&self) -> impl Iterator<Item = &Folder> {
-        std::iter::successors(self.folder(), |folder| folder.above.folder())
+        std::iter::successors(self.folder(), |folder| folder.parent.folder())
     }
 
-    /// The path below the given folder; empty for that folder itself.
+    /// The path below the existing folder; empty for that folder itself.
     pub fn path(&self) -> String {
         let mut names: Vec<_> = self.folders().map(|folder| folder.name.as_str()).collect();
         names.reverse();
@@ -77,7 +77,7 @@ impl Parent {
         for (at, name) in destination.to.iter().enumerate() {
             let shown = format!("--to {}", destination.to[..=at].join("/"));
             let (name, warning, has_step) = (name.clone(), None, false);
-            target = Self::New(Arc::new(Folder { above: target, name, shown, warning, has_step }));
+            target = Self::New(Arc::new(Folder { parent: target, name, shown, warning, has_step }));
         }
         target
     }
@@ -87,7 +87,7 @@ impl Parent {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Folder {
     /// The folder that contains it.
-    pub above: Parent,
+    pub parent: Parent,
     /// Its name in the drive.
     pub name: String,
     /// For messages: the directory's path, as walked to, or `--to` and its value up to this folder.
@@ -107,17 +107,17 @@ pub struct Job {
     pub name: String,
     /// The MIME type, if given by the user.
     pub mime_type: Option<String>,
-    /// Size in bytes when the file was looked at; unknown for standard input.
+    /// Size in bytes when the plan was made; unknown for standard input.
     pub size: Option<u64>,
     /// The target folder.
-    pub place: Parent,
+    pub parent: Parent,
     /// Printed before the file is sent.
     pub warnings: Vec<String>,
     /// An earlier input with the same name in the same folder.
-    pub twin: Option<Twin>,
+    pub duplicate: Option<Duplicate>,
 }
 
-/// One input file and the result of looking at it.
+/// One input file and its job.
 #[derive(Debug)]
 pub struct Planned {
     /// The path as given or walked to, with undecodable bytes as `%XX`. Messages and reports show it.
@@ -126,10 +126,10 @@ pub struct Planned {
     pub job: Result<Job, Error>,
 }
 
-/// The next thing to do.
+/// A step of a run.
 #[derive(Debug)]
 pub enum Step {
-    /// Make sure that the folder exists, whether or not a file goes into it.
+    /// Find or create a folder, even if no file goes into it.
     Folder(Arc<Folder>),
     /// Upload a file.
     File(Planned),
@@ -164,29 +164,29 @@ pub struct Selection {
     pub destination: Destination,
 }
 
-/// All steps of a run: those of the PATHs, then those of the paths in `list`. Each path is looked at when its step is
-/// requested. An error does not stop the rest.
+/// All steps of a run: those of the PATHs, then those of the paths in `list`. Each path is inspected when its step is
+/// requested. An error does not stop the others.
 pub fn steps(selection: Selection, list: Option<List>) -> impl Iterator<Item = Step> + Send + 'static {
     let target = Parent::target(&selection.destination);
     let arguments = selection.paths.clone().into_iter().map(|path| (path == "-", path));
     let paths = arguments.chain(list.into_iter().flatten().map(|path| (false, path)));
     let steps = paths.flat_map(move |(is_stdin, path)| -> Box<dyn Iterator<Item = Step> + Send> {
         let found = if is_stdin {
-            given::standard_input(&selection.destination, &target).map(Given::File)
+            argument::standard_input(&selection.destination, &target).map(Argument::File)
         } else {
-            given::look_at(&path, &selection, &target)
+            argument::inspect(&path, &selection, &target)
         };
         match found {
-            Ok(Given::Directory(walk)) => walk,
-            Ok(Given::Excluded) => {
+            Ok(Argument::Directory(walk)) => walk,
+            Ok(Argument::Excluded) => {
                 Box::new(std::iter::once(Step::Excluded { shown: shown(&path, is_stdin) }))
             }
-            Ok(Given::File(job)) => one(shown(&path, is_stdin), Ok(job)),
+            Ok(Argument::File(job)) => one(shown(&path, is_stdin), Ok(job)),
             Err(error) => one(shown(&path, is_stdin), Err(error)),
         }
     });
-    let mut targets = Targets::default();
-    steps.map(move |step| targets.note(step))
+    let mut duplicates = Duplicates::default();
+    steps.map(move |step| duplicates.mark(step))
 }
 
 /// The path for messages and reports, in which `-` is standard input.

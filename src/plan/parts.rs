@@ -16,17 +16,17 @@ pub const SIZE_MAX: u64 = COUNT_MAX * PART_MAX;
 /// Default limit on the number of parts, as long as parts can grow. The URLs of all parts come in one response of 0.5
 /// to 1.5 kB each. It is requested again every hour and stays in memory during the upload: 2 MB for 2,000 parts, 10 MB
 /// for 10,000.
-const COUNT_FAIR: u64 = 2_000;
+const PREFERRED_MAX_COUNT: u64 = 2_000;
 
 /// Smaller files get the smallest parts: on a lossy path, speed comes from the number of connections, and each needs
 /// parts to send (400 MiB: 80 parts). Above this size, parts grow with the square root of the file, so that both their
 /// size and their number grow without jumps: 8 MiB at 1 GiB, 16 MiB at 4 GiB (Amazon advises 8 to 16 MiB), 80 MiB at
-/// 100 GiB. `COUNT_FAIR` is reached at 244 GiB.
+/// 100 GiB. `PREFERRED_MAX_COUNT` is reached at 244 GiB.
 const SMALL_FILE: u64 = 400 * MIB;
 /// Makes the square root meet `PART_MIN` at `SMALL_FILE`: (5 MiB)² / 400 MiB.
 const GROWTH: u64 = PART_MIN * PART_MIN / SMALL_FILE;
 
-/// How one file is split.
+/// The parts of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
     /// Size of the file in bytes.
@@ -48,7 +48,7 @@ impl Parts {
         }
         let part_size = match part_size {
             Some(given) => check_given(size, given)?,
-            None => fitting(size),
+            None => default_size(size),
         };
         Ok(Self::of(size, part_size))
     }
@@ -83,9 +83,9 @@ impl Parts {
 }
 
 /// The default part size for a file of up to `SIZE_MAX` bytes, in whole MiB.
-fn fitting(size: u64) -> u64 {
+fn default_size(size: u64) -> u64 {
     let smooth = (size * GROWTH).isqrt();
-    smooth.max(size.div_ceil(COUNT_FAIR)).max(PART_MIN).next_multiple_of(MIB).min(PART_MAX)
+    smooth.max(size.div_ceil(PREFERRED_MAX_COUNT)).max(PART_MIN).next_multiple_of(MIB).min(PART_MAX)
 }
 
 fn check_given(size: u64, given: u64) -> Result<u64, Error> {
@@ -93,7 +93,7 @@ fn check_given(size: u64, given: u64) -> Result<u64, Error> {
     if size.div_ceil(given) <= COUNT_MAX {
         return Ok(given);
     }
-    let least = size.div_ceil(COUNT_MAX).next_multiple_of(MIB);
+    let min = size.div_ceil(COUNT_MAX).next_multiple_of(MIB);
     Err(Error::usage_hint(
         format!(
             "needs {} parts of {given} bytes, and an upload has at most {COUNT_MAX}: the part size is too small",
@@ -101,7 +101,7 @@ fn check_given(size: u64, given: u64) -> Result<u64, Error> {
         ),
         format!(
             "--part-size {}MiB is the least that works for this file; without it a size is chosen",
-            least / MIB
+            min / MIB
         ),
     ))
 }
@@ -212,7 +212,7 @@ mod tests {
 
         #[test]
         fn a_larger_file_never_gets_smaller_parts(a in 0..=SIZE_MAX, b in 0..=SIZE_MAX) {
-            prop_assert!(fitting(a.min(b)) <= fitting(a.max(b)));
+            prop_assert!(default_size(a.min(b)) <= default_size(a.max(b)));
         }
     }
 }

@@ -31,13 +31,13 @@ fn tree(selection: Selection) -> Vec<String> {
     fn place(at: &Parent) -> String {
         match at {
             Parent::Existing(id) => id.clone().unwrap_or_default(),
-            Parent::New(folder) => format!("{}/{}", place(&folder.above), folder.name),
+            Parent::New(folder) => format!("{}/{}", place(&folder.parent), folder.name),
         }
     }
     let mut lines: Vec<String> = steps(selection, None)
         .map(|step| match step {
             Step::Folder(folder) => format!("{}/", place(&Parent::New(folder))),
-            Step::File(Planned { job: Ok(job), .. }) => format!("{}/{}", place(&job.place), job.name),
+            Step::File(Planned { job: Ok(job), .. }) => format!("{}/{}", place(&job.parent), job.name),
             Step::File(Planned { shown, job: Err(error) }) => format!("!{shown}: {error}"),
             Step::Warning { shown, .. } | Step::Excluded { shown } => format!("?{shown}"),
         })
@@ -54,7 +54,7 @@ fn a_file_becomes_a_job() {
     let Planned { shown, job } = only(selection(&[&path]));
     let job = job.unwrap();
     assert_eq!(
-        (job.name.as_str(), job.size, job.place),
+        (job.name.as_str(), job.size, job.parent),
         ("résumé.txt", Some(5), Parent::Existing(Some("p".into())))
     );
     assert_eq!((shown.as_str(), job.warnings), (path.to_str().unwrap(), Vec::new()));
@@ -144,7 +144,7 @@ fn with_an_include_folders_come_with_their_files_and_an_excluded_one_is_not_ente
 
 #[cfg(unix)]
 #[test]
-fn odd_entries_of_a_directory_are_told_and_the_rest_goes_on() {
+fn odd_entries_of_a_directory_are_reported_and_the_others_are_uploaded() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("d");
     std::fs::create_dir_all(root.join("deep")).unwrap();
@@ -167,7 +167,7 @@ fn odd_entries_of_a_directory_are_told_and_the_rest_goes_on() {
     assert_eq!(tree(selection(&[&root])), expected);
 
     expected[1..4].clone_from_slice(&[
-        format!("!{}: could not look into it", shown("dangling")),
+        format!("!{}: could not read it", shown("dangling")),
         format!(
             "!{}: is a link to {}, a directory that contains it: a loop",
             shown("deep/loop"),
@@ -237,10 +237,10 @@ fn to_is_a_path_of_folders_below_the_parent() {
     let mut selection = selection(&[file.path()]);
     selection.destination.to = vec!["Reports".into(), "2026".into()];
     let job = only(selection).job.unwrap();
-    let folders: Vec<_> = job.place.folders().map(|folder| (&*folder.name, &*folder.shown)).collect();
+    let folders: Vec<_> = job.parent.folders().map(|folder| (&*folder.name, &*folder.shown)).collect();
     assert_eq!(folders, [("2026", "--to Reports/2026"), ("Reports", "--to Reports")]);
-    assert_eq!(job.place.given(), Some("p"));
-    let line = dry_run_line("f", "f", &job.place, "text/plain", &Parts::plan(5, None).unwrap()).unwrap();
+    assert_eq!(job.parent.existing_id(), Some("p"));
+    let line = dry_run_line("f", "f", &job.parent, "text/plain", &Parts::plan(5, None).unwrap()).unwrap();
     assert!(line.contains(r#""name":"f","to":"Reports/2026","size":5"#), "{line}");
 }
 

@@ -11,9 +11,9 @@ use super::{Folder, Input, Job, Parent, Planned, Selection, Step, name};
 use crate::error::Error;
 use crate::platform::kind_of;
 
-/// Directories that a walk keeps open. The rest of the entries of those above are read into memory. A larger number
-/// would save memory in deep trees, but use up file descriptors.
-const OPEN_DIRECTORIES: usize = 4;
+/// Directories that a walk keeps open. The remaining entries of their parents are read into memory. More would save memory
+/// in deep trees, but use up file descriptors.
+const MAX_OPEN: usize = 4;
 
 /// Walks one directory.
 pub(super) struct Walk {
@@ -22,28 +22,28 @@ pub(super) struct Walk {
     filters: Filters,
     mime_type: Option<String>,
     /// The folder of each directory on the way to the current entry.
-    places: Vec<Parent>,
+    parents: Vec<Parent>,
     /// Returned before the next entry.
     ahead: Option<Step>,
 }
 
 impl Walk {
-    /// Walks a directory whose contents go to `place`. `step` is returned first.
-    pub(super) fn new(root: &Path, place: Parent, step: Option<Step>, selection: &Selection) -> Self {
+    /// Walks a directory whose contents go to `parent`. `step` is returned first.
+    pub(super) fn new(root: &Path, parent: Parent, step: Option<Step>, selection: &Selection) -> Self {
         Self {
             root: root.to_owned(),
             entries: WalkDir::new(root)
                 .follow_links(selection.follow_symlinks)
-                .max_open(OPEN_DIRECTORIES)
+                .max_open(MAX_OPEN)
                 .into_iter(),
             filters: selection.filters.clone(),
             mime_type: selection.destination.mime_type.clone(),
-            places: vec![place],
+            parents: vec![parent],
             ahead: step,
         }
     }
 
-    /// Whether an unreadable entry (a dangling link, say) is excluded anyway.
+    /// Whether an unreadable entry, such as a dangling link, is excluded.
     fn is_excluded(&self, path: &Path) -> bool {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         if path.is_dir() { !self.filters.enters(below) } else { !self.filters.includes(below, false) }
@@ -61,8 +61,8 @@ impl Walk {
         if !kind.is_dir() && !is_included {
             return None;
         }
-        self.places.truncate(entry.depth());
-        let place = self.places.last().cloned()?;
+        self.parents.truncate(entry.depth());
+        let parent = self.parents.last().cloned()?;
         let (shown, _) = name::decode(entry.path().as_os_str());
         if kind.is_symlink() {
             let message = "is a link and is skipped; -L follows links".to_owned();
@@ -70,19 +70,19 @@ impl Walk {
         }
         let (name, warning) = name::of_entry(entry.file_name());
         if kind.is_dir() {
-            let folder = Folder { above: place, name, shown: shown.clone(), warning, has_step: is_included };
+            let folder = Folder { parent, name, shown: shown.clone(), warning, has_step: is_included };
             let folder = Arc::new(folder);
-            self.places.push(Parent::New(Arc::clone(&folder)));
+            self.parents.push(Parent::New(Arc::clone(&folder)));
             // An unmatched folder is created together with the first matching file in it.
             return is_included.then_some(Step::Folder(folder));
         }
-        let looked_at = entry.metadata().map_err(|error| failure(&error)).and_then(|metadata| {
+        let job = entry.metadata().map_err(|error| failure(&error)).and_then(|metadata| {
             let size = size_of_file(&metadata)?;
             let warnings = warning.into_iter().collect();
             let (input, mime_type) = (Input::File(entry.path().to_owned()), self.mime_type.clone());
-            Ok(Job { input, name, mime_type, size: Some(size), place, warnings, twin: None })
+            Ok(Job { input, name, mime_type, size: Some(size), parent, warnings, duplicate: None })
         });
-        Some(Step::File(Planned { shown, job: looked_at }))
+        Some(Step::File(Planned { shown, job }))
     }
 }
 
@@ -121,7 +121,7 @@ fn size_of_file(metadata: &Metadata) -> Result<u64, Error> {
 
 fn failure(error: &walkdir::Error) -> Error {
     if let Some(above) = error.loop_ancestor() {
-        return Error::LinkLoop { above: name::decode(above.as_os_str()).0 };
+        return Error::LinkLoop { ancestor: name::decode(above.as_os_str()).0 };
     }
     // Without walkdir's own text, which repeats the path.
     let source = error.io_error().map_or_else(
@@ -131,5 +131,5 @@ fn failure(error: &walkdir::Error) -> Error {
             None => std::io::Error::new(error.kind(), error.to_string()),
         },
     );
-    Error::local("look into it", source)
+    Error::local("read it", source)
 }

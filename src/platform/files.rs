@@ -138,7 +138,7 @@ pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
 /// The name that [`kind_of`] returns for a named pipe.
 pub const FIFO: &str = "a FIFO";
 
-/// A name for what is neither a file nor a directory.
+/// The name of a file type that is neither a regular file nor a directory.
 #[cfg(unix)]
 pub fn kind_of(kind: std::fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
@@ -153,7 +153,7 @@ pub fn kind_of(kind: std::fs::FileType) -> &'static str {
     }
 }
 
-/// A name for what is neither a file nor a directory.
+/// The name of a file type that is neither a regular file nor a directory.
 #[cfg(not(unix))]
 pub fn kind_of(_: std::fs::FileType) -> &'static str {
     "something special"

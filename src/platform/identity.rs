@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// A file and its state, as far as the system tells.
+/// A file and its state, as far as the system reports it.
 ///
 /// Equal identities do not always prove that the file is unchanged: some file systems have no file IDs or no ctime. See
 /// [`Identity::proves_unchanged_since`].
@@ -47,7 +47,7 @@ impl Identity {
         Ok(Self { id, size, mtime, ctime: if copied { None } else { ctime } })
     }
 
-    /// Whether this identity proves that no byte has changed since `earlier`. If not, only the content can tell.
+    /// Whether this identity proves that no byte has changed since `earlier`. If not, the content has to be compared.
     pub fn proves_unchanged_since(&self, earlier: &Self) -> bool {
         self == earlier && self.id.is_some() && self.ctime.is_some()
     }

@@ -1,5 +1,5 @@
-//! Differences between operating systems. What a system cannot do has a fallback. Without reports about TCP, for example,
-//! bytes that the kernel accepted count as sent.
+//! Differences between operating systems, with a fallback for what a system lacks. If it reports nothing about TCP, for
+//! example, bytes that the kernel has accepted count as sent.
 
 mod files;
 mod identity;

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Signals that the process inherited as ignored, which should stay ignored: SIGHUP under `nohup`, SIGINT in a background
-/// job of a script (POSIX shell, "Asynchronous Lists"). Bit n-1 is signal n. 0 if the system does not tell.
+/// job of a script (POSIX shell, "Asynchronous Lists"). Bit n-1 is signal n. 0 if the system does not report them.
 #[cfg(unix)]
 pub fn ignored_signals() -> u64 {
     // proc(5): SigIgn is the mask, in hexadecimal. Only Linux has the file.
@@ -70,7 +70,7 @@ pub fn in_foreground() -> bool {
     !in_background
 }
 
-/// Whether the program was continued after a stop. Others may have written to the terminal meanwhile.
+/// Whether the program was continued after a stop. Other programs may have written to the terminal meanwhile.
 #[cfg(unix)]
 static CONTINUED: AtomicBool = AtomicBool::new(false);
 

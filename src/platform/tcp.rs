@@ -1,4 +1,4 @@
-//! TCP: settings of a connection, and what the kernel says about it.
+//! TCP: settings and measurements of a connection.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_IN_KERNEL: u32 = 128 * 1024;
 
-/// The size of the kernel's send buffer at first where it does not tell what it has sent. The kernel would otherwise make
-/// it megabytes, whole parts of which would seem sent. If it turns out to be what limits the rate, it grows.
+/// The initial size of the send buffer if the kernel does not report what the peer has acknowledged. Otherwise it could be
+/// megabytes, and whole parts would seem sent. It grows if it limits the rate.
 const SEND_BUFFER: u64 = 256 * 1024;
 
 /// The size of the send buffer of a new connection if that is all that is known about the bytes in it: the system does
@@ -88,8 +88,8 @@ pub fn unacked_bytes(_stream: &TcpStream) -> Option<u64> {
     None
 }
 
-/// Changes a connection to BBR, where the kernel has it and lets us. CUBIC takes every lost packet for a sign of a full
-/// path, and needs seconds to make up for it. Other systems keep what they have.
+/// Changes a connection to BBR if the kernel has it and allows it. CUBIC takes every lost packet as a sign of a full path,
+/// and needs seconds to recover. Does nothing on other systems.
 pub fn use_bbr(stream: &TcpStream) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if uses_tcp_info() {
@@ -108,9 +108,9 @@ pub struct TcpInfo {
     pub min_rtt: Duration,
     /// Packets retransmitted since the connection was opened.
     pub retransmits: u64,
-    /// The time in which there was something to send …
+    /// The time in which there was data to send.
     pub busy: Duration,
-    /// … and of it, the time in which the receiver had no room for it. Zero before Linux 4.10.
+    /// The part of it in which the receiver's window was full. Zero before Linux 4.10.
     pub receiver_limited: Duration,
 }
 

@@ -12,7 +12,7 @@ use super::term::FrameBuffer;
 use super::text::Styles;
 use crate::event::Event;
 
-/// indicatif draws when a bar changes, at this rate at most. All of them change for a frame, which then is drawn once.
+/// indicatif draws when a bar changes, at most at this rate. Frames are drawn once all bars have changed.
 const REDRAWS_PER_SECOND: u8 = 1;
 
 /// Formats messages, and draws bars below them.
@@ -62,7 +62,7 @@ impl Drawing {
             bar.set_message(message.clone());
             bar.set_position(position);
         }
-        // Draws all of them, whatever the rate.
+        // Draws all bars, whatever the rate.
         self.multi.suspend(|| {});
         self.buffer.frame()
     }
@@ -86,12 +86,12 @@ impl Bars {
 
     /// Formats messages with `human`.
     pub(super) fn new(human: Human, styles: Styles) -> Self {
-        // indicatif's styles ask console.
+        // indicatif's styles use console's setting.
         console::set_colors_enabled(styles.0);
         Self { human, drawing: Drawing::new(Theme { unicode: unicode(), styles }) }
     }
 
-    /// Whether the terminal can be drawn on. Some only print, and build servers only pretend to have one.
+    /// Whether the terminal can be drawn on. Dumb terminals and build servers cannot.
     pub(super) fn drawable() -> bool {
         let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
         let dumb = match std::env::var_os("TERM") {

@@ -1,9 +1,8 @@
-//! Messages for people: errors with hints, warnings, `-v` and `-vv`, and the summary. Control characters from outside
-//! are escaped here.
+//! Messages for people: errors with hints, warnings, `-v` and `-vv`, and the summary. Escapes control characters.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::state::{Early, File, State};
+use super::state::{File, State, Waiting};
 use super::text::Styles;
 use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
@@ -32,10 +31,10 @@ pub(super) struct Human {
 pub(super) const EXCLUDED: &str =
     "skipped: excluded by --include or --exclude, on the command line or in a configuration file";
 
-/// Files to name for each cause. The rest is counted.
-const NAMED: u64 = 3;
-/// Causes to tell apart. Files with other causes are all named.
-const CAUSES_MOST: usize = 32;
+/// Files to name for each cause. Others are only counted.
+const MAX_NAMED: u64 = 3;
+/// Causes to distinguish. Files with other causes are all named.
+const MAX_CAUSES: usize = 32;
 
 impl Human {
     /// Messages for these settings.
@@ -56,7 +55,7 @@ impl Human {
     pub(super) fn format(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
         match event {
             Event::Warning { path, message } if !self.quiet => {
-                // A tree full of links is one message, not one for each link.
+                // Many warnings of one kind, about links for example, are only counted.
                 let kind = message.split([';', ':', '(']).next().unwrap_or_default();
                 if path.is_some() && is_one_more(&mut self.warned, kind.to_owned(), self.verbose) {
                     return Vec::new();
@@ -86,7 +85,7 @@ impl Human {
                 file.map(|file| resuming(&file.label, *bytes, file.size)).into_iter().collect()
             }
             Event::FileDone { outcome, .. } => self.format_outcome(outcome, state),
-            // Always printed: it ends the run, or it is about a file of a dry run.
+            // Always printed, because it ends the run or is about a file of a dry run.
             Event::Error { path, error } => self.format_error(*path, error, true, false),
             Event::Planned { files, bytes, folders } => {
                 let plan = (!self.quiet).then(|| plan(*files, *bytes, *folders));
@@ -117,12 +116,12 @@ impl Human {
     }
 
     fn format_error(&mut self, path: Option<&str>, error: &Error, single: bool, counts: bool) -> Vec<String> {
-        // A signal stops all files at once, and is one message. An item that exists in spite of it is another.
+        // A signal stops all files, and is reported once. An item that exists nevertheless is reported too.
         let interrupted = error.code() == Code::Interrupted && error.item().is_none();
         if interrupted && std::mem::replace(&mut self.interrupted, true) {
             return Vec::new();
         }
-        // The folder has reported the cause. Files in it add nothing.
+        // The failure of the folder has been reported.
         let folder = match error.without_hint_wrappers() {
             Error::Folder { path: folder, .. } if !self.folders.insert(folder.clone()) => return Vec::new(),
             Error::Folder { path: folder, .. } => Some(folder.as_str()),
@@ -141,7 +140,7 @@ impl Human {
             Error::Usage { .. } => safe_lines(&message),
             _ => safe(&message).into_owned(),
         };
-        // Problems of local files are fixed one by one, so each is named.
+        // Problems with local files are fixed one by one, so each is named.
         if counts
             && error.code() != Code::LocalFile
             && is_one_more(&mut self.causes, cause(error), self.verbose)
@@ -155,7 +154,7 @@ impl Human {
         lines
     }
 
-    /// Lines about what was only counted.
+    /// Lines about warnings and errors that were only counted.
     fn more(&mut self) -> Vec<String> {
         let kinds = [
             (self.styles.yellow("warning:"), std::mem::take(&mut self.warned)),
@@ -167,9 +166,9 @@ impl Human {
             .flat_map(|(head, counts)| {
                 counts.into_iter().map(move |(what, count)| (head.clone(), what, count))
             })
-            .filter(|(.., count)| *count > NAMED && verbose == 0)
+            .filter(|(.., count)| *count > MAX_NAMED && verbose == 0)
             .map(|(head, what, count)| {
-                format!("{head} {} more (-v names them): {}", count - NAMED, safe(what.trim_end()))
+                format!("{head} {} more (-v names them): {}", count - MAX_NAMED, safe(what.trim_end()))
             })
             .collect()
     }
@@ -177,12 +176,12 @@ impl Human {
 
 /// Whether enough have been named that this one is only counted.
 fn is_one_more(counts: &mut BTreeMap<String, u64>, what: String, verbose: u8) -> bool {
-    if !counts.contains_key(&what) && counts.len() == CAUSES_MOST {
+    if !counts.contains_key(&what) && counts.len() == MAX_CAUSES {
         return false;
     }
     let count = counts.entry(what).or_default();
     *count += 1;
-    *count > NAMED && verbose == 0
+    *count > MAX_NAMED && verbose == 0
 }
 
 fn resuming(label: &str, stored: u64, size: u64) -> String {
@@ -217,7 +216,7 @@ pub(super) fn retry_line(event: &Event<'_>, state: &State, styles: Styles) -> Op
 }
 
 /// The text for a phase while the user waits for it; `None` if the rows of parts show it.
-pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
+pub(super) fn phase_text(phase: Phase) -> Option<&'static str> {
     Some(match phase {
         Phase::Wait => "waiting for another copera-upload that is uploading it",
         Phase::Folder => "looking at the folder",
@@ -233,8 +232,8 @@ pub(super) fn phase_words(phase: Phase) -> Option<&'static str> {
 }
 
 /// The same for a file in progress.
-pub(super) fn file_words(file: &File) -> Option<String> {
-    let words = phase_words(file.phase)?;
+pub(super) fn file_text(file: &File) -> Option<String> {
+    let words = phase_text(file.phase)?;
     Some(match file.compared {
         0 => words.to_owned(),
         compared => format!("{words}, {}", part_of(compared, file.size)),
@@ -242,8 +241,8 @@ pub(super) fn file_words(file: &File) -> Option<String> {
 }
 
 /// The same for a file that has not started.
-pub(super) fn early_words(early: &Early) -> Option<String> {
-    let words = phase_words(early.phase)?;
+pub(super) fn early_text(early: &Waiting) -> Option<String> {
+    let words = phase_text(early.phase)?;
     Some(match early.spooled {
         0 => words.to_owned(),
         spooled => format!("{words}, {} so far,", bytes(spooled)),
@@ -277,7 +276,7 @@ fn ended_line(status: Status, state: &State) -> String {
     }
 }
 
-/// The last line; `None` if an error has said everything.
+/// The last line. `None` if an error has been printed instead.
 fn summary_line(summary: &Summary, state: &State) -> Option<String> {
     if summary.files() == 0 {
         return Some(match state.folders_created {

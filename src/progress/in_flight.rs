@@ -1,17 +1,17 @@
-//! Parts in flight. Each keeps its row until it ends, so that rows do not jump.
+//! Parts in flight. Each part keeps its row until it ends, so that rows do not jump.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::{FileId, PartProgress};
 
-/// A younger part has no row: ten thousand small files must not flicker.
-const YOUNG: Duration = Duration::from_millis(100);
+/// A younger part has no row, so that small files do not flicker.
+const MIN_AGE: Duration = Duration::from_millis(100);
 /// How long a finished part keeps its row, so that the next one can take it over in place.
 const LINGER: Duration = Duration::from_millis(300);
-/// A part whose bytes have all been accepted waits for the response; this is shown after this time.
-const SLOW_ANSWER: Duration = Duration::from_secs(1);
-/// A part that has not moved for this long says so.
+/// After this time, the row of a part whose bytes have all been accepted says that it waits for the response.
+const SLOW_RESPONSE: Duration = Duration::from_secs(1);
+/// If no bytes of a part were accepted for this long, its row says so.
 const STALLED: Duration = Duration::from_secs(5);
 
 /// A failed attempt.
@@ -26,7 +26,7 @@ pub(super) struct PendingRetry {
 
 impl PendingRetry {
     /// `retry 2 in 4s: 503 SlowDown`, or without "in 4s" once it has started.
-    pub(super) fn words(&self, now: Instant) -> String {
+    pub(super) fn text(&self, now: Instant) -> String {
         let wait = self.until.saturating_duration_since(now);
         // Rounded up, so that the last second is not "0s".
         match wait.as_millis().div_ceil(1000) {
@@ -69,7 +69,7 @@ impl Part {
 struct Row {
     part: Option<Part>,
     /// The last part of this row, its size, and how long to show it.
-    ghost: Option<(Label, u64, Instant)>,
+    finished: Option<(Label, u64, Instant)>,
 }
 
 /// The row of a part.
@@ -83,17 +83,17 @@ pub(super) struct PartRow {
     pub(super) acked: u64,
     /// It is in storage.
     pub(super) done: bool,
-    /// Why it does not progress.
+    /// Why it makes no progress.
     pub(super) note: Option<String>,
 }
 
 /// All parts in flight.
 #[derive(Debug, Default)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     rows: Vec<Row>,
 }
 
-impl Flight {
+impl InFlight {
     fn parts(&self) -> impl Iterator<Item = &Part> {
         self.rows.iter().filter_map(|row| row.part.as_ref())
     }
@@ -132,7 +132,7 @@ impl Flight {
         };
         match self.rows.iter_mut().find(|row| row.part.is_none()) {
             Some(row) => row.part = Some(part),
-            None => self.rows.push(Row { part: Some(part), ghost: None }),
+            None => self.rows.push(Row { part: Some(part), finished: None }),
         }
     }
 
@@ -140,8 +140,8 @@ impl Flight {
     pub(super) fn done(&mut self, file: FileId, number: u32, size: u64, now: Instant) -> u64 {
         let Some(row) = self.row_of(file, number) else { return size };
         let Some(part) = row.part.take() else { return size };
-        if now.saturating_duration_since(part.begun) >= YOUNG {
-            row.ghost = Some((part.label.clone(), size, now + LINGER));
+        if now.saturating_duration_since(part.begun) >= MIN_AGE {
+            row.finished = Some((part.label.clone(), size, now + LINGER));
         }
         size.saturating_sub(part.counted)
     }
@@ -215,8 +215,8 @@ impl Flight {
             .count()
     }
 
-    /// How long no part has moved.
-    pub(super) fn still_for(&self, now: Instant) -> Option<Duration> {
+    /// How long no bytes of any part were accepted.
+    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
         self.parts().map(|p| now.saturating_duration_since(p.moved)).min().filter(|still| *still >= STALLED)
     }
 
@@ -225,7 +225,7 @@ impl Flight {
         let mut rows = Vec::new();
         for row in &self.rows {
             let grown = |part: &&Part| {
-                now.saturating_duration_since(part.begun) >= YOUNG || part.pending_retry.is_some()
+                now.saturating_duration_since(part.begun) >= MIN_AGE || part.pending_retry.is_some()
             };
             if let Some(part) = row.part.as_ref().filter(grown) {
                 rows.push(PartRow {
@@ -236,7 +236,7 @@ impl Flight {
                     done: false,
                     note: note(part, now),
                 });
-            } else if let Some((label, size, _)) = row.ghost.as_ref().filter(|ghost| now < ghost.2) {
+            } else if let Some((label, size, _)) = row.finished.as_ref().filter(|finished| now < finished.2) {
                 let (Label { file, part }, size) = (label.clone(), *size);
                 rows.push(PartRow { file, part, size, acked: size, done: true, note: None });
             }
@@ -247,11 +247,11 @@ impl Flight {
 
 fn note(part: &Part, now: Instant) -> Option<String> {
     if let Some(pending_retry) = &part.pending_retry {
-        return Some(pending_retry.words(now));
+        return Some(pending_retry.text(now));
     }
     let still = now.saturating_duration_since(part.moved);
     let (what, after) = match part.acked >= part.size {
-        true => ("waiting for storage", SLOW_ANSWER),
+        true => ("waiting for storage", SLOW_RESPONSE),
         false => ("no byte accepted", STALLED),
     };
     if still < after {
@@ -274,61 +274,62 @@ mod tests {
     #[test]
     fn a_part_keeps_its_place_and_its_line_is_taken_over_without_a_gap() {
         let start = Instant::now();
-        let mut flight = Flight::default();
+        let mut in_flight = InFlight::default();
         for number in 1..=3 {
-            flight.start(0, (&name(), 9), number, 100, Arc::default(), start);
+            in_flight.start(0, (&name(), 9), number, 100, Arc::default(), start);
         }
-        assert!(flight.rows(start + 99 * MS).is_empty());
-        let numbers =
-            |flight: &Flight, at| flight.rows(at).iter().filter_map(|row| row.part).collect::<Vec<_>>();
-        assert_eq!(numbers(&flight, start + 100 * MS), [1, 2, 3]);
-        flight.done(0, 2, 100, start + 200 * MS);
-        flight.start(0, (&name(), 9), 4, 100, Arc::default(), start + 210 * MS);
-        assert_eq!(numbers(&flight, start + 250 * MS), [1, 2, 3]);
-        assert_eq!(numbers(&flight, start + 310 * MS), [1, 4, 3]);
-        flight.done(0, 4, 100, start + 1000 * MS);
-        assert_eq!(numbers(&flight, start + 1300 * MS), [1, 3]);
-        flight.stop_all(0);
-        assert_eq!(flight.count(), 0);
+        assert!(in_flight.rows(start + 99 * MS).is_empty());
+        let numbers = |in_flight: &InFlight, at| {
+            in_flight.rows(at).iter().filter_map(|row| row.part).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&in_flight, start + 100 * MS), [1, 2, 3]);
+        in_flight.done(0, 2, 100, start + 200 * MS);
+        in_flight.start(0, (&name(), 9), 4, 100, Arc::default(), start + 210 * MS);
+        assert_eq!(numbers(&in_flight, start + 250 * MS), [1, 2, 3]);
+        assert_eq!(numbers(&in_flight, start + 310 * MS), [1, 4, 3]);
+        in_flight.done(0, 4, 100, start + 1000 * MS);
+        assert_eq!(numbers(&in_flight, start + 1300 * MS), [1, 3]);
+        in_flight.stop_all(0);
+        assert_eq!(in_flight.count(), 0);
     }
 
     #[test]
     fn small_parts_that_are_done_at_once_are_never_seen() {
         let start = Instant::now();
-        let mut flight = Flight::default();
+        let mut in_flight = InFlight::default();
         for number in 0..1000 {
             let at = start + 50 * number * MS;
-            flight.start(u64::from(number), (&name(), 9), 1, 100, Arc::default(), at);
-            assert_eq!(flight.rows(at + 49 * MS), []);
-            assert_eq!(flight.done(u64::from(number), 1, 100, at + 50 * MS), 100);
+            in_flight.start(u64::from(number), (&name(), 9), 1, 100, Arc::default(), at);
+            assert_eq!(in_flight.rows(at + 49 * MS), []);
+            assert_eq!(in_flight.done(u64::from(number), 1, 100, at + 50 * MS), 100);
         }
-        assert_eq!(flight.rows.len(), 1);
+        assert_eq!(in_flight.rows.len(), 1);
     }
 
     #[test]
     fn a_retry_is_told_as_long_as_it_lasts_and_bytes_count_once() {
         let start = Instant::now();
-        let mut flight = Flight::default();
+        let mut in_flight = InFlight::default();
         let progress = Arc::new(PartProgress::default());
-        flight.start(0, (&name(), 9), 7, 100, Arc::clone(&progress), start);
+        in_flight.start(0, (&name(), 9), 7, 100, Arc::clone(&progress), start);
         progress.set(Attempt::Primary, 60);
-        assert_eq!(flight.sample(start + 200 * MS), 60);
+        assert_eq!(in_flight.sample(start + 200 * MS), 60);
         let pending_retry = PendingRetry { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
-        flight.pending_retry(0, 7, pending_retry);
-        let shown = |flight: &Flight, at| flight.rows(at)[0].note.clone();
-        assert_eq!(shown(&flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
-        assert_eq!(flight.waiting(start + 300 * MS), 1);
+        in_flight.pending_retry(0, 7, pending_retry);
+        let shown = |in_flight: &InFlight, at| in_flight.rows(at)[0].note.clone();
+        assert_eq!(shown(&in_flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
+        assert_eq!(in_flight.waiting(start + 300 * MS), 1);
         progress.set(Attempt::Primary, 0);
-        assert_eq!(flight.sample(start + 4300 * MS), 0);
-        assert_eq!(shown(&flight, start + 4300 * MS).unwrap(), "retry 2: 503 SlowDown");
+        assert_eq!(in_flight.sample(start + 4300 * MS), 0);
+        assert_eq!(shown(&in_flight, start + 4300 * MS).unwrap(), "retry 2: 503 SlowDown");
         progress.set(Attempt::Primary, 30);
-        assert_eq!(flight.sample(start + 4400 * MS), 0);
-        assert_eq!(shown(&flight, start + 4400 * MS), None);
-        assert_eq!((flight.bytes(), flight.rows(start + 4400 * MS)[0].acked), (60, 30));
-        assert_eq!(shown(&flight, start + 12_400 * MS).unwrap(), "no byte accepted for 8s");
+        assert_eq!(in_flight.sample(start + 4400 * MS), 0);
+        assert_eq!(shown(&in_flight, start + 4400 * MS), None);
+        assert_eq!((in_flight.bytes(), in_flight.rows(start + 4400 * MS)[0].acked), (60, 30));
+        assert_eq!(shown(&in_flight, start + 12_400 * MS).unwrap(), "no byte accepted for 8s");
         progress.set(Attempt::Primary, 500);
-        assert_eq!((flight.sample(start + 12_500 * MS), flight.bytes()), (40, 100));
-        assert_eq!(shown(&flight, start + 20_500 * MS).unwrap(), "waiting for storage for 8s");
-        assert_eq!(flight.done(0, 7, 100, start + 20_600 * MS), 0);
+        assert_eq!((in_flight.sample(start + 12_500 * MS), in_flight.bytes()), (40, 100));
+        assert_eq!(shown(&in_flight, start + 20_500 * MS).unwrap(), "waiting for storage for 8s");
+        assert_eq!(in_flight.done(0, 7, 100, start + 20_600 * MS), 0);
     }
 }

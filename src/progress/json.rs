@@ -111,7 +111,7 @@ impl Formatter for Json {
             "bytes_total": state.total(), "files_done": ended, "files_total": files,
             "complete": state.complete(), "bytes_per_second": state.rate().map(|rate| rate as u64),
             "seconds_left": state.time_left().map(|left| left.as_secs()),
-            "parts_in_flight": state.flight.count(),
+            "parts_in_flight": state.in_flight.count(),
             // Of standard input, whose size is unknown until then.
             "bytes_read": Some(state.spooled()).filter(|read| *read > 0),
         }))]

@@ -1,27 +1,26 @@
-//! The rows at the bottom of a terminal, from the state, the time and the terminal's size. Pure.
+//! Computes the rows at the bottom of a terminal from the state, the time and the terminal's size.
 //!
-//! No row reaches the last column, where terminals differ in when they wrap. None is wider, whatever the name or
-//! message: fields are dropped and texts are cut instead.
+//! No row reaches the last column, where terminals wrap differently. Fields are dropped and texts are cut so that every
+//! row fits.
 
 use std::time::{Duration, Instant};
 
-use super::human::{early_words, file_words};
+use super::human::{early_text, file_text};
 use super::in_flight::PartRow;
 use super::state::State;
 use super::text::{Styles, cut_end, cut_middle, pad, width};
 use crate::format::{bytes, clock, rate};
 
-/// A shorter run is not drawn at all.
+/// A shorter run is not drawn.
 const SHORT: Duration = Duration::from_millis(300);
 /// With several files, a phase that lasts this long gets a row.
 const SLOW: Duration = Duration::from_secs(1);
-/// From this width on, everything about the whole fits on one row.
+/// From this width on, the total fits on one row.
 const WIDE: usize = 60;
 /// Longer bars would not show more.
-const LONGEST_BAR: usize = 50;
+const MAX_BAR: usize = 50;
 
-/// The length of every bar. Positions come from the model, which leaves out resumed bytes and never reaches the end
-/// before all parts are in storage.
+/// The length of every bar. Positions come from the model, which does not reach the end before all parts are in storage.
 pub(super) const BAR_LENGTH: u64 = 10_000;
 
 /// Characters and colors.
@@ -40,9 +39,9 @@ impl Theme {
 /// One row at the bottom of the terminal.
 #[derive(Debug)]
 pub(super) enum Row {
-    /// A bar of so many columns between a label and a text. Without columns there is no bar.
+    /// A bar with this many columns between a label and a text. Without columns there is no bar.
     Bar { label: String, columns: usize, position: u64, text: String },
-    /// Something that is waited for.
+    /// A phase or call that takes time.
     Spinner { indent: &'static str, text: String },
     /// Text alone.
     Text(String),
@@ -84,14 +83,14 @@ pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, t
     if state.active().next().is_some() || state.files().1 > 0 {
         let frame = Frame::new(state, columns, theme);
         lines.extend(frame.whole(state));
-        below.extend(state.flight.rows(now).iter().map(|row| frame.part(state, row)));
+        below.extend(state.in_flight.rows(now).iter().map(|row| frame.part(state, row)));
     } else if !state.complete() {
         let text = format!("looking for files: {files} so far");
         lines
             .push(Row::Spinner { indent: "", text: cut_end(&text, columns.saturating_sub(2), theme.dots()) });
     }
     below.extend(waits(state, now, columns, theme));
-    // Leaves the cursor's line, and a little of what was there before.
+    // Leaves the cursor's line and some earlier output.
     let room = height.saturating_sub(3 + lines.len());
     if below.len() > room {
         let shown = room.saturating_sub(1);
@@ -104,7 +103,7 @@ pub(super) fn rows(state: &State, now: Instant, columns: usize, height: usize, t
     lines
 }
 
-/// A row for each thing that is waited for: phases, and calls that are tried again.
+/// A row for each phase that takes time and each call that is retried.
 fn waits(state: &State, now: Instant, columns: usize, theme: Theme) -> Vec<Row> {
     let single = state.single();
     let line = |elapsed: Duration, text: String, pending_retry: Option<String>| {
@@ -129,8 +128,8 @@ fn waits(state: &State, now: Instant, columns: usize, theme: Theme) -> Vec<Row> 
     };
     let files = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let pending_retry = file.pending_retry.as_ref().map(|pending_retry| pending_retry.words(now));
-        let words = match (file_words(file), &pending_retry) {
+        let pending_retry = file.pending_retry.as_ref().map(|pending_retry| pending_retry.text(now));
+        let words = match (file_text(file), &pending_retry) {
             (Some(words), _) => words,
             (None, Some(_)) => "renewing signed URLs".to_owned(),
             (None, None) => return None,
@@ -147,11 +146,11 @@ fn waits(state: &State, now: Instant, columns: usize, theme: Theme) -> Vec<Row> 
     });
     let early = state.early().filter_map(|early| {
         let elapsed = now.saturating_duration_since(early.since);
-        Some(line(elapsed, early_words(&early).filter(|_| elapsed >= SHORT)?, None))
+        Some(line(elapsed, early_text(&early).filter(|_| elapsed >= SHORT)?, None))
     });
     let mut lines: Vec<_> = early.chain(files).collect();
     if let Some((what, pending_retry)) = &state.pending_retry {
-        lines.push(line(Duration::ZERO, what.clone(), Some(pending_retry.words(now))));
+        lines.push(line(Duration::ZERO, what.clone(), Some(pending_retry.text(now))));
     }
     lines
 }
@@ -202,7 +201,7 @@ impl Frame {
         };
         let label = if wide { name.clamp(10, columns / 4) } else { columns.saturating_sub(26).clamp(10, 16) };
         let acked = width(&right) + if wide { label + 2 } else { 0 };
-        Self { columns, label, bar: columns.saturating_sub(acked).min(LONGEST_BAR), right, theme }
+        Self { columns, label, bar: columns.saturating_sub(acked).min(MAX_BAR), right, theme }
     }
 
     fn name(&self, state: &State) -> String {
@@ -214,7 +213,7 @@ impl Frame {
         }
     }
 
-    /// The row about everything; two on a narrow terminal.
+    /// The row about the total; two rows on a narrow terminal.
     fn whole(&self, state: &State) -> Vec<Row> {
         let dots = self.theme.dots();
         let position = position(state.done(), state.total(), state.percent() == 100);
@@ -244,7 +243,7 @@ impl Frame {
         let label = pad(&self.part_label(state, row), self.label.min(self.columns));
         let percent = match row.done {
             true => 100,
-            // All bytes accepted are not yet all bytes stored.
+            // Accepted bytes may not be stored yet.
             false => (u128::from(row.acked) * 100 / u128::from(row.size.max(1))).min(99),
         };
         let wide = self.columns >= WIDE;

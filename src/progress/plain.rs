@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::human::{Human, early_words, file_words, retry_line};
+use super::human::{Human, early_text, file_text, retry_line};
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use crate::event::Event;
@@ -10,10 +10,10 @@ use crate::format::{bytes, human_duration, plural, rate};
 
 /// A shorter upload is not announced.
 const SHORT: Duration = Duration::from_secs(3);
-/// A retry gets a line if it waits for this long, or
+/// A retry gets a line if it waits for this long …
 const LONG_WAIT: Duration = Duration::from_secs(5);
-/// if it is this one in a row.
-const OFTEN: u32 = 3;
+/// … or if it is at least the third in a row.
+const MIN_RETRIES: u32 = 3;
 
 /// Lines for a log.
 pub(super) struct Plain {
@@ -57,7 +57,7 @@ impl Formatter for Plain {
         // With -v, each retry has been reported already.
         if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
             self.retries.count += 1;
-            if *wait >= LONG_WAIT || *retry >= OFTEN {
+            if *wait >= LONG_WAIT || *retry >= MIN_RETRIES {
                 self.retries.line = retry_line(event, state, self.human.styles);
             }
         }
@@ -128,31 +128,31 @@ fn progress_line(state: &State, now: Instant) -> String {
     if !reading {
         fields.push(format!("{} of {}", bytes(state.done()), bytes(state.total())));
     }
-    let flying = state.flight.count();
-    if flying > 0 {
+    let in_flight = state.in_flight.count();
+    if in_flight > 0 {
         fields.extend(state.rate().map(rate));
         fields.extend(state.time_left().map(|left| format!("{} left", human_duration(left))));
-        let waiting = match state.flight.waiting(now) {
+        let waiting = match state.in_flight.waiting(now) {
             0 => String::new(),
-            waiting => format!(", {waiting} of them waiting to be tried again"),
+            waiting => format!(", {waiting} of them waiting for a retry"),
         };
-        fields.push(format!("{} in flight{waiting}", plural(flying as u64, "part")));
+        fields.push(format!("{} in flight{waiting}", plural(in_flight as u64, "part")));
         fields.extend(
-            state.flight.still_for(now).map(|still| format!("no byte for {}", human_duration(still))),
+            state.in_flight.idle_for(now).map(|still| format!("no byte for {}", human_duration(still))),
         );
     }
     // What to wait for when no part is in flight, or for longer than the interval.
     let slow = state.active().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let words = file_words(file).filter(|_| flying == 0 || elapsed >= ProgressInterval::PERIOD)?;
+        let words = file_text(file).filter(|_| in_flight == 0 || elapsed >= ProgressInterval::PERIOD)?;
         let name = if state.single() { String::new() } else { format!("{} ", file.label) };
         let pending_retry =
-            file.pending_retry.as_ref().map(|t| format!(" ({})", t.words(now))).unwrap_or_default();
+            file.pending_retry.as_ref().map(|t| format!(" ({})", t.text(now))).unwrap_or_default();
         Some(format!("{name}{words} for {}{pending_retry}", human_duration(elapsed)))
     });
     let early = state.early().filter_map(|early| {
         let elapsed = human_duration(now.saturating_duration_since(early.since));
-        Some(format!("{} for {elapsed}", early_words(&early)?))
+        Some(format!("{} for {elapsed}", early_text(&early)?))
     });
     let (shown, rest): (Vec<_>, Vec<_>) = early.chain(slow).enumerate().partition(|(at, _)| *at < 3);
     fields.extend(shown.into_iter().map(|(_, text)| text));
@@ -160,7 +160,7 @@ fn progress_line(state: &State, now: Instant) -> String {
         fields.push(format!("{} more waiting", rest.len()));
     }
     if let Some((what, pending_retry)) = &state.pending_retry {
-        fields.push(format!("{what}: {}", pending_retry.words(now)));
+        fields.push(format!("{what}: {}", pending_retry.text(now)));
     }
     let fields = fields.join(", ");
     if reading { fields } else { format!("{}%: {fields}", state.percent()) }

@@ -109,7 +109,7 @@ fn several_files_are_counted() {
 }
 
 #[test]
-fn retries_are_told_once_in_a_while_and_short_ones_not_at_all() {
+fn long_or_frequent_retries_are_reported_at_intervals() {
     let mut log = Log::new(true);
     log.play.known(1, 100 * MIB, true);
     log.play.start(0, "a", 100 * MIB, 20);
@@ -133,7 +133,7 @@ fn retries_are_told_once_in_a_while_and_short_ones_not_at_all() {
     assert_eq!(
         log.lines[2..],
         [
-            "0%: 0 B of 100 MiB, 0 B/s, 1 part in flight, 1 of them waiting to be tried again",
+            "0%: 0 B of 100 MiB, 0 B/s, 1 part in flight, 1 of them waiting for a retry",
             "retry: a: part 1 again in 8.0s (retry 9): 503 SlowDown (and 5 more retries)"
         ]
     );

@@ -1,5 +1,5 @@
-//! Renders progress. Events are taken in at once, and a separate thread writes, so that a stopped terminal (Ctrl-S) or
-//! a pipe that nobody reads holds up no upload.
+//! Renders progress. Events are accepted at once, and a separate thread writes, so that a stopped terminal (Ctrl-S) or a
+//! pipe without a reader does not delay uploads.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ impl ProgressInterval {
     }
 }
 
-/// How long to wait for the last lines on an impatient exit. A blocked stderr must not prevent it.
+/// How long to wait for the last lines when the program has to exit at once, because stderr may block.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A request to the thread: write, then confirm on this channel.
@@ -170,7 +170,7 @@ impl Shared {
         self.write_to(&mut self.screen());
     }
 
-    /// Writes what is queued and due, and draws. Events are taken in meanwhile.
+    /// Writes lines that are queued or due, and draws. Events are accepted meanwhile.
     fn write_to(&self, screen: &mut Screen) {
         let now = Instant::now();
         let ((columns, rows), may_draw) = (screen.size(), screen.may_draw());
@@ -195,12 +195,12 @@ impl Reporter for Renderer {
         state.apply(event, now);
         let before = queue.len();
         queue.extend(formatter.format_event(event, state, now));
-        let news = queue.len() > before;
+        let has_lines = queue.len() > before;
         drop(live);
-        // The process may exit after these.
+        // The process may exit after these events.
         if matches!(event, Event::Finished { .. } | Event::Planned { .. } | Event::Error { .. }) {
             self.write_now(None);
-        } else if news {
+        } else if has_lines {
             self.write_soon();
         }
     }

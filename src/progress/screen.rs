@@ -1,7 +1,7 @@
-//! Places lines on stderr: messages that stay, and below them a frame that is drawn over the one before.
+//! Places lines on stderr: messages that stay, and below them a frame that replaces the previous one.
 //!
-//! The rows that the old frame takes are counted again at the terminal's present width, because a terminal that became
-//! narrower has wrapped them.
+//! The rows of the previous frame are counted at the terminal's present width, because a terminal that became narrower has
+//! wrapped them.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -79,7 +79,7 @@ impl Screen {
         self.show(&[], &[], columns);
     }
 
-    /// Ignores errors: the upload goes on without stderr.
+    /// Ignores errors, because uploads continue without stderr.
     fn write(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();

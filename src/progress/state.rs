@@ -1,18 +1,18 @@
-//! The model: what the events add up to. It draws nothing, and is told the time.
+//! The state of a run, computed from events. It draws nothing, and gets the time as an argument.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::in_flight::{Flight, PendingRetry};
+use super::in_flight::{InFlight, PendingRetry};
 use super::rate::Rate;
 use crate::error::Error;
 use crate::event::{Event, FileId, Phase};
 use crate::format::safe;
 use crate::outcome::{Outcome, Status};
 
-/// A failed call counts as recovered after this long without news: the timeout of ordinary API calls.
-const CALL: Duration = Duration::from_secs(60);
+/// A failed call without further events counts as recovered after this time, the timeout of API calls.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A file in progress.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct File {
 
 /// A file that has not started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Early {
+pub(super) struct Waiting {
     pub(super) phase: Phase,
     pub(super) since: Instant,
     /// Bytes of standard input read so far.
@@ -64,20 +64,20 @@ impl Ended {
 pub(super) struct State {
     files: BTreeMap<FileId, File>,
     /// Phases of files that have not started: the parts of an earlier run are compared before it is known what to send.
-    early: BTreeMap<FileId, Early>,
-    pub(super) flight: Flight,
+    early: BTreeMap<FileId, Waiting>,
+    pub(super) in_flight: InFlight,
     rate: Rate,
     /// The rate of files.
     file_rate: Rate,
     /// Bytes sent for the first time in this run. Never decreases.
-    moved: u64,
+    sent: u64,
     /// Files, bytes, whether these are all.
     known: Option<(u64, u64, bool)>,
-    /// Files and bytes seen in events.
+    /// Files and bytes of events.
     seen: (u64, u64),
     ended: u64,
     /// Bytes of finished files that are in storage.
-    settled: u64,
+    stored: u64,
     /// Bytes of failed files that will not be sent.
     lost: u64,
     /// Bytes of uploaded files that an earlier run sent.
@@ -131,7 +131,7 @@ impl State {
                 }
                 Some(_) => {}
                 None => {
-                    self.early.insert(file, Early { phase, since: now, spooled: 0 });
+                    self.early.insert(file, Waiting { phase, since: now, spooled: 0 });
                 }
             },
             Event::Spooled { file, bytes } => {
@@ -146,7 +146,7 @@ impl State {
             }
             Event::Resumed { file, parts, bytes } => self.count(file, parts, bytes),
             Event::Restarted { file } => {
-                self.flight.stop_all(file);
+                self.in_flight.stop_all(file);
                 if let Some(file) = self.files.get_mut(&file) {
                     (file.done_parts, file.done_bytes) = (0, 0);
                 }
@@ -155,23 +155,23 @@ impl State {
                 // None if a dropped task reports late.
                 if let Some(started) = self.files.get(&file) {
                     let name = (&started.label, started.parts);
-                    self.flight.start(file, name, part, size, progress.clone(), now);
-                    self.rate.push(now, self.moved);
-                    self.calm(file);
+                    self.in_flight.start(file, name, part, size, progress.clone(), now);
+                    self.rate.push(now, self.sent);
+                    self.clear_retry(file);
                 }
             }
             Event::PartDone { file, .. } if !self.files.contains_key(&file) => {}
             Event::PartDone { file, part, size, .. } => {
-                self.moved += self.flight.done(file, part, size, now);
+                self.sent += self.in_flight.done(file, part, size, now);
                 self.count(file, 1, size);
-                self.calm(file);
+                self.clear_retry(file);
             }
-            Event::PartAborted { file, part } => self.flight.stop(file, part),
+            Event::PartAborted { file, part } => self.in_flight.stop(file, part),
             Event::Retry { file, part, what, retry, cause, wait } => {
                 let pending_retry =
                     PendingRetry { retry, cause: safe(cause).into_owned(), until: now + wait };
                 match (file, part) {
-                    (Some(file), Some(part)) => self.flight.pending_retry(file, part, pending_retry),
+                    (Some(file), Some(part)) => self.in_flight.pending_retry(file, part, pending_retry),
                     (Some(file), None) => {
                         if let Some(file) = self.files.get_mut(&file) {
                             file.pending_retry = Some(pending_retry);
@@ -199,8 +199,8 @@ impl State {
         }
     }
 
-    /// A part moves, so the call for its URLs has succeeded.
-    fn calm(&mut self, file: FileId) {
+    /// A part is being sent, so the call for its URLs has succeeded.
+    fn clear_retry(&mut self, file: FileId) {
         if let Some(file) = self.files.get_mut(&file) {
             file.pending_retry = None;
         }
@@ -211,7 +211,7 @@ impl State {
             return;
         }
         let sent = self.sent_of(id);
-        self.flight.stop_all(id);
+        self.in_flight.stop_all(id);
         self.early.remove(&id);
         let file = self.files.remove(&id);
         if let Err(error) = &outcome.result
@@ -232,12 +232,12 @@ impl State {
         self.ended += 1;
         match outcome.status() {
             Status::Uploaded => {
-                self.settled += size;
+                self.stored += size;
                 self.resumed += outcome.resumed_bytes;
             }
-            Status::Skipped => self.settled += size,
+            Status::Skipped => self.stored += size,
             status => {
-                self.settled += sent;
+                self.stored += sent;
                 self.lost += size.saturating_sub(sent);
                 self.interrupted += u64::from(status == Status::Interrupted);
                 self.unsettled += u64::from(status == Status::Unsettled);
@@ -248,14 +248,14 @@ impl State {
 
     /// Samples the parts in flight. Ten times per second is enough.
     pub(super) fn sample(&mut self, now: Instant) {
-        self.moved += self.flight.sample(now);
-        if self.flight.count() > 0 {
-            self.rate.push(now, self.moved);
+        self.sent += self.in_flight.sample(now);
+        if self.in_flight.count() > 0 {
+            self.rate.push(now, self.sent);
         }
         if self.begun.is_some() && self.files().0 > 1 {
             self.file_rate.push(now, self.ended);
         }
-        let over = |pending_retry: &PendingRetry| now > pending_retry.until + CALL;
+        let over = |pending_retry: &PendingRetry| now > pending_retry.until + CALL_TIMEOUT;
         self.pending_retry.take_if(|(_, pending_retry)| over(pending_retry));
         for file in self.files.values_mut() {
             file.pending_retry.take_if(|pending_retry| over(pending_retry));
@@ -263,13 +263,13 @@ impl State {
     }
 
     fn sent_of(&self, id: FileId) -> u64 {
-        self.files.get(&id).map_or(0, |file| (file.done_bytes + self.flight.bytes_of(id)).min(file.size))
+        self.files.get(&id).map_or(0, |file| (file.done_bytes + self.in_flight.bytes_of(id)).min(file.size))
     }
 
     /// Bytes done: in storage, or sent by the furthest attempt.
     pub(super) fn done(&self) -> u64 {
         let active: u64 = self.files.values().map(|file| file.done_bytes).sum();
-        (self.settled + active + self.flight.bytes()).min(self.total())
+        (self.stored + active + self.in_flight.bytes()).min(self.total())
     }
 
     /// Bytes in total, as far as known.
@@ -281,7 +281,7 @@ impl State {
     /// The percentage, rounded down. 100 only if every part of every file is in storage.
     pub(super) fn percent(&self) -> u8 {
         let whole = self.complete()
-            && self.flight.count() == 0
+            && self.in_flight.count() == 0
             && self.ended + self.files.len() as u64 >= self.files().0
             && self.files.values().all(|file| file.done_parts >= file.parts);
         let (done, total) = (self.done(), self.total());
@@ -330,7 +330,7 @@ impl State {
     }
 
     /// Files that have not started.
-    pub(super) fn early(&self) -> impl Iterator<Item = Early> {
+    pub(super) fn early(&self) -> impl Iterator<Item = Waiting> {
         self.early.values().copied()
     }
 

@@ -82,12 +82,12 @@ fn bytes_sent_again_count_once() {
     play.pass(3.0);
     progress.set(Attempt::Primary, 4 * MIB);
     play.pass(1.0);
-    assert_eq!((play.state.done(), play.state.moved), (6 * MIB, 6 * MIB));
+    assert_eq!((play.state.done(), play.state.sent), (6 * MIB, 6 * MIB));
     progress.set(Attempt::Primary, 7 * MIB);
     play.pass(1.0);
-    assert_eq!((play.state.done(), play.state.moved), (7 * MIB, 7 * MIB));
+    assert_eq!((play.state.done(), play.state.sent), (7 * MIB, 7 * MIB));
     play.done(0, 1, 10 * MIB);
-    assert_eq!(play.state.moved, 10 * MIB);
+    assert_eq!(play.state.sent, 10 * MIB);
 }
 
 #[test]
@@ -100,13 +100,13 @@ fn a_restart_takes_back_what_counted_and_leaves_the_rate_alone() {
     play.pass(1.0);
     assert_eq!((play.state.done(), play.state.percent()), (15 * MIB, 75));
     play.event(Event::Restarted { file: 0 });
-    assert_eq!((play.state.done(), play.state.percent(), play.state.flight.count()), (0, 0, 0));
+    assert_eq!((play.state.done(), play.state.percent(), play.state.in_flight.count()), (0, 0, 0));
     play.event(Event::PartAborted { file: 0, part: 2 }); // late: nothing
     for part in 1..=2 {
         play.part(0, part, 10 * MIB);
         play.done(0, part, 10 * MIB);
     }
-    assert_eq!((play.state.done(), play.state.percent(), play.state.moved), (20 * MIB, 100, 25 * MIB));
+    assert_eq!((play.state.done(), play.state.percent(), play.state.sent), (20 * MIB, 100, 25 * MIB));
 }
 
 #[test]
@@ -168,5 +168,5 @@ fn what_a_dropped_task_tells_late_counts_for_nothing() {
     play.part(0, 1, MIB).set(Attempt::Primary, MIB);
     play.pass(1.0);
     play.done(0, 1, MIB);
-    assert_eq!((play.state.flight.count(), play.state.moved, play.state.done()), (0, 0, MIB));
+    assert_eq!((play.state.in_flight.count(), play.state.sent, play.state.done()), (0, 0, MIB));
 }

@@ -11,14 +11,14 @@ use crate::options::IfExists;
 
 /// An earlier input with the same name in the same folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Twin {
+pub struct Duplicate {
     /// The path of the earlier input, as shown.
     pub first: String,
     /// Both have the same path: the file was given twice.
     pub same_file: bool,
 }
 
-impl Twin {
+impl Duplicate {
     /// The warning to print before the second one is sent.
     pub fn warning(&self, if_exists: IfExists) -> String {
         match (self.same_file, if_exists) {
@@ -38,7 +38,7 @@ impl Twin {
 /// All inputs so far, at about 40 bytes each: stores each directory once, and a name only if it differs from the name
 /// in the drive.
 #[derive(Default)]
-pub(super) struct Targets {
+pub(super) struct Duplicates {
     first: HashMap<u64, First>,
     /// Path prefixes, and how to find them.
     texts: Vec<Arc<str>>,
@@ -54,16 +54,16 @@ struct First {
     whole: bool,
 }
 
-impl Targets {
-    /// Remembers the step's file, and sets its `twin` if an earlier input has the same target.
-    pub(super) fn note(&mut self, mut step: Step) -> Step {
+impl Duplicates {
+    /// Remembers the step's file, and sets its `duplicate` if an earlier input has the same target.
+    pub(super) fn mark(&mut self, mut step: Step) -> Step {
         if let Step::File(Planned { shown, job: Ok(job) }) = &mut step {
-            job.twin = self.twin_of(shown, job);
+            job.duplicate = self.duplicate_of(shown, job);
         }
         step
     }
 
-    fn twin_of(&mut self, shown: &str, job: &Job) -> Option<Twin> {
+    fn duplicate_of(&mut self, shown: &str, job: &Job) -> Option<Duplicate> {
         let path = hash_of_path(&job.input);
         // Nearly all files keep their name.
         let (text, whole) = match shown.strip_suffix(job.name.as_str()) {
@@ -71,7 +71,7 @@ impl Targets {
             None => (shown, true),
         };
         match self.first.entry(job.target()) {
-            Entry::Vacant(place) => {
+            Entry::Vacant(entry) => {
                 let text = match self.numbers.get(text) {
                     Some(number) => *number,
                     None => {
@@ -82,7 +82,7 @@ impl Targets {
                         number
                     }
                 };
-                place.insert(First { path, text, whole });
+                entry.insert(First { path, text, whole });
                 None
             }
             Entry::Occupied(first) => {
@@ -91,7 +91,7 @@ impl Targets {
                 let name = if first.whole { "" } else { &job.name };
                 let earlier = format!("{text}{name}");
                 let same_file = first.path == path || is_same_file(&earlier, &job.input);
-                Some(Twin { first: earlier, same_file })
+                Some(Duplicate { first: earlier, same_file })
             }
         }
     }
@@ -102,12 +102,12 @@ impl Job {
     pub fn target(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.name.hash(&mut hasher);
-        let mut place = &self.place;
-        while let Parent::New(folder) = place {
+        let mut parent = &self.parent;
+        while let Parent::New(folder) = parent {
             folder.name.hash(&mut hasher);
-            place = &folder.above;
+            parent = &folder.parent;
         }
-        place.given().hash(&mut hasher);
+        parent.existing_id().hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -134,9 +134,9 @@ mod tests {
     use super::*;
     use crate::plan::Folder;
 
-    fn folder(above: Parent, name: &str, shown: &str) -> Parent {
+    fn folder(parent: Parent, name: &str, shown: &str) -> Parent {
         Parent::New(Arc::new(Folder {
-            above,
+            parent,
             name: name.into(),
             shown: shown.into(),
             warning: None,
@@ -144,22 +144,23 @@ mod tests {
         }))
     }
 
-    fn twin(targets: &mut Targets, place: &Parent, name: &str, shown: &str) -> Option<Twin> {
-        let (input, place) = (Input::File(PathBuf::from(shown)), place.clone());
+    fn duplicate(duplicates: &mut Duplicates, parent: &Parent, name: &str, shown: &str) -> Option<Duplicate> {
+        let (input, parent) = (Input::File(PathBuf::from(shown)), parent.clone());
         let (name, mime_type, size, warnings) = (name.to_owned(), None, None, Vec::new());
-        let job = Job { input, name, mime_type, size, place, warnings, twin: None };
-        match targets.note(Step::File(Planned { shown: shown.to_owned(), job: Ok(job) })) {
-            Step::File(Planned { job: Ok(job), .. }) => job.twin,
+        let job = Job { input, name, mime_type, size, parent, warnings, duplicate: None };
+        match duplicates.mark(Step::File(Planned { shown: shown.to_owned(), job: Ok(job) })) {
+            Step::File(Planned { job: Ok(job), .. }) => job.duplicate,
             _ => None,
         }
     }
 
     #[test]
-    fn files_for_one_place_know_the_first_of_them_by_its_path() {
-        let (mut targets, root) = (Targets::default(), Parent::Existing(None));
-        let first = |twin: Option<Twin>| twin.map(|twin| (twin.first, twin.same_file));
+    fn files_with_the_same_target_are_found_by_name_and_folder() {
+        let (mut duplicates, root) = (Duplicates::default(), Parent::Existing(None));
+        let first =
+            |duplicate: Option<Duplicate>| duplicate.map(|duplicate| (duplicate.first, duplicate.same_file));
         let mut note =
-            |place: &Parent, name: &str, shown: &str| first(twin(&mut targets, place, name, shown));
+            |parent: &Parent, name: &str, shown: &str| first(duplicate(&mut duplicates, parent, name, shown));
         assert_eq!(note(&root, "r", "x/r"), None);
         assert_eq!(note(&root, "r", "y/r"), Some(("x/r".into(), false)));
         assert_eq!(note(&root, "r", "./x/r"), Some(("x/r".into(), true)));

@@ -1,4 +1,4 @@
-//! Looks at one PATH: a file, or a directory and what becomes of it.
+//! Inspects one PATH: standard input, a file, or a directory to walk.
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::options::Destination;
 use crate::platform::{kind_of, literal_path, opening_error};
 
-/// What a PATH turned out to be.
-pub(super) enum Given {
+/// The result of inspecting a PATH.
+pub(super) enum Argument {
     File(Job),
     Directory(Box<dyn Iterator<Item = Step> + Send>),
     /// A file that the filters exclude.
@@ -32,18 +32,18 @@ pub(super) fn standard_input(destination: &Destination, target: &Parent) -> Resu
         name,
         mime_type: destination.mime_type.clone(),
         size: None,
-        place: target.clone(),
+        parent: target.clone(),
         warnings: Vec::new(),
-        twin: None,
+        duplicate: None,
     })
 }
 
-/// Looks at a path. Errors do not repeat it.
-pub(super) fn look_at(
+/// Inspects a path. Errors do not repeat it.
+pub(super) fn inspect(
     path: &std::ffi::OsStr,
     selection: &Selection,
     target: &Parent,
-) -> Result<Given, Error> {
+) -> Result<Argument, Error> {
     let destination = &selection.destination;
     let path = Path::new(path);
     if selection.relative {
@@ -64,22 +64,22 @@ pub(super) fn look_at(
                 "a directory keeps its own name; with a `/` behind it, its contents go straight into the target",
             ));
         }
-        let is_folder = own_name.is_some() && (selection.relative || !means_contents(path));
+        let is_folder = own_name.is_some() && (selection.relative || !stands_for_contents(path));
         let Some(own_name) = own_name.filter(|_| is_folder) else {
-            return Ok(Given::Directory(Box::new(Walk::new(path, target.clone(), None, selection))));
+            return Ok(Argument::Directory(Box::new(Walk::new(path, target.clone(), None, selection))));
         };
-        let above = if selection.relative { directories_of(path, target) } else { target.clone() };
+        let parent = if selection.relative { directories_of(path, target) } else { target.clone() };
         let (name, warning) = name::of_entry(own_name);
         let shown = name::decode(path.as_os_str()).0;
         // Filters do not apply to the directory itself. If an include comes first, its folder is created only for files
         // in it.
         let has_step = selection.filters.includes(Path::new(""), true);
-        let folder = Arc::new(Folder { above, name, shown, warning, has_step });
+        let folder = Arc::new(Folder { parent, name, shown, warning, has_step });
         let step = has_step.then(|| Step::Folder(Arc::clone(&folder)));
-        return Ok(Given::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
+        return Ok(Argument::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
     }
     if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
-        return Ok(Given::Excluded);
+        return Ok(Argument::Excluded);
     }
     if !metadata.is_file() {
         return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
@@ -89,14 +89,14 @@ pub(super) fn look_at(
         (None, Some(own)) => name::of_entry(own),
         (None, None) => return Err(Error::usage("has no file name of its own; give one with --name")),
     };
-    Ok(Given::File(Job {
+    Ok(Argument::File(Job {
         input: Input::File(path.to_owned()),
         name,
         mime_type: destination.mime_type.clone(),
         size: Some(metadata.len()),
-        place: if selection.relative { directories_of(path, target) } else { target.clone() },
+        parent: if selection.relative { directories_of(path, target) } else { target.clone() },
         warnings: warning.into_iter().collect(),
-        twin: None,
+        duplicate: None,
     }))
 }
 
@@ -128,14 +128,14 @@ fn directories_of(path: &Path, target: &Parent) -> Parent {
         if let Component::Normal(own) = component {
             let (name, warning) = name::of_entry(own);
             let shown = name::decode(walked.as_os_str()).0;
-            folder = Parent::New(Arc::new(Folder { above: folder, name, shown, warning, has_step: false }));
+            folder = Parent::New(Arc::new(Folder { parent: folder, name, shown, warning, has_step: false }));
         }
     }
     folder
 }
 
 /// Whether a directory stands for its contents, as in rsync: `dir/`, `dir/.`, `.`, and paths without a name.
-fn means_contents(path: &Path) -> bool {
+fn stands_for_contents(path: &Path) -> bool {
     let text = path.as_os_str().as_encoded_bytes();
     let separates = |byte: &u8| std::path::is_separator(char::from(*byte));
     match text {
@@ -146,7 +146,7 @@ fn means_contents(path: &Path) -> bool {
     }
 }
 
-/// Looks at a path without opening it: opening a FIFO blocks until somebody writes to it, and opening a device can have
+/// The metadata of a path, without opening it: opening a FIFO blocks until it has a writer, and opening a device can have
 /// side effects. Links are followed.
 fn metadata(path: &Path) -> Result<Metadata, Error> {
     fs::metadata(literal_path(path)).map_err(|error| {
