@@ -6,10 +6,12 @@
 //! part that needs its checksum does not wait. There is no extra thread, and the limit on waiting chunks bounds memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use bytes::Bytes;
 use md5_many::{Md5Many, Md5State};
+
+use crate::mutex::lock;
 
 /// Streams hashed at a time: the number of lanes in AVX-512.
 const LANES: usize = 16;
@@ -119,19 +121,11 @@ impl States {
 impl Checksums {
     /// Starts a stream.
     pub fn stream(&self) -> Stream {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.0.waiting);
         waiting.next_id += 1;
         let id = waiting.next_id;
         waiting.streams.insert(id, Queue::default());
         Stream { sums: self.clone(), id }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn states(&self) -> MutexGuard<'_, States> {
-        self.0.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_states(&self) -> Option<MutexGuard<'_, States>> {
@@ -147,7 +141,7 @@ impl Stream {
     /// Adds the next bytes. They are hashed now or a little later.
     pub fn push(&self, chunk: Bytes) {
         let too_many = {
-            let mut waiting = self.sums.waiting();
+            let mut waiting = lock(&self.sums.0.waiting);
             if let Some(queue) = waiting.streams.get_mut(&self.id) {
                 queue.chunks.push_back(chunk);
                 waiting.chunks += 1;
@@ -158,11 +152,11 @@ impl Stream {
             waiting.has_too_many()
         };
         // Another thread may be hashing. This one waits for it only if too many chunks wait.
-        let states = if too_many { Some(self.sums.states()) } else { self.sums.try_states() };
+        let states = if too_many { Some(lock(&self.sums.0.states)) } else { self.sums.try_states() };
         let Some(mut states) = states else { return };
         loop {
             let round = {
-                let mut waiting = self.sums.waiting();
+                let mut waiting = lock(&self.sums.0.waiting);
                 if !waiting.is_full() && !waiting.has_too_many() {
                     return;
                 }
@@ -174,17 +168,17 @@ impl Stream {
 
     /// Marks the end of the stream: other streams no longer wait for its chunks.
     pub fn end(&self) {
-        if let Some(queue) = self.sums.waiting().streams.get_mut(&self.id) {
+        if let Some(queue) = lock(&self.sums.0.waiting).streams.get_mut(&self.id) {
             queue.ended = true;
         }
     }
 
     /// Returns the MD5 of everything pushed, in hexadecimal.
     pub fn finish(self) -> String {
-        let mut states = self.sums.states();
+        let mut states = lock(&self.sums.0.states);
         loop {
             let round = {
-                let mut waiting = self.sums.waiting();
+                let mut waiting = lock(&self.sums.0.waiting);
                 if waiting.streams.get(&self.id).is_none_or(|queue| queue.chunks.is_empty()) {
                     break;
                 }
@@ -202,8 +196,8 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // An aborted attempt leaves nothing behind.
-        let mut states = self.sums.states();
-        let mut waiting = self.sums.waiting();
+        let mut states = lock(&self.sums.0.states);
+        let mut waiting = lock(&self.sums.0.waiting);
         let dropped = waiting.streams.remove(&self.id).map_or(0, |queue| queue.chunks.len());
         waiting.chunks -= dropped;
         states.streams.remove(&self.id);
@@ -240,9 +234,9 @@ mod tests {
             stream.push(Bytes::from_static(b"abc"));
         }
         drop(stream);
-        let waiting = sums.waiting();
+        let waiting = lock(&sums.0.waiting);
         assert_eq!((waiting.chunks, waiting.streams.len()), (0, 1));
-        assert!(sums.states().streams.is_empty());
+        assert!(lock(&sums.0.states).streams.is_empty());
     }
 
     proptest::proptest! {

@@ -4,13 +4,14 @@
 //! with thousands of files. So when one budget is used up and nothing has succeeded in that time, the breaker lets a few
 //! probes through, each a single attempt, and then opens.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::error::Failure;
+use crate::mutex::lock;
 use crate::retry::RetryBudget;
 
 /// Probes after a budget was used up.
@@ -91,7 +92,7 @@ impl CircuitBreaker {
     pub async fn acquire(&self) -> Result<Permit<'_>, Failure> {
         loop {
             let wait = {
-                let mut tripped = self.tripped();
+                let mut tripped = lock(&self.tripped);
                 let is_probe = match &mut *tripped {
                     None => Some(false),
                     Some(tripped) if tripped.is_open => return Err(tripped.failure.clone()),
@@ -119,20 +120,20 @@ impl CircuitBreaker {
 
     /// The failure that opened the breaker, if it is open.
     pub fn is_open(&self) -> Option<Failure> {
-        self.tripped().as_ref().filter(|tripped| tripped.is_open).map(|tripped| tripped.failure.clone())
+        lock(&self.tripped).as_ref().filter(|tripped| tripped.is_open).map(|tripped| tripped.failure.clone())
     }
 
     /// Opens at once, after a failure that [holds for all requests](Failure::holds_for_all).
     pub fn refuse(&self, failure: &Failure) {
-        *self.tripped() = Some(Tripped { is_open: true, ..Tripped::new(failure, Duration::ZERO) });
+        *lock(&self.tripped) = Some(Tripped { is_open: true, ..Tripped::new(failure, Duration::ZERO) });
     }
 
     /// Closes the breaker.
     pub fn record_success(&self) {
-        let mut tripped = self.tripped();
+        let mut tripped = lock(&self.tripped);
         self.successes.fetch_add(1, Ordering::Relaxed);
         *tripped = None;
-        let before = self.last_success.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        let before = lock(&self.last_success).replace(Instant::now());
         if before.is_none_or(|before| before.elapsed() >= OUTAGE) {
             self.recovered.notify_waiters();
         }
@@ -149,10 +150,6 @@ impl CircuitBreaker {
 
     fn successes(&self) -> u64 {
         self.successes.load(Ordering::Relaxed)
-    }
-
-    fn tripped(&self) -> MutexGuard<'_, Option<Tripped>> {
-        self.tripped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,11 +171,11 @@ impl Permit<'_> {
     }
 
     fn is_spent(&self) -> bool {
-        self.is_probe && self.breaker.tripped().is_some() && self.is_current()
+        self.is_probe && lock(&self.breaker.tripped).is_some() && self.is_current()
     }
 
     fn trip(&self, failure: &Failure, waited: Duration) {
-        let mut tripped = self.breaker.tripped();
+        let mut tripped = lock(&self.breaker.tripped);
         if self.is_current() {
             tripped.get_or_insert_with(|| Tripped::new(failure, waited));
         }
@@ -190,7 +187,7 @@ impl Permit<'_> {
     }
 
     fn release(&mut self) {
-        let mut tripped = self.breaker.tripped();
+        let mut tripped = lock(&self.breaker.tripped);
         if std::mem::replace(&mut self.is_probe, false)
             && self.is_current()
             && let Some(tripped) = &mut *tripped
@@ -278,7 +275,7 @@ mod tests {
         let breaker = CircuitBreaker::default();
         breaker.acquire().await.unwrap().trip(&dead(), WAITED);
         let long_ago = Instant::now().checked_sub(MIN_PROBE_TIME);
-        breaker.tripped().as_mut().unwrap().since = long_ago.unwrap();
+        lock(&breaker.tripped).as_mut().unwrap().since = long_ago.unwrap();
         for _ in 0..MIN_PROBES {
             assert!(breaker.is_open().is_none());
             drop(breaker.acquire().await.unwrap());

@@ -132,9 +132,6 @@ impl Connector {
     }
 
     /// Performs the TLS handshake with the URL's host.
-    ///
-    /// # Errors
-    /// Those of [`Connector::open`].
     pub async fn secure(&self, uri: &Uri, stream: BoxedStream) -> Result<BoxedStream, TransferError> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|error| connect_failure(error.to_string()))?;

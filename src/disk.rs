@@ -37,9 +37,6 @@ impl Default for Disk {
 
 impl Disk {
     /// Runs `work` on a blocking thread.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if it panicked or the runtime is shutting down.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -100,9 +97,6 @@ impl Stuck {
 }
 
 /// Runs `work` on a blocking thread, for operations on the disk with the records.
-///
-/// # Errors
-/// [`Error::Internal`] if it panicked or the runtime is shutting down.
 pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     /// Few files start or end at the same moment, and each thread costs memory.
     static PERMITS: Semaphore = Semaphore::const_new(8);

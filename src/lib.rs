@@ -22,6 +22,7 @@ pub(crate) mod item;
 pub(crate) mod limited;
 pub(crate) mod limits;
 pub(crate) mod login;
+pub(crate) mod mutex;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod output;

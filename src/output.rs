@@ -1,12 +1,13 @@
 //! Results on stdout. Each is written whole and flushed as soon as its file is done.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::value::RawValue;
 
 use crate::error::{Code, chain};
 use crate::format::{safe_json, seconds};
+use crate::mutex::lock;
 use crate::options::OutputMode;
 use crate::outcome::{Outcome, Status, Verified};
 use crate::platform;
@@ -70,9 +71,6 @@ impl Output {
     }
 
     /// Prints one line of a plan, whatever the mode.
-    ///
-    /// # Errors
-    /// Those of [`Self::result`].
     pub fn dry_run_line(&self, json: &str) -> io::Result<()> {
         self.line(&self.shown(json))
     }
@@ -83,7 +81,7 @@ impl Output {
     }
 
     fn line(&self, text: &str) -> io::Result<()> {
-        let mut writer = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = lock(&self.out);
         let Some(out) = writer.as_mut() else { return Ok(()) };
         // A single write, so that lines of two programs that share a pipe do not mix.
         let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());

@@ -34,9 +34,6 @@ pub fn open_record(settings: &Settings, key: &RunKey, reporter: &dyn Reporter) -
 }
 
 /// The key of the command, which is the same for all its runs.
-///
-/// # Errors
-/// [`Error::NoToken`].
 pub fn run_key(settings: &Settings) -> Result<RunKey, Error> {
     let (account, selection) = (&settings.account, &settings.selection);
     Ok(RunKey {

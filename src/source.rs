@@ -59,9 +59,6 @@ impl Source {
     }
 
     /// Takes an open file that no other program has access to.
-    ///
-    /// # Errors
-    /// Those of [`Source::unnamed`].
     pub fn own(file: File) -> Result<Self, Error> {
         Self::unnamed(file).map(|source| Self { own: true, ..source })
     }
@@ -75,9 +72,6 @@ impl Source {
     }
 
     /// Reads up to `most` bytes from the start. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Those of [`Source::read_at`].
     pub fn head(&self, most: usize) -> Result<Vec<u8>, Error> {
         let mut head = vec![0; most.min(usize::try_from(self.size()).unwrap_or(most))];
         let mut filled = 0;
@@ -88,9 +82,6 @@ impl Source {
     }
 
     /// Guesses the MIME type for a name in the drive. Blocks on the disk if no extension is known.
-    ///
-    /// # Errors
-    /// Those of [`Source::read_at`].
     pub fn mime_type(&self, name: &str) -> Result<String, Error> {
         mime::guess(name, self.path.as_deref(), self.size(), |most| self.head(most))
     }

@@ -72,9 +72,6 @@ pub fn run(what: Generate) -> u8 {
 }
 
 /// Writes a completion script or the man page.
-///
-/// # Errors
-/// Those of the writer.
 pub fn generate(what: Generate, out: &mut dyn Write) -> io::Result<()> {
     let (shell, fixes) = match what {
         Generate::CompleteBash => (Shell::Bash, &BASH[..]),

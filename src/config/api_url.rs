@@ -66,9 +66,6 @@ impl ApiUrl {
     ///
     /// Anybody may have written a project file. With a URL there, a token from elsewhere would go to a server of its
     /// author.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
     pub fn check_token_origin(&self, token: Option<&Location>) -> Result<(), Error> {
         let Some(location) = &self.location else { return Ok(()) };
         if !location.file.project || is_own(&self.url) || token.is_some_and(|token| token.same_file(location))

@@ -1,11 +1,12 @@
 //! Limits concurrent calls, and pauses all calls when the service asks for it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::Call;
+use crate::mutex::lock;
 
 /// Limits all calls of a client.
 pub(super) struct CallLimiter {
@@ -45,14 +46,14 @@ impl CallLimiter {
     /// Pauses all calls for this long.
     pub(super) fn pause_for(&self, pause: Duration) {
         let until = Instant::now() + pause;
-        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut not_before = lock(&self.not_before);
         *not_before = Some(not_before.map_or(until, |at| at.max(until)));
     }
 
     /// Waits until the pause is over.
     pub(super) async fn wait(&self) {
         loop {
-            let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = *lock(&self.not_before);
             let Some(until) = until.filter(|until| *until > Instant::now()) else { return };
             tokio::time::sleep_until(until.into()).await;
         }

@@ -28,9 +28,6 @@ pub struct SignedParts {
 
 impl Drive {
     /// Starts a multipart upload.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn start(
         &self,
         observer: &dyn RetryObserver,
@@ -50,9 +47,6 @@ impl Drive {
     }
 
     /// Requests signed URLs for all parts of an upload.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn sign_urls(
         &self,
         observer: &dyn RetryObserver,
@@ -120,9 +114,6 @@ impl Drive {
     }
 
     /// Lists a folder, up to the limit of one response (500 items).
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn folder(
         &self,
         observer: &dyn RetryObserver,
@@ -135,27 +126,18 @@ impl Drive {
 
     /// Checks that the token gives access to the drive, by listing its root. No call is about the token alone, and those for
     /// the workspace or the search may need other scopes.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn check(&self, observer: &dyn RetryObserver) -> Result<(), Error> {
         let request = self.get("drive/tree", &[("depth", "1")])?;
         self.call_json::<wire::Tree>(observer, Call::Check, request).await.map(drop)
     }
 
     /// Searches items by name or content. Returns 50 at most.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn search(&self, observer: &dyn RetryObserver, text: &str) -> Result<wire::Hits, Error> {
         let request = self.get("drive/search", &[("q", text), ("limit", "50")])?;
         Ok(self.call_json(observer, Call::Search, request).await?.0)
     }
 
     /// Requests an item by its ID.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn item(&self, observer: &dyn RetryObserver, id: &str) -> Result<Item, Error> {
         let (raw, _) = self
             .call_json::<Box<RawValue>>(observer, Call::Item, self.get(&format!("drive/files/{id}"), &[])?)
@@ -166,18 +148,12 @@ impl Drive {
     }
 
     /// Requests a signed URL from which a file's content can be downloaded for a while.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn download_url(&self, observer: &dyn RetryObserver, id: &str) -> Result<SignedUrl, Error> {
         let request = self.get(&format!("drive/files/{id}/download"), &[])?;
         Ok(self.call_json::<wire::Download>(observer, Call::Download, request).await?.0.url)
     }
 
     /// Requests the workspace's slug, its name in URLs.
-    ///
-    /// # Errors
-    /// [`Error::Call`].
     pub async fn slug(&self, observer: &dyn RetryObserver) -> Result<String, Error> {
         let request = self.get("workspace/info", &[])?;
         let (workspace, _) = self.call_json::<wire::Workspace>(observer, Call::Workspace, request).await?;

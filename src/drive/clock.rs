@@ -1,6 +1,8 @@
 //! The difference between this machine's clock and the service's.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::mutex::lock;
 
 /// Bounds on the difference, from the `Date` headers of responses.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ impl ServiceClock {
             min: date.saturating_sub(received),
             max: date.saturating_add(1000).saturating_sub(sent),
         };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         let both = known.map(|known| Bounds { min: known.min.max(now.min), max: known.max.min(now.max) });
         // If the bounds contradict each other, a clock was set.
         *known = Some(both.filter(|both| both.min < both.max).unwrap_or(now));
@@ -32,7 +34,7 @@ impl ServiceClock {
     /// Converts a time of this machine's clock to the service's clock, in milliseconds since 1970. The latest possible time
     /// counts, or the same time if the clocks may agree, because both are usually set by NTP.
     pub(super) fn to_service(&self, local: i64) -> i64 {
-        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *lock(&self.0);
         let offset = known.map_or(0, |Bounds { min, max }| if min <= 0 && max > 0 { 0 } else { max });
         local.saturating_add(offset)
     }

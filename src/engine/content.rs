@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::etag::{CompletedPart, Etag, multipart_etag};
 use crate::event::Phase;
+use crate::mutex::lock;
 use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::source::Source;
@@ -41,12 +42,12 @@ impl FileUpload {
         let (file, finished) = (&self.file, &session.finished);
         for _ in 0..MAX_COMPARISONS {
             let (now, may_be_written) = self.file_state().await?;
-            if !may_be_written && now.has_same_ctime(&session.checked_identity()) {
+            if !may_be_written && now.has_same_ctime(&lock(&session.checked_identity)) {
                 return Ok(());
             }
             // Without ctime, the file system does not show whether the file was touched, and comparing again does not help.
             let unknown =
-                may_be_written || (now.ctime.is_none() && session.checked_identity().ctime.is_none());
+                may_be_written || (now.ctime.is_none() && lock(&session.checked_identity).ctime.is_none());
             file.phase(Phase::Check);
             file.note(if unknown {
                 "the file may have been touched while it was sent: comparing its parts"
@@ -72,7 +73,7 @@ impl FileUpload {
                 };
                 return Err(Error::Changed { what });
             }
-            *session.checked_identity() = now;
+            *lock(&session.checked_identity) = now;
             if unknown {
                 break;
             }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::event::Reporter;
 use crate::file_context::FileContext;
 use crate::limits::Limits;
+use crate::mutex::lock;
 use crate::options::{IfExists, Verify};
 use crate::retry::RetryPolicy;
 use crate::storage::Storage;
@@ -162,13 +163,13 @@ impl Context {
 
     /// Whether this run created the item or used it for one of its files.
     pub(super) fn is_used_item(&self, id: &str) -> bool {
-        let used = self.used_items.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = lock(&self.used_items);
         used.contains(&self.hasher.hash_one(id))
     }
 
     /// Notes that the item is used for a file.
     pub(super) fn note_used_item(&self, id: &str) {
-        let mut used = self.used_items.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(&self.used_items);
         used.insert(self.hasher.hash_one(id));
     }
 }

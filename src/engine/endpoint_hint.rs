@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hyper::Uri;
 use sha2::{Digest as _, Sha256};
@@ -15,6 +15,7 @@ use super::urls::{Rules, check};
 use crate::checksum::hex;
 use crate::http;
 use crate::limited::read_file;
+use crate::mutex::lock;
 use crate::platform;
 use crate::secret::SignedUrl;
 
@@ -48,19 +49,19 @@ impl EndpointHint {
         let text = String::from_utf8_lossy(&bytes);
         let host = text.lines().next().filter(|host| check(host, rules).is_ok());
         let Some(host) = host.and_then(|host| host.parse().ok()) else { return };
-        self.known().get_or_insert(host);
+        lock(&self.known).get_or_insert(host);
     }
 
     /// The host as a URL without a path, if known.
     pub(super) fn get(&self) -> Option<Uri> {
-        self.known().clone()
+        lock(&self.known).clone()
     }
 
     /// Learns the host from a signed URL, and keeps it for later runs if it is new.
     pub(super) fn learn(self: &Arc<Self>, url: &SignedUrl) -> Option<Uri> {
         let uri: Uri = url.expose().parse().ok()?;
         let host: Uri = format!("{}://{}", uri.scheme_str()?, http::host_and_port(&uri)).parse().ok()?;
-        let is_new = self.known().replace(host.clone()).is_none_or(|before| before != host);
+        let is_new = lock(&self.known).replace(host.clone()).is_none_or(|before| before != host);
         if is_new && let Some(file) = self.file.clone() {
             let text = format!("{host}\n");
             // If it cannot be written, the next run starts slightly slower.
@@ -74,9 +75,5 @@ impl EndpointHint {
             });
         }
         Some(host)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<Uri>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
@@ -11,6 +11,7 @@ use crate::drive::Drive;
 use crate::error::Error;
 use crate::file_context::FileContext;
 use crate::item::Node;
+use crate::mutex::lock;
 
 /// The IDs in a folder, as listed.
 type Listing = Arc<OnceCell<HashSet<String>>>;
@@ -38,7 +39,7 @@ impl FinishedFiles {
         id: &str,
     ) -> Result<bool, Error> {
         let listing = {
-            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut listings = lock(&self.listings);
             Arc::clone(listings.entry(entry.parent.clone()).or_default())
         };
         let list = || ids_in(drive, file, entry.parent.as_deref());

@@ -2,7 +2,7 @@
 //! parallel.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::create::{CreateError, Created, Creation, create, look_twice};
 use super::directory::{Contents, Directory, FoundFile, FoundFolder};
@@ -15,6 +15,7 @@ use crate::error::{Call, Error, Failure, Kind};
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
 use crate::item::{Item, Node};
+use crate::mutex::lock;
 use crate::plan::{Folder, Parent};
 use crate::retry::RetryPolicy;
 
@@ -84,7 +85,7 @@ impl Folders {
     }
 
     fn given(&self, id: &Option<String>) -> Arc<Directory> {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = lock(&self.given);
         let directory =
             given.entry(id.clone()).or_insert_with(|| Directory::new(id.clone(), None, self.with_files));
         Arc::clone(directory)
@@ -116,9 +117,9 @@ impl Folders {
         // Other runs on this machine may be about to create it too.
         let parent = directory.id.as_deref();
         let target = self.peers.target(Kind::Folder, parent, &folder.name);
-        let mut lock = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
+        let mut target_lock = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
         let child = NewChild { folders: self, observer, parent, name: &folder.name };
-        let found = match (lock.is_stale(snapshot), truncated) {
+        let found = match (target_lock.is_stale(snapshot), truncated) {
             (true, _) => child.find().await,
             (false, true) => child.search().await,
             (false, false) => Ok(None),
@@ -131,15 +132,15 @@ impl Folders {
                 Ok((found.id, None))
             }
             Ok(None) => {
-                lock.note_may_create();
-                child.create().await.map(|(id, made)| (id, made.then_some(lock.snapshot)))
+                target_lock.note_may_create();
+                child.create().await.map(|(id, made)| (id, made.then_some(target_lock.snapshot)))
             }
             Err(error) => Err(error),
         };
-        // Dropping the lock writes to the disk.
-        on_disk(move || drop(lock)).await?;
+        // Dropping the target_lock writes to the disk.
+        on_disk(move || drop(target_lock)).await?;
         let child = directory.note_child(&folder.name, result).await?;
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         recent.push_back(Arc::clone(&child));
         if recent.len() > RECENT {
             recent.pop_front();
@@ -148,9 +149,6 @@ impl Folders {
     }
 
     /// Checks that a folder can be listed.
-    ///
-    /// # Errors
-    /// Those of the call.
     pub(super) async fn check(
         &self,
         observer: &dyn RetryObserver,
@@ -161,9 +159,6 @@ impl Folders {
 
     /// Returns the files of this name, and whether these are all. A listing that `is_stale` is requested again. If the folder
     /// is longer than the listing, the rest is searched unless `listed_suffice`.
-    ///
-    /// # Errors
-    /// Those of the calls.
     pub(super) async fn files(
         &self,
         observer: &dyn RetryObserver,

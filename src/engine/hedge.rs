@@ -16,11 +16,12 @@
 //! progress may then be draining its buffer, so only its total time counts.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::concurrency::{Permit, Permits};
 use crate::event::PartProgress;
+use crate::mutex::lock;
 
 /// How often to check an attempt.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -221,12 +222,8 @@ impl Progress {
 }
 
 impl Hedging {
-    fn attempts(&self) -> MutexGuard<'_, VecDeque<Completed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn record(&self, attempt: Completed) {
-        let mut all = self.attempts();
+        let mut all = lock(&self.0);
         if all.len() == MAX_REMEMBERED {
             all.pop_front();
         }
@@ -239,7 +236,7 @@ impl Hedging {
             let times = (size as f64 / took.size.max(1) as f64).max(1.0);
             Slowest { share: took.share * times, time: took.time.mul_f64(times) }
         };
-        self.attempts().iter().map(scaled).reduce(|one, other| Slowest {
+        lock(&self.0).iter().map(scaled).reduce(|one, other| Slowest {
             share: one.share.max(other.share),
             time: one.time.max(other.time),
         })

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::OwnedMutexGuard;
+
+use crate::mutex::lock;
 
 /// One holder at a time for each key.
 pub(super) struct KeyedMutex<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
@@ -35,7 +37,7 @@ impl<K: Eq + Hash> KeyedMutex<K> {
     }
 
     fn mutex(&self, key: K) -> Arc<tokio::sync::Mutex<()>> {
-        let mut mutexes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mutexes = lock(&self.0);
         // Forgets unused keys, so that memory does not grow with the number of files.
         mutexes.retain(|_, mutex| Arc::strong_count(mutex) > 1);
         Arc::clone(mutexes.entry(key).or_default())

@@ -1,7 +1,7 @@
 //! Sends the parts of one file. Each part waits for a permit, is retried until it is in storage, and is hedged if it lags.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::RwLock;
@@ -16,6 +16,7 @@ use crate::error::{Error, Failure, RetryClass, Transport};
 use crate::etag::CompletedPart;
 use crate::event::{Attempt, Event, PartProgress, Phase};
 use crate::file_context::FileContext;
+use crate::mutex::lock;
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
 use crate::secret::SignedUrl;
@@ -104,10 +105,6 @@ struct AttemptOptions<'a> {
     new_connection: bool,
     response_timeout_factor: u32,
     permit: &'a Mutex<Permit>,
-}
-
-fn lock(permit: &Mutex<Permit>) -> MutexGuard<'_, Permit> {
-    permit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reports that a part was aborted, unless it is done.

@@ -1,7 +1,7 @@
 //! One file's upload, and the multipart upload that it begins or resumes and finishes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::context::Context;
 use super::directory::Directory;
@@ -14,6 +14,7 @@ use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
 use crate::item::Item;
+use crate::mutex::lock;
 use crate::outcome::Verified;
 use crate::plan::{Job, Parts};
 use crate::platform::Identity;
@@ -44,7 +45,7 @@ pub(super) struct Session {
     /// An earlier run has finalized it, and this item is only to be verified.
     pub(super) item: Option<Item>,
     /// The last state of the file in which it is known to have the bytes of the finished parts.
-    checked_identity: Mutex<Identity>,
+    pub(super) checked_identity: Mutex<Identity>,
 }
 
 /// Why an upload ended without an item.
@@ -86,7 +87,7 @@ impl Proof {
 
     pub(super) fn of_session(session: &Session) -> Self {
         let etag = etag_of_parts(session.parts, &session.finished);
-        Self { identity: session.checked_identity().clone(), part_size: session.parts.part_size, etag }
+        Self { identity: lock(&session.checked_identity).clone(), part_size: session.parts.part_size, etag }
     }
 }
 
@@ -121,10 +122,6 @@ impl Session {
     /// this costs little, and still survives a kill.
     pub(super) fn syncs_record(&self) -> bool {
         self.parts.count > 1
-    }
-
-    pub(super) fn checked_identity(&self) -> MutexGuard<'_, Identity> {
-        self.checked_identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that all parts are there. S3 would create a shorter object without an error.

@@ -1,11 +1,12 @@
 //! Stopping a run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Signal};
+use crate::mutex::lock;
 
 /// Stops the engine.
 #[derive(Clone, Default)]
@@ -19,13 +20,13 @@ pub struct Stopper {
 impl Stopper {
     /// Stops the run. Finished parts are kept, parts in flight are aborted.
     pub fn stop(&self, signal: Signal) {
-        self.signal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(signal);
+        lock(&self.signal).get_or_insert(signal);
         self.token.cancel();
     }
 
     /// The signal, if one was received.
     pub fn signal(&self) -> Option<Signal> {
-        *self.signal.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.signal)
     }
 
     /// Whether the run stopped before it had started all steps.

@@ -10,9 +10,6 @@ const HEAD: usize = 8192;
 
 /// Guesses the MIME type of a file of `size` bytes: by the extension of its name in the drive, then by that of its
 /// path, then by its first bytes. `head` reads those only if the extensions are unknown.
-///
-/// # Errors
-/// Those of `head`.
 pub fn guess<E>(
     name: &str,
     path: Option<&Path>,

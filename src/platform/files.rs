@@ -9,9 +9,6 @@ use std::string::FromUtf8Error;
 use std::time::{Duration, Instant};
 
 /// Reads at `offset` without moving a shared position. May read less than the buffer holds. 0 means the end of the file.
-///
-/// # Errors
-/// Those of the system.
 pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
         #[cfg(unix)]
@@ -51,9 +48,6 @@ pub fn read_ahead(file: &File, offset: u64, length: u64) {
 }
 
 /// Opens or creates a file for reading and writing. Only the user can access a new one.
-///
-/// # Errors
-/// Those of the system.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     // Not append: Windows refuses to truncate a file that is opened for appending.
@@ -64,9 +58,6 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 }
 
 /// As [`open_private`]. Also returns whether the file existed.
-///
-/// # Errors
-/// Those of the system.
 pub fn open_or_create_private(path: &Path) -> io::Result<(File, bool)> {
     let mut options = File::options();
     options.read(true).write(true).create_new(true);
@@ -79,9 +70,6 @@ pub fn open_or_create_private(path: &Path) -> io::Result<(File, bool)> {
 }
 
 /// Opens or creates a file for reading and appending. Only the user can access a new one.
-///
-/// # Errors
-/// Those of the system.
 pub fn append_private(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).append(true).create(true);
@@ -91,9 +79,6 @@ pub fn append_private(path: &Path) -> io::Result<File> {
 }
 
 /// Creates a directory and its parents. Only the user can access new ones.
-///
-/// # Errors
-/// Those of the system.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -161,9 +146,6 @@ pub fn kind_of(_: std::fs::FileType) -> &'static str {
 
 /// Opens a file for reading. Does not wait for the writer of a FIFO. Reading a FIFO without a writer returns the end of
 /// the file.
-///
-/// # Errors
-/// Those of the system.
 pub fn open_nonblocking(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
@@ -195,9 +177,6 @@ pub fn is_null_device(_: &std::fs::Metadata) -> bool {
 }
 
 /// The path of a file without links, `.` and `..`.
-///
-/// # Errors
-/// Those of the system.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     let path = std::fs::canonicalize(path)?;
     // Windows returns the verbatim form `\\?\C:\folder\file`, which users do not know.
@@ -292,9 +271,6 @@ fn is_changed_by_windows(name: &str) -> bool {
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Retries `open` for a while if too many files are open. Blocks.
-///
-/// # Errors
-/// Those of `open`.
 pub fn open_with_retry<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + OPEN_TIMEOUT;
     loop {

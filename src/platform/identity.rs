@@ -34,9 +34,6 @@ pub struct FileId {
 
 impl Identity {
     /// The identity of an open file.
-    ///
-    /// # Errors
-    /// Those of the system.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let (id, ctime) = system::id_and_ctime(file, &metadata);

@@ -4,13 +4,14 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::screen::Screen;
 use super::state::State;
 use crate::event::{Event, Reporter};
+use crate::mutex::lock;
 use crate::platform;
 
 /// Formats events and draws frames. It neither writes nor blocks.
@@ -103,7 +104,7 @@ impl Renderer {
                 let call = called.recv_timeout(period);
                 of_thread.called.store(false, Ordering::Release);
                 let ends = matches!(call, Err(RecvTimeoutError::Disconnected));
-                of_thread.live().cleared |= ends;
+                lock(&of_thread.live).cleared |= ends;
                 of_thread.write();
                 match call {
                     // The sender may no longer wait.
@@ -145,14 +146,6 @@ impl Renderer {
 }
 
 impl Shared {
-    fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn screen(&self) -> MutexGuard<'_, Screen> {
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The screen, unless it stays in use for longer than this, by a terminal that accepts no output (Ctrl-S).
     fn screen_within(&self, limit: Duration) -> Option<MutexGuard<'_, Screen>> {
         let until = Instant::now() + limit;
@@ -167,14 +160,14 @@ impl Shared {
     }
 
     fn write(&self) {
-        self.write_to(&mut self.screen());
+        self.write_to(&mut lock(&self.screen));
     }
 
     /// Writes lines that are queued or due, and draws. Events are accepted meanwhile.
     fn write_to(&self, screen: &mut Screen) {
         let now = Instant::now();
         let ((columns, rows), may_draw) = (screen.size(), screen.may_draw());
-        let mut live = self.live();
+        let mut live = lock(&self.live);
         let Live { state, formatter, queue, cleared } = &mut *live;
         state.sample(now);
         queue.extend(formatter.on_tick(state, now));
@@ -189,7 +182,7 @@ impl Shared {
 impl Reporter for Renderer {
     fn event(&self, event: &Event<'_>) {
         let now = Instant::now();
-        let mut live = self.shared.live();
+        let mut live = lock(&self.shared.live);
         let Live { state, formatter, queue, cleared } = &mut *live;
         *cleared = false;
         state.apply(event, now);
@@ -209,7 +202,7 @@ impl Reporter for Renderer {
         if !self.shares_terminal {
             return write();
         }
-        let mut screen = self.shared.screen();
+        let mut screen = lock(&self.shared.screen);
         screen.erase();
         write();
         self.shared.write_to(&mut screen);
@@ -225,7 +218,7 @@ impl Reporter for Renderer {
     }
 
     fn clear(&self) {
-        self.shared.live().cleared = true;
+        lock(&self.shared.live).cleared = true;
         self.write_now(Some(FLUSH_TIMEOUT));
     }
 }

@@ -7,11 +7,13 @@
 //! again.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use indicatif::TermLike;
 
 use super::text::width;
+
+use crate::mutex::lock;
 
 /// Lines that indicatif has drawn. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -25,24 +27,20 @@ struct State {
 }
 
 impl FrameBuffer {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sets the width of the following frames.
     pub(super) fn set_columns(&self, columns: usize) {
-        self.state().columns = u16::try_from(columns).unwrap_or(u16::MAX);
+        lock(&self.0).columns = u16::try_from(columns).unwrap_or(u16::MAX);
     }
 
     /// The lines of the last frame, without trailing spaces.
     pub(super) fn frame(&self) -> Vec<String> {
-        self.state().frame.iter().map(|line| line.trim_end().to_owned()).collect()
+        lock(&self.0).frame.iter().map(|line| line.trim_end().to_owned()).collect()
     }
 }
 
 impl TermLike for FrameBuffer {
     fn width(&self) -> u16 {
-        self.state().columns
+        lock(&self.0).columns
     }
 
     /// Unlimited. The model leaves out what does not fit, and says so.
@@ -67,13 +65,13 @@ impl TermLike for FrameBuffer {
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.state().drawing.push(text.to_owned());
+        lock(&self.0).drawing.push(text.to_owned());
         Ok(())
     }
 
     /// Text without newlines, where a full line is followed by the next one.
     fn write_str(&self, text: &str) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let columns = usize::from(state.columns);
         match state.drawing.last_mut().filter(|line| width(line) < columns) {
             Some(line) => line.push_str(text),
@@ -87,7 +85,7 @@ impl TermLike for FrameBuffer {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         state.frame = std::mem::take(&mut state.drawing);
         Ok(())
     }

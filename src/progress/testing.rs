@@ -1,13 +1,14 @@
 //! Made-up events for the tests of the faces.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::state::State;
 use crate::error::Error;
 use crate::event::{Event, FileId, PartProgress, Phase};
 use crate::item::Item;
+use crate::mutex::lock;
 use crate::outcome::{Done, Origin, Outcome};
 
 pub(super) const MIB: u64 = 1 << 20;
@@ -97,13 +98,13 @@ pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
     pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
+        String::from_utf8(lock(&self.0).clone()).unwrap()
     }
 }
 
 impl io::Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        lock(&self.0).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::limiter::Limiter;
 use crate::checksum;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::mutex::lock;
 use crate::source::Source;
 
 /// Chunks that a body yields before it lets the other bodies run. Hashing is only fast if several parts advance together,
@@ -63,12 +64,12 @@ impl BodyState {
 
     /// The error of the file, if it ended the body.
     pub fn take_error(&self) -> Option<Error> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.error).take()
     }
 
     /// The MD5 of the bytes handed over, if they were hashed.
     pub fn take_md5(&self) -> Option<String> {
-        let stream = self.md5.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = lock(&self.md5).take();
         stream.map(checksum::Stream::finish)
     }
 }
@@ -128,7 +129,7 @@ impl PartBody {
         self.left -= length;
         self.allowed = self.allowed.saturating_sub(read);
         self.state.handed.fetch_add(length, Ordering::Relaxed);
-        if let Some(stream) = &*self.state.md5.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(stream) = &*lock(&self.state.md5) {
             stream.push(chunk.clone());
             if self.left == 0 {
                 stream.end();
@@ -143,7 +144,7 @@ impl PartBody {
 
     fn fail(&mut self, error: Error) -> std::io::Error {
         let text = error.to_string();
-        *self.state.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.state.error) = Some(error);
         std::io::Error::other(text)
     }
 

@@ -1,8 +1,10 @@
 //! A pool of small buffers. Memory depends on the number of parts in flight, and never on their size.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+
+use crate::mutex::lock;
 
 /// Size of a buffer in bytes. From 64 KiB on, system calls no longer matter (64 to 256 KiB measured the same); 64 parts
 /// with two buffers each take 8 MiB.
@@ -24,7 +26,7 @@ pub struct PooledBuffer {
 impl Buffers {
     /// Takes a buffer of [`BUFFER`] bytes.
     pub fn take(&self) -> PooledBuffer {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = lock(&self.0).pop();
         PooledBuffer {
             bytes: kept.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice()),
             used: 0,
@@ -55,7 +57,7 @@ impl AsRef<[u8]> for PooledBuffer {
 
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
-        let mut kept = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.pool.0);
         if kept.len() < MAX_KEPT {
             kept.push(std::mem::take(&mut self.bytes));
         }

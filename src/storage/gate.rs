@@ -5,11 +5,13 @@
 //! receives nothing for about 20 s.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Sleep;
+
+use crate::mutex::lock;
 
 /// Bytes that a held body sends every [`KEEP_ALIVE_INTERVAL`].
 pub const KEEP_ALIVE_BYTES: usize = 1024;
@@ -52,7 +54,7 @@ impl State {
 impl Gate {
     /// Lets this many bodies send.
     pub fn set_limit(&self, limit: usize) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let grows = limit > state.limit;
         state.limit = limit;
         if grows {
@@ -62,15 +64,11 @@ impl Gate {
 
     /// Registers a body until the pass is dropped.
     pub fn enter(&self) -> Pass {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.next += 1;
         let id = state.next;
         state.bodies.push((id, None));
         Pass { gate: self.clone(), id, keep_alive: None }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +92,7 @@ impl Pass {
     /// Waits until the body may send.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         {
-            let mut state = self.gate.state();
+            let mut state = lock(&self.gate.state);
             let index = state.bodies.iter().position(|(id, _)| *id == self.id);
             match index {
                 Some(index) if index >= state.limit => state.bodies[index].1 = Some(cx.waker().clone()),
@@ -117,7 +115,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut state = self.gate.state();
+        let mut state = lock(&self.gate.state);
         state.bodies.retain(|(id, _)| *id != self.id);
         state.wake_open();
     }

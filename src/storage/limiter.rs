@@ -3,10 +3,12 @@
 //! S3 closes a socket on which it sees no byte for about 20 s. A limited upload must send a little on every connection
 //! all the time, instead of pausing some.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::buffers::BUFFER;
+
+use crate::mutex::lock;
 
 /// Bytes are granted in quanta of this fraction of a second's bytes. With 64 connections, each gets one every 3.2 s.
 const QUANTA_PER_SECOND: u64 = 20;
@@ -44,7 +46,7 @@ impl Limit {
         let quantum =
             usize::try_from(self.rate / QUANTA_PER_SECOND).unwrap_or(BUFFER).clamp(MIN_QUANTUM, BUFFER);
         let bytes = want.min(quantum);
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free_at = lock(&self.free_at);
         let earliest = now.checked_sub(MAX_CREDIT).unwrap_or(now);
         let start = free_at.map_or(now, |at| at.max(earliest));
         *free_at = Some(start + Duration::from_secs_f64(bytes as f64 / self.rate as f64));

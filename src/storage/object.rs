@@ -44,7 +44,7 @@ impl Storage {
     /// Requests an object's first byte. The caller has to check the URL.
     ///
     /// # Errors
-    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid_request URL.
+    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
         let opened = match self.open_object(url, "bytes=0-0").await {
             Err(TransferError::Failure(failure)) if is_empty(&failure) => {
@@ -65,9 +65,6 @@ impl Storage {
 
     /// Downloads an object of `size` bytes, starting at the byte `from`, and passes its bytes to `receive`. After a
     /// failure the next call can continue where this one ended. The caller has to check the URL.
-    ///
-    /// # Errors
-    /// As in [`Self::object_info`].
     pub async fn download(
         &self,
         url: &SignedUrl,

@@ -1,7 +1,7 @@
 //! Open connections without a request: kept from an earlier part, or opened in advance.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connect::{Connection, open, origin};
 use crate::dial::{Connector, TransferError};
+use crate::mutex::lock;
 
 /// S3 closes a connection that has been idle for about 5 s.
 const MAX_IDLE: Duration = Duration::from_secs(4);
@@ -52,9 +53,6 @@ impl ConnectionPool {
     }
 
     /// A connection to the URL's host: an idle one that is still alive, or a new one.
-    ///
-    /// # Errors
-    /// Those of [`open`].
     pub async fn get(&self, uri: &Uri, wanted: Wanted) -> Result<Connection, TransferError> {
         let (origin, asked) = (origin(uri), Instant::now());
         if wanted != Wanted::New {
@@ -85,7 +83,7 @@ impl ConnectionPool {
 
     /// Opens connections to the URL's host until `wanted` are idle or being opened.
     pub fn preconnect(&self, uri: &Uri, wanted: usize) {
-        let mut unused = self.unused();
+        let mut unused = lock(&self.unused);
         let unused = unused.entry(origin(uri)).or_default();
         unused
             .idle
@@ -106,7 +104,7 @@ impl ConnectionPool {
     /// Keeps a connection after a complete response.
     pub fn keep(&self, connection: Connection) {
         if !connection.sender.is_closed() {
-            let mut unused = self.unused();
+            let mut unused = lock(&self.unused);
             let idle = &mut unused.entry(connection.origin.clone()).or_default().idle;
             idle.retain(|(_, since)| since.elapsed() < MAX_IDLE);
             idle.push((connection, Instant::now()));
@@ -115,7 +113,7 @@ impl ConnectionPool {
 
     /// The fastest idle connection, if it is recent enough.
     fn take_idle(&self, origin: &str, wanted: Wanted) -> Option<Connection> {
-        let mut unused = self.unused();
+        let mut unused = lock(&self.unused);
         let idle = &mut unused.get_mut(origin)?.idle;
         idle.retain(|(_, since)| since.elapsed() < MAX_IDLE);
         let fastest = (0..idle.len()).max_by(|a, b| idle[*a].0.rate.total_cmp(&idle[*b].0.rate))?;
@@ -131,12 +129,8 @@ impl ConnectionPool {
 
     /// The oldest connection that was opened in advance.
     fn take_preconnected(&self, origin: &str) -> Option<oneshot::Receiver<Opened>> {
-        let mut unused = self.unused();
+        let mut unused = lock(&self.unused);
         let preconnected = &mut unused.get_mut(origin)?.preconnected;
         (!preconnected.is_empty()).then(|| preconnected.remove(0).0)
-    }
-
-    fn unused(&self) -> MutexGuard<'_, HashMap<String, Unused>> {
-        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

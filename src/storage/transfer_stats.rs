@@ -1,11 +1,12 @@
 //! What the network has accepted of all parts together, and what TCP measures. Sockets in flight are queried for each
 //! sample.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::body::BodyState;
 use super::socket::Probe;
+use crate::mutex::lock;
 use crate::platform::TcpInfo;
 
 /// The attempts in flight. Clones share them.
@@ -114,7 +115,7 @@ impl TransferStats {
     /// Registers an attempt on this connection.
     pub fn register(&self, probe: Probe, body: Arc<BodyState>) -> Registration {
         let before = Totals::of(&probe);
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         state.next_id += 1;
         let id = state.next_id;
         state.in_flight.push(InFlight { id, probe, body, before, measured: (Instant::now(), before.acked) });
@@ -123,7 +124,7 @@ impl TransferStats {
 
     /// Samples all sockets.
     pub fn sample(&self) -> NetworkSample {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let now = Instant::now();
         state.in_flight.iter_mut().for_each(|attempt| attempt.fit_send_buffer(now));
         let mut totals = state.ended;
@@ -152,17 +153,13 @@ impl TransferStats {
 
     /// Changes the connections in flight to BBR, see [`Probe::use_bbr`].
     pub fn use_bbr(&self) {
-        self.state().in_flight.iter().for_each(|attempt| attempt.probe.use_bbr());
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.use_bbr());
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut state = self.stats.state();
+        let mut state = lock(&self.stats.0);
         if let Some(index) = state.in_flight.iter().position(|attempt| attempt.id == self.id) {
             let totals = state.in_flight.swap_remove(index).totals();
             state.ended += totals;

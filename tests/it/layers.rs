@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan", "outcome", "circuit_breaker", "disk", "http"],
     &["error", "etag", "limited", "options"],
     &["checksum", "format", "item", "platform", "retry", "secret", "units"],
+    &["mutex"],
 ];
 
 type Module = Vec<String>;

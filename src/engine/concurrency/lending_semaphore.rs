@@ -1,8 +1,10 @@
 //! A semaphore that can lend additional permits, and takes them back when they are released.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::mutex::lock;
 
 /// Clones share the permits.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ impl LendingSemaphore {
 
     /// Lends this many additional permits.
     pub fn add_permits(&self, permits: usize) {
-        let mut owed = self.owed();
+        let mut owed = lock(&self.owed);
         let kept = permits.min(*owed);
         *owed -= kept;
         self.semaphore.add_permits(permits - kept);
@@ -46,13 +48,9 @@ impl LendingSemaphore {
 
     /// Removes this many permits: free ones now, others when they are released.
     pub fn remove_permits(&self, permits: usize) {
-        let mut owed = self.owed();
+        let mut owed = lock(&self.owed);
         *owed += permits;
         *owed -= self.semaphore.forget_permits(*owed);
-    }
-
-    fn owed(&self) -> MutexGuard<'_, usize> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,7 +62,7 @@ pub struct SemaphorePermit {
 
 impl Drop for SemaphorePermit {
     fn drop(&mut self) {
-        let mut owed = self.of.owed();
+        let mut owed = lock(&self.of.owed);
         if *owed > 0
             && let Some(permit) = self.permit.take()
         {

@@ -1,7 +1,7 @@
 //! Permits for parts in flight, over all files: as many as `--concurrency` says, or as the [`Controller`] decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -13,6 +13,7 @@ use super::resend_budget::ResendBudget;
 use super::throughput::Throughput;
 use super::window::{Sample, is_standing};
 use crate::error::{Failure, Transport};
+use crate::mutex::lock;
 use crate::storage::NetworkSample;
 
 /// How often the network is sampled while parts are in flight.
@@ -113,7 +114,7 @@ impl Permits {
     /// further either.
     pub fn acquire_idle_hedge(self: &Arc<Self>) -> Option<Permit> {
         let now = Instant::now();
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.resend_budget.allows_idle_hedge(now) {
             return None;
         }
@@ -125,7 +126,7 @@ impl Permits {
 
     /// A free permit to hedge a slow part of this size, unless too many bytes were sent again already.
     pub fn acquire_hedge(self: &Arc<Self>, size: u64) -> Option<Permit> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.resend_budget.allows_hedge(size, state.acked) {
             return None;
         }
@@ -136,7 +137,7 @@ impl Permits {
 
     /// Whether this many bytes of a file of this size may be sent again. If so, they are counted.
     pub fn may_resend(&self, bytes: u64, file_size: u64) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let allowed = state.resend_budget.allows(bytes, file_size.max(state.acked));
         if allowed {
             state.resend_budget.add(bytes);
@@ -146,38 +147,38 @@ impl Permits {
 
     /// See [`Throughput::share`].
     pub fn share(&self) -> f64 {
-        self.state().throughput.share()
+        lock(&self.state).throughput.share()
     }
 
     /// See [`Throughput::idle_for`].
     pub fn idle_for(&self, now: Instant) -> Duration {
-        self.state().throughput.idle_for(now)
+        lock(&self.state).throughput.idle_for(now)
     }
 
     /// Whether the system does not report what the peer has acknowledged, so that bytes in kernel buffers count as sent.
     pub fn has_no_tcp_info(&self) -> bool {
-        self.state().no_tcp_info
+        lock(&self.state).no_tcp_info
     }
 
     /// How many parts may send at a time. Others in flight are held. With a fixed number of permits none is.
     pub fn sending_limit(&self) -> usize {
-        let state = self.state();
+        let state = lock(&self.state);
         state.controller.as_ref().map_or(usize::MAX, |controller| controller.limit() + state.lent)
     }
 
     /// See [`Throughput::has_headroom`].
     pub fn has_headroom(&self) -> bool {
-        self.state().headroom
+        lock(&self.state).headroom
     }
 
     /// Whether a single part fills the path and a queue before it.
     pub fn is_queue_of_one(&self) -> bool {
-        self.state().queue_of_one
+        lock(&self.state).queue_of_one
     }
 
     /// How many parts will soon be in flight, unless the path turns out to be slow.
     pub fn expected(&self) -> usize {
-        let state = self.state();
+        let state = lock(&self.state);
         match &state.controller {
             Some(controller) => controller.max_limit().min(DEFAULT_LIMIT),
             None => state.limit,
@@ -201,13 +202,13 @@ impl Permits {
 
     /// Lends additional permits for parts that hold theirs while a read hangs.
     pub fn lend(&self, permits: usize) {
-        self.state().lent += permits;
+        lock(&self.state).lent += permits;
         self.semaphore.add_permits(permits);
     }
 
     /// Takes back lent permits, at the latest when they are released.
     pub fn take_back(&self, permits: usize) {
-        self.state().lent -= permits;
+        lock(&self.state).lent -= permits;
         self.semaphore.remove_permits(permits);
     }
 
@@ -227,7 +228,7 @@ impl Permits {
     /// Takes a sample. May change the limit, and then may return a message.
     pub fn on_sample(&self, sample: NetworkSample, at: Instant) -> Option<String> {
         let moving = {
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             let moving = self.in_flight().saturating_sub(state.without_permit);
             state.throughput.add(at, sample.acked, moving);
             (state.acked, state.no_tcp_info) = (sample.acked, sample.tcp.is_none());
@@ -251,7 +252,7 @@ impl Permits {
 
     /// Whether all parts in flight have waited for their responses for a while, while others wait for permits.
     fn is_path_unused(&self, at: Instant, waiting: bool) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !waiting || state.handed < self.in_flight() {
             state.unused = None;
             return false;
@@ -264,7 +265,7 @@ impl Permits {
 
     /// Lets the controller decide, and applies its limit.
     pub fn update(&self, decide: impl FnOnce(&mut Controller) -> Option<String>) -> Option<String> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let controller = state.controller.as_mut()?;
         let message = decide(controller);
         let after = controller.limit();
@@ -272,10 +273,6 @@ impl Permits {
         self.semaphore.add_permits(after.saturating_sub(before));
         self.semaphore.remove_permits(before.saturating_sub(after));
         message
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -300,7 +297,7 @@ impl Permit {
     /// At most `limit` parts wait without a permit: a proxy that accepts everything at once would otherwise get all parts
     /// of the file, and could pass few of them on in time.
     pub fn all_handed(&mut self) {
-        let mut state = self.permits.state();
+        let mut state = lock(&self.permits.state);
         state.handed += usize::from(!self.handed);
         self.handed = true;
         let is_small = state.limit <= INITIAL_LIMIT && state.controller.is_some();
@@ -315,7 +312,7 @@ impl Permit {
 
     /// The attempt has failed. No bytes of the part are on their way any more.
     pub fn attempt_failed(&mut self) {
-        self.permits.state().handed -= usize::from(self.handed);
+        lock(&self.permits.state).handed -= usize::from(self.handed);
         self.handed = false;
     }
 
@@ -342,7 +339,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.permits.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let mut state = self.permits.state();
+        let mut state = lock(&self.permits.state);
         state.handed -= usize::from(self.handed);
         state.without_permit -= usize::from(self.without_permit);
     }

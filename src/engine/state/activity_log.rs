@@ -12,9 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use super::lock_file::{LockFile, Mode};
+use crate::mutex::lock;
 use crate::platform;
 
 /// The extension of entry files, and of the marker file.
@@ -66,17 +67,14 @@ struct Entry<'a> {
 impl ActivityLog {
     /// Opens the log at `path` for a run. `is_alive` tells whether a run with entries is still active. `None` if another run
     /// is opening or closing it.
-    ///
-    /// # Errors
-    /// Those of the file system.
     pub fn open(path: &Path, run: &str, is_alive: impl Fn(&str) -> bool) -> io::Result<Option<Self>> {
-        let lock = path.with_extension("runs");
-        if let Some(alone) = LockFile::try_acquire(&lock, Mode::Exclusive)? {
+        let lock_path = path.with_extension("runs");
+        if let Some(alone) = LockFile::try_acquire(&lock_path, Mode::Exclusive)? {
             // Left by runs that have ended.
             remove(path);
             drop(alone);
         }
-        let Some(presence) = LockFile::try_acquire(&lock, Mode::Shared)? else { return Ok(None) };
+        let Some(presence) = LockFile::try_acquire(&lock_path, Mode::Shared)? else { return Ok(None) };
         let file = platform::append_private(path)?;
         let state = State {
             file,
@@ -93,34 +91,24 @@ impl ActivityLog {
             Some(is_alive) => *is_alive,
             None => *alive.entry(run.to_owned()).or_insert_with(|| is_alive(run)),
         };
-        log.state().read_new(&log.path, &log.run, known)?;
-        log.state().own = 0;
+        lock(&log.state).read_new(&log.path, &log.run, known)?;
+        lock(&log.state).own = 0;
         Ok(Some(log))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads what other runs have added.
-    ///
-    /// # Errors
-    /// Those of the file system.
     pub fn read_new(&self) -> io::Result<Position> {
         // A run that adds entries now is active.
-        self.state().read_new(&self.path, &self.run, |_| true).map(Position)
+        lock(&self.state).read_new(&self.path, &self.run, |_| true).map(Position)
     }
 
     /// Adds an entry: this run has created `target`, from this file.
-    ///
-    /// # Errors
-    /// Those of the file system.
     pub fn append(&self, target: u64, source: Option<u64>) -> io::Result<()> {
         let entry = Entry { run: &self.run, target, source };
         // A single write, so that the line is appended as a whole. The leading newline ends a line that a full disk has cut
         // off.
         let line = format!("\n{}\n", entry.text(' '));
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.file.write_all(line.as_bytes()).or_else(|error| {
             self.create_entry_file(entry).map_err(|_| {
                 self.presence.mark();
@@ -144,23 +132,20 @@ impl ActivityLog {
     }
 
     /// Whether an item was created under this run's ID since the log was opened.
-    ///
-    /// # Errors
-    /// Those of the file system.
     pub fn has_own_entries(&self) -> io::Result<bool> {
         self.read_new()?;
-        Ok(self.state().own > 0)
+        Ok(lock(&self.state).own > 0)
     }
 
     /// Whether another run has created `target` since then, as far as the log has been read. Also `true` if entries are
     /// missing.
     pub fn has_changed(&self, target: u64, since: Position) -> bool {
-        self.presence.is_marked() || self.state().targets.get(&target).is_some_and(|at| *at > since.0)
+        self.presence.is_marked() || lock(&self.state).targets.get(&target).is_some_and(|at| *at > since.0)
     }
 
     /// Whether another active run has sent this file to this target, as far as the log has been read.
     pub fn has_sent(&self, target: u64, source: u64) -> bool {
-        self.state().sent.contains(&(target, source))
+        lock(&self.state).sent.contains(&(target, source))
     }
 }
 
@@ -302,7 +287,7 @@ mod tests {
         std::fs::write(&path, "\nold 0000000000000005 0000000000000050\n").unwrap();
         let (one, two) = (open(&path, "one", &[]), open(&path, "two", &["old"]));
         assert!(!two.has_sent(5, 0x50));
-        one.state().file.write_all(b"\none 00000000").unwrap();
+        lock(&one.state).file.write_all(b"\none 00000000").unwrap();
         two.read_new().unwrap();
         one.append(6, Some(60)).unwrap();
         two.read_new().unwrap();
@@ -319,7 +304,7 @@ mod tests {
         assert!(!two.has_sent(5, 0x50), "it was left by a run that was killed");
         let full = || std::fs::File::open(&path).unwrap();
         for log in [&one, &other] {
-            log.state().file = full();
+            lock(&log.state).file = full();
             log.append(7, Some(70)).unwrap();
         }
         let listed = two.read_new().unwrap();

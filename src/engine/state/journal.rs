@@ -48,9 +48,6 @@ pub enum OpenError {
 
 impl JournalStore {
     /// Opens a file's record like [`JournalStore::open`]. Uses one that an early version kept under the path `early`.
-    ///
-    /// # Errors
-    /// [`OpenError`].
     pub fn open_current_or_early(&self, key: UploadKey, early: String) -> Result<Opened, OpenError> {
         let early = UploadKey { path: early, ..key.clone() };
         let has_early = early != key && self.0.join(early.file_name()).exists();
@@ -81,9 +78,6 @@ impl JournalStore {
 
     /// Opens the record for a key, locks it for this process, and reads it. The `String` is a warning about a record
     /// that could not be used.
-    ///
-    /// # Errors
-    /// [`OpenError`].
     pub fn open(&self, key: UploadKey) -> Result<Opened, OpenError> {
         platform::create_private_dir(&self.0).map_err(OpenError::Io)?;
         let path = self.0.join(key.file_name());
@@ -170,9 +164,6 @@ impl Journal {
     }
 
     /// Replaces the content by an upload that was just started. If this fails, the record is empty.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn begin(&mut self, begun: StartedUpload, sync: bool) -> io::Result<()> {
         self.clear()?;
         let head = Header::new(self.key.clone(), begun);
@@ -188,41 +179,26 @@ impl Journal {
     }
 
     /// Records a finished part. Without `sync`, the line survives a kill, but not a power failure.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn add_part(&mut self, number: u32, part: &CompletedPart, sync: bool) -> io::Result<()> {
         self.add(&Entry::Part { number, etag: part.etag.clone(), md5: part.md5.clone() }, sync)
     }
 
     /// Records that the parts were compared with the file as it is now.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn set_identity(&mut self, identity: Identity) -> io::Result<()> {
         self.add(&Entry::Identity(identity), true)
     }
 
     /// Records that finalize is about to be sent.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn set_finalizing(&mut self, sync: bool) -> io::Result<()> {
         self.set_status(&Entry::Finalizing, sync)
     }
 
     /// Records the item that finalize has created and that is to be verified.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn add_item(&mut self, item: &Item, sync: bool) -> io::Result<()> {
         self.add(&Entry::Item(item.one_line()), sync)
     }
 
     /// Records that there is no item: finalize was refused or did not reach the service.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn set_not_finalized(&mut self, sync: bool) -> io::Result<()> {
         self.set_status(&Entry::NotFinalized, sync)
     }
@@ -234,9 +210,6 @@ impl Journal {
     }
 
     /// Empties the record.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn clear(&mut self) -> io::Result<()> {
         (self.begun, self.status_at) = (false, None);
         // ext4 writes a file to the disk when it is closed if it was ever truncated to nothing, even an empty one.

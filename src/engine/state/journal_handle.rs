@@ -2,12 +2,13 @@
 //! rejects an entry, there is one warning.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::journal::Journal;
 use super::record::StartedUpload;
 use crate::etag::CompletedPart;
 use crate::file_context::FileContext;
+use crate::mutex::lock;
 
 /// A journal, or none.
 #[derive(Clone, Default)]
@@ -27,28 +28,24 @@ impl JournalHandle {
         Self(Arc::new(Mutex::new(State { journal, full: false, warned: false })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether there is a journal without an upload.
     pub fn has_no_upload(&self) -> bool {
-        self.state().journal.as_ref().is_some_and(|journal| !journal.is_begun())
+        lock(&self.0).journal.as_ref().is_some_and(|journal| !journal.is_begun())
     }
 
     /// Records a new upload.
     pub async fn begin(&self, file: &FileContext, begun: StartedUpload, sync: bool) {
         let written = self.write(file, move |journal| journal.begin(begun, sync)).await;
         if written {
-            self.state().full = false;
-            file.unrecorded.store(self.state().journal.is_none(), Ordering::Relaxed);
+            lock(&self.0).full = false;
+            file.unrecorded.store(lock(&self.0).journal.is_none(), Ordering::Relaxed);
         }
     }
 
     /// Records a finished part, unless the disk is full. `false` if it is not on record.
     pub async fn add_part(&self, file: &FileContext, number: u32, part: &CompletedPart, sync: bool) -> bool {
         let part = part.clone();
-        !self.state().full && self.write(file, move |journal| journal.add_part(number, &part, sync)).await
+        !lock(&self.0).full && self.write(file, move |journal| journal.add_part(number, &part, sync)).await
     }
 
     /// Applies a function to the journal, if there is one. `false` if it failed, which has been reported.
@@ -56,19 +53,19 @@ impl JournalHandle {
     where
         F: FnOnce(&mut Journal) -> std::io::Result<()> + Send + 'static,
     {
-        if self.state().journal.is_none() {
+        if lock(&self.0).journal.is_none() {
             return true;
         }
         let record = self.clone();
         let written =
-            tokio::task::spawn_blocking(move || record.state().journal.as_mut().map_or(Ok(()), act));
+            tokio::task::spawn_blocking(move || lock(&record.0).journal.as_mut().map_or(Ok(()), act));
         let error = match written.await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         let (warned, begun) = {
-            let mut state = self.state();
+            let mut state = lock(&self.0);
             state.full = true;
             let begun = state.journal.as_ref().is_some_and(Journal::is_begun);
             (std::mem::replace(&mut state.warned, true), begun)
@@ -85,7 +82,7 @@ impl JournalHandle {
 
     /// Removes the record.
     pub fn remove(&self) {
-        if let Some(journal) = self.state().journal.take() {
+        if let Some(journal) = lock(&self.0).journal.take() {
             journal.remove();
         }
     }

@@ -56,9 +56,6 @@ impl Ledger {
     }
 
     /// Records that an item's object is not the file that was uploaded. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn record_wrong(&self, item: &str) -> io::Result<()> {
         self.add(WRONG, item, WRONG)
     }

@@ -9,14 +9,15 @@ use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::peers::RunKey;
 use super::record::{strip_checksum, with_checksum};
+use crate::mutex::lock;
 use crate::platform::{self, Identity};
 
 /// Limit on the length of a line. An item has some hundred bytes.
@@ -110,7 +111,7 @@ impl RunRecord {
         let first = self.earlier.partition_point(|(other, _)| *other < hash);
         let last = self.earlier.partition_point(|(other, _)| *other <= hash);
         for index in (first..last).rev() {
-            if self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(index)
+            if lock(&self.used).insert(index)
                 && let Some(finished) = self.read_at(self.earlier[index].1)
                 && finished.key == *key
             {
@@ -121,13 +122,10 @@ impl RunRecord {
     }
 
     /// Adds a finished file. The line survives a kill and, after [`RunRecord::sync`], a power failure. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Those of the disk.
     pub fn add(&self, finished: &FinishedFile) -> io::Result<()> {
         // A single write. The leading newline ends a line that a full disk has cut off.
         let line = format!("\n{}", with_checksum(&serde_json::to_string(finished)?));
-        let mut file = self.file();
+        let mut file = lock(&self.file);
         file.seek(SeekFrom::End(0))?;
         file.write_all(line.as_bytes())?;
         self.unsynced.store(true, Ordering::Relaxed);
@@ -138,7 +136,7 @@ impl RunRecord {
     pub fn sync(&self) {
         if self.unsynced.swap(false, Ordering::Relaxed) {
             // A separate handle, so that adding a line does not have to wait.
-            let file = self.file().try_clone();
+            let file = lock(&self.file).try_clone();
             // A failure only matters after a power failure.
             let _ = file.and_then(|file| file.sync_data());
         }
@@ -146,21 +144,17 @@ impl RunRecord {
 
     fn read_at(&self, offset: u64) -> Option<FinishedFile> {
         let mut line = Vec::new();
-        let mut file = self.file();
+        let mut file = lock(&self.file);
         file.seek(SeekFrom::Start(offset)).ok()?;
         BufReader::new(&*file).take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
         read(&line)
-    }
-
-    fn file(&self) -> MutexGuard<'_, File> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for RunRecord {
     /// Removes an empty record.
     fn drop(&mut self) {
-        if self.file().metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        if lock(&self.file).metadata().is_ok_and(|metadata| metadata.len() == 0) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
