@@ -182,7 +182,7 @@ impl Failure {
                  percent-encode characters such as @ (%40) and : (%3A) in them"
             }
             Self::WebPage if of_part => {
-                "a proxy or the network answers in place of storage: sign in to it with a browser, or have it let the host through"
+                "sign in to the network with a browser first; or a proxy answers in place of storage, and has to let the host through"
             }
             Self::WebPage | Self::Status { status: 511, .. } => {
                 "sign in to the network with a browser first, or check --api-url"
