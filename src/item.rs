@@ -80,7 +80,7 @@ impl Node {
     }
 
     /// Whether it has this name, regardless of Unicode normalization.
-    pub fn is_called(&self, name: &str) -> bool {
+    pub fn is_named(&self, name: &str) -> bool {
         self.name.as_deref().is_some_and(|own| own.nfc().eq(name.nfc()))
     }
 

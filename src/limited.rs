@@ -27,7 +27,7 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
     let file = platform::open_nonblocking(path)?;
     let bytes = read(&file, limit)?;
     if kind.is_some() && bytes.is_empty() {
-        return Err(odd("it is a FIFO that nobody writes to"));
+        return Err(odd("it is a FIFO without a writer"));
     }
     Ok((bytes, file))
 }

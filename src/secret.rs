@@ -1,8 +1,7 @@
-//! Types for what must never be printed: the token and the query of a signed URL.
+//! Types for secrets that must never be printed: the token and the query of a signed URL.
 //!
-//! Neither has a `Display`, and `Debug` shows a mask: a secret can only reach a screen or log through a call named
-//! `expose`. Types cannot cover what a *server* sends, so each of its messages goes through [`Redactor::redact`] before
-//! it is stored.
+//! Neither has a `Display`, and `Debug` hides the secret, so it only reaches a screen or a log through a call of `expose`.
+//! Types cannot cover messages of a *server*, so each goes through [`Redactor::redact`] before it is stored.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -43,7 +42,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A signed storage URL. Anybody who has its query may write the part until it expires. Printed without the query.
+/// A signed storage URL. Anyone who has its query can write the part until it expires. Printed without the query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedUrl(String);
 
@@ -74,7 +73,7 @@ impl fmt::Debug for SignedUrl {
     }
 }
 
-/// Removes secrets from text that came from outside: the token, users, passwords and queries of URLs, and values of
+/// Removes secrets from text of a server: the token, users, passwords and queries of URLs, and values of
 /// `X-Amz-…` parameters.
 #[derive(Clone, Default)]
 pub struct Redactor(Option<Token>);
@@ -97,7 +96,7 @@ impl Redactor {
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mask")
+        f.write_str("Redactor")
     }
 }
 

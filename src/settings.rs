@@ -11,7 +11,7 @@ use conflate::Merge as _;
 use crate::cli::Cli;
 use crate::config::api_url::ApiUrl;
 use crate::config::location::Sourced;
-use crate::config::profile::{OVERRIDABLE, Profile};
+use crate::config::profile::OVERRIDABLE;
 use crate::config::{self, Config, token};
 use crate::environment::{self, Environment};
 use crate::error::Error;
@@ -69,10 +69,10 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     let mut config = config::load(cli.config.as_deref(), cli.profile.as_deref(), env)?;
     warnings.append(&mut config.warnings);
     if parent.is_none() {
-        parent = configured(&config, "parent", Profile::parent, folder::parse_parent)?;
+        parent = configured(&config, "parent", &config.profile.options.parent, folder::parse_parent)?;
     }
     if to.is_none() {
-        to = configured(&config, "to", Profile::to, folder::parse_to)?;
+        to = configured(&config, "to", &config.profile.options.to, folder::parse_to)?;
     }
 
     let mut sources = Vec::new();
@@ -193,10 +193,10 @@ impl FolderOption<'_> {
 fn configured<T>(
     config: &Config,
     key: &str,
-    value: fn(&Profile) -> Option<Sourced<String>>,
+    value: &Option<String>,
     parse: ParseFolder<T>,
 ) -> Result<Option<(T, String)>, Error> {
-    let Some(Sourced { value, location }) = value(&config.profile) else { return Ok(None) };
+    let Some(Sourced { value, location }) = config.profile.sourced(key, value) else { return Ok(None) };
     let folder = parse(&value, &format!("{location}: profiles.{}.{key}", config.profile_name))?;
     Ok(Some((folder, location.to_string())))
 }

@@ -91,14 +91,6 @@ impl Profile {
         self.sourced("token_command", &self.options.token_command)
     }
 
-    pub fn parent(&self) -> Option<Sourced<String>> {
-        self.sourced("parent", &self.options.parent)
-    }
-
-    pub fn to(&self) -> Option<Sourced<String>> {
-        self.sourced("to", &self.options.to)
-    }
-
     pub fn api_url(&self) -> Option<Sourced<String>> {
         self.sourced("api_url", &self.options.api_url)
     }
@@ -119,7 +111,8 @@ impl Profile {
         }
     }
 
-    fn sourced<T: Clone>(&self, key: &str, value: &Option<T>) -> Option<Sourced<T>> {
+    /// The value of a key, with its location.
+    pub fn sourced<T: Clone>(&self, key: &str, value: &Option<T>) -> Option<Sourced<T>> {
         Some(Sourced { value: value.clone()?, location: self.locations.get(key)?.clone() })
     }
 }

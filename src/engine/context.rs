@@ -67,26 +67,14 @@ pub struct Options {
 
 /// Shared by all files.
 pub(super) struct Context {
-    pub(super) drive: Arc<Drive>,
-    pub(super) storage: Storage,
+    pub(super) options: Options,
     /// The circuit breaker for storage.
     pub(super) storage_breaker: CircuitBreaker,
     pub(super) endpoint: Arc<EndpointHint>,
     pub(super) permits: Arc<Permits>,
     pub(super) hedging: Hedging,
-    pub(super) journals: Option<JournalStore>,
     pub(super) ledger: Ledger,
     pub(super) finished: Option<FinishedFiles>,
-    pub(super) resume: bool,
-    pub(super) peers: Arc<Peers>,
-    pub(super) api: String,
-    pub(super) account: String,
-    pub(super) policy: RetryPolicy,
-    pub(super) part_size: Option<u64>,
-    pub(super) if_exists: IfExists,
-    pub(super) verify: Option<Verify>,
-    pub(super) folder_given: bool,
-    pub(super) rules: Rules,
     pub(super) folders: Folders,
     /// Limits the files of several parts that are in progress.
     pub(super) large_files: LendingSemaphore,
@@ -100,29 +88,26 @@ pub(super) struct Context {
     /// About ten bytes per file.
     pub(super) used_items: Mutex<HashSet<u64>>,
     pub(super) hasher: RandomState,
-    pub(super) reporter: Arc<dyn Reporter>,
 }
 
 impl Context {
     /// The context of a run.
     pub(super) fn new(options: Options) -> Self {
-        let Options { drive, storage, journals, finished, resume, peers, api, account, policy, .. } = options;
-        let Options { part_size, limits, if_exists, verify, folder_given, rules, reporter, .. } = options;
-        let folder = journals.as_ref().map(JournalStore::folder);
-        let with_files = if_exists != IfExists::Upload;
-        let ledger = Ledger::new(folder, &api);
-        let ledger = if with_files { ledger.with_wrong_items() } else { ledger };
+        let folder = options.journals.as_ref().map(JournalStore::folder);
+        let with_files = options.if_exists != IfExists::Upload;
+        let ledger = Ledger::new(folder, &options.api);
         Self {
             storage_breaker: CircuitBreaker::default(),
-            endpoint: EndpointHint::new(folder.filter(|_| resume), &api, rules),
-            permits: Permits::new(options.concurrency, options.limit_rate, limits.parts),
+            endpoint: EndpointHint::new(folder.filter(|_| options.resume), &options.api, options.rules),
+            permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
             hedging: Hedging::default(),
-            ledger,
+            ledger: if with_files { ledger.with_wrong_items() } else { ledger },
+            finished: options.finished.clone().map(FinishedFiles::new),
             folders: Folders::new(
-                Arc::clone(&drive),
-                Arc::clone(&peers),
-                policy,
-                Arc::clone(&reporter),
+                Arc::clone(&options.drive),
+                Arc::clone(&options.peers),
+                options.policy,
+                Arc::clone(&options.reporter),
                 with_files,
             ),
             large_files: LendingSemaphore::new(MAX_LARGE_FILES),
@@ -131,28 +116,14 @@ impl Context {
             target_locks: KeyedMutex::default(),
             used_items: Mutex::default(),
             hasher: RandomState::new(),
-            finished: finished.map(FinishedFiles::new),
-            drive,
-            storage,
-            journals,
-            resume,
-            peers,
-            api,
-            account,
-            policy,
-            part_size,
-            if_exists,
-            verify,
-            folder_given,
-            rules,
-            reporter,
+            options,
         }
     }
 
     /// Opens connections to the storage host, if it is known, while waiting for the API.
     pub(super) fn preconnect(&self, parts: usize, endpoint: Option<hyper::Uri>) {
         if let Some(endpoint) = endpoint {
-            self.storage.preconnect(&endpoint, self.permits.expected().min(parts));
+            self.options.storage.preconnect(&endpoint, self.permits.expected().min(parts));
         }
     }
 

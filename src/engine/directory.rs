@@ -222,7 +222,7 @@ impl FoundFolder {
 
     /// The oldest folder of this name in a listing.
     pub(super) fn oldest_named<'a>(nodes: impl Iterator<Item = &'a Node>, name: &str) -> Option<Self> {
-        let named = nodes.filter(|node| node.is_folder() && node.is_called(name));
+        let named = nodes.filter(|node| node.is_folder() && node.is_named(name));
         let found = named.filter_map(|node| {
             Some(Self { created_ms: node.created_ms(), ..Self::known(node.id()?.to_owned()) })
         });

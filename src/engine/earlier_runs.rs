@@ -39,7 +39,7 @@ pub(super) async fn find(
             file.note("the file has changed since an earlier run uploaded it: uploading it again");
             continue;
         }
-        if !finished.is_there(&context.drive, file, &entry, item.id()).await? {
+        if !finished.is_there(&context.options.drive, file, &entry, item.id()).await? {
             file.note(&format!("item {} of an earlier run is gone: uploading the file again", item.id()));
             continue;
         }
@@ -70,8 +70,9 @@ async fn is_unchanged(
 /// Removes the record of the file's upload. A kill between the two steps of [`Ack::commit`](super::upload::Ack::commit)
 /// leaves it, and a later upload of the file would take the same item from it.
 async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent: Option<String>) {
-    let Some(journals) = context.journals.clone() else { return };
-    let (api, account, name) = (context.api.clone(), context.account.clone(), job.name.clone());
+    let Some(journals) = context.options.journals.clone() else { return };
+    let (api, account, name) =
+        (context.options.api.clone(), context.options.account.clone(), job.name.clone());
     let path = path.to_owned();
     // If no thread can be started, the record stays until it is found again.
     let _ = on_disk(move || {

@@ -59,9 +59,9 @@ pub(super) async fn lock(
     job: &Job,
     directory: &Directory,
 ) -> Result<LockedFile, Error> {
-    let target = context.peers.target(Kind::File, directory.id.as_deref(), &job.name);
-    let waits = context.if_exists != IfExists::Upload;
-    if !context.resume || context.journals.is_none() {
+    let target = context.options.peers.target(Kind::File, directory.id.as_deref(), &job.name);
+    let waits = context.options.if_exists != IfExists::Upload;
+    if !context.options.resume || context.options.journals.is_none() {
         file.unrecorded.store(true, Ordering::Relaxed);
     }
     let mut busy = 0;
@@ -113,14 +113,15 @@ fn attempt(
         // No absolute path is `-`.
         Input::Stdin => ("-".to_owned(), "-".to_owned()),
     };
-    if let Some(journals) = &context.journals {
-        let (path, api, account) = (canonical.clone(), context.api.clone(), context.account.clone());
+    if let Some(journals) = &context.options.journals {
+        let (path, api, account) =
+            (canonical.clone(), context.options.api.clone(), context.options.account.clone());
         let key = UploadKey { api, account, parent, name, path };
         // If two runs start at the same moment, one with a record and one without, at least one of them sees the other.
         let (record, path) = (journals.path_of(&key), journals.path_of(&key).with_extension("lock"));
         let is_locked =
             |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
-        if context.resume {
+        if context.options.resume {
             match journals.open_current_or_early(key, early) {
                 Ok((opened, earlier, unusable)) => {
                     (journal, recorded, warning) = (Some(opened), earlier, unusable);
@@ -142,8 +143,8 @@ fn attempt(
             }
         }
     }
-    let mode = if context.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
-    let Some(target) = context.peers.try_lock_target(target, mode, tries) else {
+    let mode = if context.options.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
+    let Some(target) = context.options.peers.try_lock_target(target, mode, tries) else {
         return Attempt::TargetBusy;
     };
     let locked =

@@ -28,7 +28,7 @@ impl Creation for Finalizing<'_> {
             upload.file.phase(Phase::Finalize);
             Ok(())
         };
-        let answer = upload.context.drive.finalize(request, last_check).await;
+        let answer = upload.context.options.drive.finalize(request, last_check).await;
         if answer.is_err() && !unclear {
             if session.parts.count == 1 {
                 // A single part is not kept.
@@ -56,7 +56,7 @@ impl FileUpload {
     /// Creates the item, exactly once. If an earlier run may have done so, [`FileUpload::reconcile`] comes first.
     pub(super) async fn finalize(&self, session: &Session) -> Result<Item, UploadAbort> {
         let Self { context, file, record, .. } = self;
-        let permit = match context.drive.breaker(Call::Finalize).acquire().await {
+        let permit = match context.options.drive.breaker(Call::Finalize).acquire().await {
             Ok(permit) => permit,
             Err(failure) if session.finalizing => {
                 return Err(Error::Unsettled { what: failure.to_string() }.into());
@@ -65,7 +65,7 @@ impl FileUpload {
         };
         let sync = session.syncs_record();
         // Before the request, so that the next run looks for the item.
-        record.write(file, move |journal| journal.set_finalizing(sync)).await;
+        record.write(file, move |journal| journal.set_finalizing(true, sync)).await;
         let parts = session.finished.iter();
         let request = Finalize {
             upload: &session.upload,
@@ -74,8 +74,15 @@ impl FileUpload {
                 .collect(),
         };
         let finalizing = Finalizing { upload: self, session, request };
-        let created =
-            create(&finalizing, &context.drive, permit, context.policy, &**file, session.finalizing).await;
+        let created = create(
+            &finalizing,
+            &context.options.drive,
+            permit,
+            context.options.policy,
+            &**file,
+            session.finalizing,
+        )
+        .await;
         match created {
             Ok(Created::New(item)) => {
                 self.note_created(session, &item).await;
@@ -105,7 +112,7 @@ impl FileUpload {
     /// Records that finalize did not succeed, so that the next run does not look for an item.
     async fn note_not_finalized(&self, session: &Session) {
         let sync = session.syncs_record();
-        self.record.write(&self.file, move |journal| journal.set_not_finalized(sync)).await;
+        self.record.write(&self.file, move |journal| journal.set_finalizing(false, sync)).await;
     }
 
     /// Records the item in the ledger before the upload's record is removed, so that no other upload claims it.

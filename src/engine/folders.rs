@@ -178,7 +178,7 @@ impl Folders {
         let hits = self.drive.search(observer, name).await?;
         for raw in &hits.hits {
             let node = Node::read(raw);
-            let is_it = !node.is_folder() && node.is_called(name) && node.parent() == directory.id.as_deref();
+            let is_it = !node.is_folder() && node.is_named(name) && node.parent() == directory.id.as_deref();
             if is_it && !found.iter().any(|known| node.id() == Some(known.item.id())) {
                 found.extend(FoundFile::read(raw, &node));
             }

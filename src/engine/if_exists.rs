@@ -21,7 +21,7 @@ pub(super) async fn find(
     lock: &TargetLock,
     source: Option<&Source>,
 ) -> Result<Option<Item>, Error> {
-    if context.if_exists == IfExists::Upload {
+    if context.options.if_exists == IfExists::Upload {
         return Ok(None);
     }
     // An item that this run created or used for another file does not count. If the same file is given twice it does, and
@@ -29,13 +29,15 @@ pub(super) async fn find(
     let same_file = job.duplicate.as_ref().is_some_and(|duplicate| duplicate.same_file);
     let is_stale = |snapshot| same_file || lock.is_stale(snapshot);
     // An item that `--verify` found to be wrong has the name, but is not the file.
-    let is_wrong =
-        |found: &FoundFile| context.if_exists != IfExists::Fail && context.ledger.is_wrong(found.item.id());
+    let is_wrong = |found: &FoundFile| {
+        context.options.if_exists != IfExists::Fail && context.ledger.is_wrong(found.item.id())
+    };
     let is_candidate =
         |found: &FoundFile| (same_file || !context.is_used_item(found.item.id())) && !is_wrong(found);
     // The newest file may not be listed.
-    let listed_suffice =
-        |listed: &[FoundFile]| context.if_exists != IfExists::Newer && listed.iter().any(is_candidate);
+    let listed_suffice = |listed: &[FoundFile]| {
+        context.options.if_exists != IfExists::Newer && listed.iter().any(is_candidate)
+    };
     let (mut found, is_all) =
         context.folders.files(file, directory, &job.name, is_stale, listed_suffice).await?;
     if let Some(wrong) = found.iter().find(|found| is_wrong(found)) {
@@ -45,17 +47,17 @@ pub(super) async fn find(
         ));
     }
     found.retain(is_candidate);
-    if !is_all && (found.is_empty() || context.if_exists == IfExists::Newer) {
+    if !is_all && (found.is_empty() || context.options.if_exists == IfExists::Newer) {
         // An upload could create a second item, which the user wants to avoid.
         return Err(Error::Unlisted { kind: Kind::File, name: job.name.clone() });
     }
     let wanted = source.map(Source::size);
-    let best = match context.if_exists {
+    let best = match context.options.if_exists {
         IfExists::Newer => found.iter().max_by_key(|found| found.created_ms),
         _ => found.iter().find(|found| found.size == wanted).or(found.first()),
     };
     let Some(best) = best else { return Ok(None) };
-    if context.if_exists == IfExists::Fail {
+    if context.options.if_exists == IfExists::Fail {
         return Err(Error::Exists { name: job.name.clone(), id: best.item.id().to_owned() });
     }
     let Some(source) = source else { return Ok(None) };
@@ -66,7 +68,7 @@ pub(super) async fn find(
     };
     let why = if size != source.size() {
         "a file with this name and another size exists"
-    } else if context.if_exists == IfExists::Newer && is_newer(context, source, best) {
+    } else if context.options.if_exists == IfExists::Newer && is_newer(context, source, best) {
         "it was modified after the newest file with this name was created"
     } else {
         return Ok(Some(best.item.clone()));
@@ -79,5 +81,5 @@ pub(super) async fn find(
 /// that no update is lost.
 fn is_newer(context: &Context, source: &Source, found: &FoundFile) -> bool {
     let modified = i64::try_from(source.identity().mtime.div_euclid(1_000_000)).unwrap_or(i64::MAX);
-    found.created_ms.is_none_or(|created| context.drive.to_service_clock(modified) > created)
+    found.created_ms.is_none_or(|created| context.options.drive.to_service_clock(modified) > created)
 }

@@ -25,7 +25,7 @@ pub(super) struct ObjectAttempts<'a> {
 
 impl<'a> ObjectAttempts<'a> {
     pub(super) fn new(context: &'a Context, file: &'a FileContext, id: &'a str) -> Self {
-        Self { context, file, id, budget: RetryBudget::new(context.policy), tries: 0, expired: 0 }
+        Self { context, file, id, budget: RetryBudget::new(context.options.policy), tries: 0, expired: 0 }
     }
 
     /// A URL for the next attempt.
@@ -33,8 +33,8 @@ impl<'a> ObjectAttempts<'a> {
     /// # Errors
     /// Those of the call, and [`Error::Urls`].
     pub(super) async fn url(&self) -> Result<SignedUrl, Error> {
-        let url = self.context.drive.download_url(self.file, self.id).await?;
-        urls::check(url.expose(), self.context.rules).map_err(|what| Error::Urls { what })?;
+        let url = self.context.options.drive.download_url(self.file, self.id).await?;
+        urls::check(url.expose(), self.context.options.rules).map_err(|what| Error::Urls { what })?;
         Ok(url)
     }
 
@@ -80,7 +80,7 @@ pub(super) async fn object_info(
     let mut attempts = ObjectAttempts::new(context, file, id);
     loop {
         let url = attempts.url().await?;
-        match context.storage.object_info(&url).await {
+        match context.options.storage.object_info(&url).await {
             Ok(info) => return Ok(info),
             Err(error) => attempts.wait_after(error, false).await?,
         }

@@ -52,7 +52,12 @@ impl FileUpload {
         let missing: Vec<u32> =
             parts.numbers().filter(|number| !session.finished.contains_key(number)).collect();
         let Some(first) = missing.first() else { return Ok(()) };
-        let urls = Urls::new(Arc::clone(&context.drive), session.upload.clone(), parts.count, context.rules);
+        let urls = Urls::new(
+            Arc::clone(&context.options.drive),
+            session.upload.clone(),
+            parts.count,
+            context.options.rules,
+        );
         let sender =
             Arc::new(PartSender { upload: Arc::clone(self), parts, urls, recording: RwLock::default() });
         // Before parts acquire permits, so that none is held while the service signs.
@@ -160,7 +165,7 @@ impl PartSender {
         let FileUpload { context, file, .. } = &*self.upload;
         let breaker = &context.storage_breaker;
         let mut breaker_permit = breaker.acquire().await.map_err(|failure| Error::CircuitOpen { failure })?;
-        let mut budget = RetryBudget::new(context.policy);
+        let mut budget = RetryBudget::new(context.options.policy);
         let (mut tries, mut damaged, mut expired, mut timeouts, mut new_connection) = (0, 0, 0, 0, false);
         loop {
             if lock(permit).is_released() {
@@ -245,7 +250,7 @@ impl PartSender {
         progress.set(Attempt::Hedge, 0);
         let on_handed = || lock(permit).all_handed();
         let put = |attempt, new_connection| {
-            context.storage.put(Put {
+            context.options.storage.put(Put {
                 url,
                 source,
                 range: (range.start, size),

@@ -102,7 +102,7 @@ impl FileUpload {
     }
 
     async fn claim(&self, session: &Session, id: &str) -> Result<Item, Error> {
-        let item = self.context.drive.item(&*self.file, id).await?;
+        let item = self.context.options.drive.item(&*self.file, id).await?;
         let (context, claimed, upload) = (Arc::clone(&self.context), id.to_owned(), session.upload.clone());
         let claimed = on_disk(move || context.ledger.claim(&claimed, &upload)).await;
         if claimed? {
@@ -116,7 +116,7 @@ impl FileUpload {
         let Self { context, file, job, .. } = self;
         let (shared, upload) = (Arc::clone(context), session.upload.clone());
         let creators = on_disk(move || shared.ledger.read(&upload)).await?;
-        let tree = context.drive.folder(&**file, self.parent()).await?;
+        let tree = context.options.drive.folder(&**file, self.parent()).await?;
         let mut found = BTreeSet::new();
         for raw in &tree.root {
             found.extend(self.candidate(session, &Node::read(raw), &creators)?);
@@ -124,7 +124,7 @@ impl FileUpload {
         if !tree.truncated {
             return Ok(found);
         }
-        let hits = context.drive.search(&**file, &job.name).await?;
+        let hits = context.options.drive.search(&**file, &job.name).await?;
         let nodes = hits.hits.iter().map(|raw| Node::read(raw));
         for node in nodes.filter(|node| node.parent() == self.parent()) {
             found.extend(self.candidate(session, &node, &creators)?);
@@ -149,7 +149,7 @@ impl FileUpload {
         let other = node.is_folder()
             || node.size().is_some_and(|size| size != self.source.size())
             // An item without a name makes the listing incomplete, and the search decides.
-            || !node.is_called(&self.job.name)
+            || !node.is_named(&self.job.name)
             || created_ms.is_some_and(|at| at < since)
             || node.id().is_some_and(|id| self.context.is_used_item(id) || creators.creator_of(id) == Creator::Other);
         if other {
@@ -170,7 +170,7 @@ impl FileUpload {
     async fn content_of(&self, session: &Session, id: &str, etag: &str) -> Result<Content, Error> {
         match object_info(&self.context, &self.file, id).await {
             Ok(info) => match classify(&info, self.source.size(), etag) {
-                Content::Unknown(_) if self.context.verify.is_some() => {
+                Content::Unknown(_) if self.context.options.verify.is_some() => {
                     let digests = self.download(session.parts, id).await?;
                     let is_ours = multipart_etag(digests.into_iter()) == etag;
                     Ok(if is_ours { Content::Ours } else { Content::Other })
@@ -191,9 +191,9 @@ impl FileUpload {
         let (name, size, upload) = (self.job.name.clone(), self.source.size(), session.upload.clone());
         let (parent, context) = (self.parent().map(str::to_owned), Arc::clone(&self.context));
         on_disk(move || {
-            let uploads = context.journals.iter().flat_map(JournalStore::unsettled_uploads);
+            let uploads = context.options.journals.iter().flat_map(JournalStore::unsettled_uploads);
             let rivals = uploads.filter(|(key, recorded)| {
-                (&key.api, &key.parent, &key.name) == (&context.api, &parent, &name)
+                (&key.api, &key.parent, &key.name) == (&context.options.api, &parent, &name)
                     && recorded.head.identity.size == size
                     && recorded.head.upload != upload
                     && recorded.head.started.saturating_mul(1000) <= newest

@@ -36,7 +36,7 @@ impl FileUpload {
             ));
         }
         // An upload that may have been finalized is reconciled first, whatever its parts.
-        if !finalizing && context.part_size.is_some_and(|given| given != part_size) {
+        if !finalizing && context.options.part_size.is_some_and(|given| given != part_size) {
             return Ok(self.start_over(
                 finished.len(),
                 item.as_ref(),

@@ -38,7 +38,7 @@ pub fn run(
     let max_files = options.limits.files;
     let context = Arc::new(Context::new(options));
     let (results, receiver) = mpsc::channel(max_files);
-    let planned = plan(steps, stopper.clone(), Arc::clone(&context.reporter));
+    let planned = plan(steps, stopper.clone(), Arc::clone(&context.options.reporter));
     tokio::spawn(async move {
         let controller = tokio::spawn(run_controller(Arc::clone(&context)));
         let replacing = tokio::spawn(replace_hanging(Arc::clone(&context)));
@@ -109,11 +109,11 @@ async fn run_steps(
                     Step::File(Planned { shown, .. }) => shown.clone(),
                     Step::Folder(folder) => folder.shown.clone(),
                     Step::Excluded { shown } => {
-                        context.reporter.event(&Event::Excluded { path: shown });
+                        context.options.reporter.event(&Event::Excluded { path: shown });
                         continue;
                     }
                     Step::Warning { shown, message } => {
-                        context.reporter.event(&Event::Warning { path: Some(shown), message });
+                        context.options.reporter.event(&Event::Warning { path: Some(shown), message });
                         continue;
                     }
                 };
@@ -133,7 +133,7 @@ async fn run_steps(
                     result
                 }
                 Err(error) => paths.remove(&error.id()).map(|(id, path)| {
-                    let file = FileContext::new(id, path, 0, Arc::clone(&context.reporter));
+                    let file = FileContext::new(id, path, 0, Arc::clone(&context.options.reporter));
                     let failed = Err(Error::Internal(format!("its task ended: {error}")));
                     (id, outcome(&file, failed, Instant::now()), Ack::default())
                 }),
@@ -171,13 +171,15 @@ async fn run_file(
 ) -> (Outcome, Ack) {
     let started = Instant::now();
     let size = planned.job.as_ref().ok().and_then(|job| job.size).unwrap_or(0);
-    let file = Arc::new(FileContext::new(id, planned.shown, size, Arc::clone(&context.reporter)));
+    let file = Arc::new(FileContext::new(id, planned.shown, size, Arc::clone(&context.options.reporter)));
     let suspect = planned.job.as_ref().is_ok_and(|job| job.parent.existing_id().is_some_and(|id| !is_id(id)));
     let result = match (planned.job, queued) {
         (Ok(job), Some(queued)) => {
             job.warnings.iter().for_each(|warning| file.warn(warning));
-            if let Some(duplicate) = job.duplicate.as_ref().filter(|_| context.if_exists != IfExists::Fail) {
-                file.warn(&duplicate.warning(context.if_exists));
+            if let Some(duplicate) =
+                job.duplicate.as_ref().filter(|_| context.options.if_exists != IfExists::Fail)
+            {
+                file.warn(&duplicate.warning(context.options.if_exists));
             }
             tokio::select! {
                 biased;
@@ -214,7 +216,7 @@ async fn run_folder(
     stopper: &Stopper,
 ) -> Option<Outcome> {
     let started = Instant::now();
-    let file = FileContext::new(id, folder.shown.clone(), 0, Arc::clone(&context.reporter));
+    let file = FileContext::new(id, folder.shown.clone(), 0, Arc::clone(&context.options.reporter));
     let parent = Parent::New(folder);
     let error = tokio::select! {
         biased;
@@ -235,7 +237,7 @@ async fn run_folder(
 
 /// Without `--parent` and `--to`, a 404 means that the API is not there, because the root always exists.
 fn explain_not_found(context: &Context, error: Error) -> Error {
-    if !context.folder_given && error.code() == Code::NotFound {
+    if !context.options.folder_given && error.code() == Code::NotFound {
         Error::NoApi(Box::new(error))
     } else {
         error
@@ -258,7 +260,7 @@ fn outcome(file: &FileContext, result: Result<Done, Error>, started: Instant) ->
 
 /// Lends permits to other files and parts while file operations hang.
 async fn replace_hanging(context: Arc<Context>) {
-    let (mut reads, mut others) = (context.storage.stuck_reads(), context.disk.stuck());
+    let (mut reads, mut others) = (context.options.storage.stuck_reads(), context.disk.stuck());
     let (mut lent_for_reads, mut lent) = (0_usize, 0_usize);
     loop {
         let reads_now = reads.now();
@@ -283,7 +285,7 @@ async fn run_controller(context: Arc<Context>) {
         if permits.in_flight() == 0 {
             permits.begun.notified().await;
             // The measurement starts with the first byte.
-            permits.on_sample(context.storage.sample(), Instant::now());
+            permits.on_sample(context.options.storage.sample(), Instant::now());
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
         if permits.in_flight() == 0 {
@@ -291,14 +293,14 @@ async fn run_controller(context: Arc<Context>) {
                 controller.on_idle(Instant::now());
                 None
             });
-        } else if let Some(message) = permits.on_sample(context.storage.sample(), Instant::now()) {
-            context.reporter.event(&Event::Verbose { message: &message });
+        } else if let Some(message) = permits.on_sample(context.options.storage.sample(), Instant::now()) {
+            context.options.reporter.event(&Event::Verbose { message: &message });
         }
-        context.storage.set_sending_limit(permits.sending_limit());
-        context.storage.set_headroom(permits.has_headroom());
+        context.options.storage.set_sending_limit(permits.sending_limit());
+        context.options.storage.set_headroom(permits.has_headroom());
         // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither.
         if permits.has_headroom() || permits.is_queue_of_one() {
-            context.storage.use_bbr();
+            context.options.storage.use_bbr();
         }
     }
 }

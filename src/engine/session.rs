@@ -158,12 +158,12 @@ impl FileUpload {
     /// Starts a multipart upload.
     pub(super) async fn start(&self) -> Result<Session, Error> {
         // An upload that cannot be sent or finalized is not started.
-        let breakers = [&self.context.storage_breaker, self.context.drive.breaker(Call::Finalize)];
+        let breakers = [&self.context.storage_breaker, self.context.options.drive.breaker(Call::Finalize)];
         if let Some(failure) = breakers.into_iter().find_map(CircuitBreaker::is_open) {
             return Err(Error::CircuitOpen { failure });
         }
         let size = self.source.size();
-        let parts = Parts::plan(size, self.context.part_size)?;
+        let parts = Parts::plan(size, self.context.options.part_size)?;
         let mime_type = match &self.job.mime_type {
             Some(given) => given.clone(),
             None => {
@@ -180,7 +180,7 @@ impl FileUpload {
             parent_id: self.directory.id.as_deref(),
         };
         self.context.preconnect(parts.count as usize, self.context.endpoint.get());
-        let started = self.context.drive.start(&*self.file, &start).await;
+        let started = self.context.options.drive.start(&*self.file, &start).await;
         let started = started.inspect_err(|error| self.directory.note_missing(error))?;
         let session = Session::new(started.upload, started.at, Some(mime_type), parts, &self.source);
         if session.syncs_record() {
@@ -221,11 +221,11 @@ impl FileUpload {
     /// Whether an item is neither in the folder nor known to the service. If this cannot be found out, it is not.
     async fn is_deleted(&self, id: &str) -> bool {
         let Self { context, file, .. } = self;
-        let is_listed = match ids_in(&context.drive, file, self.parent()).await {
+        let is_listed = match ids_in(&context.options.drive, file, self.parent()).await {
             Ok(ids) => ids.contains(id),
             Err(_) => true,
         };
-        !is_listed && matches!(is_known(&context.drive, file, id).await, Ok(false))
+        !is_listed && matches!(is_known(&context.options.drive, file, id).await, Ok(false))
     }
 
     async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Item, UploadAbort> {

@@ -61,7 +61,7 @@ pub(super) async fn upload(
     job: &Job,
     queued: Queued,
 ) -> Result<(Done, Ack), Error> {
-    if context.if_exists == IfExists::Fail
+    if context.options.if_exists == IfExists::Fail
         && let Some(duplicate) = &job.duplicate
     {
         return Err(Error::SameTarget { name: job.name.clone(), first: duplicate.first.clone() });
@@ -77,7 +77,7 @@ pub(super) async fn upload(
         let path = path.clone();
         context.disk.run(move || Source::open(&path)).await??;
     }
-    if context.if_exists != IfExists::Upload || matches!(job.parent, Parent::New(_)) {
+    if context.options.if_exists != IfExists::Upload || matches!(job.parent, Parent::New(_)) {
         file.phase(Phase::Folder);
     }
     let directory = context.folders.find(&job.parent).await?;
@@ -102,7 +102,7 @@ pub(super) async fn upload(
     };
     if !may_own_item {
         // A file sent by another run belongs to that run until it ends.
-        if context.if_exists == IfExists::Upload
+        if context.options.if_exists == IfExists::Upload
             && source_id.is_some_and(|id| locks.target.was_sent_by_other(id))
         {
             return Err(Error::SentByOther);
@@ -118,7 +118,7 @@ pub(super) async fn upload(
         }
     }
     // Few large files run at a time, so that the first are finished before the last are started.
-    let _large = match Parts::plan(source.size(), context.part_size)?.count {
+    let _large = match Parts::plan(source.size(), context.options.part_size)?.count {
         1 => None,
         _ => Some(context.large_files.acquire().await),
     };

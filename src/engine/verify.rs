@@ -26,7 +26,7 @@ impl FileUpload {
     /// # Errors
     /// [`Error::Differs`] if it is not, [`Error::Unverified`] if that is not known.
     pub(super) async fn verify(&self, session: &Session, item: &Item) -> Result<Option<Verified>, Error> {
-        let Some(how) = self.context.verify else { return Ok(None) };
+        let Some(how) = self.context.options.verify else { return Ok(None) };
         self.file.phase(Phase::Verify);
         // After an interruption, the next run only verifies.
         let (created, sync) = (item.clone(), session.syncs_record());
@@ -97,7 +97,7 @@ impl FileUpload {
             let url = attempts.url().await?;
             let from = digests.at;
             let mut reported = from;
-            let downloading = context.storage.download(&url, from, parts.size, |bytes| {
+            let downloading = context.options.storage.download(&url, from, parts.size, |bytes| {
                 digests.push(bytes);
                 if digests.at - reported >= REPORT_INTERVAL {
                     reported = digests.at;

@@ -1,5 +1,5 @@
-//! `--login`: asks for a token, checks it with the service and saves it in the configuration. Before it asks, it knows
-//! where the token would be sent and saved. It saves only what the service accepts.
+//! `--login`: asks for a token, checks it with the service and saves it in the configuration. Where the token is sent and
+//! saved is decided before the user is asked. Only a token that the service accepts is saved.
 
 mod prompt;
 
@@ -27,17 +27,17 @@ const RETRY_FOR: Duration = Duration::from_secs(30);
 /// Asks for a token, checks it and saves it.
 ///
 /// # Errors
-/// Whatever kept the token from being saved. Exit code 2 if it is not an [`Error`].
+/// The reason why no token was saved. The exit code is 2 if it is not an [`Error`].
 pub fn run(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> anyhow::Result<()> {
     let login = Login::new(cli, env, reporter)?;
     let runtime = limits::runtime()?;
     let token = runtime.block_on(login.ask_and_check());
-    // Does not wait for name lookups that nobody answers. They cannot be stopped.
+    // Does not wait for name lookups without an answer, which cannot be cancelled.
     runtime.shutdown_background();
     login.save(&token?)
 }
 
-/// What will happen, decided before the user is asked.
+/// A login, as decided before the user is asked.
 struct Login<'a> {
     cli: &'a Cli,
     env: &'a Environment,
@@ -125,7 +125,7 @@ impl<'a> Login<'a> {
         Drive::new(options, Arc::clone(self.reporter))
     }
 
-    /// Saves the token. Says where, and warns about whatever takes precedence over it.
+    /// Saves the token. Reports where, and warns about values that take precedence over it.
     fn save(&self, token: &Token) -> anyhow::Result<()> {
         let profile = self.config.profile_name.as_str();
         let api_url = self.saves_url.then_some(self.api_url.as_str());
@@ -191,7 +191,7 @@ fn shadowed_by(token: &Token, config: &Config, shown: &str, env: &Environment) -
     warnings
 }
 
-/// Tells an unknown token from a check that failed for other reasons.
+/// Distinguishes an unknown token from a check that failed for other reasons.
 fn rejected(error: Error) -> Error {
     match error {
         Error::Call { failure, .. } if failure.status() == Some(401) => Error::InvalidToken {

@@ -68,11 +68,7 @@ pub fn may_be_written(file: &File) -> bool {
 /// Those of the system, such as [`io::ErrorKind::NotFound`].
 pub fn is_replaced(file: &File, path: &Path) -> io::Result<bool> {
     let open = system::id_and_ctime(file, &file.metadata()?).0;
-    Ok(are_different(open, system::id_at(path)?))
-}
-
-fn are_different(one: Option<FileId>, other: Option<FileId>) -> bool {
-    matches!((one, other), (Some(one), Some(other)) if one != other)
+    Ok(matches!((open, system::id_at(path)?), (Some(open), Some(found)) if open != found))
 }
 
 #[cfg(unix)]

@@ -188,19 +188,15 @@ impl Journal {
         self.add(&Entry::Identity(identity), true)
     }
 
-    /// Records that finalize is about to be sent.
-    pub fn set_finalizing(&mut self, sync: bool) -> io::Result<()> {
-        self.set_status(&Entry::Finalizing, sync)
+    /// Records whether finalize may have created an item: before it is sent, and after it was refused or did not reach the
+    /// service.
+    pub fn set_finalizing(&mut self, finalizing: bool, sync: bool) -> io::Result<()> {
+        self.set_status(if finalizing { &Entry::Finalizing } else { &Entry::NotFinalized }, sync)
     }
 
     /// Records the item that finalize has created and that is to be verified.
     pub fn add_item(&mut self, item: &Item, sync: bool) -> io::Result<()> {
         self.add(&Entry::Item(item.one_line()), sync)
-    }
-
-    /// Records that there is no item: finalize was refused or did not reach the service.
-    pub fn set_not_finalized(&mut self, sync: bool) -> io::Result<()> {
-        self.set_status(&Entry::NotFinalized, sync)
     }
 
     /// Removes the record of a finished upload.

@@ -59,7 +59,7 @@ fn a_record_is_read_back() {
     assert_eq!((recorded.head.started, recorded.finalizing), (99, false));
 
     let (mut journal, ..) = open(&journals);
-    journal.set_finalizing(true).unwrap();
+    journal.set_finalizing(true, true).unwrap();
     journal.set_identity(Identity { mtime: 7, ..identity() }).unwrap();
     drop(journal);
     let (journal, recorded, _) = open(&journals);
@@ -67,7 +67,7 @@ fn a_record_is_read_back() {
     assert!(recorded.finalizing && recorded.head.identity.mtime == 7);
     drop(journal);
     let (mut journal, ..) = open(&journals);
-    journal.set_not_finalized(true).unwrap();
+    journal.set_finalizing(false, true).unwrap();
     drop(journal);
     let (journal, recorded, _) = open(&journals);
     let recorded = recorded.unwrap();
@@ -143,7 +143,7 @@ fn a_record_of_an_early_version_is_used() {
     let recorded = recorded.unwrap();
     assert!(warning.is_none() && recorded.finalizing && recorded.head.mime_type.is_none());
     assert_eq!((recorded.parts.len(), recorded.head.started), (1, 99));
-    journal.set_not_finalized(true).unwrap();
+    journal.set_finalizing(false, true).unwrap();
     drop(journal);
     assert!(!open(&journals).1.unwrap().finalizing);
 }
@@ -228,8 +228,8 @@ fn write(journal: &mut Journal, path: &Path, write: Write, torn: Torn) {
     let before = std::fs::read(path).unwrap();
     match write {
         Write::Part(number) => journal.add_part(number, &completed_part(number), false),
-        Write::Finalizing => journal.set_finalizing(false),
-        Write::NotFinalized => journal.set_not_finalized(false),
+        Write::Finalizing => journal.set_finalizing(true, false),
+        Write::NotFinalized => journal.set_finalizing(false, false),
     }
     .unwrap();
     let Some(torn) = torn else { return };

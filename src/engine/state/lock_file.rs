@@ -25,7 +25,8 @@ pub struct LockFile {
     file: File,
     path: PathBuf,
     mode: Mode,
-    found: bool,
+    /// The file existed: another run held the lock a moment ago, or was killed while it held it.
+    pub existed: bool,
 }
 
 impl LockFile {
@@ -35,7 +36,7 @@ impl LockFile {
     /// Those of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
     pub fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
         loop {
-            let (file, found) = match platform::open_or_create_private(path) {
+            let (file, existed) = match platform::open_or_create_private(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     platform::create_private_dir(path.parent().unwrap_or(Path::new("")))?;
                     platform::open_or_create_private(path)?
@@ -55,18 +56,13 @@ impl LockFile {
             match platform::is_replaced(&file, path) {
                 Ok(false) => {
                     let path = path.to_owned();
-                    return Ok(Some(Self { file, path, mode, found }));
+                    return Ok(Some(Self { file, path, mode, existed }));
                 }
                 Ok(true) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Whether the file existed: another run held the lock a moment ago, or was killed while it held it.
-    pub fn was_found(&self) -> bool {
-        self.found
     }
 
     /// Marks the file for all processes that have it open. Unlike a write, this needs no disk space.
@@ -118,14 +114,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("not made yet/lock");
         let alone = acquire(&path, Mode::Exclusive).unwrap();
-        assert!(!alone.was_found());
+        assert!(!alone.existed);
         assert!(acquire(&path, Mode::Exclusive).is_none() && acquire(&path, Mode::Shared).is_none());
         drop(alone);
         assert!(!path.exists());
 
         let first = acquire(&path, Mode::Shared).unwrap();
         let second = acquire(&path, Mode::Shared).unwrap();
-        assert!(second.was_found() && acquire(&path, Mode::Exclusive).is_none());
+        assert!(second.existed && acquire(&path, Mode::Exclusive).is_none());
         assert!(!second.is_marked());
         first.mark();
         assert!(second.is_marked());
@@ -142,7 +138,7 @@ mod tests {
         for (content, stays) in [("", false), ("a record", true)] {
             std::fs::write(&path, content).unwrap();
             let lock = acquire(&path, Mode::Exclusive).unwrap();
-            assert!(lock.was_found());
+            assert!(lock.existed);
             drop(lock);
             assert_eq!(path.exists(), stays);
         }

@@ -80,7 +80,7 @@ impl Peers {
         Some(TargetLock {
             peers: Arc::clone(self),
             target: target.clone(),
-            contended: tries > 0 || lock.as_ref().is_some_and(LockFile::was_found),
+            contended: tries > 0 || lock.as_ref().is_some_and(|lock| lock.existed),
             _lock: lock,
             snapshot: self.snapshot(),
             result: TargetResult::Nothing,
