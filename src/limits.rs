@@ -37,9 +37,7 @@ impl Limits {
     pub const MAX: Self = Self { files: 48, parts: 64, calls: 30 };
 
     /// Raises the system's limit on open files as far as that is of use, and returns what fits.
-    ///
-    /// # Errors
-    /// [`Error::Resources`] if not even one file can be uploaded.
+    /// Fails with [`Error::Resources`] if not even one file can be uploaded.
     pub fn from_system() -> Result<Self, Error> {
         let Some(allowed) = platform::raise_open_file_limit(OPEN_FILES) else { return Ok(Self::MAX) };
         let open = platform::count_open_files();
@@ -74,9 +72,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
 ///
 /// tokio panics if it cannot start its threads, so it gets no more than the system allows. If few are allowed, none of
 /// them are workers.
-///
-/// # Errors
-/// [`Error::Resources`] if not even one thread can be started.
+/// Fails with [`Error::Resources`] if not even one thread can be started.
 pub fn runtime() -> Result<Runtime, Error> {
     let refused = |why: String| Error::Resources {
         what: format!("the system does not let the program start its threads: {why}"),

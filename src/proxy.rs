@@ -52,9 +52,7 @@ pub struct Proxies {
 
 impl Proxies {
     /// Resolves the variables that are set. `warnings` receives what is ignored.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a value that cannot be parsed or has an unsupported scheme.
+    /// Fails with [`Error::Usage`] for a value that cannot be parsed or has an unsupported scheme.
     pub fn resolve(
         variables: &[(&'static str, OsString)],
         warnings: &mut Vec<String>,

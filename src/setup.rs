@@ -54,9 +54,7 @@ pub fn run_key(settings: &Settings) -> Result<RunKey, Error> {
 }
 
 /// The engine's options, except for the record of finished files.
-///
-/// # Errors
-/// [`Error::NoToken`], or if the HTTP clients cannot be set up.
+/// Fails with [`Error::NoToken`], or if the HTTP clients cannot be set up.
 pub fn engine_options(
     settings: &Settings,
     limits: Limits,

@@ -28,10 +28,8 @@ pub struct Source {
 
 impl Source {
     /// Opens a regular file and remembers its state.
-    ///
-    /// # Errors
-    /// [`Error::Local`] if it cannot be opened, [`Error::NotAFile`] if it is not a regular file, [`Error::WrongSize`]
-    /// if it has bytes beyond its reported size.
+    /// Fails with [`Error::Local`] if it cannot be opened, [`Error::NotAFile`] if it is not a regular file,
+    /// [`Error::WrongSize`] if it has bytes beyond its reported size.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::local("open the file", error);
         let literal = platform::literal_path(path);
@@ -47,9 +45,8 @@ impl Source {
     }
 
     /// Takes an open file whose name does not matter.
-    ///
-    /// # Errors
-    /// [`Error::Local`] if its state cannot be read, [`Error::WrongSize`] if it has bytes beyond its reported size.
+    /// Fails with [`Error::Local`] if its state cannot be read, [`Error::WrongSize`] if it has bytes beyond its
+    /// reported size.
     pub fn unnamed(file: File) -> Result<Self, Error> {
         let identity =
             Identity::of(&file).map_err(|error| Error::local("read the state of the file", error))?;
@@ -112,10 +109,8 @@ impl Source {
     }
 
     /// Reads at least one of the bytes that the file had when it was opened. Blocks on the disk.
-    ///
-    /// # Errors
-    /// [`Error::Local`] if the read fails, [`Error::Changed`] if the file has become shorter, [`Error::WrongSize`] if
-    /// its reported size was wrong from the start.
+    /// Fails with [`Error::Local`] if the read fails, [`Error::Changed`] if the file has become shorter,
+    /// [`Error::WrongSize`] if its reported size was wrong from the start.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         match platform::read_at(&self.file, buffer, offset) {
             Ok(0) if !buffer.is_empty() => Err(match self.check_unchanged() {
@@ -129,10 +124,8 @@ impl Source {
 
     /// Checks that the file ends where the system says. Files in `/proc` and on some FUSE file systems report 0 bytes
     /// and have more; other files may grow.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] if it has grown, [`Error::WrongSize`] if its size was wrong from the start, [`Error::Local`]
-    /// if the read fails.
+    /// Fails with [`Error::Changed`] if it has grown, [`Error::WrongSize`] if its size was wrong from the start,
+    /// [`Error::Local`] if the read fails.
     pub fn check_end(&self) -> Result<(), Error> {
         let size = self.size();
         // Some files in /proc return nothing if only one byte is read.
@@ -149,9 +142,7 @@ impl Source {
     /// Checks that it is still the file that was opened: size, modification time, and the file at its path. Returns its
     /// current state. The caller compares the `ctime`: a write changes it even if the modification time was restored, but
     /// so does `chmod` or a new hard link.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] if it differs, [`Error::Local`] if its state cannot be read.
+    /// Fails with [`Error::Changed`] if it differs, [`Error::Local`] if its state cannot be read.
     pub fn check_unchanged(&self) -> Result<Identity, Error> {
         let asked = |error| Error::local("read the state of the file again", error);
         let open = Identity::of(&self.file).map_err(asked)?;

@@ -13,9 +13,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// Reads standard input to its end and reports the total after each read. If standard input is redirected from a file,
 /// that file is used directly.
-///
-/// # Errors
-/// [`Error::Local`] if standard input cannot be read, [`Error::Spool`] if there is no space for it.
+/// Fails with [`Error::Local`] if standard input cannot be read, [`Error::Spool`] if there is no space for it.
 pub fn standard_input(report: impl FnMut(u64)) -> Result<Source, Error> {
     let failed = |error| Error::local("read standard input", error);
     if let Some(mut file) = platform::stdin_as_file().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))

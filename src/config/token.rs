@@ -18,9 +18,7 @@ pub enum Origin {
 }
 
 /// The first origin that has a token.
-///
-/// # Errors
-/// [`Error::Usage`] for a variable that is not valid Unicode.
+/// Fails with [`Error::Usage`] for a variable that is not valid Unicode.
 pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error> {
     for (value, name) in [(&env.token, "COPERA_TOKEN"), (&env.cli_token, "COPERA_CLI_AUTH_TOKEN")] {
         if let Some(text) = environment::text(value, name)? {
@@ -33,10 +31,8 @@ pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error>
 }
 
 /// The token and a description of its origin. No command runs if its token must not be sent to `api_url`.
-///
-/// # Errors
-/// [`Error::NoToken`], [`Error::TokenCommand`], and [`Error::Usage`] for an invalid token and for one that must not be
-/// sent to `api_url`.
+/// Fails with [`Error::NoToken`], [`Error::TokenCommand`], and [`Error::Usage`] for an invalid token and for one that
+/// must not be sent to `api_url`.
 pub fn resolve(env: &Environment, config: &Config, api_url: &ApiUrl) -> Result<(Token, String), Error> {
     let origin = find(env, config)?.ok_or(Error::NoToken)?;
     let (from, location) = match &origin {

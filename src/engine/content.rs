@@ -34,9 +34,7 @@ impl FileUpload {
     ///
     /// A file that is touched all the time passes too. Every part was equal after the last one had been sent, so the parts
     /// are the file as it was at that time.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] if they differ, or if nothing proves that they are equal; [`Error::WrongSize`];
+    /// Fails with [`Error::Changed`] if they differ, or if nothing proves that they are equal; [`Error::WrongSize`];
     /// [`Error::Local`] if the file cannot be read.
     pub(super) async fn check_content(&self, session: &Session) -> Result<(), Error> {
         let (file, finished) = (&self.file, &session.finished);
@@ -83,9 +81,7 @@ impl FileUpload {
 
     /// The ETag that S3 gives an object of the file's parts. A part whose checksum is not on record, because the disk was
     /// full, is read again.
-    ///
-    /// # Errors
-    /// [`Error::Local`] if the file cannot be read.
+    /// Fails with [`Error::Local`] if the file cannot be read.
     pub(super) async fn multipart_etag(&self, session: &Session) -> Result<String, Error> {
         etag_of_file(&self.context.disk, &self.source, session.parts, &session.finished).await
     }
@@ -114,9 +110,7 @@ impl FileUpload {
 }
 
 /// The ETag that S3 gives an object of the file in these parts. Parts whose checksum is not in `known` are read.
-///
-/// # Errors
-/// [`Error::Local`] if the file cannot be read.
+/// Fails with [`Error::Local`] if the file cannot be read.
 pub(super) async fn etag_of_file(
     disk: &Disk,
     source: &Arc<Source>,
@@ -134,9 +128,7 @@ pub(super) async fn etag_of_file(
 }
 
 /// The MD5 of a part, read from the file.
-///
-/// # Errors
-/// [`Error::Local`] if the file cannot be read.
+/// Fails with [`Error::Local`] if the file cannot be read.
 pub(super) async fn md5_of_part(
     disk: &Disk,
     source: &Arc<Source>,

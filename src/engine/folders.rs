@@ -60,9 +60,7 @@ impl Folders {
     }
 
     /// Returns the folder, creating it if necessary.
-    ///
-    /// # Errors
-    /// [`Error::Folder`] if it or one of its parents does not exist and cannot be created.
+    /// Fails with [`Error::Folder`] if it or one of its parents does not exist and cannot be created.
     pub(super) async fn find(&self, parent: &Parent) -> Result<Arc<Directory>, Error> {
         let (mut missing, mut at) = (Vec::new(), parent);
         let given = loop {

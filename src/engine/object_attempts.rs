@@ -39,9 +39,7 @@ impl<'a> ObjectAttempts<'a> {
     }
 
     /// Waits for the next attempt. `progressed`: the failed one has transferred bytes.
-    ///
-    /// # Errors
-    /// [`Error::Object`] if there must not be another attempt.
+    /// Fails with [`Error::Object`] if there must not be another attempt.
     pub(super) async fn wait_after(&mut self, error: TransferError, progressed: bool) -> Result<(), Error> {
         let failure = match error {
             TransferError::Failure(failure) => failure,

@@ -46,9 +46,7 @@ enum Content {
 impl FileUpload {
     /// Looks for the item of a session that may have been finalized. Looks twice, because a call that timed out may still be
     /// running.
-    ///
-    /// # Errors
-    /// [`Error::Unsettled`] if it is unclear whether there is one.
+    /// Fails with [`Error::Unsettled`] if it is unclear whether there is one.
     pub(super) async fn reconcile(&self, session: &Session) -> Result<Option<Item>, Error> {
         self.file.phase(Phase::Settle);
         look_twice(|| self.look_for_item(session)).await.map_err(|error| match error {

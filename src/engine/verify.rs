@@ -22,9 +22,7 @@ const REPORT_INTERVAL: u64 = 1024 * 1024;
 
 impl FileUpload {
     /// Proves that an item's object is the file, if the user wants that. Returns what proved it.
-    ///
-    /// # Errors
-    /// [`Error::Differs`] if it is not, [`Error::Unverified`] if that is not known.
+    /// Fails with [`Error::Differs`] if it is not, [`Error::Unverified`] if that is not known.
     pub(super) async fn verify(&self, session: &Session, item: &Item) -> Result<Option<Verified>, Error> {
         let Some(how) = self.context.options.verify else { return Ok(None) };
         self.file.phase(Phase::Verify);

@@ -21,9 +21,8 @@ const MAX_LINE: u64 = 64 * 1024;
 
 /// Asks for a token, or reads the first line of standard input if that is not a terminal. Dropping the future restores
 /// the terminal.
-///
-/// # Errors
-/// [`Error::InvalidToken`] for what cannot be a token for drives, and [`Error::Usage`] if standard input cannot be read.
+/// Fails with [`Error::InvalidToken`] for what cannot be a token for drives, and [`Error::Usage`] if standard input
+/// cannot be read.
 pub(super) async fn ask(reporter: &dyn Reporter) -> Result<Token, Error> {
     let is_terminal = io::stdin().is_terminal();
     let line = read(is_terminal, reporter).await.map_err(|error| Error::config(error, Some(HINT)))?;

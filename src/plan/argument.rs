@@ -101,9 +101,7 @@ pub(super) fn inspect(
 }
 
 /// Checks that the directories of a path can be kept (`-R`).
-///
-/// # Errors
-/// [`Error::Usage`] for an absolute path, and for one with `..`.
+/// Fails with [`Error::Usage`] for an absolute path, and for one with `..`.
 pub fn check_relative(path: &Path) -> Result<(), Error> {
     let wrong = |why: &str| {
         let hint = "-R keeps the directories of a path, so it needs one below the working directory";

@@ -23,18 +23,22 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
 }
 
 /// As [`read_at`], but only from the page cache. `None` if the disk would have to be read, or the system cannot tell.
-#[cfg(target_os = "linux")]
 pub fn read_at_if_cached(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize> {
     // RWF_NOWAIT (preadv2(2), Linux 4.14) fails with EAGAIN instead of waiting, or with EOPNOTSUPP if the file system does
     // not support it. A real error shows again in the blocking read.
-    let mut slices = [io::IoSliceMut::new(buffer)];
-    rustix::io::preadv2(file, &mut slices, offset, rustix::io::ReadWriteFlags::NOWAIT).ok()
-}
-
-/// As [`read_at`], but only from the page cache. `None` if the disk would have to be read, or the system cannot tell.
-#[cfg(not(target_os = "linux"))]
-pub fn read_at_if_cached(_file: &File, _buffer: &mut [u8], _offset: u64) -> Option<usize> {
-    None
+    #[cfg(target_os = "linux")]
+    return rustix::io::preadv2(
+        file,
+        &mut [io::IoSliceMut::new(buffer)],
+        offset,
+        rustix::io::ReadWriteFlags::NOWAIT,
+    )
+    .ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, buffer, offset);
+        None
+    }
 }
 
 /// Asks the system to read a range of a file ahead, without waiting. Does nothing on systems without such a call.
@@ -106,17 +110,10 @@ pub fn sync_dir(path: &Path) {
 ///
 /// # Errors
 /// The bytes are not valid.
-#[cfg(unix)]
 pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
-    Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes))
-}
-
-/// A path from bytes: any on Unix, UTF-8 elsewhere.
-///
-/// # Errors
-/// The bytes are not valid.
-#[cfg(not(unix))]
-pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
+    #[cfg(unix)]
+    return Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes));
+    #[cfg(not(unix))]
     String::from_utf8(bytes).map(OsString::from)
 }
 
@@ -124,23 +121,19 @@ pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
 pub const FIFO: &str = "a FIFO";
 
 /// The name of a file type that is neither a regular file nor a directory.
-#[cfg(unix)]
 pub fn kind_of(kind: std::fs::FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    if kind.is_fifo() {
-        FIFO
-    } else if kind.is_socket() {
-        "a socket"
-    } else if kind.is_block_device() || kind.is_char_device() {
-        "a device"
-    } else {
-        "something special"
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if kind.is_fifo() {
+            return FIFO;
+        } else if kind.is_socket() {
+            return "a socket";
+        } else if kind.is_block_device() || kind.is_char_device() {
+            return "a device";
+        }
     }
-}
-
-/// The name of a file type that is neither a regular file nor a directory.
-#[cfg(not(unix))]
-pub fn kind_of(_: std::fs::FileType) -> &'static str {
+    let _ = kind;
     "something special"
 }
 
@@ -162,18 +155,19 @@ pub fn open_nonblocking(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Whether this is the null device.
-#[cfg(unix)]
-pub fn is_null_device(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let is_device = metadata.file_type().is_char_device();
-    is_device && std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev())
-}
-
 /// Whether this is the null device. `NUL` on Windows has no metadata.
-#[cfg(not(unix))]
-pub fn is_null_device(_: &std::fs::Metadata) -> bool {
-    false
+pub fn is_null_device(metadata: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+        metadata.file_type().is_char_device()
+            && std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        false
+    }
 }
 
 /// The path of a file without links, `.` and `..`.

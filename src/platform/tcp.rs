@@ -52,16 +52,12 @@ pub fn discard_unsent(stream: &TcpStream) {
 
 /// Whether to use what the kernel reports about TCP. `COPERA_UPLOAD_NO_TCP_INFO=1` makes Linux behave like systems that
 /// report nothing, to measure them on emulated networks.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn uses_tcp_info() -> bool {
     static USES: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *USES.get_or_init(|| std::env::var_os("COPERA_UPLOAD_NO_TCP_INFO").is_none_or(|value| value.is_empty()))
-}
-
-/// Other systems report nothing that is of use here.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn uses_tcp_info() -> bool {
-    false
+    cfg!(any(target_os = "linux", target_os = "android"))
+        && *USES.get_or_init(|| {
+            std::env::var_os("COPERA_UPLOAD_NO_TCP_INFO").is_none_or(|value| value.is_empty())
+        })
 }
 
 /// Bytes in the kernel that the peer has not acknowledged. `None` if the system does not report them.

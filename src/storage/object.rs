@@ -42,9 +42,7 @@ struct Opened {
 
 impl Storage {
     /// Requests an object's first byte. The caller has to check the URL.
-    ///
-    /// # Errors
-    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
+    /// Fails with [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for an invalid URL.
     pub async fn object_info(&self, url: &SignedUrl) -> Result<ObjectInfo, TransferError> {
         let opened = match self.open_object(url, "bytes=0-0").await {
             Err(TransferError::Failure(failure)) if is_empty(&failure) => {

@@ -116,9 +116,7 @@ impl Storage {
     }
 
     /// Sends a part: one attempt.
-    ///
-    /// # Errors
-    /// [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for the file.
+    /// Fails with [`TransferError::Failure`] for network and storage, [`TransferError::Error`] for the file.
     pub async fn put(&self, put: Put<'_>) -> Result<CompletedPart, TransferError> {
         let uri = parse_url(put.url)?;
         let begun = Instant::now();

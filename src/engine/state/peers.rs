@@ -98,9 +98,7 @@ pub(super) struct Joined {
 impl Peers {
     /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. Applies
     /// with `--no-resume` and for standard input too.
-    ///
-    /// # Errors
-    /// [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
+    /// Fails with [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
     pub async fn join(
         folder: Option<PathBuf>,
         key: &RunKey,
