@@ -73,7 +73,7 @@ impl Waiting {
         ready >= LANES || (ready > 0 && !missing())
     }
 
-    /// Whether so many chunks wait that hashing has to start.
+    /// Whether hashing has to start because of the number of waiting chunks.
     fn has_too_many(&self) -> bool {
         self.chunks >= if self.streams.len() > LANES { MAX_WAITING_OF_MANY } else { MAX_WAITING }
     }

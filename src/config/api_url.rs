@@ -62,8 +62,7 @@ impl ApiUrl {
 
     /// Checks that a token may be sent to this URL. `token` is its location, if it is in a file.
     ///
-    /// Anybody may have written a project file. With a URL there, a token from elsewhere would go to a server of its
-    /// author.
+    /// A project file is not trusted: its author could otherwise send a token from elsewhere to a server of theirs.
     pub fn check_token_origin(&self, token: Option<&Location>) -> Result<(), Error> {
         let Some(location) = &self.location else { return Ok(()) };
         if !location.file.project || is_own(&self.url) || token.is_some_and(|token| token.same_file(location))
@@ -74,8 +73,8 @@ impl ApiUrl {
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
         Err(Error::usage_hint(
             format!(
-                "{location} sets an API URL on {host}, but the token is not from that file: anybody may have written a \
-                 file in the working directory, so other tokens are not sent there"
+                "{location} sets an API URL on {host}, but the token is not from that file: a file in the \
+                 working directory is not trusted, so other tokens are not sent there"
             ),
             "if you trust that server, give its URL with --api-url or COPERA_API_URL",
         ))

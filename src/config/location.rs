@@ -11,7 +11,7 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// Its name in messages.
     pub shown: String,
-    /// Whether it is in the working directory, so anybody may have written it.
+    /// Whether it is in the working directory, and therefore not trusted.
     pub project: bool,
     /// Whether a missing file is an error, because the user named it.
     pub must_exist: bool,

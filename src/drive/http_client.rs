@@ -25,7 +25,7 @@ pub(super) fn build(
     max_idle: usize,
 ) -> Result<reqwest::Client, Error> {
     let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .map_err(|_| Error::usage("the token has characters that no token has"))?;
+        .map_err(|_| Error::usage("the token has invalid characters"))?;
     authorization.set_sensitive(true);
     let failed =
         |error: reqwest::Error| Error::Internal(format!("HTTP client: {}", chain(&error.without_url())));

@@ -42,7 +42,7 @@ impl Call {
             Self::Search => "search the drive",
             Self::Item => "get the item",
             Self::Download => "get the download URL",
-            Self::Folder => "make the folder",
+            Self::Folder => "create the folder",
             Self::Workspace => "get the workspace's name",
             Self::Check => "check the token",
         }
@@ -90,13 +90,13 @@ pub enum Transport {
     Tls,
     /// The certificate has expired or is not valid yet, by this machine's clock.
     CertificateDates,
-    /// The proxy wants a user and password, or different ones.
+    /// The proxy requires a user and password, or different ones.
     ProxyAuth,
     /// The proxy refuses this connection.
     ProxyRefused,
     /// The network accepted no byte for the stall timeout.
     Stalled,
-    /// Storage has the whole part, as far as can be told from here, and did not answer in time.
+    /// The whole part was sent, and storage did not answer in time.
     ResponseTimeout,
     /// The API did not answer in time.
     Timeout,
@@ -168,7 +168,7 @@ impl fmt::Display for Failure {
                 let what = match kind {
                     Transport::Connect => "no connection",
                     Transport::Tls | Transport::CertificateDates => "no trusted connection",
-                    Transport::ProxyAuth => "the proxy wants a valid user name and password",
+                    Transport::ProxyAuth => "the proxy requires a valid user name and password",
                     Transport::ProxyRefused => "the proxy refused the connection",
                     Transport::Stalled => "the transfer stalled",
                     Transport::ResponseTimeout => "no answer from storage",
@@ -181,7 +181,7 @@ impl fmt::Display for Failure {
             Self::Malformed { detail } => write!(f, "unexpected answer from the service: {detail}"),
             Self::WebPage => f.write_str("the answer is a web page, not the service's"),
             Self::Checksum { sent, stored } => {
-                write!(f, "storage holds other bytes than were sent (MD5 {sent}, ETag {stored})")
+                write!(f, "storage has other bytes than were sent (MD5 {sent}, ETag {stored})")
             }
         }
     }

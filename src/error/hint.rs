@@ -7,16 +7,16 @@ use crate::format::human_duration;
 use crate::platform::{self, FIFO};
 
 /// A longer `Retry-After` is not shown.
-const LONGEST_WISH: Duration = Duration::from_secs(365 * 86_400);
+const MAX_SHOWN_WAIT: Duration = Duration::from_secs(365 * 86_400);
 
 impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        self.advice("run the same command again to resume")
+        self.hint_with("run the same command again to resume")
     }
 
     /// Builds the hint. `again` describes what running the same command would do.
-    fn advice(&self, again: &str) -> Option<String> {
+    fn hint_with(&self, again: &str) -> Option<String> {
         let hint = match self {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::NoToken => {
@@ -33,9 +33,9 @@ impl Error {
                 Self::Call { failure, .. }
                     if error.code() == Code::Refused && failure.hint(false).is_none() =>
                 {
-                    "is it the drive's API that answers there? --api-url says where it is; -vv shows the requests"
+                    "another server may answer there: check --api-url; -vv shows the requests"
                 }
-                error => return error.advice("give the token again when the service can be reached"),
+                error => return error.hint_with("give the token again when the service can be reached"),
             },
             Self::Changed { .. } => "run the same command again once the file no longer changes",
             Self::WrongSize { .. } => {
@@ -60,13 +60,13 @@ impl Error {
                     "check that item yourself: the same command uploads the file again, because no record of this upload is kept"
                 }
                 error => {
-                    return error.advice("run the same command again; it starts over, because no record of this upload is kept");
+                    return error.hint_with("run the same command again; it starts over, because no record of this upload is kept");
                 }
             },
             Self::Differs { .. } => "delete that item; the same command uploads the file again",
             Self::Unverified { error, .. } => {
                 let again = "run the same command again; it only verifies";
-                return error.advice(again).or_else(|| Some(again.to_owned()));
+                return error.hint_with(again).or_else(|| Some(again.to_owned()));
             }
             Self::Interrupted(_) => again,
             Self::Call { failure, .. }
@@ -76,27 +76,27 @@ impl Error {
                 return self.hint_of(failure, again);
             }
             Self::SuspectParentId(_) => {
-                "--parent takes a folder's id, which has 24 characters, or its address in the browser; --to takes a path"
+                "--parent takes the ID of a folder, which has 24 characters, or its address in the browser; --to takes a path"
             }
-            Self::NoApi(_) => "no folder was asked for, so it is the API that is not there: check --api-url",
+            Self::NoApi(_) => "no folder was given, so the API itself was not found: check --api-url",
             Self::NotAFile { kind: FIFO } => {
-                "to upload what comes out of it, read it as standard input: copera-upload - --name NAME <FIFO"
+                "to upload its output, use it as standard input: copera-upload - --name NAME <FIFO"
             }
-            Self::Empty(error) => return error.advice(again),
-            Self::TooLarge { .. } => "split the file: storage itself has this limit",
-            Self::Folder { error, .. } | Self::Shared(error) => return error.advice(again),
+            Self::Empty(error) => return error.hint_with(again),
+            Self::TooLarge { .. } => "split the file: this is a limit of storage",
+            Self::Folder { error, .. } | Self::Shared(error) => return error.hint_with(again),
             Self::Exists { .. } => {
-                "--if-exists skip takes one of the same size for this one; --if-exists upload makes another"
+                "--if-exists skip accepts one of the same size; --if-exists upload creates another"
             }
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
                 "raise the limit of open files: ulimit -n 1024"
             }
             Self::Local { source, .. } if platform::is_locked(source) => {
-                "another program has the file open and does not let others read it: close it, then run the same command again"
+                "another program has locked the file: close it, then run the same command again"
             }
             Self::Resources { hint, .. } => hint,
             Self::Spool { .. } => {
-                "the service wants the size first, so all of standard input is kept on disk until it is uploaded; TMPDIR names a place with more room"
+                "the service needs the size first, so standard input is kept on disk until it is uploaded; set TMPDIR to a directory with more space"
             }
             Self::Unlisted { kind: Kind::File, .. } => {
                 "--if-exists upload sends it all the same; a folder of fewer than 500 items can be listed whole"
@@ -117,8 +117,8 @@ impl Error {
         if let Some(hint) = failure.hint(!matches!(self, Self::Call { .. })) {
             return Some(hint);
         }
-        let sane = |wish: &Duration| !wish.is_zero() && *wish < LONGEST_WISH;
-        let wish = failure.retry_after().filter(sane).map(human_duration);
+        let is_shown = |wait: &Duration| !wait.is_zero() && *wait < MAX_SHOWN_WAIT;
+        let wait = failure.retry_after().filter(is_shown).map(human_duration);
         let hint = match self.code() {
             Code::Auth if failure.status() == Some(401) => {
                 "the token is missing, wrong or expired: make a new one with the scope ACCESS_DRIVE, and set COPERA_TOKEN \
@@ -135,17 +135,17 @@ impl Error {
                 if failure.status() == Some(404)
                     && matches!(self, Self::Call { call: Call::Workspace, .. }) =>
             {
-                "is it the drive's API that answers there? check --api-url"
+                "another server may answer there: check --api-url"
             }
             Code::RateLimited => {
-                return Some(match wish {
-                    Some(wish) => format!("try again in {wish}: {again}; or raise --retry-for"),
+                return Some(match wait {
+                    Some(wait) => format!("try again in {wait}: {again}; or raise --retry-for"),
                     None => format!("try again later: {again}"),
                 });
             }
             Code::Network => {
-                return Some(match wish {
-                    Some(wish) => format!("try again in {wish}: {again}"),
+                return Some(match wait {
+                    Some(wait) => format!("try again in {wait}: {again}"),
                     None => format!("{again}; --retry-for sets how long to keep trying"),
                 });
             }
@@ -171,10 +171,10 @@ impl Failure {
                 ));
             }
             Self::Transport { kind: Transport::ProxyRefused, .. } => {
-                "ask whoever runs the proxy to allow this host, or exempt it with NO_PROXY if it can be reached directly"
+                "ask the administrator of the proxy to allow this host, or exempt it with NO_PROXY if it can be reached directly"
             }
             Self::Status { status: 407, .. } => {
-                "a proxy on the way wants a user name and password: name it in HTTPS_PROXY or HTTP_PROXY, as in \
+                "a proxy on the network requires a user name and password: set it in HTTPS_PROXY or HTTP_PROXY, as in \
                  http://user:password@host:port"
             }
             failure if failure.is_proxy_auth() => {
@@ -197,16 +197,16 @@ impl Failure {
                 "the workspace is full: free some space, or see its storage settings"
             }
             Self::Status { status: 413, code, .. } if of_part && code.is_none() => {
-                "a proxy on the way may not let requests as large as a part through: try --part-size 5MiB, the smallest"
+                "a proxy may refuse requests as large as a part: try --part-size 5MiB, the smallest"
             }
             Self::Status { status: 413, .. } => {
-                "the workspace may be out of space: see its storage settings; or a proxy on the way limits the size of requests"
+                "the workspace may be out of space: see its storage settings; or a proxy limits the size of requests"
             }
             Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => {
-                "something between here and storage changes the request (a proxy?), or the service signed it wrongly"
+                "something between this computer and storage, perhaps a proxy, changes the request, or the service signed it wrongly"
             }
             Self::Checksum { .. } => {
-                "something on the way changes the bytes; --no-checksum uploads without comparing, if storage is known to use other ETags"
+                "something between this computer and storage changes the bytes; if storage is known to use other ETags, --no-checksum uploads without comparing"
             }
             _ => return None,
         };

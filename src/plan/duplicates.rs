@@ -26,11 +26,10 @@ impl Duplicate {
                 format!("gets the same name in the same folder as {}; it will not be sent", self.first)
             }
             (true, IfExists::Skip | IfExists::Newer) => "was given before; it is sent once".to_owned(),
-            (true, _) => "was given before; each makes an item of its own".to_owned(),
-            (false, _) => format!(
-                "gets the same name in the same folder as {}; each makes an item of its own",
-                self.first
-            ),
+            (true, _) => "was given before; each creates its own item".to_owned(),
+            (false, _) => {
+                format!("gets the same name in the same folder as {}; each creates its own item", self.first)
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ mod tests {
             rate.push(start + Duration::from_secs(second), second * 100);
         }
         assert_eq!(rate.per_second(), Some(100.0));
-        // The line stands still: after the window nothing is left of the rate, nor of the time left.
+        // No bytes are sent: after the window there is neither a rate nor a time left.
         for second in 21..=31u64 {
             rate.push(start + Duration::from_secs(second), 2000);
         }

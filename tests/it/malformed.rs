@@ -202,7 +202,7 @@ fn a_listing_without_a_size_causes_a_request_to_storage() {
         // If storage does not return the size either, nothing is sent.
         world.drive.fault(Fault::new(Op::GetObject, Action::status(403, "")));
         let ran = later(&world, &["f", "--if-exists", "skip"]);
-        ran.ran.fails(1).says("what the item holds");
+        ran.ran.fails(1).says("could not ask storage about the item");
         assert_eq!(ran.count(Op::Start), 0);
     }
 }

@@ -183,7 +183,7 @@ fn an_outage_of_folder_creation_is_waited_for_once() {
     world.run(&["-r", "top/0"]).ok();
     let broken = world.drive.fault(Fault::new(Op::Folders, Action::status(503, "")));
     let ran = world.run(&["-r", "top/", "--retry-for", "1s"]);
-    ran.ends(9).says("more (-v names them): could not make the folder: 503");
+    ran.ends(9).says("more (-v names them): could not create the folder: 503");
     assert!(ran.stderr.lines().count() < 20, "{}", ran.stderr);
     let made = world.drive.record().count(Op::Folders);
     assert!(made < 300, "{made} calls");
