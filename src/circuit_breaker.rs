@@ -139,15 +139,6 @@ impl CircuitBreaker {
         }
     }
 
-    /// Sleeps before the next attempt. After an outage, the first success of another request ends the wait of those that
-    /// got no response.
-    pub async fn back_off(&self, wait: Duration, failure: &Failure) {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = self.recovered.notified(), if failure.status().is_none() => {}
-        }
-    }
-
     fn successes(&self) -> u64 {
         self.successes.load(Ordering::Relaxed)
     }
@@ -158,6 +149,16 @@ impl Permit<'_> {
     pub fn record_progress(&mut self) {
         self.release();
         self.successes = self.breaker.successes();
+    }
+
+    /// Sleeps before the next attempt. After an outage, the first success of another request ends the wait, unless the
+    /// server has asked for it.
+    pub async fn back_off(&self, wait: Duration, failure: &Failure) {
+        let was_asked = failure.asks_for_less() || failure.retry_after().is_some();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.breaker.recovered.notified(), if !was_asked => {}
+        }
     }
 
     /// How long to wait before the next attempt. `None` if there must not be one: the budget is used up, or this was a
@@ -222,15 +223,16 @@ mod tests {
         let busy = Failure::Status { status: 503, code: None, message: None, retry_after: None };
         let minute = Duration::from_secs(60);
         let (dead, moment) = (dead(), Duration::from_millis(20));
-        let mut waits = std::pin::pin!(breaker.back_off(minute, &dead));
-        let mut asked_to_wait = std::pin::pin!(breaker.back_off(minute, &busy));
+        let permit = breaker.acquire().await.unwrap();
+        let mut waits = std::pin::pin!(permit.back_off(minute, &dead));
+        let mut asked_to_wait = std::pin::pin!(permit.back_off(minute, &busy));
         assert!(tokio::time::timeout(moment, &mut waits).await.is_err());
         assert!(tokio::time::timeout(moment, &mut asked_to_wait).await.is_err());
         breaker.record_success();
         waits.await;
         assert!(tokio::time::timeout(moment, asked_to_wait).await.is_err());
         // Other requests succeed all the time, so this is no outage.
-        let mut waits = std::pin::pin!(breaker.back_off(minute, &dead));
+        let mut waits = std::pin::pin!(permit.back_off(minute, &dead));
         assert!(tokio::time::timeout(moment, &mut waits).await.is_err());
         breaker.record_success();
         assert!(tokio::time::timeout(moment, waits).await.is_err());

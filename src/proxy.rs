@@ -138,11 +138,17 @@ impl Proxy {
             return Err(unparsable(&"it contains white space or control characters"));
         }
         let bare = !text.contains("://");
+        // The URL parser would end the host at the `\` of `domain\user`.
+        let text = &text.replace('\\', "%5C");
         let mut url = match bare {
             true => Url::parse(&format!("http://{text}")),
             false => Url::parse(text),
         }
         .map_err(|error| unparsable(&error))?;
+        let rest = [Some(url.path()), url.query(), url.fragment()];
+        if rest.into_iter().flatten().any(|text| text.contains('@')) {
+            return Err(unparsable(&"/, ? and # in user and password have to be given as %2F, %3F and %23"));
+        }
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,

@@ -201,7 +201,7 @@ impl Drive {
             } else {
                 limiter_permit = None;
             }
-            tokio::time::sleep(wait).await;
+            permit.back_off(wait, &failure).await;
         }
     }
 

@@ -226,7 +226,7 @@ impl PartSender {
                 file.note(&message);
             }
             file.retry_part(part, budget.attempts().max(1), &failure, wait);
-            breaker.back_off(wait, &failure).await;
+            breaker_permit.back_off(wait, &failure).await;
         }
     }
 

@@ -9,7 +9,7 @@ use super::finished_files::{ids_in, is_known};
 use super::state::{JournalHandle, StartedUpload};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::{Start, Upload};
-use crate::error::{Call, Error, RetryClass, chain};
+use crate::error::{Call, Error, Failure, RetryClass, chain};
 use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
@@ -231,6 +231,12 @@ impl FileUpload {
     async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Item, UploadAbort> {
         let file = &self.file;
         if let Some(item) = session.item.take() {
+            // `--verify` asks for its object anyway.
+            if self.context.options.verify.is_none() && self.is_deleted(item.id()).await {
+                let failure =
+                    Failure::Malformed { detail: format!("item {} does not exist any more", item.id()) };
+                return Err(UploadAbort::Gone(Error::Call { call: Call::Item, failure, tries: 1 }));
+            }
             return Ok(item);
         }
         if session.finalizing {

@@ -26,7 +26,7 @@ impl Duplicate {
                 format!("gets the same name in the same folder as {}; it will not be sent", self.first)
             }
             (true, IfExists::Skip | IfExists::Newer) => "was given before; it is sent once".to_owned(),
-            (true, _) => "was given before; each creates its own item".to_owned(),
+            (true, _) => "was given before; it is uploaded again, as another item".to_owned(),
             (false, _) => {
                 format!("gets the same name in the same folder as {}; each creates its own item", self.first)
             }

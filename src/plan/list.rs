@@ -50,6 +50,9 @@ impl ListSource {
 
     /// The name for messages.
     fn shown(&self) -> String {
+        if self.is_stdin() {
+            return "standard input".to_owned();
+        }
         name::decode(self.file.as_os_str()).0
     }
 
@@ -77,6 +80,13 @@ impl ListSource {
     }
 }
 
+/// Whether a text without a byte order mark begins as ASCII in UTF-16 does. With -0 it would seem to be a list of paths
+/// of one letter, among them `.`.
+fn is_utf16(text: &[u8]) -> bool {
+    let mut pairs = text.chunks_exact(2).take(8);
+    pairs.len() >= 4 && pairs.all(|pair| (pair[0] == 0) != (pair[1] == 0))
+}
+
 impl List {
     /// Will contain the reason if the list cannot be read to its end.
     pub fn error(&self) -> ListError {
@@ -87,11 +97,12 @@ impl List {
     fn entry(&mut self) -> Result<Option<Vec<u8>>, String> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         let end = if self.source.null { 0 } else { b'\n' };
+        let is_utf16 = self.at_start && is_utf16(reader.fill_buf().map_err(|error| error.to_string())?);
         let mut entry = Vec::new();
         reader.take(PATH_MAX).read_until(end, &mut entry).map_err(|error| error.to_string())?;
         if std::mem::take(&mut self.at_start) {
-            if matches!(entry[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-                return Err("it is UTF-16; save it as UTF-8".to_owned());
+            if is_utf16 || matches!(entry[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+                return Err("the text is UTF-16; save it as UTF-8".to_owned());
             }
             // Windows editors write a byte order mark.
             if entry.starts_with(b"\xef\xbb\xbf") {
@@ -106,8 +117,8 @@ impl List {
             return Ok(Some(entry));
         }
         if entry.len() as u64 >= PATH_MAX {
-            let ends = if self.source.null { "a NUL byte" } else { "a newline, or with -0 a NUL byte," };
-            return Err(format!("a path in it is longer than 64 KiB; {ends} ends each path"));
+            let end = if self.source.null { "a NUL byte" } else { "a newline, or with -0 with a NUL byte" };
+            return Err(format!("a path is longer than 64 KiB; each path ends with {end}"));
         }
         self.reader = None;
         Ok(Some(entry))
@@ -118,11 +129,11 @@ impl List {
             let Some(entry) = self.entry()? else { return Ok(None) };
             // No system has them in paths.
             if entry.contains(&0) {
-                return Err("it has NUL bytes; if they end its paths, add -0".to_owned());
+                return Err("the text has NUL bytes; if they end the paths, add -0".to_owned());
             }
             if !entry.is_empty() {
                 let path = platform::os_string(entry);
-                return path.map(Some).map_err(|_| "it is not UTF-8; save it as UTF-8".to_owned());
+                return path.map(Some).map_err(|_| "the text is not UTF-8; save it as UTF-8".to_owned());
             }
         }
     }
@@ -151,7 +162,7 @@ mod tests {
     fn read(text: &[u8], null: bool) -> (Vec<String>, Option<String>) {
         let source = ListSource { file: "list".into(), null };
         let reader: Box<dyn Read + Send> = Box::new(io::Cursor::new(text.to_vec()));
-        let (reader, error) = (Some(BufReader::with_capacity(3, reader)), ListError::default());
+        let (reader, error) = (Some(BufReader::with_capacity(16, reader)), ListError::default());
         let list = List { source, reader, at_start: true, error: error.clone() };
         (list.map(|path| path.into_string().unwrap()).collect(), error.get().map(ToString::to_string))
     }
@@ -180,9 +191,12 @@ mod tests {
     #[test]
     fn what_is_no_list_of_paths_ends_it_with_the_reason() {
         let long = [&b"a\n"[..], &[b'x'; 70_000], b"\nb\n"].concat();
-        for (text, count, why) in
-            [(&long[..], 1, "longer than 64 KiB"), (b"\xff\xfea\0\n\0", 0, "UTF-16"), (b"a\0b\0", 0, "-0")]
-        {
+        for (text, count, why) in [
+            (&long[..], 1, "longer than 64 KiB"),
+            (b"\xff\xfea\0\n\0", 0, "UTF-16"),
+            (b"a\0b\0", 0, "-0"),
+            (b"a\0.\0t\0x\0t\0\n\0", 0, "UTF-16"),
+        ] {
             let (paths, error) = read(text, false);
             assert!(error.as_ref().is_some_and(|error| error.contains(why)), "{error:?}");
             assert_eq!(paths.len(), count);

@@ -329,9 +329,13 @@ impl State {
         self.files.values()
     }
 
-    /// Files that have not started.
+    /// Files that have not started. Of those that wait for a folder, only the first: the others wait for the same.
     pub(super) fn early(&self) -> impl Iterator<Item = Waiting> {
-        self.early.values().copied()
+        let mut folders = 0;
+        self.early.values().copied().filter(move |waiting| {
+            folders += u32::from(waiting.phase == Phase::Folder);
+            waiting.phase != Phase::Folder || folders == 1
+        })
     }
 
     /// Bytes of standard input read for files that have not started.

@@ -158,16 +158,22 @@ fn is_empty(failure: &Failure) -> bool {
 }
 
 /// Checks that the response is from storage. A gateway that blocks downloads answers with a page of its own, often with
-/// status 200. S3 sends an ETag with every object.
+/// status 200 and an ETag of its own. S3 gives every response a request ID, and objects an ETag of 32 digits.
 fn check_source(status: u16, headers: &HeaderMap) -> Result<(), Failure> {
     let is_page = is_web_page(headers, &[]);
-    match etag_of(headers) {
-        None if is_page => Err(Failure::WebPage),
-        None if status == 200 => {
-            Err(Failure::Malformed { detail: format!("storage answered {status} without an ETag") })
-        }
-        _ => Ok(()),
+    let has_s3_etag = etag_of(headers).is_some_and(|etag| {
+        let digits = etag.split('-').next().unwrap_or_default();
+        digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    if has_s3_etag || !is_page && headers.contains_key("x-amz-request-id") {
+        return Ok(());
     }
+    Err(match is_page {
+        true => Failure::WebPage,
+        false => {
+            Failure::Malformed { detail: format!("a {status} that is not from S3 (no x-amz-request-id)") }
+        }
+    })
 }
 
 fn info(status: u16, headers: &HeaderMap) -> Result<ObjectInfo, Failure> {
@@ -220,13 +226,19 @@ mod tests {
 
     #[test]
     fn a_page_of_a_gateway_is_not_the_object() {
-        let (html, etag) = (("content-type", "text/html; charset=utf-8"), ("etag", "\"a-1\""));
+        let (html, id) =
+            (("content-type", "text/html; charset=utf-8"), ("x-amz-request-id", "4442587FB7D0A2F9"));
+        let etag = ("etag", "\"5f0c8f1a-39\"");
         let check = |status, pairs: &[(&'static str, &'static str)]| check_source(status, &headers(pairs));
-        assert!(matches!(check(200, &[html, ("content-length", "11")]), Err(Failure::WebPage)));
+        assert!(matches!(check(200, &[html, etag, ("content-length", "11")]), Err(Failure::WebPage)));
         assert!(matches!(check(206, &[html]), Err(Failure::WebPage)));
-        assert!(matches!(check(200, &[("content-length", "11")]), Err(Failure::Malformed { .. })));
-        assert!(check(200, &[html, etag]).is_ok(), "a page that was uploaded");
-        assert!(check(206, &[("content-range", "bytes 0-0/1")]).is_ok());
+        assert!(matches!(
+            check(206, &[etag, ("content-range", "bytes 0-0/1")]),
+            Err(Failure::Malformed { .. })
+        ));
+        let s3_etag = ("etag", "\"62109206880d38a4010a98e11243924a-2\"");
+        assert!(check(200, &[html, s3_etag]).is_ok(), "a page that was uploaded");
+        assert!(check(206, &[id, ("content-range", "bytes 0-0/1")]).is_ok());
     }
 
     #[test]

@@ -149,6 +149,20 @@ fn a_percent_sign_without_hex_digits_is_literal_in_credentials() {
 }
 
 #[test]
+fn a_backslash_belongs_to_the_user_and_a_slash_there_is_a_usage_error() {
+    let mut world = World::new();
+    // corp\user:sesame
+    let proxy = Proxy::new(Rules { credentials: Some("Basic Y29ycFx1c2VyOnNlc2FtZQ=="), ..Rules::default() });
+    let file = world.file("f", 1000);
+    world.set("HTTP_PROXY", proxy.url("http://corp\\user:sesame@"));
+    world.run(&[&file]).ok();
+    for user in ["us/er:sesame", "us?er:sesame", "us#er:sesame", "user:12/sesame"] {
+        world.set("HTTP_PROXY", proxy.url(&format!("http://{user}@")));
+        world.run(&[&file]).fails(2).says("HTTP_PROXY").says("%2F").says_nothing_of("sesame");
+    }
+}
+
+#[test]
 fn a_wrong_password_is_tried_once_and_ends_the_run() {
     let mut world = world();
     let tls = world.drive.tls_config();

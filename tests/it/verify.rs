@@ -191,6 +191,21 @@ fn after_a_kill_the_same_command_only_verifies() {
 }
 
 #[test]
+fn an_unverified_item_that_was_deleted_is_uploaded_again_without_verify_too() {
+    let world = World::new();
+    let path = world.file("f", 2 * PART);
+    let fault = world.drive.fault(Fault::new(Op::GetObject, Action::status(403, "")));
+    world.run(&["f", "--verify"]).fails(1);
+    let item = world.only_item()["_id"].as_str().unwrap().to_owned();
+    world.drive.clear_fault(fault);
+    world.drive.remove_item(&item);
+    let again = world.run(&["f"]);
+    world.assert_stored(&again.ok().id(), &path);
+    assert_eq!(world.drive.items().len(), 1);
+    assert_ne!(again.id(), item);
+}
+
+#[test]
 fn an_item_deleted_before_verification_is_uploaded_again() {
     let world = World::new();
     let path = world.file("f", 2 * PART);

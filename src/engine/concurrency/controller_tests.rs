@@ -1,4 +1,4 @@
-//! The controller on simulated paths: a bottleneck with a rate, a round-rtt_now time, a queue and losses, and a simple TCP
+//! The controller on simulated paths: a bottleneck with a rate, a round-trip time, a queue and losses, and a simple TCP
 //! for each part in flight. Time is simulated, and random numbers are seeded.
 
 use super::*;
@@ -16,13 +16,13 @@ const SAMPLE_STEP: f64 = 0.05;
 struct NetworkPath {
     /// Bytes per second.
     rate: f64,
-    /// Round rtt_now without a queue, in seconds.
+    /// Round trip without a queue, in seconds.
     rtt: f64,
     /// The longest queue, in seconds at `rate`.
     buffer: f64,
     /// The fraction of packets lost.
     loss: f64,
-    /// Whether the system reports round-rtt_now times.
+    /// Whether the system reports round-trip times.
     has_rtt: bool,
     /// The rate varies randomly by up to this fraction.
     noise: f64,
@@ -30,7 +30,7 @@ struct NetworkPath {
     each: f64,
     /// Connections of other users, which never end.
     others: usize,
-    /// From the last byte of a part to the first byte of the next, beside the round rtt_now.
+    /// From the last byte of a part to the first byte of the next, beside the round trip.
     gap: f64,
 }
 
@@ -51,7 +51,7 @@ impl Default for NetworkPath {
 }
 
 /// One connection: slow start, then CUBIC in its Reno-friendly region (RFC 9438, 4.3): down to 0.7, up by 0.53 of a packet
-/// each round rtt_now.
+/// each round trip.
 struct Flow {
     window: f64,
     slow_start: bool,
