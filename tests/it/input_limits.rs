@@ -74,7 +74,7 @@ fn a_device_or_fifo_as_configuration_does_not_block() {
     for (option, code) in [("--config", 0), ("--cacert", 2)] {
         soon(&world, &["f", option, "/dev/null"]).ends(code);
         soon(&world, &["f", option, "/dev/zero"]).fails(2).says("/dev/zero").says("a device");
-        soon(&world, &["f", option, "fifo"]).fails(2).says("fifo").says("nobody writes to");
+        soon(&world, &["f", option, "fifo"]).fails(2).says("fifo").says("without a writer");
         soon(&world, &["f", option, "."]).fails(2);
     }
 }
