@@ -86,9 +86,7 @@ pub struct Permit<'a> {
 
 impl CircuitBreaker {
     /// Waits until an attempt is allowed.
-    ///
-    /// # Errors
-    /// The failure that opened the breaker.
+    /// The error is the failure that opened the breaker.
     pub async fn acquire(&self) -> Result<Permit<'_>, Failure> {
         loop {
             let wait = {

@@ -107,9 +107,7 @@ impl Connector {
 
     /// Connects to the URL's host, through the proxy if there is one. [`Connector::secure`] is the next step. `wrap` is applied
     /// to the socket before anything is sent.
-    ///
-    /// # Errors
-    /// A [`Failure`] of the transport, or [`Error`] if TLS cannot be set up.
+    /// Fails with a [`Failure`] of the transport, or [`Error`] if TLS cannot be set up.
     pub async fn open(
         &self,
         target: &Uri,

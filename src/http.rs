@@ -32,9 +32,7 @@ pub fn host_and_port(uri: &Uri) -> &str {
 }
 
 /// Checks that a URL's host can exist. If not, retries would be pointless.
-///
-/// # Errors
-/// What is wrong with it.
+/// The error says what is wrong with it.
 pub fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("it has no host".to_owned());

@@ -117,9 +117,6 @@ impl Node {
 }
 
 /// A string, or `None` for any other type.
-///
-/// # Errors
-/// Those of the JSON.
 pub fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => Some(text),

@@ -7,10 +7,8 @@ use std::path::Path;
 use crate::platform;
 
 /// Opens and reads a file of at most `limit` bytes, a pipe (`<(…)`) or the null device.
-///
-/// # Errors
-/// Those of the system; [`ErrorKind::FileTooLarge`]; [`ErrorKind::InvalidInput`] for other devices and for a FIFO
-/// without a writer, which would block forever.
+/// Fails with errors of the system; [`ErrorKind::FileTooLarge`]; [`ErrorKind::InvalidInput`] for other devices and for
+/// a FIFO without a writer, which would block forever.
 pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
     let odd = |what: &str| io::Error::new(ErrorKind::InvalidInput, what.to_owned());
     let kind = match fs::metadata(path) {
@@ -33,9 +31,7 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<(Vec<u8>, File)> {
 }
 
 /// Reads to the end, at most `limit` bytes.
-///
-/// # Errors
-/// Those of the reader, and [`ErrorKind::FileTooLarge`].
+/// Fails with errors of the reader, and [`ErrorKind::FileTooLarge`].
 pub fn read(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;

@@ -109,9 +109,7 @@ fn workers() -> usize {
 }
 
 /// Checks that this many threads can run at the same time.
-///
-/// # Errors
-/// How many can, if they are fewer, and why.
+/// The error says how many can, and why not more.
 fn startable_threads(wanted: usize) -> Result<(), (usize, std::io::Error)> {
     let gate = Mutex::new(());
     let closed = gate.lock();

@@ -46,9 +46,7 @@ impl Output {
     }
 
     /// Prints the result of one file: its item, or its row of the report.
-    ///
-    /// # Errors
-    /// The first write that fails; later results are dropped. A closed pipe (`| head`) is not an error.
+    /// The error is the first write that fails; later results are dropped. A closed pipe (`| head`) is not an error.
     pub fn result(&self, outcome: &Outcome) -> io::Result<()> {
         let item = outcome.result.as_ref().ok().map(|done| &done.item);
         let text = match (self.mode, item) {
@@ -185,9 +183,6 @@ fn token_end(text: &str, first: char) -> usize {
 }
 
 /// One file's row of the report, as one line of JSON.
-///
-/// # Errors
-/// Only those of the serializer's signature.
 fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
     #[derive(serde::Serialize)]
     struct Row<'a> {

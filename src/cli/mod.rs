@@ -24,9 +24,7 @@ impl Cli {
     }
 
     /// Parses arguments. The first one is the name of the program.
-    ///
-    /// # Errors
-    /// Those of clap, and the help or version that was asked for.
+    /// Fails with errors of clap, and the help or version that was asked for.
     pub fn parse_args<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
     ) -> Result<Self, clap::Error> {

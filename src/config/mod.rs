@@ -63,9 +63,7 @@ pub struct LoginConfig {
 }
 
 /// As [`load`], but neither the profile nor a named file has to exist.
-///
-/// # Errors
-/// As those of [`load`], and if the system has no directory for configuration files.
+/// Fails as [`load`] does, and if the system has no directory for configuration files.
 pub fn load_for_login(
     file: Option<&Path>,
     profile: Option<&str>,

@@ -40,9 +40,7 @@ pub struct Target {
 
 impl Target {
     /// Resolves links. The file does not have to exist.
-    ///
-    /// # Errors
-    /// For a link to nothing, and for what is not a regular file.
+    /// Fails for a link to nothing, and for what is not a regular file.
     pub fn new(file: Arc<ConfigFile>) -> anyhow::Result<Self> {
         let path =
             resolve_links(&file.path).with_context(|| format!("cannot save a token in {}", file.shown))?;
@@ -55,9 +53,7 @@ impl Target {
     }
 
     /// Saves the entry. Returns whether it replaced another token.
-    ///
-    /// # Errors
-    /// If the file cannot be read, parsed or written. It is unchanged then.
+    /// Fails if the file cannot be read, parsed or written. It is unchanged then.
     pub fn save(&self, entry: &Entry<'_>) -> anyhow::Result<bool> {
         let cannot = || format!("cannot save the token in {}", self.file.shown);
         // The second of two logins at the same time reads what the first one has written.

@@ -61,9 +61,7 @@ pub const COPY_AGAIN: &str = "copy it again: a personal access token is one word
 
 /// Checks that the token can be sent: RFC 6750, 2.1 allows only visible ASCII, and servers reject headers of more than
 /// about 8 KiB (nginx's `large_client_header_buffers`).
-///
-/// # Errors
-/// What is wrong, to follow "the token". Never quotes the text, which contains the token.
+/// The error says what is wrong, to follow "the token". Never quotes the text, which contains the token.
 pub fn check(token: &Token) -> Result<(), &'static str> {
     const MAX_HEADER: usize = 8000;
     const QUOTES: [char; 11] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '‚', '«', '»'];

@@ -17,9 +17,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const MAX_LINE: u64 = 64 * 1024;
 
 /// Runs a command with the shell and returns the first line it prints. The user sees its stderr.
-///
-/// # Errors
-/// What went wrong, to follow "the token_command of profile …".
+/// The error says what went wrong, to follow "the token_command of profile …".
 pub(super) fn run(command: &str) -> Result<Token, String> {
     run_for(command, TIMEOUT, !has_terminal())
 }

@@ -61,9 +61,7 @@ impl Drive {
 
     /// Finalizes an upload: a single attempt. The caller decides about another, because this call and
     /// [`Drive::create_folder`] must not be repeated blindly. `last_check` runs immediately before the request is sent.
-    ///
-    /// # Errors
-    /// Those of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
+    /// Fails with errors of `last_check`; nothing was sent then. The inner result has the [`Failure`] of the request.
     pub async fn finalize<E>(
         &self,
         finalize: &wire::Finalize<'_>,
@@ -73,9 +71,6 @@ impl Drive {
     }
 
     /// Creates a folder: a single attempt.
-    ///
-    /// # Errors
-    /// The [`Failure`].
     pub async fn create_folder(&self, folder: &wire::NewFolder<'_>) -> Result<Item, Failure> {
         let unchecked = std::future::ready(Ok::<_, Infallible>(()));
         match self.create(Call::Folder, "drive/folders", folder, unchecked).await {

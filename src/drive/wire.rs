@@ -84,9 +84,7 @@ fn signed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedUrl, D
 }
 
 /// Parses the JSON object of a successful response.
-///
-/// # Errors
-/// What is wrong with it, and the service's own message, because some answer 200 with an error.
+/// The error says what is wrong with it, and the service's own message, because some answer 200 with an error.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     // serde would read an array as the fields in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -232,10 +230,8 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Parses the signed URLs of parts 1 to `count`, in any known form and any order. Returns them in the order of the
 /// parts.
-///
-/// # Errors
-/// The form is unknown, or a part is missing, duplicate or unexpected. Contains no URL, except in a message of the
-/// service.
+/// Fails if the form is unknown, or a part is missing, duplicate or unexpected. Contains no URL, except in a message of
+/// the service.
 pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> {
     #[derive(Deserialize)]
     struct Fields<'a> {

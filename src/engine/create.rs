@@ -22,9 +22,7 @@ pub(super) trait Creation: Sync {
     type Found: Send;
 
     /// Sends the request once. `unclear`: an earlier attempt may have succeeded.
-    ///
-    /// # Errors
-    /// If nothing was sent and there must not be another attempt.
+    /// Fails if nothing was sent and there must not be another attempt.
     fn attempt(&self, unclear: bool) -> impl Future<Output = Result<Result<Item, Failure>, Error>> + Send;
 
     /// Looks for what this failed attempt or an earlier one may have created.

@@ -29,9 +29,7 @@ impl<'a> ObjectAttempts<'a> {
     }
 
     /// A URL for the next attempt.
-    ///
-    /// # Errors
-    /// Those of the call, and [`Error::Urls`].
+    /// Fails with errors of the call, and [`Error::Urls`].
     pub(super) async fn url(&self) -> Result<SignedUrl, Error> {
         let url = self.context.options.drive.download_url(self.file, self.id).await?;
         urls::check(url.expose(), self.context.options.rules).map_err(|what| Error::Urls { what })?;
@@ -67,9 +65,7 @@ impl<'a> ObjectAttempts<'a> {
 }
 
 /// Asks storage about an item's object.
-///
-/// # Errors
-/// Those of the call for the download URL, and [`Error::Object`].
+/// Fails with errors of the call for the download URL, and [`Error::Object`].
 pub(super) async fn object_info(
     context: &Context,
     file: &FileContext,

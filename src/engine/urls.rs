@@ -81,9 +81,8 @@ impl Urls {
     }
 
     /// A part's URL with some lifetime left.
-    ///
-    /// # Errors
-    /// Those of the call; [`Error::Urls`] if the response is incomplete, or if new URLs have expired every time.
+    /// Fails with errors of the call; [`Error::Urls`] if the response is incomplete, or if new URLs have expired every
+    /// time.
     pub async fn get(&self, file: &FileContext, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
         let is_stale = |set: &SignedSet| set.expired || set.renew_at.is_some_and(|at| at <= Instant::now());

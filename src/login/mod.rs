@@ -25,9 +25,7 @@ use crate::{limits, signals, tls};
 const RETRY_FOR: Duration = Duration::from_secs(30);
 
 /// Asks for a token, checks it and saves it.
-///
-/// # Errors
-/// The reason why no token was saved. The exit code is 2 if it is not an [`Error`].
+/// The error is the reason why no token was saved. The exit code is 2 if it is not an [`Error`].
 pub fn run(cli: &Cli, env: &Environment, reporter: &Arc<dyn Reporter>) -> anyhow::Result<()> {
     let login = Login::new(cli, env, reporter)?;
     let runtime = limits::runtime()?;

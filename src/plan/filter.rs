@@ -31,17 +31,13 @@ pub struct Filters {
 
 impl Filter {
     /// Parses an `--include` glob.
-    ///
-    /// # Errors
-    /// The reason why the glob is invalid.
+    /// The error is the reason why the glob is invalid.
     pub fn include(glob: &str) -> Result<Self, String> {
         Self::new(glob, true)
     }
 
     /// Parses an `--exclude` glob.
-    ///
-    /// # Errors
-    /// The reason why the glob is invalid.
+    /// The error is the reason why the glob is invalid.
     pub fn exclude(glob: &str) -> Result<Self, String> {
         Self::new(glob, false)
     }

@@ -39,9 +39,7 @@ pub struct Parts {
 
 impl Parts {
     /// Splits a file of `size` bytes into parts of `part_size`, or of a size derived from the file's.
-    ///
-    /// # Errors
-    /// The file is too large, or `part_size` is out of range or needs too many parts.
+    /// Fails if the file is too large, or `part_size` is out of range or needs too many parts.
     pub fn plan(size: u64, part_size: Option<u64>) -> Result<Self, Error> {
         if size > SIZE_MAX {
             return Err(Error::TooLarge { size });

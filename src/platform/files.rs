@@ -107,9 +107,7 @@ pub fn sync_dir(path: &Path) {
 }
 
 /// A path from bytes: any on Unix, UTF-8 elsewhere.
-///
-/// # Errors
-/// The bytes are not valid.
+/// Fails if the bytes are not valid.
 pub fn os_string(bytes: Vec<u8>) -> Result<OsString, FromUtf8Error> {
     #[cfg(unix)]
     return Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes));

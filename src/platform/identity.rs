@@ -63,9 +63,7 @@ pub fn may_be_written(file: &File) -> bool {
 }
 
 /// Whether the file at `path` is certainly not `file`.
-///
-/// # Errors
-/// Those of the system, such as [`io::ErrorKind::NotFound`].
+/// Fails with errors of the system, such as [`io::ErrorKind::NotFound`].
 pub fn is_replaced(file: &File, path: &Path) -> io::Result<bool> {
     let open = system::id_and_ctime(file, &file.metadata()?).0;
     Ok(matches!((open, system::id_at(path)?), (Some(open), Some(found)) if open != found))

@@ -71,9 +71,7 @@ impl Connection {
 }
 
 /// Opens a connection to the URL's host.
-///
-/// # Errors
-/// A [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
+/// Fails with a [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
 pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
     let begun = Instant::now();
     let mut probe = Probe::default();

@@ -31,9 +31,7 @@ pub struct LockFile {
 
 impl LockFile {
     /// Acquires the lock. `None` if another holder prevents it.
-    ///
-    /// # Errors
-    /// Those of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
+    /// Fails with errors of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
     pub fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
         loop {
             let (file, existed) = match platform::open_or_create_private(path) {

@@ -65,9 +65,7 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// Opens the record of a command, and reads it. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Those of the disk. A damaged line is skipped.
+    /// Fails with errors of the disk. A damaged line is skipped.
     pub fn open(folder: &Path, key: &RunKey) -> io::Result<Self> {
         platform::create_private_dir(folder)?;
         let path = path_of(folder, key);
