@@ -192,7 +192,7 @@ impl Controller {
             self.lossy = Some(sample.at);
         }
         if !stats.conclusive {
-            if stats.queue_standing && (2..=self.limit).contains(&sample.moving) {
+            if stats.queue_standing && stats.rate < THIN_RATE && (2..=self.limit).contains(&sample.moving) {
                 // No more parts are left than these, and they are too many.
                 self.set(sample.moving);
                 self.enter_steady(sample.at, stats.rate);
