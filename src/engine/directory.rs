@@ -63,7 +63,7 @@ pub(super) struct FoundFile {
     pub(super) size: Option<u64>,
     /// By the service's clock, in milliseconds since 1970.
     pub(super) created_ms: Option<i64>,
-    /// As listed.
+    /// The item as the listing has it.
     pub(super) item: Item,
 }
 

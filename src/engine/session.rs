@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use super::context::Context;
 use super::directory::Directory;
-use super::finished_files::{ids_in, is_known};
+use super::finished_files::ids_in;
 use super::state::{JournalHandle, StartedUpload};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::{Start, Upload};
-use crate::error::{Call, Error, Failure, RetryClass, chain};
+use crate::error::{Call, Error, RetryClass, chain};
 use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
@@ -208,8 +208,8 @@ impl FileUpload {
             // It may have been deleted since an earlier run created it.
             Err(Error::Unverified { item, error }) if is_earlier && error.is_missing() => {
                 // A missing object does not prove that the item is gone.
-                if self.is_deleted(item.id()).await {
-                    return Err(UploadAbort::Gone(*error));
+                if let Some(error) = self.missing_error(item.id()).await {
+                    return Err(UploadAbort::Gone(error));
                 }
                 return Err(Error::Unverified { item, error }.into());
             }
@@ -218,24 +218,25 @@ impl FileUpload {
         Ok(Uploaded { item, proof: Proof::of_session(&session), verified })
     }
 
-    /// Whether an item is neither in the folder nor known to the service. If this cannot be found out, it is not.
-    async fn is_deleted(&self, id: &str) -> bool {
+    /// The service's error for an item that is neither in the folder nor known to it. `None` if the item exists, or if this
+    /// cannot be found out.
+    async fn missing_error(&self, id: &str) -> Option<Error> {
         let Self { context, file, .. } = self;
-        let is_listed = match ids_in(&context.options.drive, file, self.parent()).await {
-            Ok(ids) => ids.contains(id),
-            Err(_) => true,
-        };
-        !is_listed && matches!(is_known(&context.options.drive, file, id).await, Ok(false))
+        let drive = &context.options.drive;
+        if ids_in(drive, file, self.parent()).await.ok()?.contains(id) {
+            return None;
+        }
+        drive.item(&**file, id).await.err().filter(Error::is_missing)
     }
 
     async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Item, UploadAbort> {
         let file = &self.file;
         if let Some(item) = session.item.take() {
             // `--verify` asks for its object anyway.
-            if self.context.options.verify.is_none() && self.is_deleted(item.id()).await {
-                let failure =
-                    Failure::Malformed { detail: format!("item {} does not exist any more", item.id()) };
-                return Err(UploadAbort::Gone(Error::Call { call: Call::Item, failure, tries: 1 }));
+            if self.context.options.verify.is_none()
+                && let Some(error) = self.missing_error(item.id()).await
+            {
+                return Err(UploadAbort::Gone(error));
             }
             return Ok(item);
         }

@@ -11,13 +11,13 @@ pub struct NoProxy(Vec<Entry>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    host: Host,
+    host: HostPattern,
     /// `None`: any.
     port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Host {
+enum HostPattern {
     Any,
     Network(IpNet),
     /// The domain and everything below it.
@@ -42,10 +42,10 @@ impl NoProxy {
         let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
         self.0.iter().any(|entry| {
             let right_host = match (&entry.host, address) {
-                (Host::Any, _) => true,
-                (Host::Network(network), Some(address)) => network.contains(&address),
-                (Host::Domain(domain), None) => host == *domain || is_below(&host, domain),
-                (Host::Below(domain), None) => is_below(&host, domain),
+                (HostPattern::Any, _) => true,
+                (HostPattern::Network(network), Some(address)) => network.contains(&address),
+                (HostPattern::Domain(domain), None) => host == *domain || is_below(&host, domain),
+                (HostPattern::Below(domain), None) => is_below(&host, domain),
                 _ => false,
             };
             right_host && entry.port.is_none_or(|wanted| wanted == port)
@@ -61,20 +61,20 @@ impl Entry {
     fn parse(text: &str) -> Option<Self> {
         // An IPv6 address without brackets: its colons do not separate a port.
         if let Some(network) = network(text) {
-            return Some(Self { host: Host::Network(network), port: None });
+            return Some(Self { host: HostPattern::Network(network), port: None });
         }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port.parse().ok()?)),
             _ => (text, None),
         };
         let host = if host == "*" {
-            Host::Any
+            HostPattern::Any
         } else if let Some(network) = network(host) {
-            Host::Network(network)
+            HostPattern::Network(network)
         } else if let Some(domain) = host.strip_prefix("*.") {
-            Host::Below(domain_of(domain)?)
+            HostPattern::Below(domain_of(domain)?)
         } else {
-            Host::Domain(domain_of(host.trim_start_matches('.'))?)
+            HostPattern::Domain(domain_of(host.trim_start_matches('.'))?)
         };
         Some(Self { host, port })
     }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::buffers::{BUFFER, Buffers, PooledBuffer};
-use super::gate::{KEEP_ALIVE_BYTES, Pass, Turn};
+use super::gate::{KEEP_ALIVE_BYTES, Pass, Permission};
 use super::limiter::Limiter;
 use crate::checksum;
 use crate::disk::Disk;
@@ -201,13 +201,13 @@ impl PartBody {
         }
         let turn = match &mut this.pass {
             Some(pass) if this.reading.is_none() => pass.poll(cx),
-            _ => Poll::Ready(Turn::Open),
+            _ => Poll::Ready(Permission::Open),
         };
-        this.state.held.store(turn != Poll::Ready(Turn::Open), Ordering::Relaxed);
+        this.state.held.store(turn != Poll::Ready(Permission::Open), Ordering::Relaxed);
         let turn = ready!(turn);
         let allowed = ready!(this.poll_allowed(cx));
         if this.reading.is_none() {
-            let allowed = if turn == Turn::KeepAlive { allowed.min(KEEP_ALIVE_BYTES) } else { allowed };
+            let allowed = if turn == Permission::KeepAlive { allowed.min(KEEP_ALIVE_BYTES) } else { allowed };
             // Bytes in the page cache are read on this thread. Passing each chunk to another thread costs more than the read.
             let mut buffer = this.buffers.take();
             let length = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));

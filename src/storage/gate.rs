@@ -74,7 +74,7 @@ impl Gate {
 
 /// What a body may do now.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Permission {
     /// Send.
     Open,
     /// Send [`KEEP_ALIVE_BYTES`], and wait again.
@@ -90,7 +90,7 @@ pub struct Pass {
 
 impl Pass {
     /// Waits until the body may send.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permission> {
         {
             let mut state = lock(&self.gate.state);
             let index = state.bodies.iter().position(|(id, _)| *id == self.id);
@@ -98,7 +98,7 @@ impl Pass {
                 Some(index) if index >= state.limit => state.bodies[index].1 = Some(cx.waker().clone()),
                 _ => {
                     self.keep_alive = None;
-                    return Poll::Ready(Turn::Open);
+                    return Poll::Ready(Permission::Open);
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Pass {
             return Poll::Pending;
         }
         self.keep_alive = None;
-        Poll::Ready(Turn::KeepAlive)
+        Poll::Ready(Permission::KeepAlive)
     }
 }
 
@@ -125,7 +125,7 @@ impl Drop for Pass {
 mod tests {
     use super::*;
 
-    fn now(pass: &mut Pass) -> Option<Turn> {
+    fn now(pass: &mut Pass) -> Option<Permission> {
         match pass.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => Some(turn),
             Poll::Pending => None,
@@ -136,14 +136,14 @@ mod tests {
     async fn the_oldest_send_and_the_others_are_held() {
         let gate = Gate::default();
         let mut passes = [gate.enter(), gate.enter(), gate.enter()];
-        assert!(passes.iter_mut().all(|pass| now(pass) == Some(Turn::Open)));
+        assert!(passes.iter_mut().all(|pass| now(pass) == Some(Permission::Open)));
         gate.set_limit(1);
-        assert_eq!(passes.each_mut().map(now), [Some(Turn::Open), None, None]);
+        assert_eq!(passes.each_mut().map(now), [Some(Permission::Open), None, None]);
         gate.set_limit(2);
-        assert_eq!(passes.each_mut().map(now), [Some(Turn::Open), Some(Turn::Open), None]);
+        assert_eq!(passes.each_mut().map(now), [Some(Permission::Open), Some(Permission::Open), None]);
         let [first, _second, mut third] = passes;
         drop(first);
-        assert_eq!(now(&mut third), Some(Turn::Open));
+        assert_eq!(now(&mut third), Some(Permission::Open));
     }
 
     #[tokio::test]
@@ -153,7 +153,7 @@ mod tests {
         let (_first, mut second) = (gate.enter(), gate.enter());
         for _ in 0..2 {
             assert_eq!(now(&mut second), None);
-            assert_eq!(std::future::poll_fn(|cx| second.poll(cx)).await, Turn::KeepAlive);
+            assert_eq!(std::future::poll_fn(|cx| second.poll(cx)).await, Permission::KeepAlive);
         }
     }
 
@@ -166,6 +166,6 @@ mod tests {
         let waits = tokio::spawn(async move { std::future::poll_fn(|cx| second.poll(cx)).await });
         tokio::task::yield_now().await;
         drop(first);
-        assert_eq!(waits.await.ok(), Some(Turn::Open));
+        assert_eq!(waits.await.ok(), Some(Permission::Open));
     }
 }

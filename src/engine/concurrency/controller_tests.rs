@@ -52,7 +52,7 @@ impl Default for NetworkPath {
 
 /// One connection: slow start, then CUBIC in its Reno-friendly region (RFC 9438, 4.3): down to 0.7, up by 0.53 of a packet
 /// each round trip.
-struct Flow {
+struct Connection {
     window: f64,
     slow_start: bool,
     left: f64,
@@ -61,7 +61,7 @@ struct Flow {
     ours: bool,
 }
 
-impl Flow {
+impl Connection {
     fn new(left: f64, starts: f64, ours: bool) -> Self {
         Self { window: 10.0, slow_start: true, left, starts, no_loss_until: 0.0, ours }
     }
@@ -74,7 +74,7 @@ struct Run {
     fixed: Option<usize>,
     base: Instant,
     dice: fastrand::Rng,
-    flows: Vec<Flow>,
+    flows: Vec<Connection>,
     now: f64,
     queue: f64,
     smoothed_rtt: f64,
@@ -94,7 +94,7 @@ struct Run {
 
 impl Run {
     fn new(path: NetworkPath) -> Self {
-        let others = (0..path.others).map(|_| Flow::new(f64::INFINITY, 0.0, false)).collect();
+        let others = (0..path.others).map(|_| Connection::new(f64::INFINITY, 0.0, false)).collect();
         Self {
             path,
             controller: Controller::default(),
@@ -150,7 +150,7 @@ impl Run {
             let part = (5.0 * MIB).min(self.to_send);
             self.to_send -= part;
             let starts = self.now + self.path.rtt;
-            self.flows.push(Flow::new(part, starts, true));
+            self.flows.push(Connection::new(part, starts, true));
         }
         let rate = self.path.rate * self.factor;
         let rtt_now = self.path.rtt + self.queue / rate;
