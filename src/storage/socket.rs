@@ -78,7 +78,7 @@ impl Counters {
     }
 
     /// An estimate of the bytes that have left the send buffer: all but a full buffer. A buffer that was not full
-    /// recently, because the body waits for the disk or a limit, counters as empty.
+    /// recently, because the body waits for the disk or a limit, counts as empty.
     fn sent(&self) -> u64 {
         let buffer = self.buffer.load(Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);
@@ -146,14 +146,14 @@ impl Probe {
     }
 }
 
-/// A TCP stream that counters the bytes handed to the kernel.
+/// A TCP stream that counts the bytes handed to the kernel.
 pub struct Socket {
     stream: Arc<TcpStream>,
     counters: Arc<Counters>,
 }
 
 impl Socket {
-    /// Counters what is sent from now on.
+    /// Counts what is sent from now on.
     pub fn new(stream: TcpStream) -> Self {
         Self { stream: Arc::new(stream), counters: Arc::default() }
     }
