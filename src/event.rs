@@ -14,7 +14,8 @@ use crate::outcome::{Outcome, Summary};
 pub type FileId = u64;
 
 /// The phases of a file's upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Waiting for another run on this machine that uploads to the same folder.
     Wait,
@@ -36,24 +37,6 @@ pub enum Phase {
     Settle,
     /// Proving that the drive's object is the file (`--verify`).
     Verify,
-}
-
-impl Phase {
-    /// The name in JSON and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Wait => "wait",
-            Self::Folder => "folder",
-            Self::Spool => "spool",
-            Self::Check => "check",
-            Self::Start => "start",
-            Self::Sign => "sign",
-            Self::Send => "send",
-            Self::Finalize => "finalize",
-            Self::Settle => "settle",
-            Self::Verify => "verify",
-        }
-    }
 }
 
 /// The progress of a part. The engine writes it and the renderer reads it.
@@ -173,10 +156,8 @@ pub enum Event<'a> {
     },
     /// A file enters a phase.
     Phase { file: FileId, phase: Phase },
-    /// The number of bytes read from standard input.
-    Spooled { file: FileId, bytes: u64 },
-    /// The number of bytes downloaded and compared so far (`--verify`).
-    Compared { file: FileId, bytes: u64 },
+    /// The number of bytes read from standard input, or downloaded and compared, in this phase so far.
+    LocalBytes { file: FileId, bytes: u64 },
     /// Parts of an earlier run do not have to be sent again.
     Resumed { file: FileId, parts: u32, bytes: u64 },
     /// The upload of a file starts over. What was sent or resumed no longer counts.
@@ -185,8 +166,6 @@ pub enum Event<'a> {
     PartStart { file: FileId, part: u32, size: u64, progress: Arc<PartProgress> },
     /// A part is in storage, verified and recorded.
     PartDone { file: FileId, part: u32, size: u64, elapsed: Duration },
-    /// A part ends without being stored, because its file failed or was interrupted.
-    PartAborted { file: FileId, part: u32 },
     /// A call or a part is retried after `wait`.
     Retry {
         file: Option<FileId>,

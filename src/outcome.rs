@@ -77,6 +77,15 @@ pub enum Origin {
 }
 
 impl Outcome {
+    /// Bytes that the next run resumes, because this one failed for a transient reason.
+    pub fn kept_by_failure(&self) -> u64 {
+        match &self.result {
+            Err(Error::Unrecorded(_)) => 0,
+            Err(error) if error.transient() && error.item().is_none() => self.kept_bytes,
+            _ => 0,
+        }
+    }
+
     /// The status for the report.
     pub fn status(&self) -> Status {
         match &self.result {
@@ -110,8 +119,14 @@ pub struct Summary {
     pub unverified: u64,
     /// Interrupted files; they count as failed too.
     pub interrupted: u64,
+    /// Files of which it is unknown whether the items exist; they count as failed too.
+    pub unsettled: u64,
     /// Bytes of the uploaded files.
     pub bytes: u64,
+    /// Those of them that an earlier run sent.
+    pub resumed_bytes: u64,
+    /// Bytes of failed files, for the next run to resume.
+    pub kept_bytes: u64,
     /// Elapsed time of the run.
     pub elapsed: Duration,
     /// The signal that stopped the run.
@@ -132,12 +147,16 @@ impl Summary {
                 self.verified += u64::from(done.verified.is_some());
                 self.earlier += u64::from(done.origin == Origin::Earlier);
                 self.bytes += outcome.bytes;
+                self.resumed_bytes += outcome.resumed_bytes;
             }
             Err(error) if outcome.is_folder => {
                 self.folders_failed += 1;
                 self.note_exit(error);
             }
-            Err(error) => self.count_failure(error),
+            Err(error) => {
+                self.kept_bytes += outcome.kept_by_failure();
+                self.count_failure(error);
+            }
         }
     }
 
@@ -146,6 +165,7 @@ impl Summary {
         self.failed += 1;
         let is_interrupted = error.code() == Code::Interrupted;
         self.interrupted += u64::from(is_interrupted);
+        self.unsettled += u64::from(error.code() == Code::Unsettled);
         self.unverified += u64::from(!is_interrupted && matches!(error, Error::Unverified { .. }));
         self.note_exit(error);
     }

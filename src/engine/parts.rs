@@ -15,7 +15,6 @@ use crate::dial::TransferError;
 use crate::error::{Error, Failure, RetryClass, Transport};
 use crate::etag::CompletedPart;
 use crate::event::{Attempt, Event, PartProgress, Phase};
-use crate::file_context::FileContext;
 use crate::mutex::lock;
 use crate::plan::Parts;
 use crate::retry::RetryBudget;
@@ -112,27 +111,11 @@ struct AttemptOptions<'a> {
     permit: &'a Mutex<Permit>,
 }
 
-/// Reports that a part was aborted, unless it is done.
-struct AbortReport<'a> {
-    file: &'a FileContext,
-    part: u32,
-    done: bool,
-}
-
-impl Drop for AbortReport<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.file.report(&Event::PartAborted { file: self.file.id, part: self.part });
-        }
-    }
-}
-
 impl PartSender {
     async fn send(self: Arc<Self>, part: u32, permit: Permit) -> Result<(u32, CompletedPart), UploadAbort> {
         let FileUpload { context, file, source, record, .. } = &*self.upload;
         let (id, size, progress) = (file.id, self.parts.len(part), Arc::new(PartProgress::default()));
         file.report(&Event::PartStart { file: id, part, size, progress: Arc::clone(&progress) });
-        let mut report = AbortReport { file, part, done: false };
         let begun = Instant::now();
         let permit = Mutex::new(permit);
         let completed = self.send_with_retries(part, &progress, &permit).await?;
@@ -150,7 +133,6 @@ impl PartSender {
             }
         }
         drop(recording);
-        report.done = true;
         file.report(&Event::PartDone { file: id, part, size, elapsed: begun.elapsed() });
         Ok((part, completed))
     }

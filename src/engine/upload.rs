@@ -154,7 +154,9 @@ async fn open_source(context: &Context, file: &Arc<FileContext>, job: &Job) -> R
             // A pipe that was partly read cannot be resumed, whatever is on record.
             let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
             let read = on_disk(move || {
-                spool::standard_input(|bytes| observer.report(&Event::Spooled { file: observer.id, bytes }))
+                spool::standard_input(|bytes| {
+                    observer.report(&Event::LocalBytes { file: observer.id, bytes })
+                })
             });
             let source = read.await??;
             file.unrecorded.store(unrecorded, Ordering::Relaxed);

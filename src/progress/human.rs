@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::state::{File, State, Waiting};
+use super::state::{File, State, Upload};
 use super::text::Styles;
 use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
 use crate::format::{bytes, human_duration, part_of, plural, rate, safe, safe_lines};
 use crate::options::Display;
-use crate::outcome::{Outcome, Status, Summary};
+use crate::outcome::{Origin, Outcome, Summary};
 
 /// Formats events, as verbosely as the user asked.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Human {
     causes: BTreeMap<String, u64>,
     /// Kinds of warnings, with their numbers.
     warned: BTreeMap<String, u64>,
+    /// The summary of a single file.
+    last: Option<String>,
 }
 
 /// The message for a given file that the filters exclude.
@@ -48,6 +50,7 @@ impl Human {
             folders: HashSet::new(),
             causes: BTreeMap::new(),
             warned: BTreeMap::new(),
+            last: None,
         }
     }
 
@@ -81,8 +84,11 @@ impl Human {
             }
             // A file of one part is sent again as quickly as it is explained.
             Event::Resumed { file, bytes, .. } if !self.quiet && *bytes > 0 => {
-                let file = state.file(*file).filter(|file| file.parts > 1);
-                file.map(|file| resuming(&file.label, *bytes, file.size)).into_iter().collect()
+                let upload = state.upload(*file).filter(|upload| upload.parts > 1);
+                let line = |upload: &Upload| {
+                    format!("resuming {}: {} already stored", upload.label, part_of(*bytes, upload.size))
+                };
+                upload.map(line).into_iter().collect()
             }
             Event::FileDone { outcome, .. } => self.format_outcome(outcome, state),
             // Always printed, because it ends the run or is about a file of a dry run.
@@ -92,7 +98,7 @@ impl Human {
                 self.more().into_iter().chain(plan).collect()
             }
             Event::Finished { summary } => {
-                let line = (!self.quiet).then(|| summary_line(summary, state)).flatten();
+                let line = (!self.quiet).then(|| self.summary_line(summary, state)).flatten();
                 self.more().into_iter().chain(line).collect()
             }
             _ => Vec::new(),
@@ -105,12 +111,20 @@ impl Human {
     }
 
     fn format_outcome(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
+        let label = state.last.as_deref().unwrap_or_default();
+        if !outcome.is_folder {
+            self.last = match &outcome.result {
+                Ok(_) => Some(result_line(label, outcome)),
+                Err(_) => match outcome.kept_by_failure() {
+                    0 => None,
+                    kept => Some(format!("{} are kept for the next run", part_of(kept, outcome.bytes))),
+                },
+            };
+        }
         match &outcome.result {
             Err(error) => self.format_error(Some(&outcome.path), error, state.single(), true),
             // The summary of a single file says the same.
-            Ok(_) if self.verbose > 0 && !state.single() => {
-                state.last.iter().map(|ended| ended_line(ended.status, state)).collect()
-            }
+            Ok(_) if self.verbose > 0 && !state.single() => self.last.clone().into_iter().collect(),
             Ok(_) => Vec::new(),
         }
     }
@@ -154,6 +168,43 @@ impl Human {
         lines
     }
 
+    /// The last line. `None` if an error has been printed instead.
+    fn summary_line(&mut self, summary: &Summary, state: &State) -> Option<String> {
+        if summary.files() == 0 {
+            return match state.folders_created {
+                0 if summary.is_list_cut || summary.signal.is_some() => None,
+                0 => Some("nothing to upload".to_owned()),
+                folders => Some(format!("no file to upload; created {}", plural(folders, "folder"))),
+            };
+        }
+        if summary.files() == 1 && state.single() {
+            return self.last.take();
+        }
+        let otherwise = summary.interrupted + summary.unsettled + summary.unverified;
+        let mut line = format!("uploaded {}", plural(summary.uploaded, "file"));
+        if summary.earlier > 0 {
+            line.push_str(&format!(" ({} earlier)", summary.earlier));
+        }
+        for (count, what) in [
+            (summary.verified, "verified"),
+            (summary.unverified, "created but not verified"),
+            (summary.skipped, "skipped"),
+            (summary.failed.saturating_sub(otherwise), "failed"),
+            (summary.folders_failed, "folders failed"),
+            (summary.unsettled, "unsettled"),
+            (summary.interrupted, "interrupted"),
+        ] {
+            if count > 0 {
+                line.push_str(&format!(", {what} {count}"));
+            }
+        }
+        line.push_str(&format!(": {}", effort(summary.bytes, summary.resumed_bytes, summary.elapsed)));
+        if summary.kept_bytes > 0 {
+            line.push_str(&format!("; {} of unfinished files kept", bytes(summary.kept_bytes)));
+        }
+        Some(line)
+    }
+
     /// Lines about warnings and errors that were only counted.
     fn more(&mut self) -> Vec<String> {
         let kinds = [
@@ -184,10 +235,6 @@ fn is_one_more(counts: &mut BTreeMap<String, u64>, what: String, verbose: u8) ->
     *count > MAX_NAMED && verbose == 0
 }
 
-fn resuming(label: &str, stored: u64, size: u64) -> String {
-    format!("resuming {label}: {} already stored", part_of(stored, size))
-}
-
 /// The last line of a dry run: `3 files, 1.2 GiB, 2 folders`.
 fn plan(files: u64, size: u64, folders: u64) -> String {
     match (files, folders) {
@@ -210,14 +257,15 @@ fn cause(error: &Error) -> String {
 /// `retry: report.pdf: part 3 again in 4.0s (retry 2): 503 SlowDown`.
 pub(super) fn retry_line(event: &Event<'_>, state: &State, styles: Styles) -> Option<String> {
     let Event::Retry { file, what, retry, cause, wait, .. } = event else { return None };
-    let file = file.and_then(|id| state.file(id)).map(|file| format!("{}: ", file.label)).unwrap_or_default();
+    let file = file.and_then(|id| state.upload(id)).map(|upload| format!("{}: ", upload.label));
     let (head, wait) = (styles.dim("retry:"), human_duration(*wait));
+    let file = file.unwrap_or_default();
     Some(format!("{head} {file}{} again in {wait} (retry {retry}): {}", safe(what), safe(cause)))
 }
 
-/// The text for a phase while the user waits for it; `None` if the rows of parts show it.
-pub(super) fn phase_text(phase: Phase) -> Option<&'static str> {
-    Some(match phase {
+/// What a file waits for; `None` if the rows of its parts show it.
+pub(super) fn phase_text(file: &File) -> Option<String> {
+    let words = match file.phase {
         Phase::Wait => "waiting for another copera-upload that is uploading it",
         Phase::Folder => "looking at the folder",
         Phase::Spool => "reading standard input",
@@ -228,24 +276,11 @@ pub(super) fn phase_text(phase: Phase) -> Option<&'static str> {
         Phase::Finalize => "finalizing",
         Phase::Settle => "finding out whether it was made",
         Phase::Verify => "verifying",
-    })
-}
-
-/// The same for a file in progress.
-pub(super) fn file_text(file: &File) -> Option<String> {
-    let words = phase_text(file.phase)?;
-    Some(match file.compared {
-        0 => words.to_owned(),
-        compared => format!("{words}, {}", part_of(compared, file.size)),
-    })
-}
-
-/// The same for a file that has not started.
-pub(super) fn early_text(early: &Waiting) -> Option<String> {
-    let words = phase_text(early.phase)?;
-    Some(match early.spooled {
-        0 => words.to_owned(),
-        spooled => format!("{words}, {} so far,", bytes(spooled)),
+    };
+    Some(match (file.bytes, &file.upload) {
+        (0, _) => words.to_owned(),
+        (read, None) => format!("{words}, {} so far,", bytes(read)),
+        (compared, Some(upload)) => format!("{words}, {}", part_of(compared, upload.size)),
     })
 }
 
@@ -264,59 +299,16 @@ fn effort(total: u64, resumed: u64, elapsed: std::time::Duration) -> String {
     line
 }
 
-fn ended_line(status: Status, state: &State) -> String {
-    let Some(ended) = &state.last else { return String::new() };
-    match status {
-        Status::Skipped => format!("skipped {}: already exists", ended.label),
-        _ => {
-            let verified = if ended.verified { ", verified" } else { "" };
-            let effort = effort(ended.bytes, ended.resumed, ended.elapsed);
-            format!("uploaded {}: {effort}{verified}", ended.label)
+fn result_line(label: &str, outcome: &Outcome) -> String {
+    match &outcome.result {
+        Ok(done) if done.origin == Origin::Existing => format!("skipped {label}: already exists"),
+        result => {
+            let is_verified = result.as_ref().is_ok_and(|done| done.verified.is_some());
+            let verified = if is_verified { ", verified" } else { "" };
+            let effort = effort(outcome.bytes, outcome.resumed_bytes, outcome.elapsed);
+            format!("uploaded {label}: {effort}{verified}")
         }
     }
-}
-
-/// The last line. `None` if an error has been printed instead.
-fn summary_line(summary: &Summary, state: &State) -> Option<String> {
-    if summary.files() == 0 {
-        return Some(match state.folders_created {
-            0 if summary.is_list_cut || summary.signal.is_some() => return None,
-            0 => "nothing to upload".to_owned(),
-            folders => format!("no file to upload; created {}", plural(folders, "folder")),
-        });
-    }
-    if summary.files() == 1 && state.single() {
-        let ended = state.last.as_ref()?;
-        if state.kept > 0 {
-            return Some(format!("{} are kept for the next run", part_of(state.kept, ended.bytes)));
-        }
-        return matches!(ended.status, Status::Uploaded | Status::Skipped)
-            .then(|| ended_line(ended.status, state));
-    }
-    let otherwise = state.interrupted + state.unsettled + summary.unverified;
-    let failed = summary.failed.saturating_sub(otherwise);
-    let mut line = format!("uploaded {}", plural(summary.uploaded, "file"));
-    if summary.earlier > 0 {
-        line.push_str(&format!(" ({} earlier)", summary.earlier));
-    }
-    for (count, what) in [
-        (summary.verified, "verified"),
-        (summary.unverified, "created but not verified"),
-        (summary.skipped, "skipped"),
-        (failed, "failed"),
-        (summary.folders_failed, "folders failed"),
-        (state.unsettled, "unsettled"),
-        (state.interrupted, "interrupted"),
-    ] {
-        if count > 0 {
-            line.push_str(&format!(", {what} {count}"));
-        }
-    }
-    line.push_str(&format!(": {}", effort(summary.bytes, state.resumed, summary.elapsed)));
-    if state.kept > 0 {
-        line.push_str(&format!("; {} of unfinished files kept", bytes(state.kept)));
-    }
-    Some(line)
 }
 
 #[cfg(test)]

@@ -36,45 +36,10 @@ impl PendingRetry {
     }
 }
 
-/// How a row names its part: the file, and the part's number if it has several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Label {
-    file: Arc<str>,
-    part: Option<u32>,
-}
-
-#[derive(Debug)]
-struct Part {
-    file: FileId,
-    label: Label,
-    number: u32,
-    size: u64,
-    progress: Arc<PartProgress>,
-    begun: Instant,
-    /// Bytes counted into the rate.
-    counted: u64,
-    /// Bytes of the current attempt when they last changed.
-    acked: u64,
-    moved: Instant,
-    pending_retry: Option<PendingRetry>,
-}
-
-impl Part {
-    fn high_water(&self) -> u64 {
-        self.progress.high_water().min(self.size)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Row {
-    part: Option<Part>,
-    /// The last part of this row, its size, and how long to show it.
-    finished: Option<(Label, u64, Instant)>,
-}
-
 /// The row of a part.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartRow {
+    /// The label of its file.
     pub(super) file: Arc<str>,
     /// Its number, if the file has several.
     pub(super) part: Option<u32>,
@@ -87,106 +52,122 @@ pub(super) struct PartRow {
     pub(super) note: Option<String>,
 }
 
+#[derive(Debug)]
+struct Part {
+    file: FileId,
+    number: u32,
+    row: PartRow,
+    progress: Arc<PartProgress>,
+    begun: Instant,
+    /// Bytes counted into the rate.
+    counted: u64,
+    /// When the bytes of the current attempt last changed.
+    moved: Instant,
+    retry: Option<PendingRetry>,
+}
+
+impl Part {
+    fn high_water(&self) -> u64 {
+        self.progress.high_water().min(self.row.size)
+    }
+
+    fn note(&self, now: Instant) -> Option<String> {
+        if let Some(retry) = &self.retry {
+            return Some(retry.text(now));
+        }
+        let still = now.saturating_duration_since(self.moved);
+        let (what, after) = match self.row.acked >= self.row.size {
+            true => ("waiting for storage", SLOW_RESPONSE),
+            false => ("no byte accepted", STALLED),
+        };
+        (still >= after).then(|| format!("{what} for {}s", still.as_secs()))
+    }
+}
+
+/// A place on the screen.
+#[derive(Debug, Default)]
+struct Slot {
+    part: Option<Part>,
+    /// The row of the last part, and how long to show it.
+    finished: Option<(PartRow, Instant)>,
+}
+
 /// All parts in flight.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    rows: Vec<Row>,
+    slots: Vec<Slot>,
 }
 
 impl InFlight {
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.rows.iter().filter_map(|row| row.part.as_ref())
+        self.slots.iter().filter_map(|slot| slot.part.as_ref())
     }
 
-    fn row_of(&mut self, file: FileId, number: u32) -> Option<&mut Row> {
-        self.rows
-            .iter_mut()
-            .find(|row| row.part.as_ref().is_some_and(|p| p.file == file && p.number == number))
+    fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.slots.iter_mut().filter_map(|slot| slot.part.as_mut())
     }
 
-    /// Adds a part to the first free row.
+    /// Adds a part to the first free slot.
     pub(super) fn start(
         &mut self,
         file: FileId,
-        name: (&Arc<str>, u32),
         number: u32,
-        size: u64,
+        row: PartRow,
         progress: Arc<PartProgress>,
         now: Instant,
     ) {
-        let label = Label { file: Arc::clone(name.0), part: (name.1 > 1).then_some(number) };
-        self.stop(file, number);
-        let counted = progress.high_water().min(size);
-        let acked = progress.acked();
-        let part = Part {
-            file,
-            label,
-            number,
-            size,
-            progress,
-            begun: now,
-            counted,
-            acked,
-            moved: now,
-            pending_retry: None,
-        };
-        match self.rows.iter_mut().find(|row| row.part.is_none()) {
-            Some(row) => row.part = Some(part),
-            None => self.rows.push(Row { part: Some(part), finished: None }),
+        let part = Part { file, number, row, progress, begun: now, counted: 0, moved: now, retry: None };
+        match self.slots.iter_mut().find(|slot| slot.part.is_none()) {
+            Some(slot) => slot.part = Some(part),
+            None => self.slots.push(Slot { part: Some(part), finished: None }),
         }
     }
 
     /// Removes a finished part. Returns the bytes that no sample has counted.
     pub(super) fn done(&mut self, file: FileId, number: u32, size: u64, now: Instant) -> u64 {
-        let Some(row) = self.row_of(file, number) else { return size };
-        let Some(part) = row.part.take() else { return size };
-        if now.saturating_duration_since(part.begun) >= MIN_AGE {
-            row.finished = Some((part.label.clone(), size, now + LINGER));
+        let is_it = |part: &mut Part| part.file == file && part.number == number;
+        for slot in &mut self.slots {
+            if let Some(part) = slot.part.take_if(is_it) {
+                if now.saturating_duration_since(part.begun) >= MIN_AGE {
+                    let row = PartRow { acked: size, done: true, note: None, ..part.row };
+                    slot.finished = Some((row, now + LINGER));
+                }
+                return size.saturating_sub(part.counted);
+            }
         }
-        size.saturating_sub(part.counted)
-    }
-
-    /// Removes an aborted part.
-    pub(super) fn stop(&mut self, file: FileId, number: u32) {
-        if let Some(row) = self.row_of(file, number) {
-            row.part = None;
-        }
+        size
     }
 
     /// Removes all parts of a file.
     pub(super) fn stop_all(&mut self, file: FileId) {
-        for row in &mut self.rows {
-            if row.part.as_ref().is_some_and(|p| p.file == file) {
-                row.part = None;
-            }
+        for slot in &mut self.slots {
+            slot.part.take_if(|part| part.file == file);
         }
     }
 
     /// A part will be retried.
-    pub(super) fn pending_retry(&mut self, file: FileId, number: u32, pending_retry: PendingRetry) {
-        if let Some(part) = self.row_of(file, number).and_then(|row| row.part.as_mut()) {
-            part.acked = part.progress.acked();
-            part.moved = pending_retry.until;
-            part.pending_retry = Some(pending_retry);
+    pub(super) fn retry(&mut self, file: FileId, number: u32, retry: PendingRetry) {
+        if let Some(part) = self.parts_mut().find(|part| part.file == file && part.number == number) {
+            part.row.acked = part.progress.acked().min(part.row.size);
+            part.moved = retry.until;
+            part.retry = Some(retry);
         }
     }
 
     /// Samples all parts. Returns the bytes sent for the first time since the last sample.
     pub(super) fn sample(&mut self, now: Instant) -> u64 {
         let mut fresh = 0;
-        for part in self.rows.iter_mut().filter_map(|row| row.part.as_mut()) {
+        for part in self.parts_mut() {
             let high = part.high_water();
             fresh += high.saturating_sub(part.counted);
             part.counted = part.counted.max(high);
-            let acked = part.progress.acked();
-            if acked != part.acked {
-                part.acked = acked;
+            let acked = part.progress.acked().min(part.row.size);
+            if acked != part.row.acked {
+                part.row.acked = acked;
                 part.moved = now;
                 // Bytes are accepted again. A count of 0 is only the start of a new attempt.
-                if acked > 0
-                    && part.pending_retry.as_ref().is_some_and(|pending_retry| pending_retry.until <= now)
-                {
-                    part.pending_retry = None;
+                if acked > 0 {
+                    part.retry.take_if(|retry| retry.until <= now);
                 }
             }
         }
@@ -210,54 +191,29 @@ impl InFlight {
 
     /// Parts that wait for a retry.
     pub(super) fn waiting(&self, now: Instant) -> usize {
-        self.parts()
-            .filter(|p| p.pending_retry.as_ref().is_some_and(|pending_retry| pending_retry.until > now))
-            .count()
+        self.parts().filter(|part| part.retry.as_ref().is_some_and(|retry| retry.until > now)).count()
     }
 
     /// How long no bytes of any part were accepted.
     pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
-        self.parts().map(|p| now.saturating_duration_since(p.moved)).min().filter(|still| *still >= STALLED)
+        self.parts()
+            .map(|part| now.saturating_duration_since(part.moved))
+            .min()
+            .filter(|still| *still >= STALLED)
     }
 
     /// The rows to show.
     pub(super) fn rows(&self, now: Instant) -> Vec<PartRow> {
-        let mut rows = Vec::new();
-        for row in &self.rows {
-            let grown = |part: &&Part| {
-                now.saturating_duration_since(part.begun) >= MIN_AGE || part.pending_retry.is_some()
-            };
-            if let Some(part) = row.part.as_ref().filter(grown) {
-                rows.push(PartRow {
-                    file: Arc::clone(&part.label.file),
-                    part: part.label.part,
-                    size: part.size,
-                    acked: part.progress.acked().min(part.size),
-                    done: false,
-                    note: note(part, now),
-                });
-            } else if let Some((label, size, _)) = row.finished.as_ref().filter(|finished| now < finished.2) {
-                let (Label { file, part }, size) = (label.clone(), *size);
-                rows.push(PartRow { file, part, size, acked: size, done: true, note: None });
+        let row = |slot: &Slot| {
+            let is_shown =
+                |part: &&Part| now.saturating_duration_since(part.begun) >= MIN_AGE || part.retry.is_some();
+            match slot.part.as_ref().filter(is_shown) {
+                Some(part) => Some(PartRow { note: part.note(now), ..part.row.clone() }),
+                None => slot.finished.clone().filter(|(_, until)| now < *until).map(|(row, _)| row),
             }
-        }
-        rows
+        };
+        self.slots.iter().filter_map(row).collect()
     }
-}
-
-fn note(part: &Part, now: Instant) -> Option<String> {
-    if let Some(pending_retry) = &part.pending_retry {
-        return Some(pending_retry.text(now));
-    }
-    let still = now.saturating_duration_since(part.moved);
-    let (what, after) = match part.acked >= part.size {
-        true => ("waiting for storage", SLOW_RESPONSE),
-        false => ("no byte accepted", STALLED),
-    };
-    if still < after {
-        return None;
-    }
-    Some(format!("{what} for {}s", still.as_secs()))
 }
 
 #[cfg(test)]
@@ -267,8 +223,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn name() -> Arc<str> {
-        "a".into()
+    impl InFlight {
+        fn add(&mut self, file: FileId, number: u32, progress: Arc<PartProgress>, now: Instant) {
+            let part = Some(number);
+            let row = PartRow { file: "a".into(), part, size: 100, acked: 0, done: false, note: None };
+            self.start(file, number, row, progress, now);
+        }
     }
 
     #[test]
@@ -276,7 +236,7 @@ mod tests {
         let start = Instant::now();
         let mut in_flight = InFlight::default();
         for number in 1..=3 {
-            in_flight.start(0, (&name(), 9), number, 100, Arc::default(), start);
+            in_flight.add(0, number, Arc::default(), start);
         }
         assert!(in_flight.rows(start + 99 * MS).is_empty());
         let numbers = |in_flight: &InFlight, at| {
@@ -284,7 +244,7 @@ mod tests {
         };
         assert_eq!(numbers(&in_flight, start + 100 * MS), [1, 2, 3]);
         in_flight.done(0, 2, 100, start + 200 * MS);
-        in_flight.start(0, (&name(), 9), 4, 100, Arc::default(), start + 210 * MS);
+        in_flight.add(0, 4, Arc::default(), start + 210 * MS);
         assert_eq!(numbers(&in_flight, start + 250 * MS), [1, 2, 3]);
         assert_eq!(numbers(&in_flight, start + 310 * MS), [1, 4, 3]);
         in_flight.done(0, 4, 100, start + 1000 * MS);
@@ -299,11 +259,11 @@ mod tests {
         let mut in_flight = InFlight::default();
         for number in 0..1000 {
             let at = start + 50 * number * MS;
-            in_flight.start(u64::from(number), (&name(), 9), 1, 100, Arc::default(), at);
+            in_flight.add(u64::from(number), 1, Arc::default(), at);
             assert_eq!(in_flight.rows(at + 49 * MS), []);
             assert_eq!(in_flight.done(u64::from(number), 1, 100, at + 50 * MS), 100);
         }
-        assert_eq!(in_flight.rows.len(), 1);
+        assert_eq!(in_flight.slots.len(), 1);
     }
 
     #[test]
@@ -311,11 +271,11 @@ mod tests {
         let start = Instant::now();
         let mut in_flight = InFlight::default();
         let progress = Arc::new(PartProgress::default());
-        in_flight.start(0, (&name(), 9), 7, 100, Arc::clone(&progress), start);
+        in_flight.add(0, 7, Arc::clone(&progress), start);
         progress.set(Attempt::Primary, 60);
         assert_eq!(in_flight.sample(start + 200 * MS), 60);
-        let pending_retry = PendingRetry { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
-        in_flight.pending_retry(0, 7, pending_retry);
+        let retry = PendingRetry { retry: 2, cause: "503 SlowDown".into(), until: start + 4200 * MS };
+        in_flight.retry(0, 7, retry);
         let shown = |in_flight: &InFlight, at| in_flight.rows(at)[0].note.clone();
         assert_eq!(shown(&in_flight, start + 300 * MS).unwrap(), "retry 2 in 4s: 503 SlowDown");
         assert_eq!(in_flight.waiting(start + 300 * MS), 1);

@@ -47,7 +47,7 @@ impl Json {
 }
 
 impl Formatter for Json {
-    fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+    fn format_event(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
         if !self.wants(event) {
             return Vec::new();
         }
@@ -69,7 +69,7 @@ impl Formatter for Json {
                 "event": "start", "file": file, "path": path, "name": name, "size": size, "parts": parts,
                 "part_size": part_size,
             }),
-            Event::Phase { file, phase } => json!({"event": "phase", "file": file, "phase": phase.name()}),
+            Event::Phase { file, phase } => json!({"event": "phase", "file": file, "phase": phase}),
             Event::Resumed { file, parts, bytes } => {
                 json!({"event": "resumed", "file": file, "parts": parts, "bytes": bytes})
             }
@@ -87,16 +87,14 @@ impl Formatter for Json {
             Event::Finished { summary } => json!({
                 "event": "done", "uploaded": summary.uploaded, "skipped": summary.skipped, "failed": summary.failed,
                 "folders_created": state.folders_created, "folders_failed": summary.folders_failed,
-                "bytes": summary.bytes, "resumed_bytes": state.resumed, "seconds": seconds(summary.elapsed),
+                "bytes": summary.bytes, "resumed_bytes": summary.resumed_bytes, "seconds": seconds(summary.elapsed),
                 "exit_code": summary.exit_code(),
             }),
             // Only for drawing; the `progress` event has what is known.
             Event::FolderCreated
             | Event::Discovered { .. }
-            | Event::Compared { .. }
-            | Event::Spooled { .. }
-            | Event::PartStart { .. }
-            | Event::PartAborted { .. } => return Vec::new(),
+            | Event::LocalBytes { .. }
+            | Event::PartStart { .. } => return Vec::new(),
         };
         vec![line(object)]
     }

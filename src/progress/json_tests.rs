@@ -26,7 +26,6 @@ fn all_lines(formatter: &mut Json) -> Vec<String> {
         Event::Restarted { file: 0 },
         Event::PartStart { file: 0, part: 1, size: 5, progress },
         Event::PartDone { file: 0, part: 1, size: 5, elapsed: secs(0.25) },
-        Event::PartAborted { file: 0, part: 2 },
         Event::Retry { file: Some(0), part: Some(2), what: "part 2", retry: 1, cause, wait },
         Event::Retry { file: None, part: None, what: "tree", retry: 1, cause, wait },
         Event::Warning { path: None, message: "w" },
@@ -45,7 +44,7 @@ fn all_lines(formatter: &mut Json) -> Vec<String> {
     let mut lines = Vec::new();
     let mut tell = |play: &mut Play, event: &Event<'_>| {
         play.state.apply(event, play.now);
-        lines.extend(formatter.format_event(event, &play.state, play.now));
+        lines.extend(formatter.format_event(event, &play.state));
     };
     for event in &events {
         tell(&mut play, event);
@@ -54,7 +53,7 @@ fn all_lines(formatter: &mut Json) -> Vec<String> {
     let due = formatter.on_tick(&play.state, play.now);
     play.state.apply(&Event::Finished { summary: &summary }, play.now);
     lines.extend(due);
-    lines.extend(formatter.format_event(&Event::Finished { summary: &summary }, &play.state, play.now));
+    lines.extend(formatter.format_event(&Event::Finished { summary: &summary }, &play.state));
     lines
 }
 

@@ -4,16 +4,15 @@ mod bars;
 mod human;
 mod in_flight;
 mod json;
-mod layout;
 mod plain;
 mod rate;
 mod renderer;
 mod screen;
 mod state;
-mod term;
 #[cfg(test)]
 mod testing;
-pub(crate) mod text;
+mod text;
+mod theme;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::human::{Human, early_text, file_text, retry_line};
+use super::human::{Human, phase_text, retry_line};
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use crate::event::Event;
@@ -52,7 +52,7 @@ impl Plain {
 }
 
 impl Formatter for Plain {
-    fn format_event(&mut self, event: &Event<'_>, state: &State, _: Instant) -> Vec<String> {
+    fn format_event(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
         let lines = self.human.format(event, state);
         // With -v, each retry has been reported already.
         if let (Event::Retry { retry, wait, .. }, true) = (event, self.progress && lines.is_empty()) {
@@ -69,14 +69,15 @@ impl Formatter for Plain {
             return Vec::new();
         };
         let mut lines = Vec::new();
-        if !self.announced && state.active().next().is_some() && now.saturating_duration_since(begun) >= SHORT
+        if !self.announced
+            && state.started().next().is_some()
+            && now.saturating_duration_since(begun) >= SHORT
         {
             self.announced = true;
             lines.push(announcement(state));
         }
         lines.extend(self.retries.due(now));
-        let waits = state.active().next().is_some() || state.early().next().is_some() || !state.complete();
-        if self.interval.due(state, now) && waits {
+        if self.interval.due(state, now) && (state.waits().next().is_some() || !state.complete()) {
             lines.push(progress_line(state, now));
         }
         lines
@@ -103,7 +104,7 @@ impl Retries {
 }
 
 fn announcement(state: &State) -> String {
-    match state.active().next() {
+    match state.started().next() {
         Some(file) if state.single() => format!(
             "uploading {} ({}, {})",
             file.label,
@@ -142,25 +143,22 @@ fn progress_line(state: &State, now: Instant) -> String {
         );
     }
     // What to wait for when no part is in flight, or for longer than the interval.
-    let slow = state.active().filter_map(|file| {
+    let waits = state.waits().filter_map(|file| {
         let elapsed = now.saturating_duration_since(file.since);
-        let words = file_text(file).filter(|_| in_flight == 0 || elapsed >= ProgressInterval::PERIOD)?;
-        let name = if state.single() { String::new() } else { format!("{} ", file.label) };
-        let pending_retry =
-            file.pending_retry.as_ref().map(|t| format!(" ({})", t.text(now))).unwrap_or_default();
-        Some(format!("{name}{words} for {}{pending_retry}", human_duration(elapsed)))
+        let is_worth_it = file.upload.is_none() || in_flight == 0 || elapsed >= ProgressInterval::PERIOD;
+        let words = phase_text(file).filter(|_| is_worth_it)?;
+        let upload = file.upload.as_ref().filter(|_| !state.single());
+        let name = upload.map(|upload| format!("{} ", upload.label)).unwrap_or_default();
+        let retry = file.retry.as_ref().map(|retry| format!(" ({})", retry.text(now))).unwrap_or_default();
+        Some(format!("{name}{words} for {}{retry}", human_duration(elapsed)))
     });
-    let early = state.early().filter_map(|early| {
-        let elapsed = human_duration(now.saturating_duration_since(early.since));
-        Some(format!("{} for {elapsed}", early_text(&early)?))
-    });
-    let (shown, rest): (Vec<_>, Vec<_>) = early.chain(slow).enumerate().partition(|(at, _)| *at < 3);
+    let (shown, rest): (Vec<_>, Vec<_>) = waits.enumerate().partition(|(at, _)| *at < 3);
     fields.extend(shown.into_iter().map(|(_, text)| text));
     if !rest.is_empty() {
         fields.push(format!("{} more waiting", rest.len()));
     }
-    if let Some((what, pending_retry)) = &state.pending_retry {
-        fields.push(format!("{what}: {}", pending_retry.text(now)));
+    if let Some((what, retry)) = &state.retry {
+        fields.push(format!("{what}: {}", retry.text(now)));
     }
     let fields = fields.join(", ");
     if reading { fields } else { format!("{}%: {fields}", state.percent()) }

@@ -26,7 +26,7 @@ impl Log {
 
     fn event(&mut self, event: &Event<'_>) {
         self.play.state.apply(event, self.play.now);
-        self.lines.extend(self.plain.format_event(event, &self.play.state, self.play.now));
+        self.lines.extend(self.plain.format_event(event, &self.play.state));
     }
 
     /// Lets time pass with a tick each half second.

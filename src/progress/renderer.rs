@@ -17,7 +17,7 @@ use crate::platform;
 /// Formats events and draws frames. It neither writes nor blocks.
 pub(super) trait Formatter: Send {
     /// Lines about an event that `state` already includes.
-    fn format_event(&mut self, event: &Event<'_>, state: &State, now: Instant) -> Vec<String>;
+    fn format_event(&mut self, event: &Event<'_>, state: &State) -> Vec<String>;
 
     /// Lines that are due because of the time.
     fn on_tick(&mut self, _state: &State, _now: Instant) -> Vec<String> {
@@ -181,13 +181,12 @@ impl Shared {
 
 impl Reporter for Renderer {
     fn event(&self, event: &Event<'_>) {
-        let now = Instant::now();
         let mut live = lock(&self.shared.live);
         let Live { state, formatter, queue, cleared } = &mut *live;
         *cleared = false;
-        state.apply(event, now);
+        state.apply(event, Instant::now());
         let before = queue.len();
-        queue.extend(formatter.format_event(event, state, now));
+        queue.extend(formatter.format_event(event, state));
         let has_lines = queue.len() > before;
         drop(live);
         // The process may exit after these events.
@@ -242,7 +241,7 @@ mod tests {
     struct Echo;
 
     impl Formatter for Echo {
-        fn format_event(&mut self, event: &Event<'_>, _: &State, _: Instant) -> Vec<String> {
+        fn format_event(&mut self, event: &Event<'_>, _: &State) -> Vec<String> {
             match event {
                 Event::Verbose { message } => vec![(*message).to_owned()],
                 _ => Vec::new(),

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::in_flight::{InFlight, PendingRetry};
+use super::in_flight::{InFlight, PartRow, PendingRetry};
 use super::rate::Rate;
-use crate::error::Error;
 use crate::event::{Event, FileId, Phase};
 use crate::format::safe;
-use crate::outcome::{Outcome, Status};
+use crate::outcome::Outcome;
 
 /// A failed call without further events counts as recovered after this time, the timeout of API calls.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,54 +16,31 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A file in progress.
 #[derive(Debug)]
 pub(super) struct File {
+    pub(super) phase: Phase,
+    pub(super) since: Instant,
+    /// Bytes of standard input read in this phase, or downloaded and compared (`--verify`).
+    pub(super) bytes: u64,
+    /// A call that is being retried.
+    pub(super) retry: Option<PendingRetry>,
+    /// `None` until it is known what to send, for example while the parts of an earlier run are compared.
+    pub(super) upload: Option<Upload>,
+}
+
+/// What is sent of a file.
+#[derive(Debug)]
+pub(super) struct Upload {
     /// Its name on the terminal, without control characters.
     pub(super) label: Arc<str>,
     pub(super) size: u64,
     pub(super) parts: u32,
-    pub(super) phase: Phase,
-    pub(super) since: Instant,
-    /// A call that is being retried.
-    pub(super) pending_retry: Option<PendingRetry>,
     done_parts: u32,
     done_bytes: u64,
-    /// Bytes downloaded and compared (`--verify`).
-    pub(super) compared: u64,
-}
-
-/// A file that has not started.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Waiting {
-    pub(super) phase: Phase,
-    pub(super) since: Instant,
-    /// Bytes of standard input read so far.
-    pub(super) spooled: u64,
-}
-
-/// A file that is finished.
-#[derive(Debug, Clone)]
-pub(super) struct Ended {
-    pub(super) label: Arc<str>,
-    pub(super) status: Status,
-    pub(super) bytes: u64,
-    pub(super) resumed: u64,
-    pub(super) elapsed: Duration,
-    pub(super) verified: bool,
-}
-
-impl Ended {
-    fn new(label: Arc<str>, outcome: &Outcome) -> Self {
-        let (bytes, resumed) = (outcome.bytes, outcome.resumed_bytes);
-        let verified = outcome.result.as_ref().is_ok_and(|done| done.verified.is_some());
-        Self { label, status: outcome.status(), bytes, resumed, elapsed: outcome.elapsed, verified }
-    }
 }
 
 /// The state of a run.
 #[derive(Debug, Default)]
 pub(super) struct State {
     files: BTreeMap<FileId, File>,
-    /// Phases of files that have not started: the parts of an earlier run are compared before it is known what to send.
-    early: BTreeMap<FileId, Waiting>,
     pub(super) in_flight: InFlight,
     rate: Rate,
     /// The rate of files.
@@ -80,19 +56,13 @@ pub(super) struct State {
     stored: u64,
     /// Bytes of failed files that will not be sent.
     lost: u64,
-    /// Bytes of uploaded files that an earlier run sent.
-    pub(super) resumed: u64,
-    /// Bytes in the finished parts of files that failed, for the next run to resume.
-    pub(super) kept: u64,
     pub(super) folders_created: u64,
-    pub(super) interrupted: u64,
-    pub(super) unsettled: u64,
-    /// The file that finished last.
-    pub(super) last: Option<Ended>,
+    /// The label of the file that finished last.
+    pub(super) last: Option<Arc<str>>,
     /// When the first event arrived.
     pub(super) begun: Option<Instant>,
     /// A call that belongs to no file and is being retried.
-    pub(super) pending_retry: Option<(String, PendingRetry)>,
+    pub(super) retry: Option<(String, PendingRetry)>,
     pub(super) finished: bool,
 }
 
@@ -106,78 +76,67 @@ impl State {
             Event::FileStart { file, path, name, size, parts, .. } => {
                 // The name says more than "-".
                 let label = Arc::from(safe(if path == "-" { name } else { path }));
-                let new = File {
-                    label,
-                    size,
-                    parts,
-                    phase: Phase::Start,
-                    since: now,
-                    pending_retry: None,
-                    done_parts: 0,
-                    done_bytes: 0,
-                    compared: 0,
-                };
+                let upload = Some(Upload { label, size, parts, done_parts: 0, done_bytes: 0 });
+                let new = File { phase: Phase::Start, since: now, bytes: 0, retry: None, upload };
                 // A file that is started twice (planned again after a restart) is still one file.
-                match self.files.insert(file, new) {
+                match self.files.insert(file, new).and_then(|old| old.upload) {
                     Some(old) => self.seen.1 = (self.seen.1 + size).saturating_sub(old.size),
                     None => self.seen = (self.seen.0 + 1, self.seen.1 + size),
                 }
-                self.early.remove(&file);
-                self.pending_retry = None;
+                self.retry = None;
             }
-            Event::Phase { file, phase } => match self.files.get_mut(&file) {
-                Some(file) if file.phase != phase => {
-                    (file.phase, file.since, file.pending_retry) = (phase, now, None);
-                }
-                Some(_) => {}
-                None => {
-                    self.early.insert(file, Waiting { phase, since: now, spooled: 0 });
-                }
-            },
-            Event::Spooled { file, bytes } => {
-                if let Some(early) = self.early.get_mut(&file) {
-                    early.spooled = bytes;
+            Event::Phase { file, phase } => {
+                let file = self.files.entry(file).or_insert(File {
+                    phase,
+                    since: now,
+                    bytes: 0,
+                    retry: None,
+                    upload: None,
+                });
+                if file.phase != phase {
+                    (file.phase, file.since, file.bytes, file.retry) = (phase, now, 0, None);
                 }
             }
-            Event::Compared { file, bytes } => {
+            Event::LocalBytes { file, bytes } => {
                 if let Some(file) = self.files.get_mut(&file) {
-                    file.compared = bytes;
+                    file.bytes = bytes;
                 }
             }
             Event::Resumed { file, parts, bytes } => self.count(file, parts, bytes),
             Event::Restarted { file } => {
                 self.in_flight.stop_all(file);
-                if let Some(file) = self.files.get_mut(&file) {
-                    (file.done_parts, file.done_bytes) = (0, 0);
+                if let Some(upload) = self.upload_mut(file) {
+                    (upload.done_parts, upload.done_bytes) = (0, 0);
                 }
             }
             Event::PartStart { file, part, size, ref progress } => {
                 // None if a dropped task reports late.
-                if let Some(started) = self.files.get(&file) {
-                    let name = (&started.label, started.parts);
-                    self.in_flight.start(file, name, part, size, progress.clone(), now);
+                if let Some(upload) = self.upload(file) {
+                    let (label, number) = (Arc::clone(&upload.label), (upload.parts > 1).then_some(part));
+                    let shown =
+                        PartRow { file: label, part: number, size, acked: 0, done: false, note: None };
+                    self.in_flight.start(file, part, shown, progress.clone(), now);
                     self.rate.push(now, self.sent);
                     self.clear_retry(file);
                 }
             }
-            Event::PartDone { file, .. } if !self.files.contains_key(&file) => {}
             Event::PartDone { file, part, size, .. } => {
-                self.sent += self.in_flight.done(file, part, size, now);
-                self.count(file, 1, size);
-                self.clear_retry(file);
+                if self.upload(file).is_some() {
+                    self.sent += self.in_flight.done(file, part, size, now);
+                    self.count(file, 1, size);
+                    self.clear_retry(file);
+                }
             }
-            Event::PartAborted { file, part } => self.in_flight.stop(file, part),
             Event::Retry { file, part, what, retry, cause, wait } => {
-                let pending_retry =
-                    PendingRetry { retry, cause: safe(cause).into_owned(), until: now + wait };
+                let retry = PendingRetry { retry, cause: safe(cause).into_owned(), until: now + wait };
                 match (file, part) {
-                    (Some(file), Some(part)) => self.in_flight.pending_retry(file, part, pending_retry),
+                    (Some(file), Some(part)) => self.in_flight.retry(file, part, retry),
                     (Some(file), None) => {
                         if let Some(file) = self.files.get_mut(&file) {
-                            file.pending_retry = Some(pending_retry);
+                            file.retry = Some(retry);
                         }
                     }
-                    (None, _) => self.pending_retry = Some((safe(what).into_owned(), pending_retry)),
+                    (None, _) => self.retry = Some((safe(what).into_owned(), retry)),
                 }
             }
             Event::FileDone { file, outcome } => self.end(file, outcome),
@@ -192,17 +151,26 @@ impl State {
         }
     }
 
+    /// The upload of a file, if it is in progress.
+    pub(super) fn upload(&self, id: FileId) -> Option<&Upload> {
+        self.files.get(&id)?.upload.as_ref()
+    }
+
+    fn upload_mut(&mut self, id: FileId) -> Option<&mut Upload> {
+        self.files.get_mut(&id)?.upload.as_mut()
+    }
+
     fn count(&mut self, file: FileId, parts: u32, bytes: u64) {
-        if let Some(file) = self.files.get_mut(&file) {
-            file.done_parts += parts;
-            file.done_bytes = (file.done_bytes + bytes).min(file.size);
+        if let Some(upload) = self.upload_mut(file) {
+            upload.done_parts += parts;
+            upload.done_bytes = (upload.done_bytes + bytes).min(upload.size);
         }
     }
 
     /// A part is being sent, so the call for its URLs has succeeded.
     fn clear_retry(&mut self, file: FileId) {
         if let Some(file) = self.files.get_mut(&file) {
-            file.pending_retry = None;
+            file.retry = None;
         }
     }
 
@@ -210,40 +178,21 @@ impl State {
         if outcome.is_folder {
             return;
         }
-        let sent = self.sent_of(id);
+        let in_flight = self.in_flight.bytes_of(id);
         self.in_flight.stop_all(id);
-        self.early.remove(&id);
-        let file = self.files.remove(&id);
-        if let Err(error) = &outcome.result
-            && error.transient()
-            && !matches!(error, Error::Unrecorded(_))
-            && error.item().is_none()
-        {
-            self.kept += outcome.kept_bytes;
-        }
-        let (label, size) = match file {
-            Some(file) => (file.label, file.size),
+        let (label, size, sent) = match self.files.remove(&id).and_then(|file| file.upload) {
+            Some(Upload { label, size, done_bytes, .. }) => (label, size, (done_bytes + in_flight).min(size)),
             // Finished before it started: skipped or unreadable.
             None => {
                 self.seen = (self.seen.0 + 1, self.seen.1 + outcome.bytes);
-                (Arc::from(safe(&outcome.path)), outcome.bytes)
+                (Arc::from(safe(&outcome.path)), outcome.bytes, 0)
             }
         };
         self.ended += 1;
-        match outcome.status() {
-            Status::Uploaded => {
-                self.stored += size;
-                self.resumed += outcome.resumed_bytes;
-            }
-            Status::Skipped => self.stored += size,
-            status => {
-                self.stored += sent;
-                self.lost += size.saturating_sub(sent);
-                self.interrupted += u64::from(status == Status::Interrupted);
-                self.unsettled += u64::from(status == Status::Unsettled);
-            }
-        }
-        self.last = Some(Ended::new(label, outcome));
+        let done = if outcome.result.is_ok() { size } else { sent };
+        self.stored += done;
+        self.lost += size.saturating_sub(done);
+        self.last = Some(label);
     }
 
     /// Samples the parts in flight. Ten times per second is enough.
@@ -255,20 +204,16 @@ impl State {
         if self.begun.is_some() && self.files().0 > 1 {
             self.file_rate.push(now, self.ended);
         }
-        let over = |pending_retry: &PendingRetry| now > pending_retry.until + CALL_TIMEOUT;
-        self.pending_retry.take_if(|(_, pending_retry)| over(pending_retry));
+        let is_over = |retry: &mut PendingRetry| now > retry.until + CALL_TIMEOUT;
+        self.retry.take_if(|(_, retry)| is_over(retry));
         for file in self.files.values_mut() {
-            file.pending_retry.take_if(|pending_retry| over(pending_retry));
+            file.retry.take_if(is_over);
         }
-    }
-
-    fn sent_of(&self, id: FileId) -> u64 {
-        self.files.get(&id).map_or(0, |file| (file.done_bytes + self.in_flight.bytes_of(id)).min(file.size))
     }
 
     /// Bytes done: in storage, or sent by the furthest attempt.
     pub(super) fn done(&self) -> u64 {
-        let active: u64 = self.files.values().map(|file| file.done_bytes).sum();
+        let active: u64 = self.started().map(|upload| upload.done_bytes).sum();
         (self.stored + active + self.in_flight.bytes()).min(self.total())
     }
 
@@ -282,14 +227,10 @@ impl State {
     pub(super) fn percent(&self) -> u8 {
         let whole = self.complete()
             && self.in_flight.count() == 0
-            && self.ended + self.files.len() as u64 >= self.files().0
-            && self.files.values().all(|file| file.done_parts >= file.parts);
+            && self.ended + self.started().count() as u64 >= self.files().0
+            && self.started().all(|upload| upload.done_parts >= upload.parts);
         let (done, total) = (self.done(), self.total());
-        if whole && done >= total {
-            return 100;
-        }
-        let percent = u128::from(done) * 100 / u128::from(total.max(1));
-        u8::try_from(percent.min(99)).unwrap_or(99)
+        if whole && done >= total { 100 } else { percent(done, total) }
     }
 
     /// Bytes per second recently, without resumed and repeated bytes.
@@ -324,29 +265,30 @@ impl State {
         self.complete() && self.files().0 <= 1
     }
 
-    /// Files in progress, in the order they started.
-    pub(super) fn active(&self) -> impl Iterator<Item = &File> {
-        self.files.values()
+    /// Uploads in progress, in order of their files.
+    pub(super) fn started(&self) -> impl Iterator<Item = &Upload> {
+        self.files.values().filter_map(|file| file.upload.as_ref())
     }
 
-    /// Files that have not started. Of those that wait for a folder, only the first: the others wait for the same.
-    pub(super) fn early(&self) -> impl Iterator<Item = Waiting> {
+    /// Files in progress. Of those that wait for a folder, only the first: the others wait for the same.
+    pub(super) fn waits(&self) -> impl Iterator<Item = &File> {
         let mut folders = 0;
-        self.early.values().copied().filter(move |waiting| {
-            folders += u32::from(waiting.phase == Phase::Folder);
-            waiting.phase != Phase::Folder || folders == 1
+        self.files.values().filter(move |file| {
+            folders += u32::from(file.phase == Phase::Folder);
+            file.phase != Phase::Folder || folders == 1
         })
     }
 
-    /// Bytes of standard input read for files that have not started.
+    /// Bytes of standard input read so far.
     pub(super) fn spooled(&self) -> u64 {
-        self.early.values().map(|early| early.spooled).sum()
+        self.files.values().filter(|file| file.phase == Phase::Spool).map(|file| file.bytes).sum()
     }
+}
 
-    /// A file in progress.
-    pub(super) fn file(&self, id: FileId) -> Option<&File> {
-        self.files.get(&id)
-    }
+/// The percentage of something unfinished, rounded down.
+pub(super) fn percent(done: u64, total: u64) -> u8 {
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    u8::try_from(percent.min(99)).unwrap_or(99)
 }
 
 #[cfg(test)]
