@@ -221,7 +221,7 @@ async fn transfer(
                 if commits.len() == MAX_COMMITS {
                     commits.join_next().await;
                 }
-                commits.spawn(ack.commit());
+                commits.spawn_blocking(|| ack.commit());
             }
             // After a failed write nothing is printed, so the record has to stay.
             Ok(()) => {}

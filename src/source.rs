@@ -83,6 +83,17 @@ impl Source {
         mime::guess(name, self.path.as_deref(), self.size(), |most| self.head(most))
     }
 
+    /// As [`Source::mime_type`], without blocking. `None` if the disk would have to be read.
+    pub fn mime_type_if_cached(&self, name: &str) -> Option<String> {
+        let head = |most| {
+            let mut head = vec![0; most];
+            let read = self.read_at_if_cached(&mut head, 0)?;
+            head.truncate(read);
+            (read == most || read as u64 == self.size()).then_some(head)
+        };
+        mime::guess(name, self.path.as_deref(), self.size(), |most| head(most).ok_or(())).ok()
+    }
+
     /// Whether another program may have written to it without a change of its times so far.
     pub fn may_be_written(&self) -> bool {
         !self.own && platform::may_be_written(&self.file)

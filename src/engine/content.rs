@@ -27,16 +27,40 @@ const COMPARE_CHUNK: u64 = 4 * 1024 * 1024;
 const MAX_COMPARISONS: u32 = 3;
 
 impl FileUpload {
-    /// Proves that the finished parts are the file, immediately before finalize.
+    /// Proves that the finished parts are the file, immediately before finalize. Then runs `then`, on a blocking thread.
+    /// Fails with [`Error::Changed`] if they differ, or if nothing proves that they are equal; [`Error::WrongSize`];
+    /// [`Error::Local`] if the file cannot be read.
+    pub(super) async fn check_content(
+        &self,
+        session: &Session,
+        then: impl FnOnce() + Clone + Send + 'static,
+    ) -> Result<(), Error> {
+        let (source, checked) = (Arc::clone(&self.source), lock(&session.checked_identity).clone());
+        let at_once = then.clone();
+        // Together, because each change of threads takes longer than both.
+        let unchanged = self.context.disk.run(move || {
+            let (now, may_be_written) = state_of(&source)?;
+            let unchanged = !may_be_written && now.has_same_ctime(&checked);
+            if unchanged {
+                at_once();
+            }
+            Ok::<_, Error>(unchanged)
+        });
+        if unchanged.await?? {
+            return Ok(());
+        }
+        self.compare_content(session).await?;
+        self.context.disk.run(then).await
+    }
+
+    /// Compares the parts with the file if its state does not prove that they are equal.
     ///
     /// A write changes a file's `ctime` even if the modification time is restored (`touch -r`, `cp -p`, VeraCrypt), but
     /// so do `chmod`, `chown` and a new hard link. If it has changed, the parts are compared with the file again.
     ///
     /// A file that is touched all the time passes too. Every part was equal after the last one had been sent, so the parts
     /// are the file as it was at that time.
-    /// Fails with [`Error::Changed`] if they differ, or if nothing proves that they are equal; [`Error::WrongSize`];
-    /// [`Error::Local`] if the file cannot be read.
-    pub(super) async fn check_content(&self, session: &Session) -> Result<(), Error> {
+    async fn compare_content(&self, session: &Session) -> Result<(), Error> {
         let (file, finished) = (&self.file, &session.finished);
         for _ in 0..MAX_COMPARISONS {
             let (now, may_be_written) = self.file_state().await?;
@@ -97,16 +121,17 @@ impl FileUpload {
         }
     }
 
-    /// The file's state, and whether a write may not show in it yet.
     async fn file_state(&self) -> Result<(Identity, bool), Error> {
         let source = Arc::clone(&self.source);
-        let state = self.context.disk.run(move || {
-            source.check_end()?;
-            let may_be_written = source.may_be_written();
-            Ok((source.check_unchanged()?, may_be_written))
-        });
-        state.await?
+        self.context.disk.run(move || state_of(&source)).await?
     }
+}
+
+/// A file's state, and whether a write may not show in it yet.
+fn state_of(source: &Source) -> Result<(Identity, bool), Error> {
+    source.check_end()?;
+    let may_be_written = source.may_be_written();
+    Ok((source.check_unchanged()?, may_be_written))
 }
 
 /// The ETag that S3 gives an object of the file in these parts. Parts whose checksum is not in `known` are read.

@@ -78,7 +78,7 @@ async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent:
     let _ = on_disk(move || {
         let key = UploadKey { api, account, parent, name, path: record_paths(&path).0 };
         if journals.path_of(&key).exists()
-            && let Ok((journal, ..)) = journals.open(key)
+            && let Ok(Some((journal, ..))) = journals.open(&key)
         {
             journal.remove();
         }

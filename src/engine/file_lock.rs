@@ -1,39 +1,41 @@
 //! Locks a file's record and its target before the upload, so that no other run on this machine uploads it too.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::context::Context;
 use super::directory::Directory;
 use super::state::{
-    Journal, LockFile, Mode, OpenError, RETRY_LOCK, Recorded, SHORT_WAIT, Target, TargetLock, UploadKey,
-    record_paths,
+    Journal, LockFile, Mode, RETRY_LOCK, Recorded, SHORT_WAIT, Target, TargetLock, UploadKey, record_paths,
+    source_id,
 };
-use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::options::IfExists;
 use crate::plan::{Input, Job};
+use crate::source::Source;
 
 /// A locked file.
 pub(super) struct LockedFile {
+    /// Opened after it was locked; `None` for standard input.
+    pub(super) source: Option<Source>,
+    /// The ID of its state.
+    pub(super) source_id: Option<u64>,
     /// Its record, if one is kept.
     pub(super) journal: Option<Journal>,
     /// The content of an earlier run's record.
     pub(super) recorded: Option<Recorded>,
     /// Held until the result has been printed.
     pub(super) locks: Locks,
-    /// The canonical path of the file; `-` is standard input.
-    pub(super) path: String,
 }
 
 /// The locks of a file.
 pub(super) struct Locks {
     /// The target in the drive. Without `--if-exists` the lock is shared: other runs may upload other files of that name.
     pub(super) target: TargetLock,
-    /// Takes the place of the record if none is kept (`--no-resume`).
+    /// Locks the record if it is not used (`--no-resume`).
     _record: Option<LockFile>,
 }
 
@@ -48,7 +50,7 @@ enum Attempt {
     Unrecorded(LockedFile, std::io::Error),
 }
 
-/// Locks a file's record and its target. With `--if-exists skip`, `newer` or `fail`, waits while another run uploads to this
+/// Locks a file's record and its target, and opens the file. With `--if-exists skip`, `newer` or `fail`, waits while another run uploads to this
 /// target, because its result decides. Otherwise a second upload of the same file to the same target is a conflict, and
 /// other files may be uploaded there meanwhile.
 ///
@@ -68,8 +70,9 @@ pub(super) async fn lock(
     loop {
         let (context, target, input) = (Arc::clone(context), target.clone(), job.input.clone());
         let (parent, name) = (directory.id.clone(), job.name.clone());
-        let attempted = on_disk(move || attempt(&context, input, parent, name, &target, busy));
-        match attempted.await? {
+        let disk = context.disk.clone();
+        let attempted = disk.run(move || attempt(&context, input, parent, name, &target, busy));
+        match attempted.await?? {
             Attempt::Locked(locked, warning) => {
                 warning.iter().for_each(|warning| file.warn(warning));
                 return Ok(locked);
@@ -97,7 +100,7 @@ pub(super) async fn lock(
     }
 }
 
-/// Locks both or neither. Blocks on the disk.
+/// Locks both or neither. If both are locked, opens the file. Blocks on the disk.
 fn attempt(
     context: &Context,
     input: Input,
@@ -105,11 +108,11 @@ fn attempt(
     name: String,
     target: &Target,
     tries: u32,
-) -> Attempt {
+) -> Result<Attempt, Error> {
     let (mut journal, mut recorded, mut record_lock) = (None, None, None);
     let (mut warning, mut unrecorded) = (None, None);
-    let (canonical, early) = match input {
-        Input::File(path) => record_paths(&path),
+    let (canonical, early) = match &input {
+        Input::File(path) => record_paths(path),
         // No absolute path is `-`.
         Input::Stdin => ("-".to_owned(), "-".to_owned()),
     };
@@ -117,40 +120,35 @@ fn attempt(
         let (path, api, account) =
             (canonical.clone(), context.options.api.clone(), context.options.account.clone());
         let key = UploadKey { api, account, parent, name, path };
-        // If two runs start at the same moment, one with a record and one without, at least one of them sees the other.
-        let (record, path) = (journals.path_of(&key), journals.path_of(&key).with_extension("lock"));
-        let is_locked =
-            |path: &Path| path.exists() && matches!(LockFile::try_acquire(path, Mode::Exclusive), Ok(None));
         if context.options.resume {
-            match journals.open_current_or_early(key, early) {
-                Ok((opened, earlier, unusable)) => {
+            match journals.open_current_or_early(&key, early) {
+                Ok(Some((opened, earlier, unusable))) => {
                     (journal, recorded, warning) = (Some(opened), earlier, unusable);
                 }
-                Err(OpenError::Busy(record)) => return Attempt::RecordBusy(record),
-                Err(OpenError::Io(error)) => unrecorded = Some(error),
-            }
-            if is_locked(&path) {
-                return Attempt::RecordBusy(path);
+                Ok(None) => return Ok(Attempt::RecordBusy(journals.path_of(&key))),
+                Err(error) => unrecorded = Some(error),
             }
         } else {
-            match LockFile::try_acquire(&path, Mode::Exclusive) {
-                Ok(None) => return Attempt::RecordBusy(path),
+            match LockFile::try_acquire(&journals.path_of(&key), Mode::Exclusive) {
+                Ok(None) => return Ok(Attempt::RecordBusy(journals.path_of(&key))),
                 // Without locks, runs do not see each other.
                 acquired => record_lock = acquired.ok().flatten(),
-            }
-            if is_locked(&record) {
-                return Attempt::RecordBusy(record);
             }
         }
     }
     let mode = if context.options.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
     let Some(target) = context.options.peers.try_lock_target(target, mode, tries) else {
-        return Attempt::TargetBusy;
+        return Ok(Attempt::TargetBusy);
     };
-    let locked =
-        LockedFile { journal, recorded, locks: Locks { target, _record: record_lock }, path: canonical };
-    match unrecorded {
+    let source = match &input {
+        Input::File(path) => Some(Source::open(path)?),
+        Input::Stdin => None,
+    };
+    let source_id = source.as_ref().map(|source| source_id(&canonical, source.identity()));
+    let locks = Locks { target, _record: record_lock };
+    let locked = LockedFile { source, source_id, journal, recorded, locks };
+    Ok(match unrecorded {
         Some(error) => Attempt::Unrecorded(locked, error),
         None => Attempt::Locked(locked, warning),
-    }
+    })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::create::{CreateError, Created, Creation, create};
 use super::session::{FileUpload, Session, UploadAbort};
 use super::state::Journal;
-use crate::disk::on_disk;
 use crate::drive::wire::{Finalize, FinishedPart};
 use crate::error::{Call, Error, Failure, RetryClass};
 use crate::event::Phase;
@@ -15,6 +14,8 @@ struct Finalizing<'a> {
     upload: &'a FileUpload,
     session: &'a Session,
     request: Finalize<'a>,
+    /// Records that finalize may create an item. Blocks on the disk.
+    note_finalizing: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Creation for Finalizing<'_> {
@@ -22,9 +23,11 @@ impl Creation for Finalizing<'_> {
     type Found = Item;
 
     async fn attempt(&self, unclear: bool) -> Result<Result<Item, Failure>, Error> {
-        let Self { upload, session, request } = self;
+        let Self { upload, session, request, note_finalizing } = self;
         let last_check = async {
-            upload.check_content(session).await?;
+            let note_finalizing = Arc::clone(note_finalizing);
+            // Before the request, so that the next run looks for the item.
+            upload.check_content(session, move || note_finalizing()).await?;
             upload.file.phase(Phase::Finalize);
             Ok(())
         };
@@ -32,7 +35,7 @@ impl Creation for Finalizing<'_> {
         if answer.is_err() && !unclear {
             if session.parts.count == 1 {
                 // A single part is not kept.
-                upload.record.write(&upload.file, Journal::clear).await;
+                upload.record.write(Journal::clear).await;
             } else {
                 upload.note_not_finalized(session).await;
             }
@@ -63,9 +66,16 @@ impl FileUpload {
             }
             Err(failure) => return Err(Error::CircuitOpen { failure }.into()),
         };
-        let sync = session.syncs_record();
-        // Before the request, so that the next run looks for the item.
-        record.write(file, move |journal| journal.set_finalizing(true, sync)).await;
+        let (record_now, sync) = (record.clone(), session.syncs_record());
+        // A single part is only recorded now, the others if the disk was full.
+        let unrecorded =
+            record.has_no_upload().then(|| (self.started_upload(session), session.finished.clone()));
+        let note_finalizing = move || {
+            record_now.write_now(|journal| match &unrecorded {
+                Some((started, parts)) if !journal.is_begun() => journal.begin(started, parts, true, sync),
+                _ => journal.set_finalizing(true, sync),
+            });
+        };
         let parts = session.finished.iter();
         let request = Finalize {
             upload: &session.upload,
@@ -73,7 +83,8 @@ impl FileUpload {
                 .map(|(number, part)| FinishedPart { part_number: *number, e_tag: &part.etag })
                 .collect(),
         };
-        let finalizing = Finalizing { upload: self, session, request };
+        let finalizing =
+            Finalizing { upload: self, session, request, note_finalizing: Arc::new(note_finalizing) };
         let created = create(
             &finalizing,
             &context.options.drive,
@@ -85,10 +96,13 @@ impl FileUpload {
         .await;
         match created {
             Ok(Created::New(item)) => {
-                self.note_created(session, &item).await;
+                self.after_finalize(session, Some(&item)).await;
                 Ok(item)
             }
-            Ok(Created::Found(item)) => Ok(item),
+            Ok(Created::Found(item)) => {
+                self.after_finalize(session, None).await;
+                Ok(item)
+            }
             Err(CreateError::Error(error)) => Err(error.into()),
             Err(CreateError::Failed { failure, unclear: true, .. }) => {
                 let what =
@@ -98,7 +112,7 @@ impl FileUpload {
             Err(CreateError::Failed { failure, tries, unclear: false }) => {
                 if failure.blames_parts() {
                     // The parts would be refused again, so the next run sends them again.
-                    record.write(file, Journal::clear).await;
+                    record.write(Journal::clear).await;
                 } else {
                     self.note_not_finalized(session).await;
                 }
@@ -112,13 +126,26 @@ impl FileUpload {
     /// Records that finalize did not succeed, so that the next run does not look for an item.
     async fn note_not_finalized(&self, session: &Session) {
         let sync = session.syncs_record();
-        self.record.write(&self.file, move |journal| journal.set_finalizing(false, sync)).await;
+        self.record.write(move |journal| journal.set_finalizing(false, sync)).await;
     }
 
-    /// Records the item in the ledger before the upload's record is removed, so that no other upload claims it.
-    async fn note_created(&self, session: &Session, item: &Item) {
-        let (context, id, upload) = (Arc::clone(&self.context), item.id().to_owned(), session.upload.clone());
+    /// Records an item that this upload has created in the ledger, before the upload's record is removed, so that no other
+    /// upload claims it. Warns if the file has changed meanwhile.
+    async fn after_finalize(&self, session: &Session, created: Option<&Item>) {
+        let (context, file, source) =
+            (Arc::clone(&self.context), Arc::clone(&self.file), Arc::clone(&self.source));
+        let (id, upload) = (created.map(|item| item.id().to_owned()), session.upload.clone());
+        let work = move || {
+            if let Some(id) = id {
+                context.ledger.record(&id, &upload);
+            }
+            if let Err(Error::Changed { what }) = source.check_unchanged() {
+                file.warn(&format!(
+                    "the file may have changed after it was read ({what}): the item has the content that was read"
+                ));
+            }
+        };
         // If no thread can be started, only a rarely needed proof is missing.
-        let _ = on_disk(move || context.ledger.record(&id, &upload)).await;
+        let _ = self.context.disk.run(work).await;
     }
 }

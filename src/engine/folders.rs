@@ -82,6 +82,22 @@ impl Folders {
         Ok(directory)
     }
 
+    /// The folder, if it has been found or created before.
+    pub(super) async fn known(&self, parent: &Parent) -> Option<Arc<Directory>> {
+        match parent {
+            Parent::Existing(id) => Some(self.given(id)),
+            Parent::New(folder) => {
+                let above = Box::pin(self.known(&folder.parent)).await?;
+                above.child(&folder.name, |id| self.warn_ambiguous(folder, id)).await?.ok()
+            }
+        }
+    }
+
+    fn warn_ambiguous(&self, folder: &Folder, id: &str) {
+        let message = &format!("several folders are named `{}`; using the oldest (id {id})", folder.name);
+        self.reporter.event(&Event::Warning { path: Some(&folder.shown), message });
+    }
+
     fn given(&self, id: &Option<String>) -> Arc<Directory> {
         let mut given = lock(&self.given);
         let directory =
@@ -94,10 +110,7 @@ impl Folders {
         directory: &Arc<Directory>,
         folder: &Folder,
     ) -> Result<Arc<Directory>, Arc<Error>> {
-        let warn = |id: &str| {
-            let message = &format!("several folders are named `{}`; using the oldest (id {id})", folder.name);
-            self.reporter.event(&Event::Warning { path: Some(&folder.shown), message });
-        };
+        let warn = |id: &str| self.warn_ambiguous(folder, id);
         if let Some(known) = directory.child(&folder.name, warn).await {
             return known;
         }

@@ -122,13 +122,13 @@ impl PartSender {
         let recording = self.recording.read().await;
         // Recording needs no permit.
         drop(permit);
-        let source = Arc::clone(source);
-        context.disk.run(move || source.check_unchanged()).await??;
-        // A single part is recorded when the file is finalized.
+        // A single part is checked and recorded when the file is finalized.
         if self.parts.count > 1 {
+            let source = Arc::clone(source);
+            context.disk.run(move || source.check_unchanged()).await??;
             // Counted first, so that bytes on record always count, even if this task is aborted.
             file.recorded.fetch_add(size, Ordering::Relaxed);
-            if !record.add_part(file, part, &completed, true).await {
+            if !record.add_part(part, &completed).await {
                 file.recorded.fetch_sub(size, Ordering::Relaxed);
             }
         }

@@ -93,7 +93,7 @@ impl FileUpload {
                 }
             }
             let identity = source.identity().clone();
-            record.write(file, |journal| journal.set_identity(identity)).await;
+            record.write(|journal| journal.set_identity(identity)).await;
         }
         session.item = item;
         let bytes = session.finished.keys().map(|number| parts.len(*number)).sum();

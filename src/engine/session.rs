@@ -166,10 +166,13 @@ impl FileUpload {
         let parts = Parts::plan(size, self.context.options.part_size)?;
         let mime_type = match &self.job.mime_type {
             Some(given) => given.clone(),
-            None => {
-                let (source, name) = (Arc::clone(&self.source), self.job.name.clone());
-                self.context.disk.run(move || source.mime_type(&name)).await??
-            }
+            None => match self.source.mime_type_if_cached(&self.job.name) {
+                Some(guessed) => guessed,
+                None => {
+                    let (source, name) = (Arc::clone(&self.source), self.job.name.clone());
+                    self.context.disk.run(move || source.mime_type(&name)).await??
+                }
+            },
         };
         self.report_start(parts);
         self.file.phase(Phase::Start);
@@ -184,20 +187,20 @@ impl FileUpload {
         let started = started.inspect_err(|error| self.directory.note_missing(error))?;
         let session = Session::new(started.upload, started.at, Some(mime_type), parts, &self.source);
         if session.syncs_record() {
-            self.begin_record(&session).await;
+            let started = self.started_upload(&session);
+            self.record.write(move |journal| journal.begin(&started, &BTreeMap::new(), false, true)).await;
         }
         Ok(session)
     }
 
-    async fn begin_record(&self, session: &Session) {
-        let begun = StartedUpload {
+    pub(super) fn started_upload(&self, session: &Session) -> StartedUpload {
+        StartedUpload {
             identity: self.source.identity().clone(),
             part_size: session.parts.part_size,
             upload: session.upload.clone(),
             started: session.started,
             mime_type: session.mime_type.clone(),
-        };
-        self.record.begin(&self.file, begun, session.syncs_record()).await;
+        }
     }
 
     /// Sends the missing parts, finalizes and verifies.
@@ -254,12 +257,6 @@ impl FileUpload {
             sent => sent?,
         }
         session.check_complete()?;
-        if self.record.has_no_upload() {
-            self.begin_record(session).await;
-            if let (1, Some((number, part))) = (session.parts.count, session.finished.iter().next()) {
-                self.record.add_part(file, *number, part, false).await;
-            }
-        }
         self.finalize(session).await
     }
 }

@@ -12,7 +12,7 @@ use super::if_exists;
 use super::keyed_mutex::Queued;
 use super::resume::Resumed;
 use super::session::{FileUpload, Proof, UploadAbort, Uploaded};
-use super::state::{Journal, JournalHandle, Recorded, source_id};
+use super::state::{Journal, JournalHandle, Recorded};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::{Event, Phase};
@@ -30,7 +30,7 @@ use crate::spool;
 #[derive(Default)]
 pub struct Ack {
     locks: Option<Locks>,
-    record: JournalHandle,
+    record: Option<JournalHandle>,
     /// The entry for the record of the run.
     to_record: Option<ToRecord>,
     /// Held until other files of this run may look for their item at this target.
@@ -38,18 +38,13 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// Removes the record and releases the locks, after the result has been printed.
-    pub async fn commit(self) {
-        let Self { record, locks, to_record, .. } = self;
-        // If no thread can be started, the record stays, which is harmless.
-        let _ = on_disk(move || {
-            // Before the upload's own record is removed.
-            to_record.iter().for_each(ToRecord::add);
-            // Other runs learn of the item while the record still keeps them away.
-            drop(locks);
-            record.remove();
-        })
-        .await;
+    /// Removes the record and releases the locks, after the result has been printed. Blocks on the disk.
+    pub fn commit(self) {
+        // Before the upload's own record is removed.
+        self.to_record.iter().for_each(ToRecord::add);
+        // Other runs learn of the item while the record still keeps them away.
+        drop(self.locks);
+        self.record.iter().for_each(JournalHandle::remove);
     }
 }
 
@@ -72,34 +67,39 @@ pub(super) async fn upload(
         let ack = Ack { _target_guard: guard, ..Ack::default() };
         return Ok((Done { item, origin: Origin::Earlier, verified: None }, ack));
     }
-    if let (Input::File(path), Parent::New(_)) = (&job.input, &job.parent) {
-        // No folder is created for a file that cannot be read.
-        let path = path.clone();
-        context.disk.run(move || Source::open(&path)).await??;
-    }
     if context.options.if_exists != IfExists::Upload || matches!(job.parent, Parent::New(_)) {
         file.phase(Phase::Folder);
     }
-    let directory = context.folders.find(&job.parent).await?;
+    let directory = match context.folders.known(&job.parent).await {
+        Some(known) => known,
+        None => {
+            if let Input::File(path) = job.input.clone() {
+                // No folder is created for a file that cannot be read.
+                context.disk.run(move || Source::open(&path)).await??;
+            }
+            context.folders.find(&job.parent).await?
+        }
+    };
     directory.check_exists()?;
-    let LockedFile { journal, recorded, mut locks, path } =
+    let LockedFile { source, source_id, journal, recorded, mut locks } =
         file_lock::lock(context, file, job, &directory).await?;
-    let record = JournalHandle::new(journal);
+    let record = JournalHandle::new(file, journal);
     // Reconciling finds an item that an earlier run may have created; `--if-exists` must not.
     let may_own_item = recorded.as_ref().is_some_and(|recorded| recorded.finalizing);
-    if job.input == Input::Stdin {
+    if source.is_none() {
         // A wrong token, a missing folder or a taken name is reported before a pipe is read for hours.
         context.folders.check(&**file, &directory).await?;
         if !may_own_item {
             if_exists::find(context, file, job, &directory, &locks.target, None).await?;
         }
     }
-    let source = Arc::new(open_source(context, file, job).await?);
-    file.size.store(source.size(), Ordering::Relaxed);
-    let source_id = match &job.input {
-        Input::File(_) => Some(source_id(&path, source.identity())),
-        Input::Stdin => None,
+    let source = match source {
+        Some(source) => source,
+        None => read_standard_input(file).await?,
     };
+    tokio::time::sleep(source.until_writes_show()).await;
+    let source = Arc::new(source);
+    file.size.store(source.size(), Ordering::Relaxed);
     if !may_own_item {
         // A file sent by another run belongs to that run until it ends.
         if context.options.if_exists == IfExists::Upload
@@ -113,7 +113,7 @@ pub(super) async fn upload(
             context.note_used_item(item.id());
             return Ok((
                 Done { item, origin: Origin::Existing, verified: None },
-                Ack { record, locks: Some(locks), to_record: None, _target_guard: guard },
+                Ack { record: Some(record), locks: Some(locks), to_record: None, _target_guard: guard },
             ));
         }
     }
@@ -133,40 +133,25 @@ pub(super) async fn upload(
     });
     let Uploaded { item, proof, verified } = upload.run(recorded).await?;
     context.note_used_item(item.id());
-    let source = Arc::clone(&upload.source);
-    if let Ok(Err(Error::Changed { what })) = context.disk.run(move || source.check_unchanged()).await {
-        file.warn(&format!(
-            "the file may have changed after it was read ({what}): the item has the content that was read"
-        ));
-    }
     locks.target.note_created(source_id);
     let to_record = ToRecord::new(&upload, &item, proof);
-    let ack = Ack { record, locks: Some(locks), to_record, _target_guard: guard };
+    let ack = Ack { record: Some(record), locks: Some(locks), to_record, _target_guard: guard };
     Ok((Done { item, origin: Origin::Uploaded, verified }, ack))
 }
 
-async fn open_source(context: &Context, file: &Arc<FileContext>, job: &Job) -> Result<Source, Error> {
-    let source = match job.input.clone() {
-        Input::File(path) => context.disk.run(move || Source::open(&path)).await??,
-        Input::Stdin => {
-            file.phase(Phase::Spool);
-            let observer = Arc::clone(file);
-            // A pipe that was partly read cannot be resumed, whatever is on record.
-            let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
-            let read = on_disk(move || {
-                spool::standard_input(|bytes| {
-                    observer.report(&Event::LocalBytes { file: observer.id, bytes })
-                })
-            });
-            let source = read.await??;
-            file.unrecorded.store(unrecorded, Ordering::Relaxed);
-            if source.size() == 0 {
-                file.warn("standard input was empty: the file will be empty");
-            }
-            source
-        }
-    };
-    tokio::time::sleep(source.until_writes_show()).await;
+async fn read_standard_input(file: &Arc<FileContext>) -> Result<Source, Error> {
+    file.phase(Phase::Spool);
+    let observer = Arc::clone(file);
+    // A pipe that was partly read cannot be resumed, whatever is on record.
+    let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
+    let read = on_disk(move || {
+        spool::standard_input(|bytes| observer.report(&Event::LocalBytes { file: observer.id, bytes }))
+    });
+    let source = read.await??;
+    file.unrecorded.store(unrecorded, Ordering::Relaxed);
+    if source.size() == 0 {
+        file.warn("standard input was empty: the file will be empty");
+    }
     Ok(source)
 }
 
@@ -202,7 +187,7 @@ impl FileUpload {
                     file.report(&Event::Restarted { file: file.id });
                     file.resumed.store(0, Ordering::Relaxed);
                     file.recorded.store(0, Ordering::Relaxed);
-                    self.record.write(file, Journal::clear).await;
+                    self.record.write(Journal::clear).await;
                 }
                 Err(UploadAbort::Gone(error) | UploadAbort::Error(error)) => return Err(error),
             }

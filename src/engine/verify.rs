@@ -29,12 +29,12 @@ impl FileUpload {
         // After an interruption, the next run only verifies.
         let (created, sync) = (item.clone(), session.syncs_record());
         let _ = self.file.created.set(item.clone());
-        self.record.write(&self.file, move |journal| journal.add_item(&created, sync)).await;
+        self.record.write(move |journal| journal.add_item(&created, sync)).await;
         match self.compare_object(how, session, item.id()).await {
             Ok(Ok(verified)) => Ok(Some(verified)),
             Ok(Err(what)) => {
                 // The next run uploads the file again and does not use this item.
-                self.record.write(&self.file, Journal::clear).await;
+                self.record.write(Journal::clear).await;
                 self.context.note_used_item(item.id());
                 let (context, id) = (Arc::clone(&self.context), item.id().to_owned());
                 if let Ok(Err(error)) = on_disk(move || context.ledger.record_wrong(&id)).await {

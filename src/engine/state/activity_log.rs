@@ -5,14 +5,15 @@
 //! folder was listed? Then it is listed again. And has another active run already sent this file to this folder?
 //!
 //! A full disk, a reached quota or `ulimit -f` accepts no more lines, but usually still an empty file. An entry then
-//! becomes the name of an empty file. A marker file without an entry in its name shows that there are such files. If the
-//! disk does not accept a file either, the lock file is marked, and folders are always listed again.
+//! becomes the name of an empty file. A marker file without an entry in its name shows that there are such files, and its
+//! time shows when there are new ones. If the disk does not accept a file either, the lock file is marked, and folders are always listed again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use super::lock_file::{LockFile, Mode};
 use crate::mutex::lock;
@@ -22,6 +23,8 @@ use crate::platform;
 const ENTRY: &str = "entry";
 /// Bytes per read.
 const BLOCK: usize = 64 * 1024;
+/// The resolution of file times: FAT stores every other second.
+const TICK: Duration = Duration::from_secs(2);
 
 /// The log, opened by one run.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ struct State {
     read: u64,
     /// Names of entry files read so far.
     files: HashSet<String>,
+    /// The time of the marker file when entry files were last read.
+    marked: Option<SystemTime>,
     /// How often the log was read.
     reads: u64,
     /// For each target, the number of the read that found the last entry of another run.
@@ -80,6 +85,7 @@ impl ActivityLog {
             file,
             read: 0,
             files: HashSet::new(),
+            marked: None,
             reads: 0,
             targets: HashMap::new(),
             sent: HashSet::new(),
@@ -110,7 +116,7 @@ impl ActivityLog {
         let line = format!("\n{}\n", entry.text(' '));
         let mut state = lock(&self.state);
         state.file.write_all(line.as_bytes()).or_else(|error| {
-            self.create_entry_file(entry).map_err(|_| {
+            self.create_entry_file(&mut state, entry).map_err(|_| {
                 self.presence.mark();
                 error
             })
@@ -118,15 +124,21 @@ impl ActivityLog {
     }
 
     /// Creates an entry file.
-    fn create_entry_file(&self, entry: Entry<'_>) -> io::Result<()> {
-        // The marker file. Without it, other runs do not look for entry files.
-        platform::open_private(&self.path.with_extension(ENTRY))?;
+    fn create_entry_file(&self, state: &mut State, entry: Entry<'_>) -> io::Result<()> {
         // The same entry may occur again.
         for number in 0_u32.. {
             let file = self.path.with_extension(format!("{}.{number}.{ENTRY}", entry.text('.')));
             if let (_, false) = platform::open_or_create_private(&file)? {
                 break;
             }
+        }
+        let marker = platform::open_private(&self.path.with_extension(ENTRY))?;
+        marker.lock()?;
+        let before = marker.metadata()?.modified()?;
+        marker.set_modified(SystemTime::now().max(before + TICK))?;
+        // This run does not list the folder because of its own files.
+        if state.marked == Some(before) {
+            state.marked = Some(marker.metadata()?.modified()?);
         }
         Ok(())
     }
@@ -169,7 +181,8 @@ impl State {
             }
             self.read += end as u64 + 1;
         }
-        if path.with_extension(ENTRY).exists() {
+        let marked = std::fs::metadata(path.with_extension(ENTRY)).and_then(|marker| marker.modified()).ok();
+        if marked.is_some() && marked != self.marked {
             for name in entry_files(path)? {
                 let entry = name.split_once('.').and_then(|(_, text)| Entry::read(text, '.'));
                 if !self.files.contains(&name) {
@@ -177,6 +190,7 @@ impl State {
                     self.files.insert(name);
                 }
             }
+            self.marked = marked;
         }
         Ok(self.reads)
     }

@@ -1,14 +1,16 @@
 //! Records on disk, one file for each upload, from which the same command resumes after Ctrl-C, a kill or a reboot.
 
-use std::fs::{File, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::lock_file::LockFile;
 use super::record::{self, Entry, Header, Recorded, StartedUpload, UploadKey};
 use crate::etag::CompletedPart;
 use crate::item::Item;
-use crate::platform::{self, Identity};
+use crate::platform::Identity;
 
 /// Records that have not changed for this long are removed. S3 deletes unfinished uploads after some days (a lifecycle
 /// rule of the bucket, commonly 7).
@@ -23,8 +25,7 @@ pub struct JournalStore(PathBuf);
 /// A locked record. Its content has been read; entries are appended.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
-    path: PathBuf,
+    lock: LockFile,
     key: UploadKey,
     /// It has a valid first line.
     begun: bool,
@@ -37,25 +38,19 @@ pub struct Journal {
 /// A record, its content from an earlier run, and a warning if that could not be used.
 pub type Opened = (Journal, Option<Recorded>, Option<String>);
 
-/// Why a record could not be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Locked by another process.
-    Busy(PathBuf),
-    /// The disk failed.
-    Io(io::Error),
-}
-
 impl JournalStore {
     /// Opens a file's record like [`JournalStore::open`]. Uses one that an early version kept under the path `early`.
-    pub fn open_current_or_early(&self, key: UploadKey, early: String) -> Result<Opened, OpenError> {
-        let early = UploadKey { path: early, ..key.clone() };
-        let has_early = early != key && self.0.join(early.file_name()).exists();
+    pub fn open_current_or_early(&self, key: &UploadKey, early: String) -> io::Result<Option<Opened>> {
         let opened = self.open(key)?;
-        if has_early && opened.1.is_none() {
-            let other = self.open(early)?;
-            if other.1.is_some() {
-                return Ok(other);
+        if early != key.path
+            && let Some((_, None, _)) = &opened
+        {
+            let early = UploadKey { path: early, ..key.clone() };
+            if self.path_of(&early).exists() {
+                let other = self.open(&early)?;
+                if other.as_ref().is_none_or(|(_, recorded, _)| recorded.is_some()) {
+                    return Ok(other);
+                }
             }
         }
         Ok(opened)
@@ -76,42 +71,28 @@ impl JournalStore {
         self.0.join(key.file_name())
     }
 
-    /// Opens the record for a key, locks it for this process, and reads it. The `String` is a warning about a record
-    /// that could not be used.
-    pub fn open(&self, key: UploadKey) -> Result<Opened, OpenError> {
-        platform::create_private_dir(&self.0).map_err(OpenError::Io)?;
-        let path = self.0.join(key.file_name());
-        let file = loop {
-            let file = platform::open_private(&path).map_err(OpenError::Io)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(OpenError::Busy(path)),
-                // A file system without locks (some network file systems): continue without.
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
-            }
-            // The previous holder may have removed the record just before it released the lock.
-            if platform::is_replaced(&file, &path).is_ok_and(|replaced| !replaced) {
-                break file;
-            }
-        };
+    /// Opens the record for a key, locks it for this process, and reads it. `None` if another process has locked it.
+    pub fn open(&self, key: &UploadKey) -> io::Result<Option<Opened>> {
+        let Some(lock) = LockFile::open(&self.path_of(key))? else { return Ok(None) };
         let mut text = Vec::new();
-        BufReader::new(&file).take(MAX_SIZE).read_to_end(&mut text).map_err(OpenError::Io)?;
+        if lock.existed {
+            (&lock.file).take(MAX_SIZE).read_to_end(&mut text)?;
+        }
         let torn = !text.is_empty() && !text.ends_with(b"\n");
-        let mut journal = Journal { file, path, key, begun: false, status_at: None, torn };
-        match record::parse(&text, &journal.key) {
+        let mut journal = Journal { lock, key: key.clone(), begun: false, status_at: None, torn };
+        Ok(Some(match record::parse(&text, key) {
             Ok(recorded) => {
                 journal.begun = recorded.is_some();
                 let has_status = recorded.as_ref().is_some_and(|recorded| recorded.head.status_line);
                 journal.status_at =
                     has_status.then(|| record::find_status_line(&text)).flatten().map(|(at, _)| at);
-                Ok((journal, recorded, None))
+                (journal, recorded, None)
             }
             Err(warning) => {
-                journal.clear().map_err(OpenError::Io)?;
-                Ok((journal, None, Some(warning)))
+                journal.clear()?;
+                (journal, None, Some(warning))
             }
-        }
+        }))
     }
 
     /// Uploads that were being finalized, so that their items may exist. Blocks on the disk.
@@ -163,13 +144,22 @@ impl Journal {
         self.begun
     }
 
-    /// Replaces the content by an upload that was just started. If this fails, the record is empty.
-    pub fn begin(&mut self, begun: StartedUpload, sync: bool) -> io::Result<()> {
+    /// Replaces the content by a started upload with these finished parts. If this fails, the record is empty.
+    pub fn begin(
+        &mut self,
+        begun: &StartedUpload,
+        parts: &BTreeMap<u32, CompletedPart>,
+        finalizing: bool,
+        sync: bool,
+    ) -> io::Result<()> {
         self.clear()?;
         let head = Header::new(self.key.clone(), begun);
         let mut text = record::entry_line(&Entry::Head(Box::new(head)))?;
         let status_at = text.len() as u64;
-        text.push_str(&record::status_line(&Entry::NotFinalized)?);
+        text.push_str(&record::status_line(&Entry::status(finalizing))?);
+        for (number, part) in parts {
+            text.push_str(&record::entry_line(&Entry::part(*number, part))?);
+        }
         if let Err(error) = self.append(&text, sync) {
             let _ = self.clear();
             return Err(error);
@@ -180,7 +170,7 @@ impl Journal {
 
     /// Records a finished part. Without `sync`, the line survives a kill, but not a power failure.
     pub fn add_part(&mut self, number: u32, part: &CompletedPart, sync: bool) -> io::Result<()> {
-        self.add(&Entry::Part { number, etag: part.etag.clone(), md5: part.md5.clone() }, sync)
+        self.add(&Entry::part(number, part), sync)
     }
 
     /// Records that the parts were compared with the file as it is now.
@@ -191,7 +181,21 @@ impl Journal {
     /// Records whether finalize may have created an item: before it is sent, and after it was refused or did not reach the
     /// service.
     pub fn set_finalizing(&mut self, finalizing: bool, sync: bool) -> io::Result<()> {
-        self.set_status(if finalizing { &Entry::Finalizing } else { &Entry::NotFinalized }, sync)
+        if !self.begun {
+            return Ok(());
+        }
+        let status = Entry::status(finalizing);
+        if let Some(at) = self.status_at {
+            let line = record::status_line(&status)?;
+            let file = &mut self.lock.file;
+            let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(line.as_bytes()));
+            if written.is_ok() {
+                return self.sync(sync);
+            }
+            // A full copy-on-write file system refuses this too. An appended status takes precedence over the status line.
+            self.status_at = None;
+        }
+        self.add(&status, sync)
     }
 
     /// Records the item that finalize has created and that is to be verified.
@@ -199,35 +203,20 @@ impl Journal {
         self.add(&Entry::Item(item.one_line()), sync)
     }
 
-    /// Removes the record of a finished upload.
+    /// Removes the record of a finished upload, while it is locked, so that no other run reads it.
     pub fn remove(self) {
-        // While it is locked, so that no other run reads it.
-        let _ = std::fs::remove_file(&self.path);
+        self.lock.remove();
     }
 
-    /// Empties the record.
+    /// Empties the record. An empty one is removed when it is dropped.
     pub fn clear(&mut self) -> io::Result<()> {
         (self.begun, self.status_at) = (false, None);
         // ext4 writes a file to the disk when it is closed if it was ever truncated to nothing, even an empty one.
-        if self.file.metadata()?.len() > 0 {
-            self.file.set_len(0)?;
+        if self.lock.file.metadata()?.len() > 0 {
+            self.lock.file.set_len(0)?;
         }
         self.torn = false;
         Ok(())
-    }
-
-    fn set_status(&mut self, status: &Entry, sync: bool) -> io::Result<()> {
-        if let Some(at) = self.status_at {
-            let line = record::status_line(status)?;
-            let written =
-                self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(line.as_bytes()));
-            if written.is_ok() {
-                return self.sync(sync);
-            }
-            // A full copy-on-write file system refuses this too. An appended status takes precedence over the status line.
-            self.status_at = None;
-        }
-        self.add(status, sync)
     }
 
     fn add(&mut self, entry: &Entry, sync: bool) -> io::Result<()> {
@@ -235,26 +224,17 @@ impl Journal {
     }
 
     fn append(&mut self, text: &str, sync: bool) -> io::Result<()> {
-        self.file.seek(SeekFrom::End(0))?;
+        self.lock.file.seek(SeekFrom::End(0))?;
         let begin = if self.torn { "\n" } else { "" };
         // Until the write is complete. It is a single write, so that a crash tears at most the last line.
         self.torn = true;
-        self.file.write_all(format!("{begin}{text}").as_bytes())?;
+        self.lock.file.write_all(format!("{begin}{text}").as_bytes())?;
         self.torn = false;
         self.sync(sync)
     }
 
     fn sync(&self, sync: bool) -> io::Result<()> {
-        if sync { self.file.sync_data() } else { Ok(()) }
-    }
-}
-
-impl Drop for Journal {
-    /// Removes an empty record.
-    fn drop(&mut self) {
-        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
-            let _ = std::fs::remove_file(&self.path);
-        }
+        if sync { self.lock.file.sync_data() } else { Ok(()) }
     }
 }
 

@@ -109,9 +109,10 @@ impl Ledger {
     }
 
     fn open(&self, folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
-        platform::create_private_dir(folder)?;
         let path = folder.join(self.file_name(name));
-        Ok((platform::append_private(&path)?, path))
+        let open = || platform::append_private(&path);
+        let file = open().or_else(|_| platform::create_private_dir(folder).and_then(|()| open()))?;
+        Ok((file, path))
     }
 
     /// Adds a line to a file. On a full disk, no empty file is left.

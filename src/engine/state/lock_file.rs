@@ -1,4 +1,4 @@
-//! A lock between runs on this machine: a file that exists while the lock is held.
+//! A lock between runs on this machine: a file that exists while the lock is held, or a record with content.
 //!
 //! The system releases the lock when the process ends, for whatever reason. A file that is left shows that its last holder
 //! was killed.
@@ -19,20 +19,31 @@ pub enum Mode {
     Exclusive,
 }
 
-/// A lock, held until it is dropped. Nothing is written to its file: on Windows only the holder can read a locked file.
+/// A lock, held until it is dropped. On Windows only the holder can read a file that is locked exclusively.
 #[derive(Debug)]
 pub struct LockFile {
-    file: File,
+    pub(super) file: File,
     path: PathBuf,
     mode: Mode,
     /// The file existed: another run held the lock a moment ago, or was killed while it held it.
     pub existed: bool,
+    removed: bool,
 }
 
 impl LockFile {
     /// Acquires the lock. `None` if another holder prevents it.
     /// Fails with errors of the file system; [`io::ErrorKind::Unsupported`] if it has no locks.
     pub fn try_acquire(path: &Path, mode: Mode) -> io::Result<Option<Self>> {
+        Self::acquire(path, mode, false)
+    }
+
+    /// Opens a file that only one process at a time may use. `None` if another one does. On a file system without locks
+    /// (some network file systems), it is opened nevertheless.
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        Self::acquire(path, Mode::Exclusive, true)
+    }
+
+    fn acquire(path: &Path, mode: Mode, may_lack_locks: bool) -> io::Result<Option<Self>> {
         loop {
             let (file, existed) = match platform::open_or_create_private(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -48,13 +59,15 @@ impl LockFile {
             match locked {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error))
+                    if may_lack_locks && error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(error),
             }
             // The previous holder may have removed the file just before it released the lock.
             match platform::is_replaced(&file, path) {
                 Ok(false) => {
                     let path = path.to_owned();
-                    return Ok(Some(Self { file, path, mode, existed }));
+                    return Ok(Some(Self { file, path, mode, existed, removed: false }));
                 }
                 Ok(true) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -73,27 +86,35 @@ impl LockFile {
         self.file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at == UNIX_EPOCH)
     }
 
+    /// Removes the file, whatever its content, and then releases the lock.
+    pub fn remove(mut self) {
+        self.removed = std::fs::remove_file(&self.path).is_ok();
+    }
+
     /// Turns a shared lock into an exclusive one. If there are other holders, the lock is lost.
     pub fn try_upgrade(&mut self) -> bool {
-        if self.mode == Mode::Shared {
-            // On Windows not even the holder can lock a locked file, so it is unlocked first. Wine reports an error for an
-            // unlock that succeeded, so only the next lock shows the result.
-            let _ = self.file.unlock();
-            if self.file.try_lock().is_err() {
-                return false;
-            }
-            self.mode = Mode::Exclusive;
+        if self.mode == Mode::Exclusive {
+            return true;
         }
+        // On Windows not even the holder can lock a locked file, so it is unlocked first. Wine reports an error for an
+        // unlock that succeeded, so only the next lock shows the result.
+        let _ = self.file.unlock();
+        if self.file.try_lock().is_err() {
+            return false;
+        }
+        self.mode = Mode::Exclusive;
         // Another process may have held the lock in between and removed the file.
         platform::is_replaced(&self.file, &self.path).is_ok_and(|replaced| !replaced)
     }
 }
 
 impl Drop for LockFile {
-    /// The last holder removes the file while no other process can acquire the lock. A file with content is a record that
-    /// was only locked.
+    /// The last holder removes the file while no other process can acquire the lock, unless it has content.
     fn drop(&mut self) {
-        if self.try_upgrade() && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        if !self.removed
+            && self.try_upgrade()
+            && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+        {
             let _ = std::fs::remove_file(&self.path);
         }
     }

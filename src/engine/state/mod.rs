@@ -27,7 +27,7 @@ mod record;
 mod run_record;
 mod target_lock;
 
-pub use self::journal::{Journal, JournalStore, OpenError};
+pub use self::journal::{Journal, JournalStore};
 pub use self::journal_handle::JournalHandle;
 pub use self::ledger::{Creator, Creators, Ledger};
 pub use self::lock_file::{LockFile, Mode};

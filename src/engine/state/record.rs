@@ -82,14 +82,14 @@ pub struct Header {
 
 impl Header {
     /// The header of a new record.
-    pub fn new(key: UploadKey, begun: StartedUpload) -> Self {
-        let StartedUpload { identity, part_size, upload, started, mime_type } = begun;
+    pub fn new(key: UploadKey, begun: &StartedUpload) -> Self {
+        let StartedUpload { identity, part_size, upload, started, mime_type } = begun.clone();
         Self { format: FORMAT, key, identity, part_size, upload, started, mime_type, status_line: true }
     }
 }
 
-/// An upload that has just been started.
-#[derive(Debug)]
+/// A started upload.
+#[derive(Debug, Clone)]
 pub struct StartedUpload {
     pub identity: Identity,
     /// Size of a part in bytes.
@@ -116,6 +116,16 @@ pub enum Entry {
     NotFinalized,
     /// The item that finalize has created, if it is still to be verified.
     Item(Box<RawValue>),
+}
+
+impl Entry {
+    pub fn part(number: u32, part: &CompletedPart) -> Self {
+        Self::Part { number, etag: part.etag.clone(), md5: part.md5.clone() }
+    }
+
+    pub fn status(finalizing: bool) -> Self {
+        if finalizing { Self::Finalizing } else { Self::NotFinalized }
+    }
 }
 
 /// The content of a record, as an earlier run left it.
