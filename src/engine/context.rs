@@ -13,7 +13,7 @@ use super::finished_files::FinishedFiles;
 use super::folders::Folders;
 use super::hedge::Hedging;
 use super::keyed_mutex::KeyedMutex;
-use super::state::{JournalStore, Ledger, Peers, RunRecord};
+use super::state::{JournalStore, Ledger, Peers, RunRecord, UploadKey};
 use super::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
@@ -125,6 +125,12 @@ impl Context {
         if let Some(endpoint) = endpoint {
             self.options.storage.preconnect(&endpoint, self.permits.expected().min(parts));
         }
+    }
+
+    /// The key of a file's record.
+    pub(super) fn upload_key(&self, parent: Option<String>, name: &str, path: String) -> UploadKey {
+        let Options { api, account, .. } = &self.options;
+        UploadKey { api: api.clone(), account: account.clone(), parent, name: name.to_owned(), path }
     }
 
     /// Wraps a file's error so that its hint fits.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::content::etag_of_file;
 use super::context::Context;
 use super::session::{FileUpload, Proof};
-use super::state::{FileKey, FinishedFile, UploadKey, absolute_text, record_paths};
+use super::state::{FileKey, FinishedFile, absolute_text, canonical_text};
 use crate::disk::on_disk;
 use crate::error::Error;
 use crate::event::Phase;
@@ -69,15 +69,13 @@ async fn is_unchanged(
 
 /// Removes the record of the file's upload. A kill between the two steps of [`Ack::commit`](super::upload::Ack::commit)
 /// leaves it, and a later upload of the file would take the same item from it.
-async fn remove_upload_record(context: &Context, job: &Job, path: &Path, parent: Option<String>) {
-    let Some(journals) = context.options.journals.clone() else { return };
-    let (api, account, name) =
-        (context.options.api.clone(), context.options.account.clone(), job.name.clone());
-    let path = path.to_owned();
+async fn remove_upload_record(context: &Arc<Context>, job: &Job, path: &Path, parent: Option<String>) {
+    let (context, name, path) = (Arc::clone(context), job.name.clone(), path.to_owned());
     // If no thread can be started, the record stays until it is found again.
     let _ = on_disk(move || {
-        let key = UploadKey { api, account, parent, name, path: record_paths(&path).0 };
-        if journals.path_of(&key).exists()
+        let key = context.upload_key(parent, &name, canonical_text(&path));
+        if let Some(journals) = &context.options.journals
+            && journals.path_of(&key).exists()
             && let Ok(Some((journal, ..))) = journals.open(&key)
         {
             journal.remove();

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::context::Context;
+use super::context::{Context, Options};
 use super::directory::Directory;
 use super::state::{
-    Journal, LockFile, Mode, RETRY_LOCK, Recorded, SHORT_WAIT, Target, TargetLock, UploadKey, record_paths,
-    source_id,
+    Journal, LockFile, Mode, RETRY_LOCK, Recorded, SHORT_WAIT, TargetLock, canonical_text, source_id,
 };
 use crate::error::{Error, Kind};
 use crate::event::Phase;
@@ -40,115 +39,99 @@ pub(super) struct Locks {
 }
 
 enum Attempt {
-    /// Locked, with a warning about an earlier record.
-    Locked(LockedFile, Option<String>),
-    /// Another run uploads this file to this target.
+    Locked(LockedFile),
+    /// Another run uploads this file to this target. It has locked this record.
     RecordBusy(PathBuf),
     /// Another run has locked this target.
     TargetBusy,
-    /// Locked, but no record can be kept.
-    Unrecorded(LockedFile, std::io::Error),
 }
 
-/// Locks a file's record and its target, and opens the file. With `--if-exists skip`, `newer` or `fail`, waits while another run uploads to this
-/// target, because its result decides. Otherwise a second upload of the same file to the same target is a conflict, and
-/// other files may be uploaded there meanwhile.
+/// Locks a file's record and its target, and opens the file. With `--if-exists skip`, `newer` or `fail`, waits while
+/// another run uploads to this target, because its result decides. Otherwise a second upload of the same file to the same
+/// target is a conflict, and other files may be uploaded there meanwhile.
 ///
 /// No lock is held while waiting, so two runs cannot deadlock.
 pub(super) async fn lock(
     context: &Arc<Context>,
-    file: &FileContext,
-    job: &Job,
-    directory: &Directory,
+    file: &Arc<FileContext>,
+    job: &Arc<Job>,
+    directory: &Arc<Directory>,
 ) -> Result<LockedFile, Error> {
-    let target = context.options.peers.target(Kind::File, directory.id.as_deref(), &job.name);
     let waits = context.options.if_exists != IfExists::Upload;
     if !context.options.resume || context.options.journals.is_none() {
         file.unrecorded.store(true, Ordering::Relaxed);
     }
-    let mut busy = 0;
-    loop {
-        let (context, target, input) = (Arc::clone(context), target.clone(), job.input.clone());
-        let (parent, name) = (directory.id.clone(), job.name.clone());
-        let disk = context.disk.clone();
-        let attempted = disk.run(move || attempt(&context, input, parent, name, &target, busy));
+    for tries in 0.. {
+        let (shared, observer) = (Arc::clone(context), Arc::clone(file));
+        let (job, directory) = (Arc::clone(job), Arc::clone(directory));
+        let attempted = context.disk.run(move || attempt(&shared, &observer, &job, &directory, tries));
         match attempted.await?? {
-            Attempt::Locked(locked, warning) => {
-                warning.iter().for_each(|warning| file.warn(warning));
-                return Ok(locked);
-            }
-            Attempt::Unrecorded(locked, error) => {
-                file.unrecorded.store(true, Ordering::Relaxed);
-                file.warn(&format!(
-                    "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
-                ));
-                return Ok(locked);
-            }
-            Attempt::RecordBusy(record) if !waits && busy == SHORT_WAIT => {
+            Attempt::Locked(locked) => return Ok(locked),
+            Attempt::RecordBusy(record) if !waits && tries == SHORT_WAIT => {
                 return Err(Error::Busy { record });
             }
-            Attempt::RecordBusy(_) | Attempt::TargetBusy => {
-                busy += 1;
-                // The other run may be about to exit, so the message comes late.
-                if busy == SHORT_WAIT {
-                    file.phase(Phase::Wait);
-                    file.note("another copera-upload is uploading this file: waiting for it");
-                }
-                tokio::time::sleep(RETRY_LOCK).await;
-            }
+            Attempt::RecordBusy(_) | Attempt::TargetBusy => {}
         }
+        // The other run may be about to exit, so the message comes late.
+        if tries + 1 == SHORT_WAIT {
+            file.phase(Phase::Wait);
+            file.note("another copera-upload is uploading this file: waiting for it");
+        }
+        tokio::time::sleep(RETRY_LOCK).await;
     }
+    Err(Error::Internal("no more attempts at a lock".to_owned()))
 }
 
-/// Locks both or neither. If both are locked, opens the file. Blocks on the disk.
+/// Locks both or neither. If both are locked, opens the file. Blocks on the disk. `tries`: how often this was not possible
+/// before.
 fn attempt(
     context: &Context,
-    input: Input,
-    parent: Option<String>,
-    name: String,
-    target: &Target,
+    file: &FileContext,
+    job: &Job,
+    directory: &Directory,
     tries: u32,
 ) -> Result<Attempt, Error> {
-    let (mut journal, mut recorded, mut record_lock) = (None, None, None);
-    let (mut warning, mut unrecorded) = (None, None);
-    let (canonical, early) = match &input {
-        Input::File(path) => record_paths(path),
+    let Options { journals, resume, peers, if_exists, .. } = &context.options;
+    let path = match &job.input {
+        Input::File(path) => canonical_text(path),
         // No absolute path is `-`.
-        Input::Stdin => ("-".to_owned(), "-".to_owned()),
+        Input::Stdin => "-".to_owned(),
     };
-    if let Some(journals) = &context.options.journals {
-        let (path, api, account) =
-            (canonical.clone(), context.options.api.clone(), context.options.account.clone());
-        let key = UploadKey { api, account, parent, name, path };
-        if context.options.resume {
-            match journals.open_current_or_early(&key, early) {
-                Ok(Some((opened, earlier, unusable))) => {
-                    (journal, recorded, warning) = (Some(opened), earlier, unusable);
+    let (mut journal, mut recorded, mut record_lock, mut unrecorded) = (None, None, None, None);
+    if let Some(journals) = journals {
+        let key = context.upload_key(directory.id.clone(), &job.name, path.clone());
+        let record = journals.path_of(&key);
+        if *resume {
+            match journals.open(&key) {
+                Ok(None) => return Ok(Attempt::RecordBusy(record)),
+                Ok(Some((opened, earlier, warning))) => {
+                    warning.iter().for_each(|warning| file.warn(warning));
+                    (journal, recorded) = (Some(opened), earlier);
                 }
-                Ok(None) => return Ok(Attempt::RecordBusy(journals.path_of(&key))),
                 Err(error) => unrecorded = Some(error),
             }
         } else {
-            match LockFile::try_acquire(&journals.path_of(&key), Mode::Exclusive) {
-                Ok(None) => return Ok(Attempt::RecordBusy(journals.path_of(&key))),
+            match LockFile::try_acquire(&record, Mode::Exclusive) {
+                Ok(None) => return Ok(Attempt::RecordBusy(record)),
                 // Without locks, runs do not see each other.
                 acquired => record_lock = acquired.ok().flatten(),
             }
         }
     }
-    let mode = if context.options.if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
-    let Some(target) = context.options.peers.try_lock_target(target, mode, tries) else {
-        return Ok(Attempt::TargetBusy);
-    };
-    let source = match &input {
+    let mode = if *if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
+    let target = peers.target(Kind::File, directory.id.as_deref(), &job.name);
+    let Some(target) = peers.try_lock_target(&target, mode, tries) else { return Ok(Attempt::TargetBusy) };
+    if let Some(error) = unrecorded {
+        file.unrecorded.store(true, Ordering::Relaxed);
+        file.warn(&format!(
+            "no record for resuming can be kept ({error}); an interruption will cost the whole upload"
+        ));
+    }
+    let source = match &job.input {
         Input::File(path) => Some(Source::open(path)?),
         Input::Stdin => None,
     };
-    let source_id = source.as_ref().map(|source| source_id(&canonical, source.identity()));
+    let source_id = source.as_ref().map(|source| source_id(&path, source.identity()));
     let locks = Locks { target, _record: record_lock };
-    let locked = LockedFile { source, source_id, journal, recorded, locks };
-    Ok(match unrecorded {
-        Some(error) => Attempt::Unrecorded(locked, error),
-        None => Attempt::Locked(locked, warning),
-    })
+    Ok(Attempt::Locked(LockedFile { source, source_id, journal, recorded, locks }))
 }

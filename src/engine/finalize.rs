@@ -68,8 +68,7 @@ impl FileUpload {
         };
         let (record_now, sync) = (record.clone(), session.syncs_record());
         // A single part is only recorded now, the others if the disk was full.
-        let unrecorded =
-            record.has_no_upload().then(|| (self.started_upload(session), session.finished.clone()));
+        let unrecorded = record.has_no_upload().then(|| (session.started.clone(), session.finished.clone()));
         let note_finalizing = move || {
             record_now.write_now(|journal| match &unrecorded {
                 Some((started, parts)) if !journal.is_begun() => journal.begin(started, parts, true, sync),
@@ -78,7 +77,7 @@ impl FileUpload {
         };
         let parts = session.finished.iter();
         let request = Finalize {
-            upload: &session.upload,
+            upload: &session.started.upload,
             parts: parts
                 .map(|(number, part)| FinishedPart { part_number: *number, e_tag: &part.etag })
                 .collect(),
@@ -134,7 +133,7 @@ impl FileUpload {
     async fn after_finalize(&self, session: &Session, created: Option<&Item>) {
         let (context, file, source) =
             (Arc::clone(&self.context), Arc::clone(&self.file), Arc::clone(&self.source));
-        let (id, upload) = (created.map(|item| item.id().to_owned()), session.upload.clone());
+        let (id, upload) = (created.map(|item| item.id().to_owned()), session.started.upload.clone());
         let work = move || {
             if let Some(id) = id {
                 context.ledger.record(&id, &upload);

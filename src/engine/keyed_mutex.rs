@@ -31,8 +31,8 @@ impl<K: Eq + Hash> KeyedMutex<K> {
         // not be enqueued by that poll.
         let mut waiting = Box::pin(tokio::task::unconstrained(self.mutex(key).lock_owned()));
         match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(guard) => Queued::Locked(guard),
-            Poll::Pending => Queued::Waiting(waiting),
+            Poll::Ready(guard) => Box::pin(std::future::ready(guard)),
+            Poll::Pending => waiting,
         }
     }
 
@@ -44,23 +44,8 @@ impl<K: Eq + Hash> KeyedMutex<K> {
     }
 }
 
-/// A position in the queue of a key.
-pub(super) enum Queued {
-    /// The queue was empty.
-    Locked(OwnedMutexGuard<()>),
-    /// Others were before it.
-    Waiting(Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>),
-}
-
-impl Queued {
-    /// Waits for the lock. Dropping the guard releases it.
-    pub(super) async fn lock(self) -> OwnedMutexGuard<()> {
-        match self {
-            Self::Locked(guard) => guard,
-            Self::Waiting(waiting) => waiting.await,
-        }
-    }
-}
+/// A position in the queue of a key. Await it for the lock.
+pub(super) type Queued = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
 
 #[cfg(test)]
 mod tests {
@@ -86,7 +71,7 @@ mod tests {
         let (first, second, third) = (locks.enqueue("a"), locks.enqueue("a"), locks.enqueue("a"));
         let order = Mutex::new(Vec::new());
         let wait = async |waiting: Queued, number| {
-            let _guard = waiting.lock().await;
+            let _guard = waiting.await;
             order.lock().unwrap().push(number);
         };
         tokio::join!(wait(third, 3), wait(second, 2), wait(first, 1));

@@ -53,7 +53,7 @@ impl FileUpload {
         let Some(first) = missing.first() else { return Ok(()) };
         let urls = Urls::new(
             Arc::clone(&context.options.drive),
-            session.upload.clone(),
+            session.started.upload.clone(),
             parts.count,
             context.options.rules,
         );

@@ -101,7 +101,8 @@ impl FileUpload {
 
     async fn claim(&self, session: &Session, id: &str) -> Result<Item, Error> {
         let item = self.context.options.drive.item(&*self.file, id).await?;
-        let (context, claimed, upload) = (Arc::clone(&self.context), id.to_owned(), session.upload.clone());
+        let (context, claimed, upload) =
+            (Arc::clone(&self.context), id.to_owned(), session.started.upload.clone());
         let claimed = on_disk(move || context.ledger.claim(&claimed, &upload)).await;
         if claimed? {
             return Ok(item);
@@ -112,7 +113,7 @@ impl FileUpload {
     /// In order of creation.
     async fn candidates(&self, session: &Session) -> Result<BTreeSet<Candidate>, Error> {
         let Self { context, file, job, .. } = self;
-        let (shared, upload) = (Arc::clone(context), session.upload.clone());
+        let (shared, upload) = (Arc::clone(context), session.started.upload.clone());
         let creators = on_disk(move || shared.ledger.read(&upload)).await?;
         let tree = context.options.drive.folder(&**file, self.parent()).await?;
         let mut found = BTreeSet::new();
@@ -142,7 +143,7 @@ impl FileUpload {
         creators: &Creators,
     ) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
-        let since = session.started.saturating_mul(1000);
+        let since = session.started.at.saturating_mul(1000);
         let created_ms = node.created_ms();
         let other = node.is_folder()
             || node.size().is_some_and(|size| size != self.source.size())
@@ -186,15 +187,17 @@ impl FileUpload {
     /// Counts other interrupted uploads from this machine that may own one of the candidates, the newest of which was
     /// created at `newest`. `etag` is ours.
     async fn count_rivals(&self, session: &Session, newest: i64, etag: String) -> Result<usize, Error> {
-        let (name, size, upload) = (self.job.name.clone(), self.source.size(), session.upload.clone());
+        let (name, size, upload) =
+            (self.job.name.clone(), self.source.size(), session.started.upload.clone());
         let (parent, context) = (self.parent().map(str::to_owned), Arc::clone(&self.context));
         on_disk(move || {
             let uploads = context.options.journals.iter().flat_map(JournalStore::unsettled_uploads);
-            let rivals = uploads.filter(|(key, recorded)| {
+            let rivals = uploads.filter(|recorded| {
+                let Recorded { key, started, .. } = recorded;
                 (&key.api, &key.parent, &key.name) == (&context.options.api, &parent, &name)
-                    && recorded.head.identity.size == size
-                    && recorded.head.upload != upload
-                    && recorded.head.started.saturating_mul(1000) <= newest
+                    && started.identity.size == size
+                    && started.upload != upload
+                    && started.at.saturating_mul(1000) <= newest
                     && etag_of(recorded).is_none_or(|theirs| theirs == etag)
             });
             rivals.count()
@@ -204,8 +207,8 @@ impl FileUpload {
 }
 
 /// The ETag of an object made of a record's parts, if all their checksums are on record.
-fn etag_of(Recorded { head, parts: finished, .. }: &Recorded) -> Option<String> {
-    etag_of_parts(Parts::plan(head.identity.size, Some(head.part_size)).ok()?, finished)
+fn etag_of(Recorded { started, parts: finished, .. }: &Recorded) -> Option<String> {
+    etag_of_parts(Parts::plan(started.identity.size, Some(started.part_size)).ok()?, finished)
 }
 
 /// Compares an object with a file of `size` bytes. `expected` is the ETag that its parts would give.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::content::compare;
 use super::session::{FileUpload, Session};
-use super::state::{Header, Recorded};
+use super::state::Recorded;
 use crate::error::Error;
 use crate::event::{Event, Phase};
 use crate::item::Item;
@@ -25,8 +25,8 @@ impl FileUpload {
     /// Finds what can be resumed: all parts of an unchanged file, or those that still have the file's bytes.
     pub(super) async fn resume(&self, recorded: Recorded) -> Result<Resumed, Error> {
         let FileUpload { context, file, job, source, record, .. } = self;
-        let Recorded { head, parts: mut finished, finalizing, item } = recorded;
-        let Header { identity, part_size, upload, started, mime_type, .. } = head;
+        let Recorded { started, parts: mut finished, finalizing, item, .. } = recorded;
+        let (identity, part_size) = (started.identity.clone(), started.part_size);
         let size = source.size();
         if identity.size != size {
             return Ok(self.start_over(
@@ -43,8 +43,8 @@ impl FileUpload {
                 &format!("an earlier upload has parts of {part_size} bytes, not of --part-size"),
             ));
         }
-        if let Some(given) = job.mime_type.as_ref().filter(|given| mime_type.as_ref() != Some(given)) {
-            let earlier = mime_type.as_deref().unwrap_or("an unknown MIME type");
+        if let Some(given) = job.mime_type.as_ref().filter(|given| started.mime_type != **given) {
+            let earlier = &started.mime_type;
             if !finalizing {
                 return Ok(self.start_over(
                     finished.len(),
@@ -60,7 +60,7 @@ impl FileUpload {
         let Ok(parts) = Parts::plan(size, Some(part_size)) else { return Ok(Resumed::StartOver) };
         finished.retain(|number, _| (1..=parts.count).contains(number));
         self.report_start(parts);
-        let mut session = Session::new(upload, started, mime_type, parts, source);
+        let mut session = Session::new(started, parts, source);
         (session.finished, session.finalizing) = (finished, finalizing);
         let opened = Arc::clone(source);
         let may_be_written = context.disk.run(move || opened.may_be_written()).await?;

@@ -175,6 +175,7 @@ async fn run_file(
     let suspect = planned.job.as_ref().is_ok_and(|job| job.parent.existing_id().is_some_and(|id| !is_id(id)));
     let result = match (planned.job, queued) {
         (Ok(job), Some(queued)) => {
+            let job = Arc::new(job);
             job.warnings.iter().for_each(|warning| file.warn(warning));
             if let Some(duplicate) =
                 job.duplicate.as_ref().filter(|_| context.options.if_exists != IfExists::Fail)

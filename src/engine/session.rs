@@ -8,7 +8,7 @@ use super::directory::Directory;
 use super::finished_files::ids_in;
 use super::state::{JournalHandle, StartedUpload};
 use crate::circuit_breaker::CircuitBreaker;
-use crate::drive::wire::{Start, Upload};
+use crate::drive::wire::Start;
 use crate::error::{Call, Error, RetryClass, chain};
 use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
@@ -24,7 +24,7 @@ use crate::source::Source;
 pub(super) struct FileUpload {
     pub(super) context: Arc<Context>,
     pub(super) file: Arc<FileContext>,
-    pub(super) job: Job,
+    pub(super) job: Arc<Job>,
     pub(super) source: Arc<Source>,
     /// The target folder.
     pub(super) directory: Arc<Directory>,
@@ -33,11 +33,7 @@ pub(super) struct FileUpload {
 
 /// A multipart upload, started by this run or an earlier one.
 pub(super) struct Session {
-    pub(super) upload: Upload,
-    /// The service's clock when it was started, in seconds since 1970.
-    pub(super) started: i64,
-    /// The type it was started with, if known.
-    pub(super) mime_type: Option<String>,
+    pub(super) started: StartedUpload,
     pub(super) parts: Parts,
     pub(super) finished: BTreeMap<u32, CompletedPart>,
     /// An earlier run may have finalized it.
@@ -107,15 +103,9 @@ pub(super) fn etag_of_parts(parts: Parts, finished: &BTreeMap<u32, CompletedPart
 
 impl Session {
     /// A session without finished parts. All parts are read or compared after `source` was opened.
-    pub(super) fn new(
-        upload: Upload,
-        started: i64,
-        mime_type: Option<String>,
-        parts: Parts,
-        source: &Source,
-    ) -> Self {
+    pub(super) fn new(started: StartedUpload, parts: Parts, source: &Source) -> Self {
         let (finished, checked_identity) = (BTreeMap::new(), Mutex::new(source.identity().clone()));
-        Self { upload, started, mime_type, parts, finished, finalizing: false, item: None, checked_identity }
+        Self { started, parts, finished, finalizing: false, item: None, checked_identity }
     }
 
     /// Whether the record is synced to disk. A file of one part is on record only while it is finalized. Without a sync
@@ -185,22 +175,15 @@ impl FileUpload {
         self.context.preconnect(parts.count as usize, self.context.endpoint.get());
         let started = self.context.options.drive.start(&*self.file, &start).await;
         let started = started.inspect_err(|error| self.directory.note_missing(error))?;
-        let session = Session::new(started.upload, started.at, Some(mime_type), parts, &self.source);
+        let identity = self.source.identity().clone();
+        let part_size = parts.part_size;
+        let started =
+            StartedUpload { upload: started.upload, identity, part_size, at: started.at, mime_type };
+        let session = Session::new(started.clone(), parts, &self.source);
         if session.syncs_record() {
-            let started = self.started_upload(&session);
             self.record.write(move |journal| journal.begin(&started, &BTreeMap::new(), false, true)).await;
         }
         Ok(session)
-    }
-
-    pub(super) fn started_upload(&self, session: &Session) -> StartedUpload {
-        StartedUpload {
-            identity: self.source.identity().clone(),
-            part_size: session.parts.part_size,
-            upload: session.upload.clone(),
-            started: session.started,
-            mime_type: session.mime_type.clone(),
-        }
     }
 
     /// Sends the missing parts, finalizes and verifies.

@@ -53,7 +53,7 @@ impl Ack {
 pub(super) async fn upload(
     context: &Arc<Context>,
     file: &Arc<FileContext>,
-    job: &Job,
+    job: &Arc<Job>,
     queued: Queued,
 ) -> Result<(Done, Ack), Error> {
     if context.options.if_exists == IfExists::Fail
@@ -61,7 +61,7 @@ pub(super) async fn upload(
     {
         return Err(Error::SameTarget { name: job.name.clone(), first: duplicate.first.clone() });
     }
-    let guard = Some(queued.lock().await);
+    let guard = Some(queued.await);
     if let Some(item) = earlier_runs::find(context, file, job).await? {
         context.note_used_item(item.id());
         let ack = Ack { _target_guard: guard, ..Ack::default() };
@@ -126,7 +126,7 @@ pub(super) async fn upload(
     let upload = Arc::new(FileUpload {
         context: Arc::clone(context),
         file: Arc::clone(file),
-        job: job.clone(),
+        job: Arc::clone(job),
         source,
         directory,
         record: record.clone(),

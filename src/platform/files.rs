@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
@@ -51,23 +51,24 @@ pub fn read_ahead(file: &File, offset: u64, length: u64) {
     let _ = (file, offset, length);
 }
 
-/// Opens or creates a file for reading and writing. Only the user can access a new one.
-pub fn open_private(path: &Path) -> io::Result<File> {
+/// Options for reading a file that, if it is new, only the user can access.
+fn private() -> OpenOptions {
     let mut options = File::options();
-    // Not append: Windows refuses to truncate a file that is opened for appending.
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    open_with_retry(|| options.open(path))
+    options
+}
+
+/// Opens or creates a file for reading and writing. Only the user can access a new one.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    // Not append: Windows refuses to truncate a file that is opened for appending.
+    open_with_retry(|| private().write(true).create(true).truncate(false).open(path))
 }
 
 /// As [`open_private`]. Also returns whether the file existed.
 pub fn open_or_create_private(path: &Path) -> io::Result<(File, bool)> {
-    let mut options = File::options();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    match open_with_retry(|| private().write(true).create_new(true).open(path)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((open_private(path)?, true)),
         created => Ok((created?, false)),
     }
@@ -75,11 +76,7 @@ pub fn open_or_create_private(path: &Path) -> io::Result<(File, bool)> {
 
 /// Opens or creates a file for reading and appending. Only the user can access a new one.
 pub fn append_private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    private().append(true).create(true).open(path)
 }
 
 /// Creates a directory and its parents. Only the user can access new ones.

@@ -90,7 +90,10 @@ pub fn state_files(world: &World, extension: &str) -> Vec<PathBuf> {
 
 /// The records of uploads.
 pub fn records(world: &World) -> Vec<PathBuf> {
-    state_files(world, "upload")
+    let mut records = state_files(world, "upload");
+    // An empty one is only a lock.
+    records.retain(|record| record.metadata().is_ok_and(|record| record.len() > 0));
+    records
 }
 
 /// The only record.

@@ -41,7 +41,7 @@ fn a_record_of_a_newer_version_causes_a_warning() {
     let (world, path) = killed_halfway();
     let record = only_record(&world);
     let text = std::fs::read_to_string(&record).unwrap();
-    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    let newer = text.replacen("\"format\":2", "\"format\":3", 1);
     assert_ne!(text, newer, "the format number has moved");
     std::fs::write(&record, newer).unwrap();
     assert_starts_over(&world, &path);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::lock_file::LockFile;
-use super::record::{self, Entry, Header, Recorded, StartedUpload, UploadKey};
+use super::record::{self, Entry, Recorded, StartedUpload, UploadKey};
 use crate::etag::CompletedPart;
 use crate::item::Item;
 use crate::platform::Identity;
@@ -39,23 +39,6 @@ pub struct Journal {
 pub type Opened = (Journal, Option<Recorded>, Option<String>);
 
 impl JournalStore {
-    /// Opens a file's record like [`JournalStore::open`]. Uses one that an early version kept under the path `early`.
-    pub fn open_current_or_early(&self, key: &UploadKey, early: String) -> io::Result<Option<Opened>> {
-        let opened = self.open(key)?;
-        if early != key.path
-            && let Some((_, None, _)) = &opened
-        {
-            let early = UploadKey { path: early, ..key.clone() };
-            if self.path_of(&early).exists() {
-                let other = self.open(&early)?;
-                if other.as_ref().is_none_or(|(_, recorded, _)| recorded.is_some()) {
-                    return Ok(other);
-                }
-            }
-        }
-        Ok(opened)
-    }
-
     /// Records in this folder, which is created when needed.
     pub fn new(folder: PathBuf) -> Self {
         Self(folder)
@@ -80,36 +63,29 @@ impl JournalStore {
         }
         let torn = !text.is_empty() && !text.ends_with(b"\n");
         let mut journal = Journal { lock, key: key.clone(), begun: false, status_at: None, torn };
-        Ok(Some(match record::parse(&text, key) {
-            Ok(recorded) => {
-                journal.begun = recorded.is_some();
-                let has_status = recorded.as_ref().is_some_and(|recorded| recorded.head.status_line);
-                journal.status_at =
-                    has_status.then(|| record::find_status_line(&text)).flatten().map(|(at, _)| at);
-                (journal, recorded, None)
+        if text.is_empty() {
+            return Ok(Some((journal, None, None)));
+        }
+        let warning = match record::parse(&text) {
+            Ok((recorded, status_at)) if recorded.key == *key => {
+                (journal.begun, journal.status_at) = (true, status_at);
+                return Ok(Some((journal, Some(recorded), None)));
             }
-            Err(warning) => {
-                journal.clear()?;
-                (journal, None, Some(warning))
-            }
-        }))
+            Ok(_) => "the record of an earlier upload belongs to another upload: starting over".to_owned(),
+            Err(warning) => warning,
+        };
+        journal.clear()?;
+        Ok(Some((journal, None, Some(warning))))
     }
 
     /// Uploads that were being finalized, so that their items may exist. Blocks on the disk.
-    pub fn unsettled_uploads(&self) -> impl Iterator<Item = (UploadKey, Recorded)> {
+    pub fn unsettled_uploads(&self) -> impl Iterator<Item = Recorded> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
         let records = entries.filter(|path| path.extension().is_some_and(|end| end == "upload"));
         records.filter_map(|path| {
             let mut text = Vec::new();
             File::open(path).ok()?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
-            let Some(Entry::Head(head)) =
-                text.split(|byte| *byte == b'\n').next().and_then(record::parse_line)
-            else {
-                return None;
-            };
-            let key = head.key;
-            let recorded = record::parse(&text, &key).ok()??;
-            recorded.finalizing.then_some((key, recorded))
+            record::parse(&text).ok().map(|(recorded, _)| recorded).filter(|recorded| recorded.finalizing)
         })
     }
 
@@ -147,16 +123,13 @@ impl Journal {
     /// Replaces the content by a started upload with these finished parts. If this fails, the record is empty.
     pub fn begin(
         &mut self,
-        begun: &StartedUpload,
+        started: &StartedUpload,
         parts: &BTreeMap<u32, CompletedPart>,
         finalizing: bool,
         sync: bool,
     ) -> io::Result<()> {
         self.clear()?;
-        let head = Header::new(self.key.clone(), begun);
-        let mut text = record::entry_line(&Entry::Head(Box::new(head)))?;
-        let status_at = text.len() as u64;
-        text.push_str(&record::status_line(&Entry::status(finalizing))?);
+        let (mut text, status_at) = record::first_lines(&self.key, started, finalizing)?;
         for (number, part) in parts {
             text.push_str(&record::entry_line(&Entry::part(*number, part))?);
         }
@@ -184,9 +157,8 @@ impl Journal {
         if !self.begun {
             return Ok(());
         }
-        let status = Entry::status(finalizing);
         if let Some(at) = self.status_at {
-            let line = record::status_line(&status)?;
+            let line = record::status_line(finalizing)?;
             let file = &mut self.lock.file;
             let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(line.as_bytes()));
             if written.is_ok() {
@@ -195,7 +167,7 @@ impl Journal {
             // A full copy-on-write file system refuses this too. An appended status takes precedence over the status line.
             self.status_at = None;
         }
-        self.add(&status, sync)
+        self.add(&Entry::status(finalizing), sync)
     }
 
     /// Records the item that finalize has created and that is to be verified.

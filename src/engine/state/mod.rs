@@ -3,13 +3,13 @@
 //! | file | content | lock |
 //! |---|---|---|
 //! | `*.upload` | the record of one upload: [`journal`], in the format of [`record`] | exclusive, during the file's upload |
-//! | `*.lock` | nothing; replaces the record with `--no-resume`, or is a [`target_lock`] | see below |
+//! | `*.lock` | nothing | a [`target_lock`], see below |
 //! | `*.finished` | the files that runs of a command have finished: [`run_record`] | exclusive, during a run |
 //! | `*.run` | nothing | exclusive, during a run: a command runs once at a time ([`peers`]) |
 //! | `*.activity`, `*.entry`, `*.runs` | the items that active runs have created: [`activity_log`] | shared by all runs |
 //! | `*.items` | which upload created which item: [`ledger`] | exclusive, while an item is claimed |
 //!
-//! A run first locks its command. Each file then locks its record (or the replacement) and its target, a name in a folder
+//! A run first locks its command. Each file then locks its record (which stays empty with `--no-resume`) and its target, a name in a folder
 //! of the drive. The lock on a target is exclusive for folders and with `--if-exists`, otherwise shared. If one of the two
 //! is not available, the file releases the other and waits without a lock, so runs cannot deadlock. The system releases
 //! all locks when a process ends.
@@ -32,6 +32,6 @@ pub use self::journal_handle::JournalHandle;
 pub use self::ledger::{Creator, Creators, Ledger};
 pub use self::lock_file::{LockFile, Mode};
 pub use self::peers::{Peers, RETRY_LOCK, RunKey, SHORT_WAIT};
-pub use self::record::{Header, Recorded, StartedUpload, UploadKey, absolute_text, account, record_paths};
+pub use self::record::{Recorded, StartedUpload, UploadKey, absolute_text, account, canonical_text};
 pub use self::run_record::{FileKey, FinishedFile, RunRecord};
-pub use self::target_lock::{Snapshot, Target, TargetLock, source_id};
+pub use self::target_lock::{Snapshot, TargetLock, source_id};

@@ -22,7 +22,7 @@ use crate::item::Item;
 use crate::platform::{self, Identity};
 
 /// Version of the format. A record of another version cannot be used.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Hexadecimal digits of a line's checksum.
 const CHECKSUM_DIGITS: usize = 16;
 /// Width of a status. The longest is `"not_finalized"`; shorter ones are padded with spaces.
@@ -41,7 +41,7 @@ pub struct UploadKey {
     pub parent: Option<String>,
     /// The name in the drive.
     pub name: String,
-    /// The absolute path of the file.
+    /// The canonical path of the file; `-` is standard input.
     pub path: String,
 }
 
@@ -61,44 +61,22 @@ pub fn account(token: &crate::secret::Token) -> String {
 /// The first line of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    pub format: u32,
-    #[serde(rename = "binding")]
-    pub key: UploadKey,
+    format: u32,
+    key: UploadKey,
+    started: StartedUpload,
+}
+
+/// A multipart upload, and what it was started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedUpload {
+    pub upload: Upload,
     /// The file when the upload was started, or when its parts were last compared with it.
     pub identity: Identity,
     /// Size of a part in bytes.
     pub part_size: u64,
-    /// The multipart upload.
-    pub upload: Upload,
-    /// The service's clock when the upload was started, in seconds since 1970.
-    pub started: i64,
-    /// Unknown in records of early versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mime_type: Option<String>,
-    /// The next line is the status. Early versions appended it.
-    #[serde(default)]
-    pub status_line: bool,
-}
-
-impl Header {
-    /// The header of a new record.
-    pub fn new(key: UploadKey, begun: &StartedUpload) -> Self {
-        let StartedUpload { identity, part_size, upload, started, mime_type } = begun.clone();
-        Self { format: FORMAT, key, identity, part_size, upload, started, mime_type, status_line: true }
-    }
-}
-
-/// A started upload.
-#[derive(Debug, Clone)]
-pub struct StartedUpload {
-    pub identity: Identity,
-    /// Size of a part in bytes.
-    pub part_size: u64,
-    pub upload: Upload,
     /// The service's clock, in seconds since 1970.
-    pub started: i64,
-    /// As sent to the service, if known.
-    pub mime_type: Option<String>,
+    pub at: i64,
+    pub mime_type: String,
 }
 
 /// A line of the record.
@@ -131,12 +109,21 @@ impl Entry {
 /// The content of a record, as an earlier run left it.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    pub head: Header,
+    pub key: UploadKey,
+    pub started: StartedUpload,
     pub parts: BTreeMap<u32, CompletedPart>,
     /// Finalize was started and not refused, so the item may exist.
     pub finalizing: bool,
     /// The item, if it is only to be verified.
     pub item: Option<Item>,
+}
+
+/// The first lines of a record: the header and the status. Also returns the offset of the status line.
+pub fn first_lines(key: &UploadKey, started: &StartedUpload, finalizing: bool) -> io::Result<(String, u64)> {
+    let head = Header { format: FORMAT, key: key.clone(), started: started.clone() };
+    let head = entry_line(&Entry::Head(Box::new(head)))?;
+    let status_at = head.len() as u64;
+    Ok((head + &status_line(finalizing)?, status_at))
 }
 
 /// The line of an entry.
@@ -145,8 +132,8 @@ pub fn entry_line(entry: &Entry) -> io::Result<String> {
 }
 
 /// A status line, equally long for each status.
-pub fn status_line(status: &Entry) -> io::Result<String> {
-    Ok(with_checksum(&format!("{:<STATUS_WIDTH$}", serde_json::to_string(status)?)))
+pub fn status_line(finalizing: bool) -> io::Result<String> {
+    Ok(with_checksum(&format!("{:<STATUS_WIDTH$}", serde_json::to_string(&Entry::status(finalizing))?)))
 }
 
 pub fn with_checksum(text: &str) -> String {
@@ -157,50 +144,38 @@ fn checksum(text: &[u8]) -> String {
     hex(&Sha256::digest(text))[..CHECKSUM_DIGITS].to_owned()
 }
 
-/// Reads a record. `None` if it is empty; the reason if it cannot be used.
-pub fn parse(text: &[u8], key: &UploadKey) -> Result<Option<Recorded>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let mut entries = text.split(|byte| *byte == b'\n').map(parse_line);
-    let Some(Some(Entry::Head(head))) = entries.next() else {
-        return Err(
-            "the record of an earlier upload is damaged or from another version: starting over".to_owned()
-        );
-    };
-    if head.format != FORMAT || head.key != *key {
-        return Err("the record of an earlier upload belongs to another upload: starting over".to_owned());
-    }
-    let status = head.status_line.then(|| find_status_line(text)).flatten();
-    let mut recorded = Recorded { head: *head, parts: BTreeMap::new(), finalizing: false, item: None };
-    for entry in entries.flatten() {
+/// Reads a record. Also returns the offset of its status line, if that is complete.
+/// Fails with a warning if the record is damaged or from another version.
+pub fn parse(text: &[u8]) -> Result<(Recorded, Option<u64>), String> {
+    let unusable =
+        || "the record of an earlier upload is damaged or from another version: starting over".to_owned();
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let head = lines.next().unwrap_or_default();
+    let Some(Entry::Head(header)) = parse_line(head) else { return Err(unusable()) };
+    let Header { format: FORMAT, key, started } = *header else { return Err(unusable()) };
+    let mut recorded = Recorded { key, started, parts: BTreeMap::new(), finalizing: false, item: None };
+    let status_at = head.len() + 1;
+    let status = text.get(status_at..status_at + STATUS_LINE).map(|line| &line[..STATUS_LINE - 1]);
+    for entry in lines.filter_map(parse_line) {
         match entry {
             Entry::Part { number, etag, md5 } => {
                 recorded.parts.insert(number, CompletedPart { etag, md5 });
             }
-            Entry::Identity(identity) => recorded.head.identity = identity,
+            Entry::Identity(identity) => recorded.started.identity = identity,
             Entry::Item(raw) => recorded.item = Item::new(raw),
+            // The disk may not have accepted a change of the status line, so a status may also have been appended.
             Entry::Finalizing => recorded.finalizing = true,
             Entry::NotFinalized => recorded.finalizing = false,
             // Only the first line is one.
             Entry::Head(_) => {}
         }
     }
-    // A status may also have been appended: by an early version, or because the disk did not accept a change of the status
-    // line. A damaged status was just being changed, so finalize may have been started, and looking for an item costs little.
-    let started = |(_, status): (u64, &[u8])| !matches!(parse_line(status), Some(Entry::NotFinalized));
-    recorded.finalizing |= status.is_some_and(started);
-    Ok(Some(recorded))
+    // A damaged status was just being changed, so finalize may have been started, and looking for an item costs little.
+    recorded.finalizing |= status.is_some_and(|line| !matches!(parse_line(line), Some(Entry::NotFinalized)));
+    Ok((recorded, status.map(|_| status_at as u64)))
 }
 
-/// The second line of a record, without its newline, and its offset. `None` if it is incomplete.
-pub fn find_status_line(text: &[u8]) -> Option<(u64, &[u8])> {
-    let at = text.iter().position(|byte| *byte == b'\n')? + 1;
-    Some((at as u64, text.get(at..at + STATUS_LINE)?.get(..STATUS_LINE - 1)?))
-}
-
-/// Reads a line. `None` if it is damaged.
-pub fn parse_line(line: &[u8]) -> Option<Entry> {
+fn parse_line(line: &[u8]) -> Option<Entry> {
     serde_json::from_slice(strip_checksum(line)?).ok()
 }
 
@@ -211,12 +186,9 @@ pub fn strip_checksum(line: &[u8]) -> Option<&[u8]> {
     (checksum(text).as_bytes() == head).then_some(text)
 }
 
-/// The paths under which a file's record may be kept: the canonical path, and the absolute path that early versions used.
-/// Blocks on the disk.
-pub fn record_paths(path: &Path) -> (String, String) {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let canonical = platform::canonical(path).unwrap_or_else(|_| absolute.clone());
-    (text_of(&canonical), text_of(&absolute))
+/// The path of a file without links, as text. Blocks on the disk.
+pub fn canonical_text(path: &Path) -> String {
+    platform::canonical(path).map_or_else(|_| absolute_text(path), |canonical| text_of(&canonical))
 }
 
 /// The path of a file made absolute, as text.

@@ -5,7 +5,6 @@
 //! not written.
 
 use std::collections::HashSet;
-use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::lock_file::LockFile;
 use super::peers::RunKey;
 use super::record::{strip_checksum, with_checksum};
 use crate::mutex::lock;
-use crate::platform::{self, Identity};
+use crate::platform::Identity;
 
 /// Limit on the length of a line. An item has some hundred bytes.
 const MAX_LINE: u64 = 1024 * 1024;
@@ -49,11 +49,10 @@ pub struct FinishedFile {
     pub item: Box<RawValue>,
 }
 
-/// The record of a command. Only one run of a command is active at a time.
+/// The record of a command. Only one run of a command is active at a time. An empty record is removed.
 #[derive(Debug)]
 pub struct RunRecord {
-    file: Mutex<File>,
-    path: PathBuf,
+    lock: Mutex<LockFile>,
     /// The finished files of earlier runs, by hashes of their keys, with the offsets of their lines. About 16 bytes for
     /// each file.
     earlier: Vec<(u64, u64)>,
@@ -67,18 +66,11 @@ impl RunRecord {
     /// Opens the record of a command, and reads it. Blocks on the disk.
     /// Fails with errors of the disk. A damaged line is skipped.
     pub fn open(folder: &Path, key: &RunKey) -> io::Result<Self> {
-        platform::create_private_dir(folder)?;
-        let path = path_of(folder, key);
-        let file = platform::open_private(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            // The lock only prevents the removal of expired records. The command has a lock of its own.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(error) => return Err(error.into()),
-        }
+        // The lock only prevents the removal of expired records. The command has a lock of its own.
+        let lock = LockFile::open(&path_of(folder, key))?.ok_or(io::ErrorKind::WouldBlock)?;
         let hasher = RandomState::new();
         let mut earlier = Vec::new();
-        let mut reader = BufReader::new(&file);
+        let mut reader = BufReader::new(&lock.file);
         let (mut at, mut line) = (0, Vec::new());
         while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             if let Some(finished) = read(&line) {
@@ -89,7 +81,7 @@ impl RunRecord {
         }
         earlier.sort_unstable();
         let (used, unsynced) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { file: Mutex::new(file), path, earlier, used, hasher, unsynced })
+        Ok(Self { lock: Mutex::new(lock), earlier, used, hasher, unsynced })
     }
 
     /// Removes the record of a command, if there is one.
@@ -123,7 +115,7 @@ impl RunRecord {
     pub fn add(&self, finished: &FinishedFile) -> io::Result<()> {
         // A single write. The leading newline ends a line that a full disk has cut off.
         let line = format!("\n{}", with_checksum(&serde_json::to_string(finished)?));
-        let mut file = lock(&self.file);
+        let file = &mut lock(&self.lock).file;
         file.seek(SeekFrom::End(0))?;
         file.write_all(line.as_bytes())?;
         self.unsynced.store(true, Ordering::Relaxed);
@@ -134,7 +126,7 @@ impl RunRecord {
     pub fn sync(&self) {
         if self.unsynced.swap(false, Ordering::Relaxed) {
             // A separate handle, so that adding a line does not have to wait.
-            let file = lock(&self.file).try_clone();
+            let file = lock(&self.lock).file.try_clone();
             // A failure only matters after a power failure.
             let _ = file.and_then(|file| file.sync_data());
         }
@@ -142,19 +134,10 @@ impl RunRecord {
 
     fn read_at(&self, offset: u64) -> Option<FinishedFile> {
         let mut line = Vec::new();
-        let mut file = lock(&self.file);
+        let file = &mut lock(&self.lock).file;
         file.seek(SeekFrom::Start(offset)).ok()?;
-        BufReader::new(&*file).take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
+        BufReader::new(file).take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
         read(&line)
-    }
-}
-
-impl Drop for RunRecord {
-    /// Removes an empty record.
-    fn drop(&mut self) {
-        if lock(&self.file).metadata().is_ok_and(|metadata| metadata.len() == 0) {
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -71,11 +71,11 @@ proptest::proptest! {
         let folder = tempfile::tempdir().unwrap();
         let record = RunRecord::open(folder.path(), &run_key()).unwrap();
         record.add(&finished("a", 1)).unwrap();
-        let before = lock(&record.file).metadata().unwrap().len();
+        let before = lock(&record.lock).file.metadata().unwrap().len();
         record.add(&finished("b", 2)).unwrap();
-        let whole = lock(&record.file).metadata().unwrap().len();
+        let whole = lock(&record.lock).file.metadata().unwrap().len();
         let cut = (before + keep as u64).min(whole - 1);
-        lock(&record.file).set_len(cut).unwrap();
+        lock(&record.lock).file.set_len(cut).unwrap();
         record.add(&finished("c", 3)).unwrap();
         drop(record);
         let record = RunRecord::open(folder.path(), &run_key()).unwrap();
