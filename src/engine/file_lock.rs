@@ -39,7 +39,7 @@ pub(super) struct Locks {
 }
 
 enum Attempt {
-    Locked(LockedFile),
+    Locked(Box<LockedFile>),
     /// Another run uploads this file to this target. It has locked this record.
     RecordBusy(PathBuf),
     /// Another run has locked this target.
@@ -66,7 +66,7 @@ pub(super) async fn lock(
         let (job, directory) = (Arc::clone(job), Arc::clone(directory));
         let attempted = context.disk.run(move || attempt(&shared, &observer, &job, &directory, tries));
         match attempted.await?? {
-            Attempt::Locked(locked) => return Ok(locked),
+            Attempt::Locked(locked) => return Ok(*locked),
             Attempt::RecordBusy(record) if !waits && tries == SHORT_WAIT => {
                 return Err(Error::Busy { record });
             }
@@ -133,5 +133,5 @@ fn attempt(
     };
     let source_id = source.as_ref().map(|source| source_id(&path, source.identity()));
     let locks = Locks { target, _record: record_lock };
-    Ok(Attempt::Locked(LockedFile { source, source_id, journal, recorded, locks }))
+    Ok(Attempt::Locked(Box::new(LockedFile { source, source_id, journal, recorded, locks })))
 }
