@@ -192,7 +192,7 @@ impl Controller {
             self.lossy = Some(sample.at);
         }
         if !stats.conclusive {
-            if stats.queue_standing && stats.rate < THIN_RATE && (2..=self.limit).contains(&sample.moving) {
+            if stats.queue_noticeable && stats.rate < THIN_RATE && (2..=self.limit).contains(&sample.moving) {
                 // No more parts are left than these, and they are too many.
                 self.set(sample.moving);
                 self.enter_steady(sample.at, stats.rate);
@@ -243,7 +243,9 @@ impl Controller {
     /// one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
         match self.phase {
-            Phase::Probe { from, rate } if self.limit > from => {
+            Phase::Probe { from, rate } | Phase::SlowStart { before: Some((from, rate)), .. }
+                if self.limit > from =>
+            {
                 self.set(from);
                 self.enter_steady(at, rate);
             }
@@ -303,6 +305,9 @@ impl Controller {
             // Without round-trip times, bytes that only fill buffers on the path look like arrived bytes.
             || stats.no_rtt && last.is_some_and(|last| stats.rate < last * (1.0 - GROWTH));
         let sure = !grows || !stats.no_rtt && self.limit < DEFAULT_LIMIT;
+        // If neither receivers nor losses limit the connections, others may fill the path. Their queue stood when the
+        // minimum round-trip time was measured, so it goes unnoticed. More connections would only take from them.
+        let proven = proven && (self.limit < DEFAULT_LIMIT || stats.no_rtt || stats.lossy);
         if free || proven && sure && !stats.queue_noticeable {
             let limit = (self.limit * 2).min(self.max_limit);
             if limit > self.limit {
@@ -353,7 +358,11 @@ impl Controller {
             // The connections may have lost packets. Others would then use the capacity that they leave.
             self.enter_steady(at, rate);
             self.try_more(at, rate);
-        } else if stats.queue_standing {
+        } else if stats.queue_standing
+            || stats.queue_noticeable
+                && self.lossy.is_none()
+                && (rate < THICK_RATE || at >= steady.next_probe)
+        {
             self.try_fewer(at, rate);
         } else if at >= steady.next_probe && !stats.queue_noticeable
             || at >= steady.next_probe + QUEUE_PAUSE
@@ -374,7 +383,7 @@ impl Controller {
     fn end_probe(&mut self, at: Instant, from: usize, rate: f64, stats: &WindowStats) -> Option<String> {
         let more = self.limit > from;
         let fall = (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
-        let fair = stats.queue_standing && fall <= MAX_FAIR_FALL;
+        let fair = stats.queue_noticeable && fall <= MAX_FAIR_FALL;
         let keep = if more {
             self.is_worthwhile(from, rate, stats) && !stats.queue_standing
         } else {
@@ -403,7 +412,7 @@ impl Controller {
         }
         let why = if stats.no_rtt { "as fast as with more" } else { "more connections only add delay" };
         let message = self.message(why);
-        if stats.queue_standing {
+        if stats.queue_standing || stats.queue_noticeable && stats.rate < THICK_RATE {
             self.try_fewer(at, stats.rate);
         }
         Some(message)
@@ -452,12 +461,8 @@ impl Controller {
 
     /// Probes half of a small limit or three quarters of a large one, which is large because the path needed it.
     fn try_fewer(&mut self, at: Instant, rate: f64) -> bool {
-        let limit = if self.limit > DEFAULT_LIMIT { self.limit * 3 / 4 } else { self.limit / 2 };
-        let min = match rate {
-            ..THIN_RATE => 1,
-            THIN_RATE..THICK_RATE => 2,
-            _ => 4,
-        };
+        let limit = if rate >= THICK_RATE { self.limit * 3 / 4 } else { self.limit / 2 };
+        let min = if rate < THIN_RATE { 1 } else { 2 };
         let allowed = limit >= min && limit < self.limit && self.next_fewer.is_none_or(|next| at >= next);
         if allowed {
             self.probe(limit, rate);

@@ -81,6 +81,8 @@ struct Run {
     min_rtt: f64,
     acked: f64,
     resent: u64,
+    busy: Duration,
+    receiver_limited: Duration,
     others_acked: f64,
     to_send: f64,
     next_sample: f64,
@@ -108,6 +110,8 @@ impl Run {
             min_rtt: f64::INFINITY,
             acked: 0.0,
             resent: 0,
+            busy: Duration::ZERO,
+            receiver_limited: Duration::ZERO,
             others_acked: 0.0,
             to_send: f64::INFINITY,
             next_sample: SAMPLE_STEP,
@@ -229,6 +233,12 @@ impl Run {
 
     fn sample(&mut self) {
         self.next_sample += SAMPLE_STEP;
+        let (rtt, each) = (self.path.rtt + self.queue / self.path.rate, self.path.each);
+        for flow in self.flows.iter().filter(|flow| flow.ours && flow.starts <= self.now) {
+            let limited = flow.window * PACKET / rtt >= each;
+            self.busy += Duration::from_secs_f64(SAMPLE_STEP);
+            self.receiver_limited += Duration::from_secs_f64(if limited { SAMPLE_STEP } else { 0.0 });
+        }
         self.factor = 1.0 + self.path.noise * (self.dice.f64() * 2.0 - 1.0);
         let sample = Sample {
             at: self.at(),
@@ -239,7 +249,8 @@ impl Run {
                 smoothed_rtt: Duration::from_secs_f64(self.smoothed_rtt),
                 min_rtt: Duration::from_secs_f64(self.min_rtt),
                 retransmits: self.resent,
-                ..TcpInfo::default()
+                busy: self.busy,
+                receiver_limited: self.receiver_limited,
             }),
         };
         if let Some(messages) = self.controller.on_sample(&sample) {
@@ -340,6 +351,17 @@ fn others_on_a_slow_path_keep_about_half_of_it() {
     let others = (run.others_acked - before) / 120.0 / run.path.rate;
     assert!(others > 0.38, "{others:.2} of the path for the other upload, {ours:.2} for us");
     assert!(ours > 0.25, "{ours:.2} of the path for us, {others:.2} for the other upload");
+}
+
+#[test]
+fn a_full_path_with_a_short_queue_gets_few_connections() {
+    for (rate, rtt, buffer) in [(6.25e6, 0.03, 0.05), (12.5e6, 0.02, 0.04)] {
+        let mut run = Run::new(NetworkPath { rate, rtt, buffer, gap: 0.0, ..NetworkPath::default() });
+        run.seconds(60.0);
+        let share = run.rate_over(60.0) / rate;
+        assert!(share > 0.95, "{share:.2} of {rate}");
+        assert!(run.mean_limit(60.0) <= 4.0, "{rate}: a mean of {:.1}", run.mean_limit(60.0));
+    }
 }
 
 #[test]
@@ -463,14 +485,14 @@ fn without_waiting_parts_there_are_no_probes() {
 #[test]
 fn an_idle_period_ends_a_probe_and_restores_the_limit() {
     let mut run = Run::new(near());
-    run.seconds(3.0);
-    let before = run.controller.limit();
-    while !matches!(run.controller.phase, Phase::Probe { .. }) {
+    let before = loop {
         run.step();
         assert!(run.now < 60.0, "no probe: {:?}", run.controller.phase);
-    }
-    let at = run.at();
-    run.controller.on_idle(at);
+        if let Phase::Probe { from, .. } = run.controller.phase {
+            break from;
+        }
+    };
+    run.controller.on_idle(run.at());
     assert_eq!(run.controller.limit(), before);
 }
 

@@ -166,7 +166,7 @@ impl Window {
             conclusive: self.starved_samples * 2 >= self.samples && rate > 0.0,
             queue_noticeable: queue_if(&|queue| is_noticeable(queue, min_rtt)),
             queue_standing: queue_if(&|queue| is_standing(queue, min_rtt)),
-            lossy: resent > 0 && few_resent && queue_if(&|queue| queue <= min_rtt / 2),
+            lossy: resent > 0 && few_resent && queue_if(&|queue| !is_noticeable(queue, min_rtt)),
             receiver_limited,
             no_rtt: queue.is_none(),
         })
