@@ -64,12 +64,14 @@ impl Screen {
 
     /// Whether to draw now: only in the foreground. A frame from before others wrote to the terminal (the shell, after
     /// Ctrl-Z) stays where it is.
+    ///
+    /// A process can lose the foreground without a stop. Ctrl-C in `while …; done | copera-upload -` ends a subshell of
+    /// bash, which takes the terminal with it. The frame is still the last thing there and can be erased.
     pub(super) fn may_draw(&mut self) -> bool {
-        let in_foreground = platform::in_foreground();
-        if platform::was_continued() || !in_foreground {
+        if platform::was_continued() {
             self.drawn.clear();
         }
-        in_foreground
+        platform::in_foreground()
     }
 
     /// Erases the frame, if it is still the last thing on the terminal.
