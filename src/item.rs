@@ -1,9 +1,8 @@
 //! Items of the drive.
 
 use serde::Deserialize;
-use serde::de::Deserializer;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization as _;
 
 /// An item exactly as the service sent it.
@@ -30,43 +29,63 @@ impl Item {
         &self.id
     }
 
-    /// The JSON in one line. Within a string a line break is escaped.
-    pub fn one_line(&self) -> Box<RawValue> {
-        let text = self.raw.get().replace(['\n', '\r'], " ");
-        // White space between tokens does not make it invalid.
-        RawValue::from_string(text).unwrap_or_else(|_| self.raw.clone())
+    /// The JSON without white space between tokens.
+    pub fn compact(&self) -> Box<RawValue> {
+        // Without this white space, it is as valid as before.
+        RawValue::from_string(relayout(self.raw.get(), false)).unwrap_or_else(|_| self.raw.clone())
     }
 
-    /// The JSON as the service sent it.
-    pub fn json(&self) -> &str {
-        self.raw.get()
+    /// The JSON with a line for each value.
+    pub fn indented(&self) -> String {
+        relayout(self.raw.get(), true)
     }
 }
 
-/// The fields of an item that the program reads. A field of an unexpected type counts as missing, so that one odd item
-/// does not make a listing unusable.
+/// Changes only the white space between the tokens of valid JSON. Numbers keep their digits, and objects keep the order of
+/// their keys, including duplicates.
+fn relayout(json: &str, indented: bool) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    let break_line = |out: &mut String, depth: usize| {
+        if indented {
+            out.push('\n');
+            out.extend(std::iter::repeat_n("  ", depth));
+        }
+    };
+    for c in json.chars() {
+        if in_string {
+            out.push(c);
+            in_string = c != '"' || escaped;
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        if matches!(c, '}' | ']') {
+            depth = depth.saturating_sub(1);
+        }
+        // Nothing stands between the brackets of an empty value.
+        let opened = out.ends_with(['{', '[']);
+        if opened != matches!(c, '}' | ']') {
+            break_line(&mut out, depth);
+        }
+        out.push(c);
+        match c {
+            '{' | '[' => depth += 1,
+            ',' => break_line(&mut out, depth),
+            ':' if indented => out.push(' '),
+            '"' => in_string = true,
+            _ => {}
+        }
+    }
+    out
+}
+
+/// The fields of an item. A field of an unexpected type counts as missing, so that one odd item does not make a listing
+/// unusable.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct Node {
-    #[serde(default, deserialize_with = "text_or_none")]
-    _id: Option<String>,
-    #[serde(default, deserialize_with = "text_or_none")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "text_or_none")]
-    pub name: Option<String>,
-    /// `file` or `folder`.
-    #[serde(default, rename = "type", deserialize_with = "text_or_none")]
-    pub kind: Option<String>,
-    #[serde(default)]
-    size: Option<Value>,
-    #[serde(default, rename = "fileSize")]
-    file_size: Option<Value>,
-    #[serde(default)]
-    parent: Option<Value>,
-    #[serde(default, rename = "parentId")]
-    parent_id: Option<Value>,
-    #[serde(default, rename = "createdAt")]
-    created_at: Option<Value>,
-}
+pub struct Node(Map<String, Value>);
 
 impl Node {
     /// Reads an entry of a listing. All fields are missing if it is not an item.
@@ -74,30 +93,40 @@ impl Node {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
 
+    fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_str()
+    }
+
+    /// The name.
+    pub fn name(&self) -> Option<&str> {
+        self.text("name")
+    }
+
     /// Whether it is a folder.
     pub fn is_folder(&self) -> bool {
-        self.kind.as_deref() == Some("folder")
+        self.text("type") == Some("folder")
     }
 
     /// Whether it has this name, regardless of Unicode normalization.
     pub fn is_named(&self, name: &str) -> bool {
-        self.name.as_deref().is_some_and(|own| own.nfc().eq(name.nfc()))
+        self.name().is_some_and(|own| own.nfc().eq(name.nfc()))
     }
 
     /// `_id`, otherwise `id`.
     pub fn id(&self) -> Option<&str> {
-        self._id.as_deref().or(self.id.as_deref()).filter(|id| !id.is_empty())
+        self.text("_id").or(self.text("id")).filter(|id| !id.is_empty())
     }
 
     /// `size` (CLI), otherwise `fileSize` (SDK), in bytes.
     pub fn size(&self) -> Option<u64> {
-        [&self.size, &self.file_size].into_iter().flatten().find_map(Value::as_u64)
+        ["size", "fileSize"].iter().find_map(|field| self.0.get(*field)?.as_u64())
     }
 
     /// `parent` (CLI), otherwise `parentId` (SDK), or its `_id` if it is an object. `None` is the root of the drive. An
     /// invalid parent is the empty string, which is no folder's ID.
     pub fn parent(&self) -> Option<&str> {
-        let given = || [&self.parent, &self.parent_id].into_iter().flatten();
+        let given =
+            || ["parent", "parentId"].iter().filter_map(|field| self.0.get(*field)).filter(|p| !p.is_null());
         let readable = given().find_map(|parent| {
             parent.as_str().or_else(|| parent.get("_id")?.as_str()).or_else(|| parent.get("id")?.as_str())
         });
@@ -106,25 +135,23 @@ impl Node {
 
     /// Whether ID, name, kind and parent are known. Otherwise it could be any item.
     pub fn is_readable(&self) -> bool {
-        self.id().is_some() && self.name.is_some() && self.kind.is_some() && self.parent() != Some("")
+        self.id().is_some()
+            && self.name().is_some()
+            && self.text("type").is_some()
+            && self.parent() != Some("")
     }
 
     /// When it was created, in milliseconds since 1970.
     pub fn created_ms(&self) -> Option<i64> {
-        let text = self.created_at.as_ref()?.as_str()?;
-        text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
+        self.text("createdAt")?.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
     }
-}
-
-/// A string, or `None` for any other type.
-pub fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::String(text) => Some(text),
-        _ => None,
-    })
 }
 
 /// Whether a text has the form of an ID: 24 hexadecimal digits.
 pub fn is_id(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+#[path = "item_tests.rs"]
+mod tests;

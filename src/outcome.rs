@@ -86,6 +86,19 @@ impl Outcome {
         }
     }
 
+    /// The item, of a failed file too: it exists, but is not known to be right.
+    pub fn item(&self) -> Option<&Item> {
+        match &self.result {
+            Ok(done) => Some(&done.item),
+            Err(error) => error.item(),
+        }
+    }
+
+    /// What proved that the item's object is the file.
+    pub fn verified(&self) -> Option<Verified> {
+        self.result.as_ref().ok()?.verified
+    }
+
     /// The status for the report.
     pub fn status(&self) -> Status {
         match &self.result {

@@ -6,7 +6,8 @@ use std::sync::{Mutex, OnceLock};
 use serde_json::value::RawValue;
 
 use crate::error::{Code, chain};
-use crate::format::{safe_json, seconds};
+use crate::format::{safe, safe_json, seconds};
+use crate::item::Item;
 use crate::mutex::lock;
 use crate::options::OutputMode;
 use crate::outcome::{Outcome, Status, Verified};
@@ -50,14 +51,10 @@ impl Output {
     pub fn result(&self, outcome: &Outcome) -> io::Result<()> {
         let item = outcome.result.as_ref().ok().map(|done| &done.item);
         let text = match (self.mode, item) {
-            (OutputMode::Json, Some(item)) => {
-                let layout = if self.terminal { Layout::Indented } else { Layout::OneLine };
-                self.shown(&relayout(item.json(), layout))
-            }
-            (OutputMode::Id, Some(item)) => match self.terminal {
-                true => crate::format::safe(item.id()).into_owned(),
-                false => item.id().to_owned(),
-            },
+            (OutputMode::Json, Some(item)) if self.terminal => self.shown(&item.indented()),
+            (OutputMode::Json, Some(item)) => item.compact().get().to_owned(),
+            (OutputMode::Id, Some(item)) if self.terminal => safe(item.id()).into_owned(),
+            (OutputMode::Id, Some(item)) => item.id().to_owned(),
             (OutputMode::Url, Some(item)) => match self.pages.get() {
                 Some(pages) => pages.of(item.id()),
                 None => return Err(io::Error::other("the workspace's name is not known")),
@@ -115,73 +112,6 @@ impl Pages {
     }
 }
 
-/// Layout of JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    Indented,
-    OneLine,
-}
-
-/// Changes only the white space between the tokens of valid JSON. Numbers keep their digits, and objects keep the order of
-/// their keys, including duplicates.
-fn relayout(json: &str, layout: Layout) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut depth = 0usize;
-    let mut rest = json.trim_start();
-    let break_line = |out: &mut String, depth: usize| {
-        if layout == Layout::Indented {
-            out.push('\n');
-            out.extend(std::iter::repeat_n("  ", depth));
-        }
-    };
-    while let Some(first) = rest.chars().next() {
-        let (token, after) = rest.split_at(token_end(rest, first));
-        rest = after.trim_start();
-        match first {
-            '{' | '[' => {
-                out.push(first);
-                depth += 1;
-                if !rest.starts_with(['}', ']']) {
-                    break_line(&mut out, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                if !out.ends_with(['{', '[']) {
-                    break_line(&mut out, depth);
-                }
-                out.push(first);
-            }
-            ',' => {
-                out.push(first);
-                break_line(&mut out, depth);
-            }
-            ':' => out.push_str(if layout == Layout::Indented { ": " } else { ":" }),
-            _ => out.push_str(token),
-        }
-    }
-    out
-}
-
-/// The end of the token that begins `text`.
-fn token_end(text: &str, first: char) -> usize {
-    match first {
-        '{' | '}' | '[' | ']' | ',' | ':' => 1,
-        '"' => {
-            let mut escaped = false;
-            let closing = |c: char| {
-                let closes = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                closes
-            };
-            text[1..].find(closing).map_or(text.len(), |at| at + 2)
-        }
-        _ => text
-            .find(|c: char| c.is_whitespace() || matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"'))
-            .unwrap_or(text.len()),
-    }
-}
-
 /// One file's row of the report, as one line of JSON.
 fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
     #[derive(serde::Serialize)]
@@ -208,24 +138,17 @@ fn report_row(outcome: &Outcome) -> serde_json::Result<String> {
         hint: Option<String>,
         exit_code: u8,
     }
-    let (item, verified, error) = match &outcome.result {
-        Ok(done) => (Some(&done.item), done.verified, None),
-        Err(error) => {
-            let (code, exit_code) = (error.code(), error.exit_code());
-            (
-                error.item(),
-                None,
-                Some(RowError { code, message: chain(error), hint: error.hint(), exit_code }),
-            )
-        }
-    };
-    let item = item.map(|item| RawValue::from_string(relayout(item.json(), Layout::OneLine))).transpose()?;
     serde_json::to_string(&Row {
         path: &outcome.path,
         status: outcome.status(),
-        item,
-        verified,
-        error,
+        item: outcome.item().map(Item::compact),
+        verified: outcome.verified(),
+        error: outcome.result.as_ref().err().map(|error| RowError {
+            code: error.code(),
+            message: chain(error),
+            hint: error.hint(),
+            exit_code: error.exit_code(),
+        }),
         bytes: outcome.bytes,
         sent_bytes: outcome.sent_bytes,
         resumed_bytes: outcome.resumed_bytes,

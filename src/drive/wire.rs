@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::etag::Etag;
-use crate::item::{Node, text_or_none};
+use crate::item::Node;
 use crate::secret::SignedUrl;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -79,8 +79,9 @@ pub struct Download {
 
 fn signed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedUrl, D::Error> {
     // serde's own message would quote the value.
-    let url = text_or_none(deserializer)?.filter(|url| !url.is_empty());
-    url.map(SignedUrl::new).ok_or_else(|| serde::de::Error::custom("`url` is no URL"))
+    let value = Value::deserialize(deserializer)?;
+    let url = value.as_str().filter(|url| !url.is_empty());
+    url.map(|url| SignedUrl::new(url.to_owned())).ok_or_else(|| serde::de::Error::custom("`url` is no URL"))
 }
 
 /// Parses the JSON object of a successful response.

@@ -64,7 +64,7 @@ fn an_item_keeps_its_text_and_gives_its_id() {
     let item = |text: &str| Item::new(serde_json::from_str(text).unwrap());
     let text = r#"{"z":1.50,"_id":"a1","id":"b","size":"odd"}"#;
     let read = item(text).unwrap();
-    assert_eq!((read.id(), read.json()), ("a1", text));
+    assert_eq!((read.id(), read.compact().get()), ("a1", text));
     assert_eq!(item(r#"{"id":"b"}"#).unwrap().id(), "b");
     assert_eq!(item(r#"{"_id":7,"id":"b","name":[],"type":{}}"#).unwrap().id(), "b");
     for none in ["{}", "[]", r#"["a","b","c","d"]"#, "null", r#"{"_id":7}"#, r#"{"_id":""}"#] {

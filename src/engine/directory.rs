@@ -181,7 +181,7 @@ impl Contents {
         let mut contents = Self { truncated: tree.truncated, snapshot, ..Self::default() };
         for raw in &tree.root {
             let node = Node::read(raw);
-            let Some(name) = node.name.as_deref().map(|name| name.nfc().collect::<String>()) else {
+            let Some(name) = node.name().map(|name| name.nfc().collect::<String>()) else {
                 continue;
             };
             match node.id() {

@@ -97,7 +97,7 @@ impl ToRecord {
         let (Some(_), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
         let Proof { identity, part_size, etag } = proof;
         let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
-        let finished = FinishedFile { key, identity, part_size, etag, parent, item: item.one_line() };
+        let finished = FinishedFile { key, identity, part_size, etag, parent, item: item.compact() };
         Some(Self { context: Arc::clone(&upload.context), file: Arc::clone(&upload.file), finished })
     }
 

@@ -8,10 +8,10 @@ use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
 use crate::format::{bytes, human_duration, part_of, plural, rate, safe, safe_lines};
 use crate::options::Display;
-use crate::outcome::{Origin, Outcome, Summary};
+use crate::outcome::{Outcome, Status, Summary};
 
 /// Formats events, as verbosely as the user asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Human {
     quiet: bool,
     verbose: u8,
@@ -45,12 +45,7 @@ impl Human {
             quiet: display.quiet,
             verbose: if display.quiet { 0 } else { display.verbose },
             styles,
-            hints: HashSet::new(),
-            interrupted: false,
-            folders: HashSet::new(),
-            causes: BTreeMap::new(),
-            warned: BTreeMap::new(),
-            last: None,
+            ..Self::default()
         }
     }
 
@@ -207,21 +202,19 @@ impl Human {
 
     /// Lines about warnings and errors that were only counted.
     fn more(&mut self) -> Vec<String> {
-        let kinds = [
+        let mut lines = Vec::new();
+        for (head, counts) in [
             (self.styles.yellow("warning:"), std::mem::take(&mut self.warned)),
             (self.styles.red("error:"), std::mem::take(&mut self.causes)),
-        ];
-        let verbose = self.verbose;
-        kinds
-            .into_iter()
-            .flat_map(|(head, counts)| {
-                counts.into_iter().map(move |(what, count)| (head.clone(), what, count))
-            })
-            .filter(|(.., count)| *count > MAX_NAMED && verbose == 0)
-            .map(|(head, what, count)| {
-                format!("{head} {} more (-v names them): {}", count - MAX_NAMED, safe(what.trim_end()))
-            })
-            .collect()
+        ] {
+            for (what, count) in counts {
+                if count > MAX_NAMED && self.verbose == 0 {
+                    let (more, what) = (count - MAX_NAMED, safe(what.trim_end()));
+                    lines.push(format!("{head} {more} more (-v names them): {what}"));
+                }
+            }
+        }
+        lines
     }
 }
 
@@ -300,15 +293,12 @@ fn effort(total: u64, resumed: u64, elapsed: std::time::Duration) -> String {
 }
 
 fn result_line(label: &str, outcome: &Outcome) -> String {
-    match &outcome.result {
-        Ok(done) if done.origin == Origin::Existing => format!("skipped {label}: already exists"),
-        result => {
-            let is_verified = result.as_ref().is_ok_and(|done| done.verified.is_some());
-            let verified = if is_verified { ", verified" } else { "" };
-            let effort = effort(outcome.bytes, outcome.resumed_bytes, outcome.elapsed);
-            format!("uploaded {label}: {effort}{verified}")
-        }
+    if outcome.status() == Status::Skipped {
+        return format!("skipped {label}: already exists");
     }
+    let verified = if outcome.verified().is_some() { ", verified" } else { "" };
+    let effort = effort(outcome.bytes, outcome.resumed_bytes, outcome.elapsed);
+    format!("uploaded {label}: {effort}{verified}")
 }
 
 #[cfg(test)]

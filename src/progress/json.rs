@@ -53,7 +53,12 @@ impl Formatter for Json {
         }
         let object = match event {
             Event::Error { path, error } => about_error(*path, error),
-            Event::FileDone { file, outcome } => return self.about_file(*file, outcome),
+            Event::FileDone { file, outcome } => {
+                let error =
+                    outcome.result.as_ref().err().map(|error| about_error(Some(&outcome.path), error));
+                let file = (!self.quiet).then(|| about_file(*file, outcome));
+                return error.into_iter().chain(file).map(line).collect();
+            }
             Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
             Event::Excluded { path } => {
                 json!({"event": "warning", "path": path, "message": EXCLUDED})
@@ -116,25 +121,12 @@ impl Formatter for Json {
     }
 }
 
-impl Json {
-    fn about_file(&self, file: FileId, outcome: &Outcome) -> Vec<String> {
-        let error = outcome.result.as_ref().err();
-        let mut lines: Vec<_> =
-            error.map(|error| line(about_error(Some(&outcome.path), error))).into_iter().collect();
-        if !self.quiet {
-            lines.push(line(json!({
-                "event": "file", "file": file, "path": outcome.path, "status": outcome.status(),
-                "id": match &outcome.result {
-                    Ok(done) => Some(done.item.id()),
-                    Err(error) => error.item().map(Item::id),
-                }, "bytes": outcome.bytes,
-                "verified": outcome.result.as_ref().ok().and_then(|done| done.verified),
-                "sent_bytes": outcome.sent_bytes, "resumed_bytes": outcome.resumed_bytes,
-                "retries": outcome.retries, "seconds": seconds(outcome.elapsed),
-            })));
-        }
-        lines
-    }
+fn about_file(file: FileId, outcome: &Outcome) -> Value {
+    json!({
+        "event": "file", "file": file, "path": outcome.path, "status": outcome.status(), "id": outcome.item().map(Item::id),
+        "bytes": outcome.bytes, "verified": outcome.verified(), "sent_bytes": outcome.sent_bytes,
+        "resumed_bytes": outcome.resumed_bytes, "retries": outcome.retries, "seconds": seconds(outcome.elapsed),
+    })
 }
 
 fn about_error(path: Option<&str>, error: &Error) -> Value {

@@ -172,7 +172,7 @@ impl Journal {
 
     /// Records the item that finalize has created and that is to be verified.
     pub fn add_item(&mut self, item: &Item, sync: bool) -> io::Result<()> {
-        self.add(&Entry::Item(item.one_line()), sync)
+        self.add(&Entry::Item(item.compact()), sync)
     }
 
     /// Removes the record of a finished upload, while it is locked, so that no other run reads it.
