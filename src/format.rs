@@ -1,7 +1,6 @@
 //! Text for users and terminals: durations, sizes, rates, and names without control characters.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// A duration in at most two units: "4m 10s", "1.5s", "80ms". Not jiff's printer, which pads all units or none.
@@ -25,16 +24,16 @@ fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The text with control characters escaped for terminals: `\n`, `\u{1b}`.
-pub fn safe(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+fn escape(text: &str, is_risky: fn(char) -> bool, escaped: fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(is_risky) {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_unsafe(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    Cow::Owned(out)
+    text.chars().map(|c| if is_risky(c) { escaped(c) } else { c.to_string() }).collect::<String>().into()
+}
+
+/// The text with control characters escaped for terminals: `\n`, `\u{1b}`.
+pub fn safe(text: &str) -> Cow<'_, str> {
+    escape(text, is_unsafe, |c| c.escape_default().to_string())
 }
 
 /// The same for a text of several lines. All lines but the first are indented, so that none looks like another message.
@@ -44,22 +43,9 @@ pub fn safe_lines(text: &str) -> String {
 }
 
 /// JSON with control characters escaped for terminals. JSON itself escapes C0. The others can only be in strings, where
-/// `\uXXXX` means the same.
+/// `\uXXXX` means the same. Line breaks between tokens stay.
 pub fn safe_json(text: &str) -> Cow<'_, str> {
-    // Line breaks between tokens are not in strings.
-    let risky = |c: char| is_unsafe(c) && c >= '\u{7f}';
-    if !text.contains(risky) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if risky(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
+    escape(text, |c| is_unsafe(c) && c >= '\u{7f}', |c| format!("\\u{:04x}", u32::from(c)))
 }
 
 /// Bytes in at most eight columns: `512 B`, `3.1 MiB`, `1023 MiB`.

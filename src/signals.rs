@@ -2,6 +2,8 @@
 //! progress was erased.
 
 use std::sync::Arc;
+#[cfg(unix)]
+use std::task::Poll;
 
 use crate::engine::Stopper;
 use crate::error::Signal;
@@ -28,50 +30,43 @@ fn exit(signal: Signal) {
     std::process::exit(i32::from(signal.exit_code()));
 }
 
+/// What each signal does. `None` is Ctrl-Z.
 #[cfg(unix)]
-struct Signals {
-    interrupt: Option<tokio::signal::unix::Signal>,
-    terminate: Option<tokio::signal::unix::Signal>,
-    hangup: Option<tokio::signal::unix::Signal>,
-    /// Ctrl-Z.
-    pause: Option<tokio::signal::unix::Signal>,
-}
+struct Signals(Vec<(Option<Signal>, tokio::signal::unix::Signal)>);
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let ignored = crate::platform::ignored_signals();
-        // `nohup` and shells' background jobs have signals ignored on purpose.
-        let unless_ignored = |kind: SignalKind| {
-            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-            (!is_ignored).then(|| signal(kind)).transpose()
-        };
-        Ok(Self {
-            interrupt: unless_ignored(SignalKind::interrupt())?,
-            terminate: unless_ignored(SignalKind::terminate())?,
-            hangup: unless_ignored(SignalKind::hangup())?,
-            pause: unless_ignored(SignalKind::from_raw(libc::SIGTSTP))?,
-        })
+        let mut signals = Vec::new();
+        for (meaning, kind) in [
+            (Some(Signal::Interrupt), SignalKind::interrupt()),
+            (Some(Signal::Terminate), SignalKind::terminate()),
+            (Some(Signal::Hangup), SignalKind::hangup()),
+            (None, SignalKind::from_raw(libc::SIGTSTP)),
+        ] {
+            // `nohup` and shells' background jobs have signals ignored on purpose.
+            if ignored >> (kind.as_raw_value() - 1) & 1 == 0 {
+                signals.push((meaning, signal(kind)?));
+            }
+        }
+        Ok(Self(signals))
     }
 
     async fn next(&mut self, reporter: &dyn Reporter) -> Signal {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            match signal {
-                Some(signal) => drop(signal.recv().await),
-                None => std::future::pending().await,
-            }
-        }
         loop {
-            return tokio::select! {
-                () = one(&mut self.interrupt) => Signal::Interrupt,
-                () = one(&mut self.terminate) => Signal::Terminate,
-                () = one(&mut self.hangup) => Signal::Hangup,
-                () = one(&mut self.pause) => {
-                    reporter.pause(&mut crate::platform::stop);
-                    continue;
-                }
-            };
+            let received = std::future::poll_fn(|context| {
+                let first = self
+                    .0
+                    .iter_mut()
+                    .find_map(|(meaning, signal)| signal.poll_recv(context).is_ready().then_some(*meaning));
+                first.map_or(Poll::Pending, Poll::Ready)
+            });
+            match received.await {
+                Some(signal) => return signal,
+                None => reporter.pause(&mut crate::platform::stop),
+            }
         }
     }
 }

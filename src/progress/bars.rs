@@ -2,13 +2,14 @@
 //!
 //! No line reaches the last column, where terminals wrap differently.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use super::human::{Human, phase_text};
 use super::in_flight::{PartRow, PendingRetry};
 use super::renderer::Formatter;
 use super::state::{File, State, percent};
-use super::text::{Styles, cut_middle, pad, width};
+use super::text::{cut_middle, width};
 use super::theme::Theme;
 use crate::event::Event;
 use crate::format::{bytes, clock, human_duration, rate};
@@ -33,8 +34,8 @@ impl Bars {
     pub(super) const TICK: Duration = Duration::from_millis(100);
 
     /// Formats messages with `human`.
-    pub(super) fn new(human: Human, styles: Styles) -> Self {
-        Self { human, theme: Theme::detect(styles) }
+    pub(super) fn new(human: Human) -> Self {
+        Self { theme: Theme::detect(human.styles), human }
     }
 
     /// Whether the terminal can be drawn on. Dumb terminals and build servers cannot.
@@ -134,6 +135,10 @@ impl<'a> Layout<'a> {
         Self { state, now, theme, spinner, columns, wide, label, bar, right }
     }
 
+    fn pad<'b>(&self, label: &'b str) -> Cow<'b, str> {
+        console::pad_str(label, self.label, console::Alignment::Left, None)
+    }
+
     /// The lines about the total: two on a narrow terminal.
     fn total(&self) -> Vec<String> {
         let (state, dots) = (self.state, self.theme.dots());
@@ -145,7 +150,7 @@ impl<'a> Layout<'a> {
         };
         let bar = format!("{}{}", self.theme.bar(self.bar, state.percent()), self.right);
         if self.wide {
-            return vec![format!("{}  {bar}", pad(&cut_middle(&name, self.label, dots), self.label))];
+            return vec![format!("{}  {bar}", self.pad(&cut_middle(&name, self.label, dots)))];
         }
         let amount = format!("  {}/{}", bytes(state.done()), bytes(state.total()));
         let room = self.columns.saturating_sub(width(&amount));
@@ -155,7 +160,8 @@ impl<'a> Layout<'a> {
     /// The line of a part.
     fn part(&self, row: &PartRow) -> String {
         let styles = self.theme.styles;
-        let label = pad(&self.part_label(row), self.label);
+        let label = self.part_label(row);
+        let label = self.pad(&label);
         // On a narrow terminal, the note says more than the progress.
         if let (Some(note), false) = (&row.note, self.wide) {
             return format!("{label}  {}", styles.yellow(note));

@@ -1,4 +1,5 @@
 use super::super::testing::{MIB, Play, uploaded};
+use super::super::text::Styles;
 use super::*;
 use crate::event::{Attempt, Event, Phase};
 

@@ -2,7 +2,6 @@
 //! pipe without a reader does not delay uploads.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
@@ -72,8 +71,6 @@ struct Shared {
     live: Mutex<Live>,
     /// Locked before `live` if both are needed.
     screen: Mutex<Screen>,
-    /// A request is pending that will write what is queued now.
-    called: AtomicBool,
 }
 
 struct Live {
@@ -95,14 +92,13 @@ impl Renderer {
     ) -> Self {
         let live = Live { state: State::default(), formatter, queue: Vec::new(), cleared: false };
         let (live, screen) = (Mutex::new(live), Mutex::new(Screen::new(out)));
-        let shared = Arc::new(Shared { live, screen, called: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { live, screen });
         let (calls, called) = mpsc::channel::<Call>();
         let (of_thread, period) = (Arc::clone(&shared), period.unwrap_or(Duration::from_secs(3600)));
         let work = move || {
             platform::receive_sigcont();
             loop {
                 let call = called.recv_timeout(period);
-                of_thread.called.store(false, Ordering::Release);
                 let ends = matches!(call, Err(RecvTimeoutError::Disconnected));
                 lock(&of_thread.live).cleared |= ends;
                 of_thread.write();
@@ -114,7 +110,7 @@ impl Renderer {
                 }
             }
         };
-        // Without a thread nothing is drawn, but messages are still written: see `write_soon`.
+        // Without a thread nothing is drawn, but messages are still written: see `event`.
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(work).ok();
         Self { shared, calls: Some(calls), thread, shares_terminal }
     }
@@ -124,24 +120,13 @@ impl Renderer {
         calls.is_some_and(|calls| calls.send(call).is_ok())
     }
 
-    /// Lets the thread write what is queued.
-    fn write_soon(&self) {
-        if !self.shared.called.swap(true, Ordering::AcqRel) && !self.call(None) {
-            self.shared.called.store(false, Ordering::Release);
-            self.shared.write();
-        }
-    }
-
-    /// Lets the thread write what is queued, and waits for it, at most until the limit.
-    fn write_now(&self, limit: Option<Duration>) {
+    /// Lets the thread write what is queued, and waits for it, at most for this long.
+    fn write_now(&self, limit: Duration) {
         let (done, written) = mpsc::channel();
         if !self.call(Some(done)) {
             return self.shared.write();
         }
-        let _ = match limit {
-            Some(limit) => written.recv_timeout(limit).is_ok(),
-            None => written.recv().is_ok(),
-        };
+        let _ = written.recv_timeout(limit);
     }
 }
 
@@ -185,15 +170,16 @@ impl Reporter for Renderer {
         let Live { state, formatter, queue, cleared } = &mut *live;
         *cleared = false;
         state.apply(event, Instant::now());
-        let before = queue.len();
+        let was_empty = queue.is_empty();
         queue.extend(formatter.format_event(event, state));
-        let has_lines = queue.len() > before;
+        // Otherwise a call is pending that will write these lines too.
+        let needs_call = was_empty && !queue.is_empty();
         drop(live);
         // The process may exit after these events.
         if matches!(event, Event::Finished { .. } | Event::Planned { .. } | Event::Error { .. }) {
-            self.write_now(None);
-        } else if has_lines {
-            self.write_soon();
+            self.write_now(Duration::MAX);
+        } else if needs_call && !self.call(None) {
+            self.shared.write();
         }
     }
 
@@ -218,7 +204,7 @@ impl Reporter for Renderer {
 
     fn clear(&self) {
         lock(&self.shared.live).cleared = true;
-        self.write_now(Some(FLUSH_TIMEOUT));
+        self.write_now(FLUSH_TIMEOUT);
     }
 }
 

@@ -31,13 +31,8 @@ pub(super) fn cut_middle(text: &str, columns: usize, dots: &str) -> String {
     format!("{}{dots}{}", head(text, columns / 2), tail(text, (columns - 1) / 2))
 }
 
-/// Pads a text with spaces to this width.
-pub(super) fn pad(text: &str, columns: usize) -> String {
-    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
-}
-
 /// Whether to use colors.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Styles(pub(super) bool);
 
 impl Styles {
@@ -76,7 +71,6 @@ mod tests {
         assert_eq!(cut_middle("a-very-long-report.pdf", 11, "…"), "a-ver…t.pdf");
         assert_eq!(cut_middle("数据数据数据.txt", 9, "…"), "数据….txt");
         assert_eq!(cut_middle("abcdef", 2, "…"), "ab");
-        assert_eq!(pad("数", 4), "数  ");
     }
 
     proptest::proptest! {
