@@ -44,20 +44,15 @@ impl Source {
         Ok(source)
     }
 
-    /// Takes an open file whose name does not matter.
+    /// Takes an open file whose name does not matter. `own`: no other program has access to it.
     /// Fails with [`Error::Local`] if its state cannot be read, [`Error::WrongSize`] if it has bytes beyond its
     /// reported size.
-    pub fn unnamed(file: File) -> Result<Self, Error> {
+    pub fn unnamed(file: File, own: bool) -> Result<Self, Error> {
         let identity =
             Identity::of(&file).map_err(|error| Error::local("read the state of the file", error))?;
-        let source = Self { identity, file, path: None, own: false };
+        let source = Self { identity, file, path: None, own };
         source.check_end()?;
         Ok(source)
-    }
-
-    /// Takes an open file that no other program has access to.
-    pub fn own(file: File) -> Result<Self, Error> {
-        Self::unnamed(file).map(|source| Self { own: true, ..source })
     }
 
     /// How long to wait before the first read, so that every later write changes the file's times. A write in the same clock
@@ -166,7 +161,7 @@ impl Source {
             return Err(Error::Changed { what: "it was written to".to_owned() });
         }
         let Some(path) = &self.path else { return Ok(open) };
-        match platform::is_replaced(&self.file, path) {
+        match open.is_replaced_at(path) {
             Ok(false) => Ok(open),
             Ok(true) => Err(Error::Changed { what: "another file took its place".to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -74,7 +74,7 @@ pub(super) struct Context {
     pub(super) permits: Arc<Permits>,
     pub(super) hedging: Hedging,
     pub(super) ledger: Ledger,
-    pub(super) finished: Option<FinishedFiles>,
+    pub(super) finished: Option<Arc<FinishedFiles>>,
     pub(super) folders: Folders,
     /// Limits the files of several parts that are in progress.
     pub(super) large_files: LendingSemaphore,
@@ -102,7 +102,7 @@ impl Context {
             permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
             hedging: Hedging::default(),
             ledger: if with_files { ledger.with_wrong_items() } else { ledger },
-            finished: options.finished.clone().map(FinishedFiles::new),
+            finished: options.finished.clone().map(FinishedFiles::new).map(Arc::new),
             folders: Folders::new(
                 Arc::clone(&options.drive),
                 Arc::clone(&options.peers),

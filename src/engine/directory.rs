@@ -68,10 +68,15 @@ pub(super) struct FoundFile {
 }
 
 impl Directory {
-    /// A folder whose contents are not known yet.
-    pub(super) fn new(id: Option<String>, above: Option<Arc<Self>>, with_files: bool) -> Arc<Self> {
-        let (contents, missing) = (Mutex::default(), OnceLock::new());
-        Arc::new(Self { id, _parent: above, with_files, contents, missing })
+    /// A folder, with its contents if they are known.
+    pub(super) fn new(
+        id: Option<String>,
+        parent: Option<Arc<Self>>,
+        with_files: bool,
+        contents: Option<Contents>,
+    ) -> Arc<Self> {
+        let contents = Mutex::new(contents.map(Ok));
+        Arc::new(Self { id, _parent: parent, with_files, contents, missing: OnceLock::new() })
     }
 
     /// Remembers that an upload into the folder could not be started, perhaps because it does not exist. Its other files
@@ -135,13 +140,17 @@ impl Directory {
                     warn(&found.id);
                 }
                 Some(Ok(live.upgrade().unwrap_or_else(|| {
-                    let child = Self::new(Some(found.id.clone()), Some(Arc::clone(self)), self.with_files);
+                    let child = self.with_child(found.id.clone(), None);
                     *live = Arc::downgrade(&child);
                     child
                 })))
             }
             Child::Failed(error) => Some(Err(Arc::clone(error))),
         }
+    }
+
+    fn with_child(self: &Arc<Self>, id: String, contents: Option<Contents>) -> Arc<Self> {
+        Self::new(Some(id), Some(Arc::clone(self)), self.with_files, contents)
     }
 
     /// Remembers a folder that was found or created, or why there is none. A new folder comes with a snapshot from before it
@@ -152,15 +161,7 @@ impl Directory {
         result: Result<(String, Option<Snapshot>), Error>,
     ) -> Result<Arc<Self>, Arc<Error>> {
         let noted = result.map_err(Arc::new).map(|(id, made)| {
-            let contents = Mutex::new(made.map(|snapshot| Ok(Contents { snapshot, ..Contents::default() })));
-            let (id, above) = (Some(id), Some(Arc::clone(self)));
-            Arc::new(Self {
-                id,
-                _parent: above,
-                with_files: self.with_files,
-                contents,
-                missing: OnceLock::new(),
-            })
+            self.with_child(id, made.map(|snapshot| Contents { snapshot, ..Contents::default() }))
         });
         let child = match &noted {
             Ok(child) => {

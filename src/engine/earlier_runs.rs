@@ -84,29 +84,17 @@ async fn remove_upload_record(context: &Arc<Context>, job: &Job, path: &Path, pa
     .await;
 }
 
-/// A finished file that is to be recorded once its result has been printed.
-pub(super) struct ToRecord {
-    context: Arc<Context>,
-    file: Arc<FileContext>,
-    finished: FinishedFile,
-}
+/// Records a finished file, which blocks on the disk.
+pub(super) type ToRecord = Box<dyn FnOnce() + Send>;
 
-impl ToRecord {
-    /// `None` if no record is kept.
-    pub(super) fn new(upload: &FileUpload, item: &Item, proof: Proof) -> Option<Self> {
-        let (Some(_), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
-        let Proof { identity, part_size, etag } = proof;
-        let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
-        let finished = FinishedFile { key, identity, part_size, etag, parent, item: item.compact() };
-        Some(Self { context: Arc::clone(&upload.context), file: Arc::clone(&upload.file), finished })
-    }
-
-    /// Adds it to the record of the run. Blocks on the disk.
-    pub(super) fn add(&self) {
-        if let Some(files) = &self.context.finished {
-            files.add(&self.file, &self.finished);
-        }
-    }
+/// A call that records the file as finished, once its result has been printed. `None` if no record is kept.
+pub(super) fn to_record(upload: &FileUpload, item: &Item, proof: Proof) -> Option<ToRecord> {
+    let (Some(files), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
+    let Proof { identity, part_size, etag } = proof;
+    let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());
+    let finished = FinishedFile { key, identity, part_size, etag, parent, item: item.compact() };
+    let (files, file) = (Arc::clone(files), Arc::clone(&upload.file));
+    Some(Box::new(move || files.add(&file, &finished)))
 }
 
 fn key_of(job: &Job, path: &Path) -> FileKey {

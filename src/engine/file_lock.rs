@@ -120,7 +120,7 @@ fn attempt(
     }
     let mode = if *if_exists == IfExists::Upload { Mode::Shared } else { Mode::Exclusive };
     let target = peers.target(Kind::File, directory.id.as_deref(), &job.name);
-    let Some(target) = peers.try_lock_target(&target, mode, tries) else { return Ok(Attempt::TargetBusy) };
+    let Some(target) = peers.try_lock_target(target, mode, tries) else { return Ok(Attempt::TargetBusy) };
     if let Some(error) = unrecorded {
         file.unrecorded.store(true, Ordering::Relaxed);
         file.warn(&format!(

@@ -43,7 +43,14 @@ impl FinishedFiles {
             Arc::clone(listings.entry(entry.parent.clone()).or_default())
         };
         let list = || ids_in(drive, file, entry.parent.as_deref());
-        Ok(listing.get_or_try_init(list).await?.contains(id) || is_known(drive, file, id).await?)
+        if listing.get_or_try_init(list).await?.contains(id) {
+            return Ok(true);
+        }
+        match drive.item(file, id).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds a file. If the disk rejects it, there is one warning. Blocks on the disk.
@@ -67,15 +74,6 @@ pub(super) async fn ids_in(
     match drive.folder(file, parent).await {
         Ok(tree) => Ok(tree.root.iter().filter_map(|raw| Node::read(raw).id().map(str::to_owned)).collect()),
         Err(error) if error.is_missing() => Ok(HashSet::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the service knows an item, wherever it is.
-pub(super) async fn is_known(drive: &Drive, file: &FileContext, id: &str) -> Result<bool, Error> {
-    match drive.item(file, id).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_missing() => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -100,8 +100,9 @@ impl Folders {
 
     fn given(&self, id: &Option<String>) -> Arc<Directory> {
         let mut given = lock(&self.given);
-        let directory =
-            given.entry(id.clone()).or_insert_with(|| Directory::new(id.clone(), None, self.with_files));
+        let directory = given
+            .entry(id.clone())
+            .or_insert_with(|| Directory::new(id.clone(), None, self.with_files, None));
         Arc::clone(directory)
     }
 
@@ -128,7 +129,7 @@ impl Folders {
         // Other runs on this machine may be about to create it too.
         let parent = directory.id.as_deref();
         let target = self.peers.target(Kind::Folder, parent, &folder.name);
-        let mut target_lock = self.peers.lock_folder(&target, &folder.shown, &*self.reporter).await?;
+        let mut target_lock = self.peers.lock_folder(target, &folder.shown, &*self.reporter).await?;
         let child = NewChild { folders: self, observer, parent, name: &folder.name };
         let found = match (target_lock.is_stale(snapshot), truncated) {
             (true, _) => child.find().await,

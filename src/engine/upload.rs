@@ -41,7 +41,9 @@ impl Ack {
     /// Removes the record and releases the locks, after the result has been printed. Blocks on the disk.
     pub fn commit(self) {
         // Before the upload's own record is removed.
-        self.to_record.iter().for_each(ToRecord::add);
+        if let Some(record) = self.to_record {
+            record();
+        }
         // Other runs learn of the item while the record still keeps them away.
         drop(self.locks);
         self.record.iter().for_each(JournalHandle::remove);
@@ -134,7 +136,7 @@ pub(super) async fn upload(
     let Uploaded { item, proof, verified } = upload.run(recorded).await?;
     context.note_used_item(item.id());
     locks.target.note_created(source_id);
-    let to_record = ToRecord::new(&upload, &item, proof);
+    let to_record = earlier_runs::to_record(&upload, &item, proof);
     let ack = Ack { record: Some(record), locks: Some(locks), to_record, _target_guard: guard };
     Ok((Done { item, origin: Origin::Uploaded, verified }, ack))
 }

@@ -49,6 +49,12 @@ impl Identity {
         self == earlier && self.id.is_some() && self.ctime.is_some()
     }
 
+    /// Whether the file at `path` is certainly another one.
+    /// Fails with errors of the system, such as [`io::ErrorKind::NotFound`].
+    pub fn is_replaced_at(&self, path: &Path) -> io::Result<bool> {
+        is_other(self.id, path)
+    }
+
     /// Whether ctime proves that no byte of an open file has changed between the two. [`may_be_written`] has to be called
     /// before the later one is read.
     pub fn has_same_ctime(&self, other: &Self) -> bool {
@@ -65,8 +71,11 @@ pub fn may_be_written(file: &File) -> bool {
 /// Whether the file at `path` is certainly not `file`.
 /// Fails with errors of the system, such as [`io::ErrorKind::NotFound`].
 pub fn is_replaced(file: &File, path: &Path) -> io::Result<bool> {
-    let open = system::id_and_ctime(file, &file.metadata()?).0;
-    Ok(matches!((open, system::id_at(path)?), (Some(open), Some(found)) if open != found))
+    is_other(system::id_and_ctime(file, &file.metadata()?).0, path)
+}
+
+fn is_other(id: Option<FileId>, path: &Path) -> io::Result<bool> {
+    Ok(matches!((id, system::id_at(path)?), (Some(open), Some(found)) if open != found))
 }
 
 #[cfg(unix)]

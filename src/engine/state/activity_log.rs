@@ -57,10 +57,6 @@ struct State {
     own: u64,
 }
 
-/// A position in the log: the number of a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Position(u64);
-
 /// An entry of the log: the run, what it created, and from which file.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
@@ -102,10 +98,10 @@ impl ActivityLog {
         Ok(Some(log))
     }
 
-    /// Reads what other runs have added.
-    pub fn read_new(&self) -> io::Result<Position> {
+    /// Reads what other runs have added. Returns the number of this read.
+    pub fn read_new(&self) -> io::Result<u64> {
         // A run that adds entries now is active.
-        lock(&self.state).read_new(&self.path, &self.run, |_| true).map(Position)
+        lock(&self.state).read_new(&self.path, &self.run, |_| true)
     }
 
     /// Adds an entry: this run has created `target`, from this file.
@@ -149,10 +145,10 @@ impl ActivityLog {
         Ok(lock(&self.state).own > 0)
     }
 
-    /// Whether another run has created `target` since then, as far as the log has been read. Also `true` if entries are
+    /// Whether another run has created `target` since the read with this number, as far as the log has been read. Also `true` if entries are
     /// missing.
-    pub fn has_changed(&self, target: u64, since: Position) -> bool {
-        self.presence.is_marked() || lock(&self.state).targets.get(&target).is_some_and(|at| *at > since.0)
+    pub fn has_changed(&self, target: u64, since: u64) -> bool {
+        self.presence.is_marked() || lock(&self.state).targets.get(&target).is_some_and(|at| *at > since)
     }
 
     /// Whether another active run has sent this file to this target, as far as the log has been read.
@@ -277,7 +273,7 @@ mod tests {
         assert!(two.has_own_entries().is_ok_and(|own| !own) && one.has_own_entries().unwrap());
         assert!(two.has_sent(7, 70) && !two.has_sent(7, 71) && !two.has_sent(8, 70));
         one.read_new().unwrap();
-        assert!(one.has_changed(8, Position::default()));
+        assert!(one.has_changed(8, 0));
     }
 
     #[test]

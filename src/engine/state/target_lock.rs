@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::activity_log::Position;
+use serde::Serialize;
+
 use super::lock_file::{LockFile, Mode};
 use super::peers::{Joined, Peers, RETRY_LOCK, SHORT_WAIT, digest, is_disk_full};
 use crate::disk::on_disk;
@@ -13,12 +14,9 @@ use crate::event::{Event, Reporter};
 /// A wait for another run that creates a folder is reported after this time.
 const LONG_WAIT: Duration = Duration::from_secs(3);
 
-/// A name in a folder of the drive. Equal for all runs on this machine.
-#[derive(Debug, Clone)]
-pub struct Target {
-    digest: String,
-    number: u64,
-}
+/// A hash of a name in a folder of the drive. Equal for all runs on this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Target(u64);
 
 /// The lock on a target, held until it is dropped. Dropping it logs whether an item may have been created.
 pub struct TargetLock {
@@ -46,7 +44,8 @@ enum TargetResult {
 /// How much of the activity log had been read at some moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Snapshot {
-    position: Position,
+    /// The number of the last read.
+    reads: u64,
     at: Option<Instant>,
 }
 
@@ -54,16 +53,14 @@ impl Peers {
     /// The target for a name in a folder.
     pub fn target(&self, kind: Kind, parent: Option<&str>, name: &str) -> Target {
         let (api, account) = self.0.as_ref().map_or(("", ""), |joined| (&joined.api, &joined.account));
-        let digest = digest(&(kind.to_string(), api, account, parent, name));
-        let number = u64::from_str_radix(&digest[..16], 16).unwrap_or_default();
-        Target { digest, number }
+        Target(number(&(kind.to_string(), api, account, parent, name)))
     }
 
     /// Locks a target, unless another run has locked it. Blocks on the disk. `tries`: how often it was not locked before.
-    pub fn try_lock_target(self: &Arc<Self>, target: &Target, mode: Mode, tries: u32) -> Option<TargetLock> {
+    pub fn try_lock_target(self: &Arc<Self>, target: Target, mode: Mode, tries: u32) -> Option<TargetLock> {
         let lock = match &self.0 {
             Some(joined) => {
-                let path = joined.folder.join(format!("{}.lock", &target.digest[..40]));
+                let path = joined.folder.join(format!("{:016x}.lock", target.0));
                 match LockFile::try_acquire(&path, mode) {
                     Ok(lock) => Some(lock?),
                     // When another upload ends, it removes files, which makes room for this one.
@@ -79,7 +76,7 @@ impl Peers {
         };
         Some(TargetLock {
             peers: Arc::clone(self),
-            target: target.clone(),
+            target,
             contended: tries > 0 || lock.as_ref().is_some_and(|lock| lock.existed),
             _lock: lock,
             snapshot: self.snapshot(),
@@ -90,16 +87,16 @@ impl Peers {
     /// Locks the name of a folder that is to be created. Waits for other runs that hold the lock.
     pub async fn lock_folder(
         self: &Arc<Self>,
-        target: &Target,
+        target: Target,
         shown: &str,
         reporter: &dyn Reporter,
     ) -> Result<TargetLock, Error> {
         let begun = Instant::now();
         let mut tries = 0;
         loop {
-            let (peers, wanted) = (Arc::clone(self), target.clone());
-            let lock = on_disk(move || peers.try_lock_target(&wanted, Mode::Exclusive, tries)).await?;
-            if let Some(lock) = lock {
+            let peers = Arc::clone(self);
+            let locked = on_disk(move || peers.try_lock_target(target, Mode::Exclusive, tries));
+            if let Some(lock) = locked.await? {
                 return Ok(lock);
             }
             tries += 1;
@@ -113,25 +110,23 @@ impl Peers {
 
     /// Reads what other runs have created so far. Blocks on the disk.
     pub fn snapshot(&self) -> Snapshot {
-        let position = self.0.as_ref().and_then(|joined| joined.log.read_new().ok()).unwrap_or_default();
-        Snapshot { position, at: Some(Instant::now()) }
-    }
-
-    fn has_changed(&self, target: &Target, since: Snapshot) -> bool {
-        self.0.as_ref().is_some_and(|joined| joined.log.has_changed(target.number, since.position))
+        let reads = self.0.as_ref().and_then(|joined| joined.log.read_new().ok()).unwrap_or_default();
+        Snapshot { reads, at: Some(Instant::now()) }
     }
 }
 
 impl TargetLock {
     /// Whether other runs may have created this target after the snapshot and before it was locked.
     pub fn is_stale(&self, snapshot: Snapshot) -> bool {
-        self.contended && snapshot.at < self.snapshot.at || self.peers.has_changed(&self.target, snapshot)
+        let joined = self.peers.0.as_ref();
+        self.contended && snapshot.at < self.snapshot.at
+            || joined.is_some_and(|joined| joined.log.has_changed(self.target.0, snapshot.reads))
     }
 
     /// Whether another active run has sent this file to this target.
     pub fn was_sent_by_other(&self, source: u64) -> bool {
         let joined = self.peers.0.as_ref();
-        joined.is_some_and(|joined| joined.log.has_sent(self.target.number, source))
+        joined.is_some_and(|joined| joined.log.has_sent(self.target.0, source))
     }
 
     /// Notes that an item may be created from now on.
@@ -154,7 +149,7 @@ impl Drop for TargetLock {
         };
         // Before the lock is released.
         if let Some(joined) = &self.peers.0
-            && let Err(error) = joined.log.append(self.target.number, source)
+            && let Err(error) = joined.log.append(self.target.0, source)
         {
             joined.warn_uncoordinated(&error);
         }
@@ -163,6 +158,9 @@ impl Drop for TargetLock {
 
 /// An ID of a file's state. It changes with the canonical path and with the content.
 pub fn source_id(path: &str, identity: &crate::platform::Identity) -> u64 {
-    let digest = digest(&(path, identity));
-    u64::from_str_radix(&digest[..16], 16).unwrap_or_default()
+    number(&(path, identity))
+}
+
+fn number(value: &impl Serialize) -> u64 {
+    u64::from_str_radix(&digest(value)[..16], 16).unwrap_or_default()
 }
