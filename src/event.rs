@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::Serializer;
+
 use crate::error::Error;
+use crate::format::seconds;
 use crate::outcome::{Outcome, Summary};
 
 /// Identifies an input file within a run.
@@ -110,8 +113,9 @@ impl PartProgress {
     }
 }
 
-/// An event of a run.
-#[derive(Debug)]
+/// An event of a run. Serialized, it is an object of `--log-format json`; the skipped ones are not, or are written by hand.
+#[derive(Debug, serde::Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// A warning. The run continues.
     Warning {
@@ -120,16 +124,17 @@ pub enum Event<'a> {
         message: &'a str,
     },
     /// A folder was created in the drive.
+    #[serde(skip)]
     FolderCreated,
-    /// `--include` or `--exclude` excludes a file given on the command line. It has no other event and no report line.
-    Excluded { path: &'a str },
     /// A message or the prompt of `--login`.
     Login {
         message: &'a str,
         /// Whether it is the prompt, which `--quiet` shows too.
+        #[serde(rename = "asks")]
         is_prompt: bool,
     },
     /// For `-v`: a decision or an action.
+    #[serde(rename = "note")]
     Verbose { message: &'a str },
     /// For `-vv`: a request and its response.
     Request {
@@ -140,11 +145,14 @@ pub enum Event<'a> {
         /// `None` without a response.
         status: Option<u16>,
         /// From the first byte to the response.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
         elapsed: Duration,
     },
     /// The number of files and bytes found so far. `complete` if there are no more.
+    #[serde(skip)]
     Discovered { files: u64, bytes: u64, complete: bool },
     /// The upload of a file begins.
+    #[serde(rename = "start")]
     FileStart {
         file: FileId,
         path: &'a str,
@@ -157,15 +165,24 @@ pub enum Event<'a> {
     /// A file enters a phase.
     Phase { file: FileId, phase: Phase },
     /// The number of bytes read from standard input, or downloaded and compared, in this phase so far.
+    #[serde(skip)]
     LocalBytes { file: FileId, bytes: u64 },
     /// Parts of an earlier run do not have to be sent again.
     Resumed { file: FileId, parts: u32, bytes: u64 },
     /// The upload of a file starts over. What was sent or resumed no longer counts.
     Restarted { file: FileId },
     /// A part begins. Its retries belong to the same start and progress.
+    #[serde(skip)]
     PartStart { file: FileId, part: u32, size: u64, progress: Arc<PartProgress> },
     /// A part is in storage, verified and recorded.
-    PartDone { file: FileId, part: u32, size: u64, elapsed: Duration },
+    #[serde(rename = "part")]
+    PartDone {
+        file: FileId,
+        part: u32,
+        size: u64,
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        elapsed: Duration,
+    },
     /// A call or a part is retried after `wait`.
     Retry {
         file: Option<FileId>,
@@ -175,9 +192,11 @@ pub enum Event<'a> {
         /// The number of this retry, from 1.
         retry: u32,
         cause: &'a str,
+        #[serde(rename = "wait_seconds", serialize_with = "as_seconds")]
         wait: Duration,
     },
     /// The result of a file.
+    #[serde(skip)]
     FileDone { file: FileId, outcome: &'a Outcome },
     /// The end of a dry run.
     Planned {
@@ -187,13 +206,19 @@ pub enum Event<'a> {
         folders: u64,
     },
     /// The end of the run.
+    #[serde(skip)]
     Finished { summary: &'a Summary },
     /// An error that is not the result of an upload.
+    #[serde(skip)]
     Error {
         /// The path of the file, as given.
         path: Option<&'a str>,
         error: &'a Error,
     },
+}
+
+fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(seconds(*elapsed))
 }
 
 /// Shows events. Called from many threads, so it must not block.

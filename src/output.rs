@@ -1,7 +1,7 @@
 //! Results on stdout. Each is written whole and flushed as soon as its file is done.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 use serde_json::value::RawValue;
 
@@ -18,32 +18,26 @@ pub struct Output {
     mode: OutputMode,
     terminal: bool,
     /// Needed by [`OutputMode::Url`].
-    pages: OnceLock<Pages>,
+    pages: Option<Pages>,
     /// `None` after a failed write.
     out: Mutex<Option<Box<dyn Write + Send>>>,
 }
 
 impl Output {
     /// Writes to the process's stdout.
-    pub fn stdout(mode: OutputMode) -> Self {
+    pub fn stdout(mode: OutputMode, pages: Option<Pages>) -> Self {
         let stdout = io::stdout();
-        Self::new(mode, stdout.is_terminal(), stdout)
+        Self::new(mode, pages, stdout.is_terminal(), stdout)
     }
 
     /// Writes to `out`. `terminal` selects the layout and escapes control characters.
-    pub fn new(mode: OutputMode, terminal: bool, out: impl Write + Send + 'static) -> Self {
-        Self { mode, terminal, pages: OnceLock::new(), out: Mutex::new(Some(Box::new(out))) }
-    }
-
-    /// Whether [`Output::set_pages`] has to be called before the first result.
-    pub fn wants_pages(&self) -> bool {
-        self.mode == OutputMode::Url
-    }
-
-    /// Sets the address of the items' pages. Only the first call counts.
-    pub fn set_pages(&self, pages: Pages) {
-        // Already set.
-        let _ = self.pages.set(pages);
+    pub fn new(
+        mode: OutputMode,
+        pages: Option<Pages>,
+        terminal: bool,
+        out: impl Write + Send + 'static,
+    ) -> Self {
+        Self { mode, terminal, pages, out: Mutex::new(Some(Box::new(out))) }
     }
 
     /// Prints the result of one file: its item, or its row of the report.
@@ -55,7 +49,7 @@ impl Output {
             (OutputMode::Json, Some(item)) => item.compact().get().to_owned(),
             (OutputMode::Id, Some(item)) if self.terminal => safe(item.id()).into_owned(),
             (OutputMode::Id, Some(item)) => item.id().to_owned(),
-            (OutputMode::Url, Some(item)) => match self.pages.get() {
+            (OutputMode::Url, Some(item)) => match &self.pages {
                 Some(pages) => pages.of(item.id()),
                 None => return Err(io::Error::other("the workspace's name is not known")),
             },

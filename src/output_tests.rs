@@ -64,7 +64,7 @@ const ODD: &str = r#"{ "_id":"66b",
 
 fn print(mode: OutputMode, terminal: bool, outcome: &Outcome) -> String {
     let paper = Paper::default();
-    Output::new(mode, terminal, paper.clone()).result(outcome).unwrap();
+    Output::new(mode, None, terminal, paper.clone()).result(outcome).unwrap();
     paper.text()
 }
 
@@ -119,16 +119,16 @@ fn each_mode_prints_its_own() {
     assert_eq!(print(OutputMode::Json, false, &failed), "");
     assert_eq!(print(OutputMode::Id, false, &failed), "");
     let paper = Paper::default();
-    Output::new(OutputMode::None, false, paper.clone()).dry_run_line(r#"{"path":"a"}"#).unwrap();
+    Output::new(OutputMode::None, None, false, paper.clone()).dry_run_line(r#"{"path":"a"}"#).unwrap();
     assert_eq!(paper.text(), "{\"path\":\"a\"}\n");
 }
 
 #[test]
 fn a_reader_that_went_away_is_no_error_and_a_full_disk_is_one_once() {
     let item = uploaded(r#"{"_id":"66b"}"#);
-    let closed = Output::new(OutputMode::Id, false, Broken(io::ErrorKind::BrokenPipe));
+    let closed = Output::new(OutputMode::Id, None, false, Broken(io::ErrorKind::BrokenPipe));
     assert!(closed.result(&item).is_ok() && closed.result(&item).is_ok());
-    let full = Output::new(OutputMode::Id, false, Broken(io::ErrorKind::StorageFull));
+    let full = Output::new(OutputMode::Id, None, false, Broken(io::ErrorKind::StorageFull));
     assert_eq!(full.result(&item).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert!(full.result(&item).is_ok());
 }

@@ -17,6 +17,7 @@ use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
 use crate::format::plural;
 use crate::limits::Limits;
+use crate::options::OutputMode;
 use crate::outcome::Summary;
 use crate::output::{Output, Pages};
 use crate::plan::{Input, List, ListError, ListSource, Parent, Parts, Planned, Step};
@@ -68,15 +69,14 @@ fn execute(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<u8, Erro
     for message in &settings.sources {
         reporter.event(&Event::Verbose { message });
     }
-    let output = Output::stdout(settings.output);
     match settings.dry_run {
-        true => dry_run(settings, &output, &**reporter),
-        false => upload(settings, &output, reporter),
+        true => dry_run(settings, &**reporter),
+        false => upload(settings, reporter),
     }
 }
 
 /// Prints the plan, one line for each file, in order of path. Nothing is sent.
-fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Result<u8, Error> {
+fn dry_run(settings: &Settings, reporter: &dyn Reporter) -> Result<u8, Error> {
     let (mut summary, mut files, mut bytes) = (Summary::default(), 0, 0);
     let (mut lines, mut folders) = (Vec::new(), HashSet::new());
     // If a path is known, its parents are too.
@@ -96,10 +96,6 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
                 folder.warning.iter().for_each(|message| {
                     reporter.event(&Event::Warning { path: Some(&folder.shown), message });
                 });
-                continue;
-            }
-            Step::Excluded { shown } => {
-                reporter.event(&Event::Excluded { path: &shown });
                 continue;
             }
             Step::Warning { shown, message } => {
@@ -136,6 +132,7 @@ fn dry_run(settings: &Settings, output: &Output, reporter: &dyn Reporter) -> Res
         }
     }
     lines.sort();
+    let output = Output::stdout(settings.output, None);
     for (_, line) in &lines {
         output.dry_run_line(line).map_err(Error::Output)?;
     }
@@ -155,7 +152,7 @@ fn note_list_error(list_error: &ListError, summary: &mut Summary, reporter: &dyn
     }
 }
 
-fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
+fn upload(settings: &Settings, reporter: &Arc<dyn Reporter>) -> Result<u8, Error> {
     let list = settings.list.clone().map(ListSource::open).transpose()?;
     let limits = Limits::from_system()?;
     if limits != Limits::MAX {
@@ -173,7 +170,7 @@ fn upload(settings: &Settings, output: &Output, reporter: &Arc<dyn Reporter>) ->
         reporter.event(&Event::Warning { path: None, message });
     }
     let runtime = limits::runtime()?;
-    let code = runtime.block_on(transfer(settings, list, limits, output, reporter));
+    let code = runtime.block_on(transfer(settings, list, limits, reporter));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     code
 }
@@ -182,7 +179,6 @@ async fn transfer(
     settings: &Settings,
     list: Option<List>,
     limits: Limits,
-    output: &Output,
     reporter: &Arc<dyn Reporter>,
 ) -> Result<u8, Error> {
     let begun = Instant::now();
@@ -196,13 +192,15 @@ async fn transfer(
     let syncing = record.clone().map(|record| tokio::spawn(sync_regularly(record)));
     let options =
         engine::Options { finished: record.clone(), ..engine_options(settings, limits, &peers, reporter)? };
-    if output.wants_pages() {
+    let pages = match settings.output {
         // Without it no URL can be printed, so it comes before the upload.
-        output.set_pages(tokio::select! {
+        OutputMode::Url => tokio::select! {
             error = stopper.stopped() => return Err(error),
-            pages = pages(&options.drive, &**reporter) => pages?,
-        });
-    }
+            pages = pages(&options.drive, &**reporter) => Some(pages?),
+        },
+        _ => None,
+    };
+    let output = Output::stdout(settings.output, pages);
     let list_error = list.as_ref().map(List::error).unwrap_or_default();
     let mut outcomes = engine::run(options, plan::steps(settings.selection.clone(), list), stopper.clone());
 

@@ -108,10 +108,6 @@ async fn run_steps(
                 let path = match &step {
                     Step::File(Planned { shown, .. }) => shown.clone(),
                     Step::Folder(folder) => folder.shown.clone(),
-                    Step::Excluded { shown } => {
-                        context.options.reporter.event(&Event::Excluded { path: shown });
-                        continue;
-                    }
                     Step::Warning { shown, message } => {
                         context.options.reporter.event(&Event::Warning { path: Some(shown), message });
                         continue;
@@ -157,7 +153,7 @@ async fn run_step(
     let (outcome, ack) = match step {
         Step::File(planned) => run_file(context, id, planned, queued, stopper).await,
         Step::Folder(folder) => (run_folder(context, id, folder, stopper).await?, Ack::default()),
-        Step::Excluded { .. } | Step::Warning { .. } => return None,
+        Step::Warning { .. } => return None,
     };
     Some((id, outcome, ack))
 }

@@ -126,6 +126,10 @@ pub struct Planned {
     pub job: Result<Job, Error>,
 }
 
+/// The warning about a given file that the filters exclude. It has no report row.
+pub const EXCLUDED: &str =
+    "skipped: excluded by --include or --exclude, on the command line or in a configuration file";
+
 /// A step of a run.
 #[derive(Debug)]
 pub enum Step {
@@ -133,14 +137,9 @@ pub enum Step {
     Folder(Arc<Folder>),
     /// Upload a file.
     File(Planned),
-    /// Skip a given file that the filters exclude.
-    Excluded {
-        /// The path as given.
-        shown: String,
-    },
     /// Print a warning.
     Warning {
-        /// The path as walked to.
+        /// The path as given or walked to.
         shown: String,
         /// The text of the warning.
         message: String,
@@ -179,7 +178,8 @@ pub fn steps(selection: Selection, list: Option<List>) -> impl Iterator<Item = S
         match found {
             Ok(Argument::Directory(walk)) => walk,
             Ok(Argument::Excluded) => {
-                Box::new(std::iter::once(Step::Excluded { shown: shown(&path, is_stdin) }))
+                let (shown, message) = (shown(&path, is_stdin), EXCLUDED.to_owned());
+                Box::new(std::iter::once(Step::Warning { shown, message }))
             }
             Ok(Argument::File(job)) => one(shown(&path, is_stdin), Ok(job)),
             Err(error) => one(shown(&path, is_stdin), Err(error)),

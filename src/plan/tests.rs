@@ -39,7 +39,7 @@ fn tree(selection: Selection) -> Vec<String> {
             Step::Folder(folder) => format!("{}/", place(&Parent::New(folder))),
             Step::File(Planned { job: Ok(job), .. }) => format!("{}/{}", place(&job.parent), job.name),
             Step::File(Planned { shown, job: Err(error) }) => format!("!{shown}: {error}"),
-            Step::Warning { shown, .. } | Step::Excluded { shown } => format!("?{shown}"),
+            Step::Warning { shown, .. } => format!("?{shown}"),
         })
         .collect();
     lines.sort();

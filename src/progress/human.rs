@@ -9,6 +9,7 @@ use crate::event::{Event, Phase};
 use crate::format::{bytes, human_duration, part_of, plural, rate, safe, safe_lines};
 use crate::options::Display;
 use crate::outcome::{Outcome, Status, Summary};
+use crate::plan::EXCLUDED;
 
 /// Formats events, as verbosely as the user asked.
 #[derive(Debug, Default)]
@@ -28,10 +29,6 @@ pub(super) struct Human {
     /// The summary of a single file.
     last: Option<String>,
 }
-
-/// The message for a given file that the filters exclude.
-pub(super) const EXCLUDED: &str =
-    "skipped: excluded by --include or --exclude, on the command line or in a configuration file";
 
 /// Files to name for each cause. Others are only counted.
 const MAX_NAMED: u64 = 3;
@@ -53,14 +50,15 @@ impl Human {
     pub(super) fn format(&mut self, event: &Event<'_>, state: &State) -> Vec<String> {
         match event {
             Event::Warning { path, message } if !self.quiet => {
-                // Many warnings of one kind, about links for example, are only counted.
+                // Many warnings of one kind, about links for example, are only counted. Files that the user named are
+                // named again.
                 let kind = message.split([';', ':', '(']).next().unwrap_or_default();
-                if path.is_some() && is_one_more(&mut self.warned, kind.to_owned(), self.verbose) {
+                let may_count = path.is_some() && *message != EXCLUDED;
+                if may_count && is_one_more(&mut self.warned, kind.to_owned(), self.verbose) {
                     return Vec::new();
                 }
                 vec![self.warning(*path, message)]
             }
-            Event::Excluded { path } if !self.quiet => vec![self.warning(Some(path), EXCLUDED)],
             Event::Login { message, is_prompt } if *is_prompt || !self.quiet => {
                 vec![safe(message).into_owned()]
             }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::human::EXCLUDED;
 use super::renderer::{Formatter, ProgressInterval};
 use super::state::State;
 use crate::error::{Error, chain};
@@ -59,47 +58,17 @@ impl Formatter for Json {
                 let file = (!self.quiet).then(|| about_file(*file, outcome));
                 return error.into_iter().chain(file).map(line).collect();
             }
-            Event::Warning { path, message } => json!({"event": "warning", "path": path, "message": message}),
-            Event::Excluded { path } => {
-                json!({"event": "warning", "path": path, "message": EXCLUDED})
-            }
-            Event::Login { message, is_prompt } => {
-                json!({"event": "login", "message": message, "asks": is_prompt})
-            }
-            Event::Verbose { message } => json!({"event": "note", "message": message}),
-            Event::Request { method, url, status, elapsed } => json!({
-                "event": "request", "method": method, "url": url, "status": status, "seconds": seconds(*elapsed),
-            }),
-            Event::FileStart { file, path, name, size, parts, part_size } => json!({
-                "event": "start", "file": file, "path": path, "name": name, "size": size, "parts": parts,
-                "part_size": part_size,
-            }),
-            Event::Phase { file, phase } => json!({"event": "phase", "file": file, "phase": phase}),
-            Event::Resumed { file, parts, bytes } => {
-                json!({"event": "resumed", "file": file, "parts": parts, "bytes": bytes})
-            }
-            Event::Restarted { file } => json!({"event": "restarted", "file": file}),
-            Event::PartDone { file, part, size, elapsed } => json!({
-                "event": "part", "file": file, "part": part, "size": size, "seconds": seconds(*elapsed),
-            }),
-            Event::Retry { file, part, what, retry, cause, wait } => json!({
-                "event": "retry", "file": file, "part": part, "what": what, "retry": retry, "cause": cause,
-                "wait_seconds": seconds(*wait),
-            }),
-            Event::Planned { files, bytes, folders } => {
-                json!({"event": "planned", "files": files, "bytes": bytes, "folders": folders})
-            }
             Event::Finished { summary } => json!({
                 "event": "done", "uploaded": summary.uploaded, "skipped": summary.skipped, "failed": summary.failed,
                 "folders_created": state.folders_created, "folders_failed": summary.folders_failed,
                 "bytes": summary.bytes, "resumed_bytes": summary.resumed_bytes, "seconds": seconds(summary.elapsed),
                 "exit_code": summary.exit_code(),
             }),
-            // Only for drawing; the `progress` event has what is known.
-            Event::FolderCreated
-            | Event::Discovered { .. }
-            | Event::LocalBytes { .. }
-            | Event::PartStart { .. } => return Vec::new(),
+            // Fails for events that are only for drawing. The `progress` event has what they say.
+            event => match serde_json::to_value(event) {
+                Ok(object) => object,
+                Err(_) => return Vec::new(),
+            },
         };
         vec![line(object)]
     }

@@ -33,7 +33,7 @@ fn all_lines(formatter: &mut Json) -> Vec<String> {
         Event::Login { message: "saved", is_prompt: false },
         Event::Login { message: "paste it", is_prompt: true },
         Event::Verbose { message: "n" },
-        Event::Excluded { path: "a.log" },
+        Event::Warning { path: Some("a.log"), message: crate::plan::EXCLUDED },
         Event::Planned { files: 2, bytes: MIB, folders: 1 },
         Event::Request { method: "PUT", url, status: Some(200), elapsed: secs(1.0) },
         Event::Request { method: "PUT", url, status: None, elapsed: secs(1.0) },

@@ -141,13 +141,7 @@ impl State {
             }
             Event::FileDone { file, outcome } => self.end(file, outcome),
             Event::Finished { .. } => self.finished = true,
-            Event::Warning { .. }
-            | Event::Excluded { .. }
-            | Event::Login { .. }
-            | Event::Verbose { .. }
-            | Event::Planned { .. }
-            | Event::Request { .. }
-            | Event::Error { .. } => {}
+            _ => {}
         }
     }
 
