@@ -120,12 +120,10 @@ impl State {
                     self.clear_retry(file);
                 }
             }
-            Event::PartDone { file, part, size, .. } => {
-                if self.upload(file).is_some() {
-                    self.sent += self.in_flight.done(file, part, size, now);
-                    self.count(file, 1, size);
-                    self.clear_retry(file);
-                }
+            Event::PartDone { file, part, size, .. } if self.upload(file).is_some() => {
+                self.sent += self.in_flight.done(file, part, size, now);
+                self.count(file, 1, size);
+                self.clear_retry(file);
             }
             Event::Retry { file, part, what, retry, cause, wait } => {
                 let retry = PendingRetry { retry, cause: safe(cause).into_owned(), until: now + wait };
