@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -275,6 +275,9 @@ async fn replace_hanging(context: Arc<Context>) {
     }
 }
 
+/// BBR drains its own queue within a few round trips, of at most a second on a slow path.
+const BBR_TRIAL: Duration = Duration::from_secs(10);
+
 /// Samples the network while parts are in flight, and sets how many parts may be in flight and send.
 async fn run_controller(context: Arc<Context>) {
     let permits = &context.permits;
@@ -295,9 +298,13 @@ async fn run_controller(context: Arc<Context>) {
         }
         context.options.storage.set_sending_limit(permits.sending_limit());
         context.options.storage.set_headroom(permits.has_headroom());
-        // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither.
-        if permits.has_headroom() || permits.is_queue_of_one() {
-            context.options.storage.use_bbr();
+        // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither. If the queue
+        // stays, others fill it, and BBR would take more than its share from them.
+        match permits.queue_of_one() {
+            Some(since) if since.elapsed() >= BBR_TRIAL => context.options.storage.end_bbr(),
+            Some(_) => context.options.storage.use_bbr(),
+            None if permits.has_headroom() => context.options.storage.use_bbr(),
+            None => {}
         }
     }
 }

@@ -84,16 +84,31 @@ pub fn unacked_bytes(_stream: &TcpStream) -> Option<u64> {
     None
 }
 
-/// Changes a connection to BBR if the kernel has it and allows it. CUBIC takes every lost packet as a sign of a full path,
-/// and needs seconds to recover. Does nothing on other systems.
-pub fn use_bbr(stream: &TcpStream) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if uses_tcp_info() {
-        let _ = socket2::SockRef::from(stream).set_tcp_congestion(b"bbr");
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = stream;
+/// The name of the connection's congestion control. `None` if the system does not report it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn congestion_control(stream: &TcpStream) -> Option<Vec<u8>> {
+    let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
+    // The kernel pads it with zeros to TCP_CA_NAME_MAX.
+    Some(name.into_iter().take_while(|byte| *byte != 0).collect())
 }
+
+/// The name of the connection's congestion control. `None` if the system does not report it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn congestion_control(_stream: &TcpStream) -> Option<Vec<u8>> {
+    None
+}
+
+/// Changes the congestion control if the kernel has this one and allows it. Does nothing on other systems.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn set_congestion_control(stream: &TcpStream, name: &[u8]) {
+    if uses_tcp_info() {
+        let _ = socket2::SockRef::from(stream).set_tcp_congestion(name);
+    }
+}
+
+/// Changes the congestion control if the kernel has this one and allows it. Does nothing on other systems.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn set_congestion_control(_stream: &TcpStream, _name: &[u8]) {}
 
 /// Measurements of TCP on a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -100,6 +100,11 @@ impl Storage {
         self.stats.use_bbr();
     }
 
+    /// Changes them back to the congestion control that they had before BBR, for good.
+    pub fn end_bbr(&self) {
+        self.stats.end_bbr();
+    }
+
     /// Sets whether the path could carry more than is being sent. Slow connections are then replaced by new ones.
     pub fn set_headroom(&self, headroom: bool) {
         self.headroom.store(headroom, Ordering::Relaxed);

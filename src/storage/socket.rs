@@ -3,13 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::mutex::lock;
 use crate::platform::{self, TcpInfo};
 
 /// Queries a socket as long as it is open.
@@ -38,8 +39,10 @@ struct Counters {
     full: AtomicBool,
     /// When it was last full, in milliseconds after `opened`.
     last_full: AtomicU64,
-    /// The connection was changed to BBR.
+    /// The connection was changed to BBR once.
     bbr: AtomicBool,
+    /// Its congestion control before that, until it is changed back.
+    before_bbr: Mutex<Option<Vec<u8>>>,
     /// The size of the send buffer; 0 if the system reports what is in it.
     buffer: AtomicU64,
     /// The highest estimate of the bytes that have left the send buffer.
@@ -56,6 +59,7 @@ impl Default for Counters {
             full: AtomicBool::new(false),
             last_full,
             bbr: AtomicBool::new(false),
+            before_bbr: Mutex::default(),
             buffer,
             sent,
         }
@@ -129,7 +133,17 @@ impl Probe {
         if !self.counters.bbr.swap(true, Ordering::Relaxed)
             && let Some(stream) = self.stream.upgrade()
         {
-            platform::use_bbr(&stream);
+            *lock(&self.counters.before_bbr) = platform::congestion_control(&stream);
+            platform::set_congestion_control(&stream, b"bbr");
+        }
+    }
+
+    /// Changes the connection back to the congestion control that it had before BBR. It does not use BBR again.
+    pub fn end_bbr(&self) {
+        if let Some(before) = lock(&self.counters.before_bbr).take()
+            && let Some(stream) = self.stream.upgrade()
+        {
+            platform::set_congestion_control(&stream, &before);
         }
     }
 

@@ -155,6 +155,11 @@ impl TransferStats {
     pub fn use_bbr(&self) {
         lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.use_bbr());
     }
+
+    /// Changes them back, see [`Probe::end_bbr`].
+    pub fn end_bbr(&self) {
+        lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.end_bbr());
+    }
 }
 
 impl Drop for Registration {

@@ -57,8 +57,8 @@ struct State {
     no_tcp_info: bool,
     /// See [`Throughput::has_headroom`].
     headroom: bool,
-    /// See [`Permits::is_queue_of_one`].
-    queue_of_one: bool,
+    /// See [`Permits::queue_of_one`].
+    queue_of_one: Option<Instant>,
     resend_budget: ResendBudget,
 }
 
@@ -171,8 +171,8 @@ impl Permits {
         lock(&self.state).headroom
     }
 
-    /// Whether a single part fills the path and a queue before it.
-    pub fn is_queue_of_one(&self) -> bool {
+    /// Since when a single part has been sent while a queue stands on the path.
+    pub fn queue_of_one(&self) -> Option<Instant> {
         lock(&self.state).queue_of_one
     }
 
@@ -233,8 +233,9 @@ impl Permits {
             state.throughput.add(at, sample.acked, moving);
             (state.acked, state.no_tcp_info) = (sample.acked, sample.tcp.is_none());
             state.headroom = state.throughput.has_headroom(&sample);
-            state.queue_of_one =
+            let queue_of_one =
                 state.limit == 1 && sample.tcp.is_some_and(|tcp| is_standing(tcp.queue(), tcp.min_rtt));
+            state.queue_of_one = queue_of_one.then(|| state.queue_of_one.unwrap_or(at));
             moving
         };
         let waiting = self.waiting.load(Ordering::Relaxed) > 0;

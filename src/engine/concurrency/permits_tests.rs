@@ -141,7 +141,7 @@ fn a_queue_of_one_needs_a_limit_of_one() {
         let (smoothed_rtt, min_rtt) = (millis(smoothed_rtt), millis(50));
         let tcp = Some(TcpInfo { smoothed_rtt, min_rtt, ..TcpInfo::default() });
         permits.on_sample(NetworkSample { tcp, ..NetworkSample::default() }, Instant::now());
-        assert_eq!(permits.is_queue_of_one(), is_queue);
+        assert_eq!(permits.queue_of_one().is_some(), is_queue);
     }
 }
 
