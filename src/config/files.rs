@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::location::{ConfigFile, Sourced};
-use super::parse::{Layer, parse};
+use super::parse::parse;
 use super::profile::Profile;
 use crate::environment::{self, Environment};
 use crate::error::Error;
@@ -23,7 +23,7 @@ const SHARED_LOCAL: &str = ".copera.local.toml";
 /// Limit on the size of a file. A file in the working directory may come from an untrusted repository.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// The merged files, before a profile is chosen.
+/// The values of one file or of several merged ones, before a profile is chosen.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     /// `default_profile`
@@ -52,6 +52,11 @@ impl Files {
             }
         }
         Ok(merged)
+    }
+
+    /// Whether any profile has a token.
+    pub(super) fn holds_token(&self) -> bool {
+        self.profiles.values().any(|profile| profile.options.token.is_some())
     }
 }
 
@@ -101,7 +106,7 @@ fn same_directory(a: &Path, b: &Path) -> bool {
 /// An existing file that cannot be read is an error even if it was not named: without it, files could go to another folder
 /// or server. If it is not even known whether it exists (a service without access to its user's home directory), this is a
 /// warning.
-fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Layer>, Error> {
+fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Files>, Error> {
     let cannot = || format!("cannot read the configuration file {}", file.shown);
     if !file.must_exist {
         match fs::metadata(&file.path) {

@@ -1,82 +1,44 @@
 //! Parses one configuration file. Errors name file, line and key, and never quote the file, which may contain a token.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
+use super::files::Files;
 use super::location::{ConfigFile, Location, Sourced};
 use super::profile::{Profile, ProfileOptions, keys};
 use crate::error::Error;
-use crate::options::TransferOptions;
-use crate::units::toml as value;
-
-/// The values of one file.
-#[derive(Debug, Default)]
-pub(super) struct Layer {
-    /// `default_profile`
-    pub default_profile: Option<Sourced<String>>,
-    /// `[api] base_url`
-    pub base_url: Option<Sourced<String>>,
-    /// `[profiles.NAME]`
-    pub profiles: BTreeMap<String, Profile>,
-    pub warnings: Vec<String>,
-}
-
-impl Layer {
-    /// Whether any profile has a token.
-    pub(super) fn holds_token(&self) -> bool {
-        self.profiles.values().any(|profile| profile.options.token.is_some())
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Top {
-    #[serde(deserialize_with = "value::optional_text")]
-    default_profile: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Api {
-    #[serde(deserialize_with = "value::optional_text")]
-    base_url: Option<String>,
-}
 
 /// Parses the text of a file.
-pub(super) fn parse(text: &str, file: &Arc<ConfigFile>) -> Result<Layer, Error> {
+pub(super) fn parse(text: &str, file: &Arc<ConfigFile>) -> Result<Files, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| {
         let location = locate(text, file, &error.span().unwrap_or_default());
         Error::usage(format!("{location}: {}", error.message()))
     })?;
     let top = Section { text, file, table, prefix: String::new() };
-    let mut layer = Layer::default();
-
-    let (Top { default_profile }, mut unknown) = top.read()?;
-    unknown.retain(|key| !["api", "profiles"].contains(&key.as_str()));
-    top.reject(unknown, || "the top level may set default_profile, [api] and [profiles.NAME]".to_owned())?;
-    layer.default_profile = top.sourced("default_profile", default_profile);
-
+    let mut values = Files { default_profile: top.text("default_profile")?, ..Files::default() };
+    top.reject_unknown(
+        |key| ["default_profile", "api", "profiles"].contains(&key),
+        || "the top level may set default_profile, [api] and [profiles.NAME]".to_owned(),
+    )?;
     if let Some(api) = top.section("api")? {
-        let (Api { base_url }, unknown) = api.read()?;
-        api.reject(unknown, || "[api] may set base_url".to_owned())?;
-        layer.base_url = api.sourced("base_url", base_url);
+        values.base_url = api.text("base_url")?;
+        api.reject_unknown(|key| key == "base_url", || "[api] may set base_url".to_owned())?;
     }
     if let Some(profiles) = top.section("profiles")? {
         for name in profiles.table.get_ref().keys() {
             if let Some(section) = profiles.section(name.get_ref())? {
-                let profile = section.profile(&mut layer.warnings)?;
-                layer.profiles.insert(name.get_ref().to_string(), profile);
+                let profile = section.profile(&mut values.warnings)?;
+                values.profiles.insert(name.get_ref().to_string(), profile);
             }
         }
     }
-    Ok(layer)
+    Ok(values)
 }
 
 /// A table of the file.
@@ -98,13 +60,17 @@ impl Section<'_> {
         Ok(Some(Self { text: self.text, file: self.file, table, prefix }))
     }
 
-    /// Deserializes the table. Also returns its keys that `T` does not have.
-    fn read<T: DeserializeOwned>(&self) -> Result<(T, BTreeSet<String>), Error> {
-        let mut unknown = BTreeSet::new();
-        let values = serde_ignored::deserialize(Deserializer::from(self.table.clone()), |key| {
-            unknown.insert(key.to_string());
-        });
-        let values = values.map_err(|error: toml::de::Error| {
+    /// The string at a key. An empty one counts as unset, as in the official CLI.
+    fn text(&self, key: &str) -> Result<Option<Sourced<String>>, Error> {
+        let Some(value) = self.table.get_ref().get(key) else { return Ok(None) };
+        let text = value.get_ref().as_str().ok_or_else(|| self.error(key, "must be a string"))?;
+        let sourced = || Sourced { value: text.to_owned(), location: self.location(key) };
+        Ok((!text.is_empty()).then(sourced))
+    }
+
+    /// Deserializes the table.
+    fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        T::deserialize(Deserializer::from(self.table.clone())).map_err(|error| {
             let at = error.span().unwrap_or_default().start;
             let entry = self.table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
             let key = entry.map_or("", |(key, _)| key.get_ref());
@@ -113,28 +79,35 @@ impl Section<'_> {
                 Some((_, expected)) => self.error(key, &format!("must be {expected}")),
                 None => self.error(key, error.message()),
             }
-        })?;
-        Ok((values, unknown))
+        })
     }
 
-    /// Fails for the first unknown key, unless the file may have some. `known` is the hint.
-    fn reject(&self, unknown: BTreeSet<String>, known: impl FnOnce() -> String) -> Result<(), Error> {
-        match unknown.first().filter(|_| self.file.is_strict()) {
+    /// Fails for the first unknown key, unless the file may have some.
+    fn reject_unknown(
+        &self,
+        is_known: impl Fn(&str) -> bool,
+        hint: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        let mut keys = self.table.get_ref().keys().map(|key| key.get_ref());
+        match keys.find(|key| self.file.is_strict() && !is_known(key)) {
             Some(key) => {
                 let message = format!("{}: unknown key `{}{key}`", self.location(key), self.prefix);
-                Err(Error::usage_hint(message, known()))
+                Err(Error::usage_hint(message, hint()))
             }
             None => Ok(()),
         }
     }
 
     fn profile(&self, warnings: &mut Vec<String>) -> Result<Profile, Error> {
-        let (mut options, not_options) = self.read::<ProfileOptions>()?;
-        let (transfer, not_transfer) = self.read::<TransferOptions>()?;
-        let unknown = &not_options & &not_transfer;
-        self.reject(unknown, || format!("a profile may set {}", keys().collect::<Vec<_>>().join(", ")))?;
-        let located = self.table.get_ref().keys().map(|key| key.get_ref().to_string());
-        let mut locations: BTreeMap<_, _> = located.map(|key| (key.clone(), self.location(&key))).collect();
+        let mut options: ProfileOptions = self.read()?;
+        let transfer = self.read()?;
+        let known: Vec<_> = keys().collect();
+        self.reject_unknown(
+            |key| known.iter().any(|known| known == key),
+            || format!("a profile may set {}", known.join(", ")),
+        )?;
+        let keys = self.table.get_ref().keys().map(|key| key.get_ref().to_string());
+        let mut locations: BTreeMap<_, _> = keys.map(|key| (key.clone(), self.location(&key))).collect();
         // Otherwise a repository could run commands on the machine of a user who uploads from it.
         if self.file.project
             && options.token_command.take().is_some()
@@ -146,10 +119,6 @@ impl Section<'_> {
             ));
         }
         Ok(Profile { options, transfer, locations })
-    }
-
-    fn sourced<T>(&self, key: &str, value: Option<T>) -> Option<Sourced<T>> {
-        value.map(|value| Sourced { value, location: self.location(key) })
     }
 
     fn error(&self, key: &str, message: &str) -> Error {
@@ -174,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str, strict: bool, project: bool) -> Result<Layer, Error> {
+    fn read(text: &str, strict: bool, project: bool) -> Result<Files, Error> {
         let path = if strict { "f.toml" } else { ".copera.toml" }.into();
         parse(text, &Arc::new(ConfigFile { path, shown: "f.toml".into(), project, must_exist: false }))
     }

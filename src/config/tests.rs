@@ -1,6 +1,6 @@
 //! The example configuration and the keys. Merging is tested with `settings`.
 
-use super::parse::{Layer, parse};
+use super::parse::parse;
 use super::profile::keys;
 use super::*;
 
@@ -32,7 +32,7 @@ pub(crate) fn example_value(key: &str) -> &'static str {
     }
 }
 
-fn parse_strictly(text: &str) -> Layer {
+fn parse_strictly(text: &str) -> Files {
     let file = ConfigFile { path: "f".into(), shown: "f".into(), project: false, must_exist: false };
     parse(text, &Arc::new(file)).unwrap()
 }
