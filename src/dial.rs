@@ -87,7 +87,7 @@ impl Connector {
     }
 
     /// The TLS configuration.
-    /// Fails with [`Error::Usage`] if it cannot be set up.
+    /// Fails with [`Error::usage`] if it cannot be set up.
     pub fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));

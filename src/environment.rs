@@ -73,7 +73,7 @@ pub fn set(value: &Option<OsString>) -> Option<&OsStr> {
 
 /// The text of a variable without surrounding white space, such as a newline from a CI setting. A blank variable counts
 /// as unset.
-/// Fails with [`Error::Usage`] if it is not valid Unicode.
+/// Fails with [`Error::usage`] if it is not valid Unicode.
 pub fn text<'a>(value: &'a Option<OsString>, name: &str) -> Result<Option<&'a str>, Error> {
     let text = set(value)
         .map(|value| value.to_str().ok_or_else(|| Error::usage(format!("{name} is not valid Unicode"))))

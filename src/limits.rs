@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::disk;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::platform;
 
 /// Enough for everything that runs at a time. Not more than `select` supports (1024, FD_SETSIZE), for libraries that
@@ -37,18 +37,18 @@ impl Limits {
     pub const MAX: Self = Self { files: 48, parts: 64, calls: 30 };
 
     /// Raises the system's limit on open files as far as that is of use, and returns what fits.
-    /// Fails with [`Error::Resources`] if not even one file can be uploaded.
+    /// Fails if not even one file can be uploaded.
     pub fn from_system() -> Result<Self, Error> {
         let Some(allowed) = platform::raise_open_file_limit(OPEN_FILES) else { return Ok(Self::MAX) };
         let open = platform::count_open_files();
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         let free = allowed.saturating_sub(open);
-        Self::with_free(free).ok_or_else(|| Error::Resources {
-            what: format!(
+        Self::with_free(free).ok_or_else(|| {
+            let message = format!(
                 "too few files may be open at once: {allowed}, of which {open} are open already; at least {} more are needed",
                 MIN_FREE.saturating_sub(free)
-            ),
-            hint: "raise the limit of open files: ulimit -n 1024",
+            );
+            Error::with_hint(Code::Refused, message, "raise the limit of open files: ulimit -n 1024")
         })
     }
 
@@ -72,11 +72,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
 ///
 /// tokio panics if it cannot start its threads, so it gets no more than the system allows. If few are allowed, none of
 /// them are workers.
-/// Fails with [`Error::Resources`] if not even one thread can be started.
+/// Fails if not even one thread can be started.
 pub fn runtime() -> Result<Runtime, Error> {
-    let refused = |why: String| Error::Resources {
-        what: format!("the system does not let the program start its threads: {why}"),
-        hint: "raise the limits of processes and of memory (ulimit -u, ulimit -v), or of the container",
+    let refused = |why: String| {
+        Error::with_hint(
+            Code::Refused,
+            format!("the system does not let the program start its threads: {why}"),
+            "raise the limits of processes and of memory (ulimit -u, ulimit -v), or of the container",
+        )
     };
     let workers = workers();
     // Twice as many, because the system may count threads that have just ended.

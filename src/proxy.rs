@@ -52,7 +52,7 @@ pub struct Proxies {
 
 impl Proxies {
     /// Resolves the variables that are set. `warnings` receives what is ignored.
-    /// Fails with [`Error::Usage`] for a value that cannot be parsed or has an unsupported scheme.
+    /// Fails with [`Error::usage`] for a value that cannot be parsed or has an unsupported scheme.
     pub fn resolve(
         variables: &[(&'static str, OsString)],
         warnings: &mut Vec<String>,

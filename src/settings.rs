@@ -55,7 +55,7 @@ pub struct Account {
 
 /// Resolves the settings, and runs `token_command` if it provides the token. A dry run needs no token. `warnings` may
 /// explain an error.
-/// Fails with [`Error::Usage`] for invalid options, variables and files, and those of [`token::resolve`].
+/// Fails with [`Error::usage`] for invalid options, variables and files, and those of [`token::resolve`].
 pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
     check_paths(&cli)?;
     let name = resolve_name(&cli, warnings)?;

@@ -28,7 +28,7 @@ pub struct Source {
 
 impl Source {
     /// Opens a regular file and remembers its state.
-    /// Fails with [`Error::Local`] if it cannot be opened, [`Error::NotAFile`] if it is not a regular file,
+    /// Fails with [`Error::Local`] if it cannot be opened, [`Error::not_a_file`] if it is not a regular file,
     /// [`Error::WrongSize`] if it has bytes beyond its reported size.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error| Error::local("open the file", error);
@@ -184,8 +184,8 @@ fn until_next_tick(last: i128, now: i128) -> Duration {
 fn regular(metadata: &Metadata) -> Result<(), Error> {
     match metadata.file_type() {
         kind if kind.is_file() => Ok(()),
-        kind if kind.is_dir() => Err(Error::NotAFile { kind: "a directory" }),
-        kind => Err(Error::NotAFile { kind: platform::kind_of(kind) }),
+        kind if kind.is_dir() => Err(Error::not_a_file("a directory")),
+        kind => Err(Error::not_a_file(platform::kind_of(kind))),
     }
 }
 
@@ -264,6 +264,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_refused() {
-        assert!(matches!(Source::open(Path::new(".")), Err(Error::NotAFile { .. })));
+        let directory = Source::open(Path::new(".")).unwrap_err();
+        assert_eq!(directory.to_string(), "is a directory, not a regular file");
     }
 }

@@ -17,7 +17,7 @@ use crate::proxy::Proxies;
 
 /// Opens connections that trust the platform's certificates and those in `cacert`. The platform's are loaded when the
 /// first connection needs them.
-/// Fails with [`Error::Usage`] if `cacert` cannot be read, even if no connection would need it.
+/// Fails with [`Error::usage`] if `cacert` cannot be read, even if no connection would need it.
 pub fn connector(
     proxies: Proxies,
     cacert: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub fn connector(
 
 /// Trusts the platform's certificates (on Linux, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them) and those in
 /// `cacert`. If Linux has none, as in small containers, Mozilla's are built in.
-/// Fails with [`Error::Usage`] if `cacert` or `SSL_CERT_FILE` cannot be read or has no certificate, or if nothing is
+/// Fails with [`Error::usage`] if `cacert` or `SSL_CERT_FILE` cannot be read or has no certificate, or if nothing is
 /// trusted.
 fn config(cacert: Option<&Path>, reporter: &dyn Reporter) -> Result<Arc<ClientConfig>, Error> {
     let extra = cacert.map(|path| read_certificates("--cacert", path)).transpose()?.unwrap_or_default();

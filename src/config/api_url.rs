@@ -32,7 +32,7 @@ pub struct ApiUrl {
 impl ApiUrl {
     /// The first one of: `--api-url`, `COPERA_API_URL`, the profile, `[api] base_url`, the service. `COPERA_SANDBOX=1`
     /// replaces the service and nothing else, as in the official CLI.
-    /// Fails with [`Error::Usage`] for an invalid URL, and for plain HTTP to another machine without `allow_http`.
+    /// Fails with [`Error::usage`] for an invalid URL, and for plain HTTP to another machine without `allow_http`.
     pub fn resolve(
         option: Option<&str>,
         allow_http: bool,

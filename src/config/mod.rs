@@ -37,7 +37,7 @@ pub struct Config {
 
 /// Reads the configuration files, or only the one of `--config` or `COPERA_CONFIG`. `--profile`, `COPERA_PROFILE` or
 /// `default_profile` chooses the profile.
-/// Fails with [`Error::Usage`] for a file that cannot be read or is invalid, and for a profile that no file has.
+/// Fails with [`Error::usage`] for a file that cannot be read or is invalid, and for a profile that no file has.
 pub fn load(file: Option<&Path>, profile: Option<&str>, env: &Environment) -> Result<Config, Error> {
     let files = Files::read(files::list(file, env).into_iter().map(Arc::new))?;
     let (name, from) = choose_profile(&files, profile, env)?;

@@ -5,7 +5,7 @@ use super::api_url::ApiUrl;
 use super::location::Sourced;
 use super::token_command;
 use crate::environment::{self, Environment};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::secret::Token;
 
 /// Where the token comes from. The token command has not run yet.
@@ -18,7 +18,7 @@ pub enum Origin {
 }
 
 /// The first origin that has a token.
-/// Fails with [`Error::Usage`] for a variable that is not valid Unicode.
+/// Fails with [`Error::usage`] for a variable that is not valid Unicode.
 pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error> {
     for (value, name) in [(&env.token, "COPERA_TOKEN"), (&env.cli_token, "COPERA_CLI_AUTH_TOKEN")] {
         if let Some(text) = environment::text(value, name)? {
@@ -31,8 +31,8 @@ pub fn find(env: &Environment, config: &Config) -> Result<Option<Origin>, Error>
 }
 
 /// The token and a description of its origin. No command runs if its token must not be sent to `api_url`.
-/// Fails with [`Error::NoToken`], [`Error::TokenCommand`], and [`Error::Usage`] for an invalid token and for one that
-/// must not be sent to `api_url`.
+/// Fails with [`Error::NoToken`], [`Code::Auth`] if the command fails, and [`Code::Usage`] for an invalid token and for
+/// one that must not be sent to `api_url`.
 pub fn resolve(env: &Environment, config: &Config, api_url: &ApiUrl) -> Result<(Token, String), Error> {
     let origin = find(env, config)?.ok_or(Error::NoToken)?;
     let (from, location) = match &origin {
@@ -44,7 +44,11 @@ pub fn resolve(env: &Environment, config: &Config, api_url: &ApiUrl) -> Result<(
     let token = match origin {
         Origin::Variable(_, token) | Origin::File(Sourced { value: token, .. }) => token,
         Origin::Command(set) => {
-            let failed = |what| Error::TokenCommand { profile: config.profile_name.clone(), what };
+            let failed = |what: String| {
+                let message = format!("the token_command of profile `{}` {what}", config.profile_name);
+                let hint = "run the command by hand; its first line of output is taken as the token";
+                Error::with_hint(Code::Auth, message, hint)
+            };
             let token = token_command::run(&set.value).map_err(failed)?;
             check(&token)
                 .map_err(|problem| failed(format!("printed something that is not a token: it {problem}")))?;

@@ -81,7 +81,7 @@ pub(super) struct ApiResponse {
 
 impl Drive {
     /// A client for one account.
-    /// Fails with [`Error::Usage`] for an invalid URL or token, [`Error::Internal`] if TLS cannot be set up.
+    /// Fails with [`Error::usage`] for an invalid URL or token, [`Error::Internal`] if TLS cannot be set up.
     pub fn new(options: Options, reporter: Arc<dyn Reporter>) -> Result<Self, Error> {
         let base = Url::parse(&options.url)
             .map_err(|error| Error::usage(format!("the API URL `{}` is no URL: {error}", options.url)))?;

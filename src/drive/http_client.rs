@@ -17,7 +17,7 @@ use crate::secret::Token;
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
 /// A client for one host, with this many idle connections. It follows no redirects, so there is no other host.
-/// Fails with [`Error::Usage`] for an invalid token, [`Error::Internal`] if TLS cannot be set up.
+/// Fails with [`Error::usage`] for an invalid token, [`Error::Internal`] if TLS cannot be set up.
 pub(super) fn build(
     host: &Uri,
     token: &Token,

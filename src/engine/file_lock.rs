@@ -1,6 +1,5 @@
 //! Locks a file's record and its target before the upload, so that no other run on this machine uploads it too.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +8,7 @@ use super::directory::Directory;
 use super::state::{
     Journal, LockFile, Mode, RETRY_LOCK, Recorded, SHORT_WAIT, TargetLock, canonical_text, source_id,
 };
-use crate::error::{Error, Kind};
+use crate::error::{Code, Error, Kind};
 use crate::event::Phase;
 use crate::file_context::FileContext;
 use crate::options::IfExists;
@@ -40,8 +39,8 @@ pub(super) struct Locks {
 
 enum Attempt {
     Locked(Box<LockedFile>),
-    /// Another run uploads this file to this target. It has locked this record.
-    RecordBusy(PathBuf),
+    /// Another run uploads this file to this target.
+    RecordBusy,
     /// Another run has locked this target.
     TargetBusy,
 }
@@ -67,10 +66,14 @@ pub(super) async fn lock(
         let attempted = context.disk.run(move || attempt(&shared, &observer, &job, &directory, tries));
         match attempted.await?? {
             Attempt::Locked(locked) => return Ok(*locked),
-            Attempt::RecordBusy(record) if !waits && tries == SHORT_WAIT => {
-                return Err(Error::Busy { record });
+            Attempt::RecordBusy if !waits && tries == SHORT_WAIT => {
+                return Err(Error::with_hint(
+                    Code::Conflict,
+                    "another copera-upload is already uploading this file",
+                    "--if-exists skip waits for it and accepts its item; once the other run has finished, the same command creates another",
+                ));
             }
-            Attempt::RecordBusy(_) | Attempt::TargetBusy => {}
+            Attempt::RecordBusy | Attempt::TargetBusy => {}
         }
         // The other run may be about to exit, so the message comes late.
         if tries + 1 == SHORT_WAIT {
@@ -103,7 +106,7 @@ fn attempt(
         let record = journals.path_of(&key);
         if *resume {
             match journals.open(&key) {
-                Ok(None) => return Ok(Attempt::RecordBusy(record)),
+                Ok(None) => return Ok(Attempt::RecordBusy),
                 Ok(Some((opened, earlier, warning))) => {
                     warning.iter().for_each(|warning| file.warn(warning));
                     (journal, recorded) = (Some(opened), earlier);
@@ -112,7 +115,7 @@ fn attempt(
             }
         } else {
             match LockFile::try_acquire(&record, Mode::Exclusive) {
-                Ok(None) => return Ok(Attempt::RecordBusy(record)),
+                Ok(None) => return Ok(Attempt::RecordBusy),
                 // Without locks, runs do not see each other.
                 acquired => record_lock = acquired.ok().flatten(),
             }

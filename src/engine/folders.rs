@@ -11,7 +11,7 @@ use super::state::{Peers, Snapshot};
 use crate::disk::on_disk;
 use crate::drive::wire::{NewFolder, Tree};
 use crate::drive::{Drive, RetryObserver};
-use crate::error::{Call, Error, Failure, Kind};
+use crate::error::{Call, Code, Error, Failure, Kind};
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
 use crate::item::{Item, Node};
@@ -259,7 +259,14 @@ impl NewChild<'_> {
         let found = FoundFolder::oldest_named(here, self.name);
         if found.is_none() && !hits.complete {
             // It may be among those that are not listed, and must not be created twice.
-            return Err(Error::Unlisted { kind: Kind::Folder, name: self.name.to_owned() });
+            return Err(Error::with_hint(
+                Code::Refused,
+                format!(
+                    "cannot tell whether a folder named `{}` already exists: the service does not list the whole folder",
+                    self.name
+                ),
+                "upload into that folder itself, by its id with --parent",
+            ));
         }
         Ok(found)
     }

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::directory::{Directory, FoundFile};
 use super::object_attempts::object_info;
 use super::state::TargetLock;
-use crate::error::{Error, Kind};
+use crate::error::{Code, Error};
 use crate::file_context::FileContext;
 use crate::item::Item;
 use crate::options::IfExists;
@@ -49,7 +49,14 @@ pub(super) async fn find(
     found.retain(is_candidate);
     if !is_all && (found.is_empty() || context.options.if_exists == IfExists::Newer) {
         // An upload could create a second item, which the user wants to avoid.
-        return Err(Error::Unlisted { kind: Kind::File, name: job.name.clone() });
+        return Err(Error::with_hint(
+            Code::Conflict,
+            format!(
+                "cannot tell whether a file named `{}` already exists: the service does not list the whole folder",
+                job.name
+            ),
+            "--if-exists upload sends it all the same; a folder of fewer than 500 items can be listed whole",
+        ));
     }
     let wanted = source.map(Source::size);
     let best = match context.options.if_exists {
@@ -58,7 +65,11 @@ pub(super) async fn find(
     };
     let Some(best) = best else { return Ok(None) };
     if context.options.if_exists == IfExists::Fail {
-        return Err(Error::Exists { name: job.name.clone(), id: best.item.id().to_owned() });
+        return Err(Error::with_hint(
+            Code::Conflict,
+            format!("a file named `{}` already exists (id {})", job.name, best.item.id()),
+            "--if-exists skip accepts one of the same size; --if-exists upload creates another",
+        ));
     }
     let Some(source) = source else { return Ok(None) };
     let size = match best.size {

@@ -29,10 +29,10 @@ impl<'a> ObjectAttempts<'a> {
     }
 
     /// A URL for the next attempt.
-    /// Fails with errors of the call, and [`Error::Urls`].
+    /// Fails with errors of the call, and [`Error::urls`].
     pub(super) async fn url(&self) -> Result<SignedUrl, Error> {
         let url = self.context.options.drive.download_url(self.file, self.id).await?;
-        urls::check(url.expose(), self.context.options.rules).map_err(|what| Error::Urls { what })?;
+        urls::check(url.expose(), self.context.options.rules).map_err(|what| Error::urls(&what))?;
         Ok(url)
     }
 

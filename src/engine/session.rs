@@ -9,7 +9,7 @@ use super::finished_files::ids_in;
 use super::state::{JournalHandle, StartedUpload};
 use crate::circuit_breaker::CircuitBreaker;
 use crate::drive::wire::Start;
-use crate::error::{Call, Error, RetryClass, chain};
+use crate::error::{Call, Code, Error, RetryClass, chain};
 use crate::etag::{CompletedPart, multipart_etag};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
@@ -117,12 +117,17 @@ impl Session {
     /// Checks that all parts are there. S3 would create a shorter object without an error.
     fn check_complete(&self) -> Result<(), Error> {
         let (parts, finished) = (self.parts, &self.finished);
+        let incomplete = |what: &str| {
+            let message =
+                format!("the finished parts do not make up the file: {what}; nothing was finalized");
+            Error::new(Code::Integrity, message)
+        };
         if let Some(missing) = parts.numbers().find(|number| !finished.contains_key(number)) {
-            return Err(Error::Incomplete { what: format!("part {missing} of {} is missing", parts.count) });
+            return Err(incomplete(&format!("part {missing} of {} is missing", parts.count)));
         }
         let sum: u64 = finished.keys().map(|number| parts.len(*number)).sum();
         if sum != parts.size || finished.len() != parts.count as usize {
-            return Err(Error::Incomplete { what: format!("{sum} bytes of {}", parts.size) });
+            return Err(incomplete(&format!("{sum} bytes of {}", parts.size)));
         }
         Ok(())
     }

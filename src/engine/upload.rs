@@ -14,7 +14,7 @@ use super::resume::Resumed;
 use super::session::{FileUpload, Proof, UploadAbort, Uploaded};
 use super::state::{Journal, JournalHandle, Recorded};
 use crate::disk::on_disk;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Event, Phase};
 use crate::file_context::FileContext;
 use crate::options::IfExists;
@@ -61,7 +61,11 @@ pub(super) async fn upload(
     if context.options.if_exists == IfExists::Fail
         && let Some(duplicate) = &job.duplicate
     {
-        return Err(Error::SameTarget { name: job.name.clone(), first: duplicate.first.clone() });
+        return Err(Error::with_hint(
+            Code::Conflict,
+            format!("gets the same name in the same folder as {}: `{}`", duplicate.first, job.name),
+            "rename one of them, or upload them into different folders",
+        ));
     }
     let guard = Some(queued.await);
     if let Some(item) = earlier_runs::find(context, file, job).await? {
@@ -107,7 +111,11 @@ pub(super) async fn upload(
         if context.options.if_exists == IfExists::Upload
             && source_id.is_some_and(|id| locks.target.was_sent_by_other(id))
         {
-            return Err(Error::SentByOther);
+            return Err(Error::with_hint(
+                Code::Conflict,
+                "another copera-upload that was running at the same time has uploaded this file",
+                "--if-exists skip accepts that item; once the other run has finished, the same command creates another",
+            ));
         }
         let found = if_exists::find(context, file, job, &directory, &locks.target, Some(&source)).await?;
         if let Some(item) = found {

@@ -81,7 +81,7 @@ impl Urls {
     }
 
     /// A part's URL with some lifetime left.
-    /// Fails with errors of the call; [`Error::Urls`] if the response is incomplete, or if new URLs have expired every
+    /// Fails with errors of the call; [`Error::urls`] if the response is incomplete, or if new URLs have expired every
     /// time.
     pub async fn get(&self, file: &FileContext, part: u32) -> Result<Signed, Error> {
         let mut state = self.state.lock().await;
@@ -90,11 +90,9 @@ impl Urls {
         if stale {
             let expired_in_a_row = self.expired_in_a_row.load(Ordering::Relaxed);
             if expired_in_a_row >= MAX_EXPIRED {
-                return Err(Error::Urls {
-                    what: format!(
-                        "they had expired when they were issued, {MAX_EXPIRED} times in a row; is the service's clock right?"
-                    ),
-                });
+                return Err(Error::urls(&format!(
+                    "they had expired when they were issued, {MAX_EXPIRED} times in a row; is the service's clock right?"
+                )));
             }
             if state.set.is_some() {
                 file.note("the signed URLs have expired or are about to: requesting new ones");
@@ -129,7 +127,7 @@ impl Urls {
         let urls =
             parse_urls(&body, self.count).map_err(|what| self.drive.malformed(Call::SignUrls, &what))?;
         for url in &urls {
-            check(url, self.rules).map_err(|what| Error::Urls { what })?;
+            check(url, self.rules).map_err(|what| Error::urls(&what))?;
         }
         // The earliest expiry counts if they differ. If it has passed by the service's own clock, the clocks disagree,
         // and storage decides.

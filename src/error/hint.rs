@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Call, Code, Error, Failure, Kind, Transport};
+use super::{Call, Code, Error, Failure, Transport};
 use crate::format::human_duration;
-use crate::platform::{self, FIFO};
+use crate::platform;
 
 /// A longer `Retry-After` is not shown.
 const MAX_SHOWN_WAIT: Duration = Duration::from_secs(365 * 86_400);
@@ -18,16 +18,12 @@ impl Error {
     /// Builds the hint. `again` describes what running the same command would do.
     fn hint_with(&self, again: &str) -> Option<String> {
         let hint = match self {
-            Self::Usage { hint, .. } => return hint.clone(),
+            Self::Message { hint, .. } => return hint.clone(),
             Self::NoToken => {
                 "set COPERA_TOKEN (or COPERA_CLI_AUTH_TOKEN), or have `copera-upload --login` save a `token` in \
                  your profile, or put a `token_command` there; a personal access token (cp_pat_…) with the \
                  scope ACCESS_DRIVE is needed"
             }
-            Self::TokenCommand { .. } => {
-                "run the command by hand; its first line of output is taken as the token"
-            }
-            Self::InvalidToken { hint, .. } => hint,
             Self::LoginFailed(error) => match &**error {
                 Self::Interrupted(_) => return None,
                 Self::Call { failure, .. }
@@ -40,14 +36,6 @@ impl Error {
             Self::Changed { .. } => "run the same command again once the file no longer changes",
             Self::WrongSize { .. } => {
                 "its size is only known once it is read: pipe it in with `cat FILE | copera-upload - --name NAME`"
-            }
-            Self::SameCommand => "wait for it to end; then run the command again if something is left to do",
-            Self::SentByOther => {
-                "--if-exists skip accepts that item; once the other run has finished, the same command creates another"
-            }
-            Self::SameTarget { .. } => "rename one of them, or upload them into different folders",
-            Self::Busy { .. } => {
-                "--if-exists skip waits for it and accepts its item; once the other run has finished, the same command creates another"
             }
             Self::Unsettled { .. } => {
                 "look into the folder: if the file is there, it is done. The same command checks again before it sends anything twice; with --verify it also compares the content of an encrypted item, with --no-resume it uploads again"
@@ -79,36 +67,18 @@ impl Error {
                 "--parent takes the ID of a folder, which has 24 characters, or its address in the browser; --to takes a path"
             }
             Self::NoApi(_) => "no folder was given, so the API itself was not found: check --api-url",
-            Self::NotAFile { kind: FIFO } => {
-                "to upload its output, use it as standard input: copera-upload - --name NAME <FIFO"
-            }
             Self::Empty(error) => return error.hint_with(again),
-            Self::TooLarge { .. } => "split the file: this is a limit of storage",
             Self::Folder { error, .. } | Self::Shared(error) => return error.hint_with(again),
-            Self::Exists { .. } => {
-                "--if-exists skip accepts one of the same size; --if-exists upload creates another"
-            }
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
                 "raise the limit of open files: ulimit -n 1024"
             }
             Self::Local { source, .. } if platform::is_locked(source) => {
                 "another program has locked the file: close it, then run the same command again"
             }
-            Self::Resources { hint, .. } => hint,
             Self::Spool { .. } => {
                 "the service needs the size first, so standard input is kept on disk until it is uploaded; set TMPDIR to a directory with more space"
             }
-            Self::Unlisted { kind: Kind::File, .. } => {
-                "--if-exists upload sends it all the same; a folder of fewer than 500 items can be listed whole"
-            }
-            Self::Unlisted { .. } => "upload into that folder itself, by its id with --parent",
-            Self::Local { .. }
-            | Self::NotAFile { .. }
-            | Self::LinkLoop { .. }
-            | Self::Urls { .. }
-            | Self::Incomplete { .. }
-            | Self::Output(_)
-            | Self::Internal(_) => return None,
+            Self::Local { .. } | Self::Output(_) | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -4,7 +4,6 @@
 
 mod class;
 mod code;
-mod code_of_error;
 mod failure;
 mod hint;
 
@@ -15,6 +14,7 @@ pub use self::class::RetryClass;
 pub use self::code::{Code, Signal};
 pub use self::failure::{Call, Failure, Transport};
 use crate::item::Item;
+use crate::platform::FIFO;
 
 /// The type of an item in the drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,29 +35,11 @@ impl std::fmt::Display for Kind {
 /// Everything that can make a file or the whole run fail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Wrong command line or configuration.
+    /// An error that is only reported, never told apart from others. [`Error::new`] and [`Error::usage`] make one.
     #[error("{message}")]
-    Usage {
-        /// Includes file and line, if any.
-        message: String,
-        hint: Option<String>,
-    },
+    Message { code: Code, message: String, hint: Option<String> },
     #[error("no Copera token was found")]
     NoToken,
-    /// `token_command` failed.
-    #[error("the token_command of profile `{profile}` {what}")]
-    TokenCommand {
-        profile: String,
-        /// "failed with exit code 1", "timed out after 60s", …
-        what: String,
-    },
-    /// The text given to `--login` is not a token, or not one for drives.
-    #[error("{what}")]
-    InvalidToken {
-        /// Never contains the text itself.
-        what: String,
-        hint: &'static str,
-    },
     /// Another error before `--login` has saved a token.
     #[error("{0}; no token was saved")]
     LoginFailed(Box<Self>),
@@ -69,15 +51,6 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The path is not a regular file.
-    #[error("is {kind}, not a regular file")]
-    NotAFile {
-        /// "a directory", "a FIFO", …
-        kind: &'static str,
-    },
-    /// With `-L`: a link to a directory that contains it.
-    #[error("is a link to {ancestor}, a directory that contains it: a loop")]
-    LinkLoop { ancestor: String },
     /// A folder could not be found or created, so nothing can be uploaded into it.
     #[error("could not find or create the folder for {path}")]
     Folder {
@@ -90,16 +63,6 @@ pub enum Error {
     /// An error shared by several files.
     #[error(transparent)]
     Shared(std::sync::Arc<Self>),
-    /// `--if-exists fail`.
-    #[error("a file named `{name}` already exists (id {id})")]
-    Exists { name: String, id: String },
-    /// The service does not list the whole folder.
-    #[error(
-        "cannot tell whether a {kind} named `{name}` already exists: the service does not list the whole folder"
-    )]
-    Unlisted { kind: Kind, name: String },
-    #[error("has {size} bytes, and an upload holds at most 10,000 parts of 5 GiB (48.8 TiB)")]
-    TooLarge { size: u64 },
     /// The file changed during the upload.
     #[error("the file changed while it was being uploaded: {what}; nothing was finalized")]
     Changed { what: String },
@@ -113,22 +76,6 @@ pub enum Error {
     /// A 404 from the API, although no folder was given that could be missing.
     #[error(transparent)]
     NoApi(Box<Self>),
-    /// Another process runs the same command.
-    #[error("another copera-upload is running the same command")]
-    SameCommand,
-    /// Another run at the same time has uploaded this file to this folder.
-    #[error("another copera-upload that was running at the same time has uploaded this file")]
-    SentByOther,
-    /// `--if-exists fail`, and an earlier input has the same target.
-    #[error("gets the same name in the same folder as {first}: `{name}`")]
-    SameTarget {
-        name: String,
-        /// The path of the other input.
-        first: String,
-    },
-    /// Another process uploads this file.
-    #[error("another copera-upload is already uploading this file")]
-    Busy { record: PathBuf },
     /// An API call failed after all retries.
     #[error("could not {}: {failure}{}", .call.aim(), after(*.tries))]
     Call { call: Call, failure: Failure, tries: u32 },
@@ -144,18 +91,12 @@ pub enum Error {
         /// The failure that opened it.
         failure: Failure,
     },
-    /// The set of signed URLs is incomplete or invalid.
-    #[error("the service's signed URLs cannot be used: {what}")]
-    Urls { what: String },
     /// An empty file was refused. Whether the service accepts empty files is not documented.
     #[error("{0} (the file is empty, and the service may not accept empty files)")]
     Empty(Box<Self>),
     /// Another error, for a folder ID that does not look like one.
     #[error(transparent)]
     SuspectParentId(Box<Self>),
-    /// The parts do not add up to the file. Nothing was finalized.
-    #[error("the finished parts do not make up the file: {what}; nothing was finalized")]
-    Incomplete { what: String },
     /// Finalize was sent, but it is unknown whether the item exists.
     #[error("unsettled: all bytes are in storage, but it is not known whether the item was created: {what}")]
     Unsettled { what: String },
@@ -181,9 +122,6 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The system lacks a resource.
-    #[error("{what}")]
-    Resources { what: String, hint: &'static str },
     /// A broken invariant, reported instead of a panic.
     #[error("internal error: {0}")]
     Internal(String),
@@ -201,27 +139,56 @@ fn after(tries: u32) -> String {
 }
 
 impl Error {
-    /// A usage error without a hint.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: None }
+    /// An error without a hint.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::Message { code, message: message.into(), hint: None }
     }
 
-    /// A usage error with a hint.
+    pub fn with_hint(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Message { code, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Wrong command line or configuration. The message includes file and line, if any.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
     pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+        Self::with_hint(Code::Usage, message, hint)
+    }
+
+    /// The path is not a regular file. `kind` is what it is: "a directory", "a FIFO", …
+    pub fn not_a_file(kind: &str) -> Self {
+        let message = format!("is {kind}, not a regular file");
+        match kind == FIFO {
+            true => Self::with_hint(
+                Code::LocalFile,
+                message,
+                "to upload its output, use it as standard input: copera-upload - --name NAME <FIFO",
+            ),
+            false => Self::new(Code::LocalFile, message),
+        }
+    }
+
+    /// The set of signed URLs is incomplete or invalid.
+    pub fn urls(what: &str) -> Self {
+        Self::new(Code::Refused, format!("the service's signed URLs cannot be used: {what}"))
     }
 
     /// Puts the path or option in front of a usage error.
     pub fn about(self, what: &str) -> Self {
         match self {
-            Self::Usage { message, hint } => Self::Usage { message: format!("{what} {message}"), hint },
+            Self::Message { code: Code::Usage, message, hint } => {
+                Self::Message { code: Code::Usage, message: format!("{what} {message}"), hint }
+            }
             error => error,
         }
     }
 
     /// A usage error that keeps the context of a failure, which may already be a typed error.
     pub fn config(error: anyhow::Error, hint: Option<&str>) -> Self {
-        error.downcast().unwrap_or_else(|error| Self::Usage {
+        error.downcast().unwrap_or_else(|error| Self::Message {
+            code: Code::Usage,
             message: chain(error.as_ref()),
             hint: hint.map(str::to_owned),
         })

@@ -14,7 +14,7 @@ use crate::config::{self, Config, DEFAULT_PROFILE, LoginConfig};
 use crate::drive::{self, Drive};
 use crate::engine::Stopper;
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Event, Reporter};
 use crate::file_context::GlobalObserver;
 use crate::proxy::Proxies;
@@ -192,10 +192,11 @@ fn shadowed_by(token: &Token, config: &Config, shown: &str, env: &Environment) -
 /// Distinguishes an unknown token from a check that failed for other reasons.
 fn rejected(error: Error) -> Error {
     match error {
-        Error::Call { failure, .. } if failure.status() == Some(401) => Error::InvalidToken {
-            what: format!("the service refuses this token: {failure}"),
-            hint: "it is mistyped, incomplete or expired: copy it again, or make a new one",
-        },
+        Error::Call { failure, .. } if failure.status() == Some(401) => Error::with_hint(
+            Code::Auth,
+            format!("the service refuses this token: {failure}"),
+            "it is mistyped, incomplete or expired: copy it again, or make a new one",
+        ),
         error => error,
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::Context as _;
 
 use crate::config::token::{COPY_AGAIN, check};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Event, Reporter};
 use crate::secret::Token;
 
@@ -21,7 +21,7 @@ const MAX_LINE: u64 = 64 * 1024;
 
 /// Asks for a token, or reads the first line of standard input if that is not a terminal. Dropping the future restores
 /// the terminal.
-/// Fails with [`Error::InvalidToken`] for what cannot be a token for drives, and [`Error::Usage`] if standard input
+/// Fails with [`Code::Auth`] for what cannot be a token for drives, and [`Error::usage`] if standard input
 /// cannot be read.
 pub(super) async fn ask(reporter: &dyn Reporter) -> Result<Token, Error> {
     let is_terminal = io::stdin().is_terminal();
@@ -29,21 +29,21 @@ pub(super) async fn ask(reporter: &dyn Reporter) -> Result<Token, Error> {
     let line = if is_terminal { without_special_keys(&line) } else { line };
     // Tools on Windows write a byte order mark.
     let token = Token::new(line.trim_start_matches('\u{feff}'));
-    let invalid = |what: String, hint| Err(Error::InvalidToken { what, hint });
+    let invalid = |what: &str, hint| Err(Error::with_hint(Code::Auth, what, hint));
     if token.is_empty() {
         let what = match is_terminal {
             true => "no token was given",
             false => "there is no token in standard input's first line",
         };
-        return invalid(what.to_owned(), HINT);
+        return invalid(what, HINT);
     }
     if let Err(problem) = check(&token) {
-        return invalid(format!("the token {problem}"), COPY_AGAIN);
+        return invalid(&format!("the token {problem}"), COPY_AGAIN);
     }
     if token.is_integration_key() {
         let what =
             "this is an integration key (cp_key_…), which gives access to boards and channels, not to drives";
-        return invalid(what.to_owned(), WHERE);
+        return invalid(what, WHERE);
     }
     Ok(token)
 }

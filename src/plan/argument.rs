@@ -82,7 +82,7 @@ pub(super) fn inspect(
         return Ok(Argument::Excluded);
     }
     if !metadata.is_file() {
-        return Err(Error::NotAFile { kind: kind_of(metadata.file_type()) });
+        return Err(Error::not_a_file(kind_of(metadata.file_type())));
     }
     let (name, warning) = match (&destination.name, own_name) {
         (Some(name), _) => (name.clone(), None),
@@ -101,7 +101,7 @@ pub(super) fn inspect(
 }
 
 /// Checks that the directories of a path can be kept (`-R`).
-/// Fails with [`Error::Usage`] for an absolute path, and for one with `..`.
+/// Fails with [`Error::usage`] for an absolute path, and for one with `..`.
 pub fn check_relative(path: &Path) -> Result<(), Error> {
     let wrong = |why: &str| {
         let hint = "-R keeps the directories of a path, so it needs one below the working directory";

@@ -57,7 +57,7 @@ impl ListSource {
     }
 
     /// Opens the list.
-    /// Fails with [`Error::Usage`] if it cannot be read.
+    /// Fails with [`Error::usage`] if it cannot be read.
     pub fn open(self) -> Result<List, Error> {
         let input: Box<dyn Read + Send> = if self.is_stdin() {
             Box::new(io::stdin())

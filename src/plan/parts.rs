@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::units::{MIB, PART_MAX, PART_MIN, check_part_size};
 
 /// S3's limit on the number of parts.
@@ -42,7 +42,11 @@ impl Parts {
     /// Fails if the file is too large, or `part_size` is out of range or needs too many parts.
     pub fn plan(size: u64, part_size: Option<u64>) -> Result<Self, Error> {
         if size > SIZE_MAX {
-            return Err(Error::TooLarge { size });
+            return Err(Error::with_hint(
+                Code::Refused,
+                format!("has {size} bytes, and an upload holds at most 10,000 parts of 5 GiB (48.8 TiB)"),
+                "split the file: this is a limit of storage",
+            ));
         }
         let part_size = match part_size {
             Some(given) => check_given(size, given)?,
@@ -135,8 +139,8 @@ mod tests {
 
     #[test]
     fn the_bounds_hold() {
-        assert!(matches!(Parts::plan(SIZE_MAX + 1, None), Err(Error::TooLarge { .. })));
-        assert!(matches!(Parts::plan(u64::MAX, Some(PART_MAX)), Err(Error::TooLarge { .. })));
+        assert!(Parts::plan(SIZE_MAX + 1, None).unwrap_err().to_string().contains("at most"));
+        assert!(Parts::plan(u64::MAX, Some(PART_MAX)).unwrap_err().to_string().contains("at most"));
         for given in [0, 1, PART_MIN - 1, PART_MAX + 1, u64::MAX] {
             assert_eq!(Parts::plan(1, Some(given)).unwrap_err().exit_code(), 2, "{given}");
         }

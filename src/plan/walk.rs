@@ -8,7 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::filter::Filters;
 use super::{Folder, Input, Job, Parent, Planned, Selection, Step, name};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::platform::kind_of;
 
 /// Directories that a walk keeps open. The remaining entries of their parents are read into memory. More would save memory
@@ -116,12 +116,14 @@ impl Iterator for Walk {
 
 fn size_of_file(metadata: &Metadata) -> Result<u64, Error> {
     let kind = metadata.file_type();
-    if kind.is_file() { Ok(metadata.len()) } else { Err(Error::NotAFile { kind: kind_of(kind) }) }
+    if kind.is_file() { Ok(metadata.len()) } else { Err(Error::not_a_file(kind_of(kind))) }
 }
 
 fn failure(error: &walkdir::Error) -> Error {
     if let Some(above) = error.loop_ancestor() {
-        return Error::LinkLoop { ancestor: name::decode(above.as_os_str()).0 };
+        let (above, _) = name::decode(above.as_os_str());
+        let message = format!("is a link to {above}, a directory that contains it: a loop");
+        return Error::new(Code::LocalFile, message);
     }
     // Without walkdir's own text, which repeats the path.
     let source = error.io_error().map_or_else(

@@ -144,7 +144,7 @@ impl Human {
         let message = chain(error);
         // Only our own messages about configuration have several lines (TOML's snippet).
         let message = match error {
-            Error::Usage { .. } => safe_lines(&message),
+            Error::Message { code: Code::Usage, .. } => safe_lines(&message),
             _ => safe(&message).into_owned(),
         };
         // Problems with local files are fixed one by one, so each is named.

@@ -14,7 +14,7 @@ const HINT: &str = "--parent takes the ID of a folder or its address in the brow
 
 /// The ID of a folder from its ID or address. `from` names the option, variable or location in errors. The service
 /// checks whether the folder exists.
-/// Fails with [`Error::Usage`] for a blank text, and for an address that is not one of a folder.
+/// Fails with [`Error::usage`] for a blank text, and for an address that is not one of a folder.
 pub(super) fn parse_parent(text: &str, from: &str) -> Result<String, Error> {
     let text = text.trim();
     let wrong = |why: &str| Error::usage_hint(format!("{from}: {why}"), HINT);
@@ -29,7 +29,7 @@ pub(super) fn parse_parent(text: &str, from: &str) -> Result<String, Error> {
 }
 
 /// The names in a path below the parent, as they are sent. `from` names the option, variable or location in errors.
-/// Fails with [`Error::Usage`] for a blank text, `.`, `..` and an address.
+/// Fails with [`Error::usage`] for a blank text, `.`, `..` and an address.
 pub(super) fn parse_to(text: &str, from: &str) -> Result<Vec<String>, Error> {
     if text.trim().is_empty() {
         return Err(Error::usage_hint(format!("{from}: it is empty"), "`/` is the parent itself"));
@@ -103,9 +103,7 @@ mod tests {
             ("https://app.copera.ai.example.com/a/drive/f/1", "does not begin with https"),
             ("https://", "not a valid URL"),
         ] {
-            let Err(Error::Usage { message, .. }) = parse_parent(text, "COPERA_PARENT_ID") else {
-                panic!("{text:?}")
-            };
+            let message = parse_parent(text, "COPERA_PARENT_ID").unwrap_err().to_string();
             assert!(
                 message.starts_with("COPERA_PARENT_ID: ") && message.contains(why),
                 "{text:?}: {message}"

@@ -277,7 +277,7 @@ pub(super) fn build_request(method: Method, uri: &Uri, proxy: Option<&Proxy>) ->
 
 /// Parses a signed URL.
 pub(super) fn parse_url(url: &SignedUrl) -> Result<Uri, Error> {
-    url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| Error::Urls {
-        what: format!("`{}` is no URL ({error})", url.redacted()),
+    url.expose().parse().map_err(|error: hyper::http::uri::InvalidUri| {
+        Error::urls(&format!("`{}` is no URL ({error})", url.redacted()))
     })
 }

@@ -16,7 +16,7 @@ use super::lock_file::{LockFile, Mode};
 use crate::checksum::hex;
 use crate::disk::on_disk;
 use crate::engine::stopper::Stopper;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::event::{Event, Reporter};
 use crate::options::IfExists;
 
@@ -98,7 +98,7 @@ pub(super) struct Joined {
 impl Peers {
     /// Joins the runs that keep their locks in `folder`, and holds the lock of this command until it is dropped. Applies
     /// with `--no-resume` and for standard input too.
-    /// Fails with [`Error::SameCommand`], and [`Error::Interrupted`] through the stopper.
+    /// Fails if another run of the same command does not end, and with [`Error::Interrupted`] through the stopper.
     pub async fn join(
         folder: Option<PathBuf>,
         key: &RunKey,
@@ -118,7 +118,13 @@ impl Peers {
             match joined {
                 Ok(true) => return Ok(Self(joining.joined(reporter))),
                 Ok(false) if tries.next().is_some() => {}
-                Ok(false) => return Err(Error::SameCommand),
+                Ok(false) => {
+                    return Err(Error::with_hint(
+                        Code::Conflict,
+                        "another copera-upload is running the same command",
+                        "wait for it to end; then run the command again if something is left to do",
+                    ));
+                }
                 Err(error) => {
                     report_uncoordinated(&**reporter, &error);
                     return Ok(Self::default());
