@@ -105,9 +105,8 @@ fn parse_retry_after(value: &str, now: i64) -> Option<Duration> {
 
 /// An HTTP date ("Sun, 06 Nov 1994 08:49:37 GMT") in seconds since 1970.
 fn parse_http_date(value: &str) -> Option<i64> {
-    let value = value.trim().strip_suffix("GMT")?.trim_end();
-    let date = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S", value).ok()?;
-    Some(jiff::tz::Offset::UTC.to_timestamp(date).ok()?.as_second())
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    Some(parser.parse_timestamp(value.trim()).ok()?.as_second())
 }
 
 #[cfg(test)]

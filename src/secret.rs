@@ -3,11 +3,29 @@
 //! Neither has a `Display`, and `Debug` hides the secret, so it only reaches a screen or a log through a call of `expose`.
 //! Types cannot cover messages of a *server*, so each goes through [`Redactor::redact`] before it is stored.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// Replaces a secret.
 const HIDDEN: &str = "***";
+
+/// User and password in a URL, its query, and the value of an `X-Amz-…` parameter. Each pattern is a part to keep and one
+/// to hide. A URL or a value in a text ends at white space, a quote or a bracket.
+#[expect(clippy::unwrap_used, reason = "the patterns are constants, and a test uses each")]
+static PATTERNS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
+    const IN_WORD: &str = r#"[^ \t\r\n"'<>`)\]}\\"#;
+    [
+        format!("(://){IN_WORD}/?#]*(@)"),
+        format!("(://{IN_WORD}?#]*[?#]){IN_WORD}]*()"),
+        format!("((?i-u:x-amz-[a-z0-9-]*(?:=|%3d))){IN_WORD}&]*()"),
+    ]
+    .map(|pattern| Regex::new(&pattern).unwrap())
+});
+
+/// For all [`PATTERNS`].
+const REPLACEMENT: &str = "${1}***${2}";
 
 /// A Copera access token (`cp_pat_…`). Printed as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,10 +78,7 @@ impl SignedUrl {
     /// The URL without query, user and password, for logs.
     pub fn redacted(&self) -> String {
         let url = self.0.split(['?', '#']).next().unwrap_or_default();
-        match url.find("://") {
-            Some(at) => format!("{}{}", &url[..at + 3], without_userinfo(&url[at + 3..])),
-            None => url.to_owned(),
-        }
+        PATTERNS[0].replace(url, REPLACEMENT).into_owned()
     }
 }
 
@@ -90,7 +105,7 @@ impl Redactor {
             Some(token) => text.replace(token.expose(), HIDDEN),
             None => text.to_owned(),
         };
-        hide_amz_values(&hide_url_queries(&text))
+        PATTERNS.iter().fold(text, |text, pattern| pattern.replace_all(&text, REPLACEMENT).into_owned())
     }
 }
 
@@ -98,68 +113,6 @@ impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Redactor")
     }
-}
-
-/// Whether a URL or a parameter's value ends at this character.
-fn ends_word(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | ')' | ']' | '}' | '\\')
-}
-
-/// The rest of a URL after its scheme, with user and password hidden.
-fn without_userinfo(rest: &str) -> Cow<'_, str> {
-    let authority = rest.find('/').unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{HIDDEN}{}", &rest[at..]).into(),
-        None => rest.into(),
-    }
-}
-
-fn hide_url_queries(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (head, tail) = rest.split_at(at + 3);
-        out.push_str(head);
-        let end = tail.find(ends_word).unwrap_or(tail.len());
-        let (url, after) = tail.split_at(end);
-        match url.find(['?', '#']) {
-            Some(query) => {
-                out.push_str(&without_userinfo(&url[..query]));
-                out.push_str(&url[query..=query]);
-                out.push_str(HIDDEN);
-            }
-            None => out.push_str(&without_userinfo(url)),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-fn hide_amz_values(text: &str) -> String {
-    const NAME: &str = "x-amz-";
-    // Lower-casing ASCII keeps byte positions, so they are valid in both strings.
-    let lower = text.to_ascii_lowercase();
-    let mut out = String::with_capacity(text.len());
-    let mut done = 0;
-    while let Some(found) = lower[done..].find(NAME) {
-        let name_end = lower[done + found..]
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
-            .map_or(lower.len(), |n| done + found + n);
-        let value = ["=", "%3d"].iter().find(|sign| lower[name_end..].starts_with(**sign));
-        let Some(sign) = value else {
-            out.push_str(&text[done..name_end]);
-            done = name_end;
-            continue;
-        };
-        let from = name_end + sign.len();
-        let end = lower[from..].find(|c: char| c == '&' || ends_word(c)).map_or(lower.len(), |n| from + n);
-        out.push_str(&text[done..from]);
-        out.push_str(HIDDEN);
-        done = end;
-    }
-    out.push_str(&text[done..]);
-    out
 }
 
 #[cfg(test)]

@@ -59,19 +59,13 @@ pub struct Account {
 pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Result<Settings, Error> {
     check_paths(&cli)?;
     let name = resolve_name(&cli, warnings)?;
-    let parent_option =
-        FolderOption { option: ("--parent", &cli.parent), variable: ("COPERA_PARENT_ID", &env.parent) };
-    let to_option = FolderOption { option: ("--to", &cli.to), variable: ("COPERA_TO", &env.to) };
-    let mut parent = parent_option.given(folder::parse_parent)?;
-    let mut to = to_option.given(folder::parse_to)?;
     let mut config = config::load(cli.config.as_deref(), cli.profile.as_deref(), env)?;
     warnings.append(&mut config.warnings);
-    if parent.is_none() {
-        parent = configured(&config, "parent", &config.profile.options.parent, folder::parse_parent)?;
-    }
-    if to.is_none() {
-        to = configured(&config, "to", &config.profile.options.to, folder::parse_to)?;
-    }
+    let options = &config.profile.options;
+    let variable = ("COPERA_PARENT_ID", &env.parent);
+    let parent =
+        find_folder("parent", &cli.parent, variable, &config, &options.parent, folder::parse_parent)?;
+    let to = find_folder("to", &cli.to, ("COPERA_TO", &env.to), &config, &options.to, folder::parse_to)?;
 
     let mut sources = Vec::new();
     let mut add_source = |what: &str, from: &str| sources.push(format!("{what} from {from}"));
@@ -166,35 +160,23 @@ pub fn resolve(cli: Cli, env: &Environment, warnings: &mut Vec<String>) -> Resul
     })
 }
 
-/// Where a folder can be given, besides a profile.
-struct FolderOption<'a> {
-    option: (&'static str, &'a Option<String>),
-    variable: (&'static str, &'a Option<OsString>),
-}
-
-/// A parser for a folder. The second argument says where it is given.
-type ParseFolder<T> = fn(&str, &str) -> Result<T, Error>;
-
-impl FolderOption<'_> {
-    /// The folder and where it is given.
-    fn given<T>(&self, parse: ParseFolder<T>) -> Result<Option<(T, String)>, Error> {
-        let (option, text) = self.option;
-        if let Some(text) = text {
-            return Ok(Some((parse(text, option)?, option.to_owned())));
-        }
-        let (variable, value) = self.variable;
-        let text = environment::text(value, variable)?;
-        text.map(|text| Ok((parse(text, variable)?, variable.to_owned()))).transpose()
-    }
-}
-
-fn configured<T>(
-    config: &Config,
+/// The folder from an option, a variable or a `key` of the profile, and where it is given.
+fn find_folder<T>(
     key: &str,
-    value: &Option<String>,
-    parse: ParseFolder<T>,
+    option: &Option<String>,
+    (variable, value): (&str, &Option<OsString>),
+    config: &Config,
+    configured: &Option<String>,
+    parse: fn(&str, &str) -> Result<T, Error>,
 ) -> Result<Option<(T, String)>, Error> {
-    let Some(Sourced { value, location }) = config.profile.sourced(key, value) else { return Ok(None) };
+    if let Some(text) = option {
+        let from = format!("--{key}");
+        return Ok(Some((parse(text, &from)?, from)));
+    }
+    if let Some(text) = environment::text(value, variable)? {
+        return Ok(Some((parse(text, variable)?, variable.to_owned())));
+    }
+    let Some(Sourced { value, location }) = config.profile.sourced(key, configured) else { return Ok(None) };
     let folder = parse(&value, &format!("{location}: profiles.{}.{key}", config.profile_name))?;
     Ok(Some((folder, location.to_string())))
 }
@@ -211,24 +193,16 @@ fn check_paths(cli: &Cli) -> Result<(), Error> {
         }
     }
     let has_stdin = paths.iter().any(|path| path == "-");
-    if has_stdin && let Some(list) = &cli.files_from {
-        return Err(match list.as_os_str() == "-" {
-            true => {
-                Error::usage("standard input cannot be both uploaded (-) and read as a list (--files-from -)")
-            }
-            false => Error::usage_hint(
-                "standard input (-) cannot be uploaded together with other paths",
-                "upload it by itself; for a file named `-`, use ./-",
-            ),
-        });
-    }
-    if paths.len() > 1 && has_stdin {
-        return Err(Error::usage_hint(
+    match &cli.files_from {
+        Some(list) if has_stdin && list.as_os_str() == "-" => Err(Error::usage(
+            "standard input cannot be both uploaded (-) and read as a list (--files-from -)",
+        )),
+        list if has_stdin && (list.is_some() || paths.len() > 1) => Err(Error::usage_hint(
             "standard input (-) cannot be uploaded together with other paths",
             "upload it by itself; for a file named `-`, use ./-",
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks `--name`. Returns it as it is sent.

@@ -1,6 +1,5 @@
 //! Finds, reads and merges the configuration files.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -8,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::location::{ConfigFile, Sourced};
+use super::location::ConfigFile;
 use super::parse::parse;
-use super::profile::Profile;
+use super::profile::Values;
 use crate::environment::{self, Environment};
 use crate::error::Error;
 use crate::limited;
@@ -23,41 +22,15 @@ const SHARED_LOCAL: &str = ".copera.local.toml";
 /// Limit on the size of a file. A file in the working directory may come from an untrusted repository.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// The values of one file or of several merged ones, before a profile is chosen.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    /// `default_profile`
-    pub default_profile: Option<Sourced<String>>,
-    /// `[api] base_url`
-    pub base_url: Option<Sourced<String>>,
-    /// `[profiles.NAME]`
-    pub profiles: BTreeMap<String, Profile>,
-    pub warnings: Vec<String>,
-}
-
-impl Files {
-    /// Reads files, given from the lowest precedence to the highest.
-    pub(super) fn read(files: impl IntoIterator<Item = Arc<ConfigFile>>) -> Result<Self, Error> {
-        let mut merged = Self::default();
-        for file in files {
-            let Some(mut layer) = read(&file, &mut merged.warnings)? else { continue };
-            merged.warnings.append(&mut layer.warnings);
-            merged.default_profile = layer.default_profile.or(merged.default_profile);
-            merged.base_url = layer.base_url.or(merged.base_url);
-            for (name, mut profile) in layer.profiles {
-                if let Some(lower) = merged.profiles.remove(&name) {
-                    profile.merge(lower);
-                }
-                merged.profiles.insert(name, profile);
-            }
+/// Reads and merges files, given from the lowest precedence to the highest.
+pub(super) fn read_all(files: impl IntoIterator<Item = Arc<ConfigFile>>) -> Result<Values, Error> {
+    let mut merged = Values::default();
+    for file in files {
+        if let Some(values) = read(&file, &mut merged.warnings)? {
+            merged.override_with(values);
         }
-        Ok(merged)
     }
-
-    /// Whether any profile has a token.
-    pub(super) fn holds_token(&self) -> bool {
-        self.profiles.values().any(|profile| profile.options.token.is_some())
-    }
+    Ok(merged)
 }
 
 /// The files to read, from the lowest precedence to the highest. `named` is the one of `--config`.
@@ -106,7 +79,7 @@ fn same_directory(a: &Path, b: &Path) -> bool {
 /// An existing file that cannot be read is an error even if it was not named: without it, files could go to another folder
 /// or server. If it is not even known whether it exists (a service without access to its user's home directory), this is a
 /// warning.
-fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Files>, Error> {
+fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Values>, Error> {
     let cannot = || format!("cannot read the configuration file {}", file.shown);
     if !file.must_exist {
         match fs::metadata(&file.path) {
@@ -132,15 +105,15 @@ fn read(file: &Arc<ConfigFile>, warnings: &mut Vec<String>) -> Result<Option<Fil
         _ => Some("--config names another file"),
     };
     let (text, mode) = read.with_context(cannot).map_err(|error| Error::config(error, hint))?;
-    let layer = parse(&text, file)?;
-    if let Some(mode) = mode.filter(|mode| layer.holds_token() && mode & 0o077 != 0) {
+    let values = parse(&text, file)?;
+    if let Some(mode) = mode.filter(|mode| values.holds_token() && mode & 0o077 != 0) {
         warnings.push(format!(
             "{} holds a token and is accessible to other users (mode {:03o}); run chmod 600 on it",
             file.shown,
             mode & 0o777
         ));
     }
-    Ok(Some(layer))
+    Ok(Some(values))
 }
 
 /// The text of a file, including a byte order mark, and its mode on Unix.

@@ -15,9 +15,8 @@ use std::sync::Arc;
 
 use crate::environment::{self, Environment};
 use crate::error::Error;
-use files::Files;
 use location::{ConfigFile, Sourced};
-use profile::Profile;
+use profile::{Profile, Values};
 
 /// The profile that is used if none is chosen.
 pub const DEFAULT_PROFILE: &str = "default";
@@ -39,7 +38,7 @@ pub struct Config {
 /// `default_profile` chooses the profile.
 /// Fails with [`Error::usage`] for a file that cannot be read or is invalid, and for a profile that no file has.
 pub fn load(file: Option<&Path>, profile: Option<&str>, env: &Environment) -> Result<Config, Error> {
-    let files = Files::read(files::list(file, env).into_iter().map(Arc::new))?;
+    let files = files::read_all(files::list(file, env).into_iter().map(Arc::new))?;
     let (name, from) = choose_profile(&files, profile, env)?;
     if name != DEFAULT_PROFILE && !files.profiles.contains_key(&name) {
         return Err(no_such_profile(&name, from.as_deref(), &files.profiles));
@@ -76,10 +75,10 @@ pub fn load_for_login(
     })?;
     list.iter_mut().for_each(|file| file.must_exist = false);
     let mut list: Vec<_> = list.into_iter().map(Arc::new).collect();
-    let files = Files::read(list.iter().cloned())?;
+    let files = files::read_all(list.iter().cloned())?;
     let is_first_profile = files.profiles.is_empty() && files.default_profile.is_none();
     let (name, from) = choose_profile(&files, profile, env)?;
-    let user_files = Files::read(list.iter().filter(|file| !file.project).cloned())?;
+    let user_files = files::read_all(list.iter().filter(|file| !file.project).cloned())?;
     let usual = user_files.default_profile.as_ref().map_or(DEFAULT_PROFILE, |default| &default.value);
     Ok(LoginConfig {
         usual_profile: usual.to_owned(),
@@ -91,7 +90,7 @@ pub fn load_for_login(
 }
 
 impl Config {
-    fn new(mut files: Files, profile_name: String, profile_from: Option<String>) -> Self {
+    fn new(mut files: Values, profile_name: String, profile_from: Option<String>) -> Self {
         let profile = files.profiles.remove(&profile_name).unwrap_or_default();
         Self { profile_name, profile_from, profile, base_url: files.base_url, warnings: files.warnings }
     }
@@ -99,7 +98,7 @@ impl Config {
 
 /// The name of the profile, and what chose it.
 fn choose_profile(
-    files: &Files,
+    files: &Values,
     option: Option<&str>,
     env: &Environment,
 ) -> Result<(String, Option<String>), Error> {

@@ -8,20 +8,19 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
-use super::files::Files;
 use super::location::{ConfigFile, Location, Sourced};
-use super::profile::{Profile, ProfileOptions, keys};
+use super::profile::{Profile, ProfileOptions, Values, keys};
 use crate::error::Error;
 
 /// Parses the text of a file.
-pub(super) fn parse(text: &str, file: &Arc<ConfigFile>) -> Result<Files, Error> {
+pub(super) fn parse(text: &str, file: &Arc<ConfigFile>) -> Result<Values, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| {
         let location = locate(text, file, &error.span().unwrap_or_default());
         Error::usage(format!("{location}: {}", error.message()))
     })?;
     let top = Section { text, file, table, prefix: String::new() };
-    let mut values = Files { default_profile: top.text("default_profile")?, ..Files::default() };
+    let mut values = Values { default_profile: top.text("default_profile")?, ..Values::default() };
     top.reject_unknown(
         |key| ["default_profile", "api", "profiles"].contains(&key),
         || "the top level may set default_profile, [api] and [profiles.NAME]".to_owned(),
@@ -143,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str, strict: bool, project: bool) -> Result<Files, Error> {
+    fn read(text: &str, strict: bool, project: bool) -> Result<Values, Error> {
         let path = if strict { "f.toml" } else { ".copera.toml" }.into();
         parse(text, &Arc::new(ConfigFile { path, shown: "f.toml".into(), project, must_exist: false }))
     }

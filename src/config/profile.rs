@@ -1,4 +1,4 @@
-//! Profiles: what they may set, and where each value is set.
+//! What files and profiles may set, and where each value is set.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +50,38 @@ fn exclude<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Filt
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
     let text = toml::optional_text(deserializer)?;
     Ok(text.map(|text| Token::new(&text)).filter(|token| !token.is_empty()))
+}
+
+/// The values of one file or of several merged ones, before a profile is chosen.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    /// `default_profile`
+    pub default_profile: Option<Sourced<String>>,
+    /// `[api] base_url`
+    pub base_url: Option<Sourced<String>>,
+    /// `[profiles.NAME]`
+    pub profiles: BTreeMap<String, Profile>,
+    pub warnings: Vec<String>,
+}
+
+impl Values {
+    /// Adds the values of a file with higher precedence.
+    pub(super) fn override_with(&mut self, mut higher: Self) {
+        self.warnings.append(&mut higher.warnings);
+        self.default_profile = higher.default_profile.or(self.default_profile.take());
+        self.base_url = higher.base_url.or(self.base_url.take());
+        for (name, mut profile) in higher.profiles {
+            if let Some(lower) = self.profiles.remove(&name) {
+                profile.merge(lower);
+            }
+            self.profiles.insert(name, profile);
+        }
+    }
+
+    /// Whether any profile has a token.
+    pub(super) fn holds_token(&self) -> bool {
+        self.profiles.values().any(|profile| profile.options.token.is_some())
+    }
 }
 
 /// A profile, from one file or merged from several.

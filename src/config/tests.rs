@@ -1,7 +1,7 @@
 //! The example configuration and the keys. Merging is tested with `settings`.
 
 use super::parse::parse;
-use super::profile::keys;
+use super::profile::{Values, keys};
 use super::*;
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
@@ -32,7 +32,7 @@ pub(crate) fn example_value(key: &str) -> &'static str {
     }
 }
 
-fn parse_strictly(text: &str) -> Files {
+fn parse_strictly(text: &str) -> Values {
     let file = ConfigFile { path: "f".into(), shown: "f".into(), project: false, must_exist: false };
     parse(text, &Arc::new(file)).unwrap()
 }

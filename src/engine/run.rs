@@ -196,7 +196,11 @@ async fn run_file(
             let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
                 error if !error.is_refusal() => explain_not_found(context, error),
-                error if suspect => Error::SuspectParentId(Box::new(error)),
+                error if suspect => Error::Explained {
+                    code: error.code(),
+                    hint: "--parent takes the ID of a folder, which has 24 characters, or its address in the browser; --to takes a path",
+                    source: Box::new(error),
+                },
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
             };
@@ -235,7 +239,8 @@ async fn run_folder(
 /// Without `--parent` and `--to`, a 404 means that the API is not there, because the root always exists.
 fn explain_not_found(context: &Context, error: Error) -> Error {
     if !context.options.folder_given && error.code() == Code::NotFound {
-        Error::NoApi(Box::new(error))
+        let hint = "no folder was given, so the API itself was not found: check --api-url";
+        Error::Explained { source: Box::new(error), code: Code::Refused, hint }
     } else {
         error
     }

@@ -1,8 +1,5 @@
 //! What scripts see of an error: its name and its exit code.
 
-use super::Error;
-use crate::platform;
-
 /// `error.code` in report rows and JSON log lines. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,7 +29,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The exit code. For signals, see [`Error::exit_code`].
+    /// The exit code. For signals, see [`Error::exit_code`](super::Error::exit_code).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Refused | Self::Integrity => 1,
@@ -67,54 +64,5 @@ impl Signal {
             Self::Interrupt => 130,
             Self::Terminate => 143,
         }
-    }
-}
-
-impl Error {
-    /// The code for reports.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Message { code, .. } => *code,
-            Self::NoToken => Code::Auth,
-            // Too many open files: not the fault of this file.
-            Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
-                Code::Refused
-            }
-            Self::Local { .. } | Self::Spool { .. } | Self::Changed { .. } | Self::WrongSize { .. } => {
-                Code::LocalFile
-            }
-            Self::Folder { error, .. } | Self::Shared(error) => error.code(),
-            Self::CircuitOpen { failure } => failure.code_of_part(),
-            Self::Call { call, failure, .. } => failure.code_of_call(*call),
-            Self::Part { failure, .. } | Self::Object { failure, .. } => failure.code_of_part(),
-            Self::Output(_) | Self::NoApi(_) | Self::Internal(_) => Code::Refused,
-            Self::Empty(error)
-            | Self::SuspectParentId(error)
-            | Self::Unrecorded(error)
-            | Self::LoginFailed(error) => error.code(),
-            Self::Differs { .. } => Code::Integrity,
-            Self::Unverified { error, .. } => match error.code() {
-                // Not about a folder.
-                Code::NotFound => Code::Refused,
-                code => code,
-            },
-            Self::Unsettled { .. } => Code::Unsettled,
-            Self::Interrupted(_) => Code::Interrupted,
-        }
-    }
-
-    /// The exit code of a run that fails with this error alone.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Interrupted(signal) => signal.exit_code(),
-            Self::Unrecorded(error) | Self::LoginFailed(error) => error.exit_code(),
-            Self::Unverified { error, .. } if error.code() == Code::Interrupted => error.exit_code(),
-            other => other.code().exit_code(),
-        }
-    }
-
-    /// Whether the same command may succeed later without any change.
-    pub fn transient(&self) -> bool {
-        matches!(self.code(), Code::Network | Code::RateLimited | Code::Unsettled | Code::Interrupted)
     }
 }

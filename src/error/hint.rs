@@ -63,10 +63,7 @@ impl Error {
             | Self::CircuitOpen { failure } => {
                 return self.hint_of(failure, again);
             }
-            Self::SuspectParentId(_) => {
-                "--parent takes the ID of a folder, which has 24 characters, or its address in the browser; --to takes a path"
-            }
-            Self::NoApi(_) => "no folder was given, so the API itself was not found: check --api-url",
+            Self::Explained { hint, .. } => hint,
             Self::Empty(error) => return error.hint_with(again),
             Self::Folder { error, .. } | Self::Shared(error) => return error.hint_with(again),
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {

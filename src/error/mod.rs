@@ -14,7 +14,7 @@ pub use self::class::RetryClass;
 pub use self::code::{Code, Signal};
 pub use self::failure::{Call, Failure, Transport};
 use crate::item::Item;
-use crate::platform::FIFO;
+use crate::platform::{self, FIFO};
 
 /// The type of an item in the drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +73,6 @@ pub enum Error {
         /// "longer" or "shorter".
         really: &'static str,
     },
-    /// A 404 from the API, although no folder was given that could be missing.
-    #[error(transparent)]
-    NoApi(Box<Self>),
     /// An API call failed after all retries.
     #[error("could not {}: {failure}{}", .call.aim(), after(*.tries))]
     Call { call: Call, failure: Failure, tries: u32 },
@@ -94,9 +91,9 @@ pub enum Error {
     /// An empty file was refused. Whether the service accepts empty files is not documented.
     #[error("{0} (the file is empty, and the service may not accept empty files)")]
     Empty(Box<Self>),
-    /// Another error, for a folder ID that does not look like one.
-    #[error(transparent)]
-    SuspectParentId(Box<Self>),
+    /// Another error, for which the context has a better hint and code.
+    #[error("{source}")]
+    Explained { source: Box<Self>, code: Code, hint: &'static str },
     /// Finalize was sent, but it is unknown whether the item exists.
     #[error("unsettled: all bytes are in storage, but it is not known whether the item was created: {what}")]
     Unsettled { what: String },
@@ -199,12 +196,54 @@ impl Error {
         Self::Local { doing: doing.into(), source }
     }
 
+    /// The code for reports.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Message { code, .. } | Self::Explained { code, .. } => *code,
+            Self::NoToken => Code::Auth,
+            // Too many open files: not the fault of this file.
+            Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
+                Code::Refused
+            }
+            Self::Local { .. } | Self::Spool { .. } | Self::Changed { .. } | Self::WrongSize { .. } => {
+                Code::LocalFile
+            }
+            Self::Folder { error, .. } | Self::Shared(error) => error.code(),
+            Self::CircuitOpen { failure } => failure.code_of_part(),
+            Self::Call { call, failure, .. } => failure.code_of_call(*call),
+            Self::Part { failure, .. } | Self::Object { failure, .. } => failure.code_of_part(),
+            Self::Output(_) | Self::Internal(_) => Code::Refused,
+            Self::Empty(error) | Self::Unrecorded(error) | Self::LoginFailed(error) => error.code(),
+            Self::Differs { .. } => Code::Integrity,
+            Self::Unverified { error, .. } => match error.code() {
+                // Not about a folder.
+                Code::NotFound => Code::Refused,
+                code => code,
+            },
+            Self::Unsettled { .. } => Code::Unsettled,
+            Self::Interrupted(_) => Code::Interrupted,
+        }
+    }
+
+    /// The exit code of a run that fails with this error alone.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted(signal) => signal.exit_code(),
+            Self::Unrecorded(error) | Self::LoginFailed(error) => error.exit_code(),
+            Self::Unverified { error, .. } if error.code() == Code::Interrupted => error.exit_code(),
+            other => other.code().exit_code(),
+        }
+    }
+
+    /// Whether the same command may succeed later without any change.
+    pub fn transient(&self) -> bool {
+        matches!(self.code(), Code::Network | Code::RateLimited | Code::Unsettled | Code::Interrupted)
+    }
+
     /// The error inside of wrappers that only change the hint.
     pub fn without_hint_wrappers(&self) -> &Self {
         match self {
-            Self::Unrecorded(error) | Self::SuspectParentId(error) | Self::NoApi(error) => {
-                error.without_hint_wrappers()
-            }
+            Self::Unrecorded(error) | Self::Explained { source: error, .. } => error.without_hint_wrappers(),
             error => error,
         }
     }
