@@ -183,8 +183,7 @@ async fn transfer(
 ) -> Result<u8, Error> {
     let begun = Instant::now();
     let stopper = Stopper::default();
-    let progress = Arc::clone(reporter);
-    signals::listen(stopper.clone(), Arc::clone(reporter), move || progress.clear());
+    signals::listen(stopper.clone(), Arc::clone(reporter));
     let key = run_key(settings)?;
     let peers = Peers::join(settings.state_dir.clone(), &key, &stopper, reporter).await?;
     let peers = Arc::new(peers);

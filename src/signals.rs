@@ -9,25 +9,17 @@ use crate::engine::Stopper;
 use crate::error::Signal;
 use crate::event::Reporter;
 
-/// Listens for signals as long as the runtime lives. The first one stops the engine. The second one calls `before_exit`
-/// and ends the process.
-pub fn listen(stopper: Stopper, reporter: Arc<dyn Reporter>, before_exit: impl FnOnce() + Send + 'static) {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        // The system's default action stays in place.
-        Err(_) => return,
-    };
+/// Listens for signals as long as the runtime lives. The first one stops the engine. The second one ends the process.
+#[expect(clippy::exit, reason = "a user who asks twice does not want to wait for an orderly end")]
+pub fn listen(stopper: Stopper, reporter: Arc<dyn Reporter>) {
+    // After an error, the system's default action stays in place.
+    let Ok(mut signals) = Signals::new() else { return };
     tokio::spawn(async move {
         stopper.stop(signals.next(&*reporter).await);
         let second = signals.next(&*reporter).await;
-        before_exit();
-        exit(second);
+        reporter.clear();
+        std::process::exit(i32::from(second.exit_code()));
     });
-}
-
-#[expect(clippy::exit, reason = "a user who asks twice does not want to wait for an orderly end")]
-fn exit(signal: Signal) {
-    std::process::exit(i32::from(signal.exit_code()));
 }
 
 /// What each signal does. `None` is Ctrl-Z.

@@ -85,7 +85,7 @@ impl<'a> Login<'a> {
     /// Returns a token that the service accepts.
     async fn ask_and_check(&self) -> Result<Token, Error> {
         let stopper = Stopper::default();
-        signals::listen(stopper.clone(), Arc::clone(self.reporter), || {});
+        signals::listen(stopper.clone(), Arc::clone(self.reporter));
         let not_saved = |error| Error::LoginFailed(Box::new(error));
         let token = tokio::select! {
             biased;
