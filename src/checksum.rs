@@ -5,8 +5,9 @@
 //! scalar fallback). So chunks wait until every stream has one, and the task that pushes the last one hashes them all. A
 //! part that needs its checksum does not wait. There is no extra thread, and the limit on waiting chunks bounds memory.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use bytes::Bytes;
 use md5_many::{Md5Many, Md5State};
@@ -18,7 +19,7 @@ const LANES: usize = 16;
 /// The number of lanes in AVX2, and half of AVX-512's.
 const LANES_NARROW: usize = 8;
 /// Waiting chunks at which hashing starts even if lanes stay empty. 64 × 64 KiB are 4 MiB. Sockets accept bytes in
-/// bursts, so with few streams waiting helps: 32 gave rounds of 3.6 lanes, 64 of 4.5 (8 parts in flight, loopback).
+/// bursts, so with few streams waiting helps: 48 gave rounds of 6.4 lanes, 64 of 6.5, 96 of 7.1 (8 parts, loopback).
 const MAX_WAITING: usize = 64;
 /// The same for many streams. They fill the lanes sooner, and use more buffers elsewhere.
 const MAX_WAITING_OF_MANY: usize = 32;
@@ -29,29 +30,26 @@ pub struct Checksums(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    waiting: Mutex<Waiting>,
-    /// Held while hashing. Chunks are taken out of `waiting` only while it is held, so that they stay in order.
-    states: Mutex<States>,
+    streams: Mutex<Streams>,
+    /// Held while hashing, so that the chunks of a stream stay in order.
+    engine: Mutex<Md5Many>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Streams {
     next_id: u64,
-    streams: HashMap<u64, Queue>,
-    chunks: usize,
+    by_id: HashMap<u64, State>,
+    /// Number of chunks that wait.
+    waiting: usize,
 }
 
-/// The chunks of one stream that wait.
 #[derive(Default)]
-struct Queue {
+struct State {
+    md5: Md5State,
+    /// The chunks that wait.
     chunks: VecDeque<Bytes>,
+    /// No more chunks will come.
     ended: bool,
-}
-
-#[derive(Default)]
-struct States {
-    many: Option<Md5Many>,
-    streams: HashMap<u64, Md5State>,
 }
 
 /// One stream of bytes to hash.
@@ -60,79 +58,83 @@ pub struct Stream {
     id: u64,
 }
 
-impl Waiting {
-    /// Number of streams that have a waiting chunk.
-    fn ready(&self) -> usize {
-        self.streams.values().filter(|queue| !queue.chunks.is_empty()).count()
+/// The next chunk of a stream, to be hashed.
+struct Lane {
+    id: u64,
+    md5: Md5State,
+    chunk: Bytes,
+}
+
+impl Streams {
+    /// Whether to hash: all lanes that can be filled are filled, or too many chunks wait.
+    fn is_due(&self) -> bool {
+        let ready = self.by_id.values().filter(|stream| !stream.chunks.is_empty()).count();
+        let missing = || self.by_id.values().any(|stream| stream.chunks.is_empty() && !stream.ended);
+        ready >= LANES || ready > 0 && !missing() || self.has_too_many()
     }
 
-    /// Whether all lanes that can be filled are filled. Streams that have ended push nothing more.
-    fn is_full(&self) -> bool {
-        let ready = self.ready();
-        let missing = || self.streams.values().any(|queue| queue.chunks.is_empty() && !queue.ended);
-        ready >= LANES || (ready > 0 && !missing())
-    }
-
-    /// Whether hashing has to start because of the number of waiting chunks.
     fn has_too_many(&self) -> bool {
-        self.chunks >= if self.streams.len() > LANES { MAX_WAITING_OF_MANY } else { MAX_WAITING }
+        self.waiting >= if self.by_id.len() > LANES { MAX_WAITING_OF_MANY } else { MAX_WAITING }
     }
 
-    /// Takes the first chunk of up to [`LANES`] streams, `wanted` included.
-    fn take_round(&mut self, wanted: Option<u64>) -> (Vec<u64>, Vec<Bytes>) {
-        let first = wanted.and_then(|id| Some((id, self.streams.get_mut(&id)?.chunks.pop_front()?)));
-        let others = self.streams.iter_mut().filter(|(id, _)| Some(**id) != wanted);
-        let others = others.filter_map(|(id, queue)| Some((*id, queue.chunks.pop_front()?)));
-        let round: (Vec<u64>, Vec<Bytes>) = first.into_iter().chain(others.take(LANES - 1)).unzip();
-        self.chunks -= round.0.len();
-        round
+    /// Takes the first chunk of up to [`LANES`] streams: of `wanted`, and of those with the most chunks.
+    fn take_lanes(&mut self, wanted: Option<u64>) -> Vec<Lane> {
+        let mut streams: Vec<_> = self.by_id.iter_mut().collect();
+        streams.sort_unstable_by_key(|(id, stream)| Reverse((Some(**id) == wanted, stream.chunks.len())));
+        let lanes = streams.into_iter().take(LANES).filter_map(|(id, stream)| {
+            Some(Lane { id: *id, md5: stream.md5, chunk: stream.chunks.pop_front()? })
+        });
+        let lanes: Vec<_> = lanes.collect();
+        self.waiting -= lanes.len();
+        lanes
     }
 }
 
-impl States {
-    /// Hashes one chunk of each of these streams.
-    fn hash(&mut self, (ids, chunks): (Vec<u64>, Vec<Bytes>)) {
-        let many = *self.many.get_or_insert_with(Md5Many::new);
-        let state = |id: &u64| self.streams.get(id).copied().unwrap_or_default();
-        let mut round: Vec<(u64, Md5State, Bytes)> =
-            ids.into_iter().zip(chunks).map(|(id, chunk)| (id, state(&id), chunk)).collect();
-        // Lanes run in lockstep: chunks of the same length go together, a part's shorter last one alone.
-        let length = round.iter().map(|(_, _, chunk)| chunk.len()).max().unwrap_or(0);
-        let (equal, shorter): (Vec<_>, Vec<_>) =
-            round.drain(..).partition(|(_, _, chunk)| chunk.len() == length);
-        for (id, mut state, chunk) in shorter {
-            state.update(&chunk);
-            self.streams.insert(id, state);
+/// Hashes the chunk of each lane.
+fn hash(engine: Md5Many, lanes: &mut [Lane]) {
+    // Lanes run in lockstep: chunks of the same length go together, a part's shorter last one alone.
+    let length = lanes.iter().map(|lane| lane.chunk.len()).max().unwrap_or(0);
+    let (mut states, mut inputs) = (Vec::with_capacity(LANES), Vec::with_capacity(LANES));
+    for Lane { md5, chunk, .. } in lanes.iter_mut() {
+        if chunk.len() < length {
+            md5.update(chunk);
+        } else {
+            states.push(*md5);
+            inputs.push(&chunk[..]);
         }
-        let mut states: Vec<Md5State> = equal.iter().map(|(_, state, _)| *state).collect();
-        let mut inputs: Vec<&[u8]> = equal.iter().map(|(_, _, chunk)| chunk.as_ref()).collect();
-        // Fills empty lanes with any data: a full set is several times faster than one that is nearly full (AVX-512: 7
-        // streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
-        if let (2.., Some(first)) = (inputs.len(), inputs.first().copied()) {
-            let lanes = inputs.len().next_multiple_of(LANES_NARROW);
-            states.resize(lanes, Md5State::new());
-            inputs.resize(lanes, first);
-        }
-        many.update_many(&mut states, &inputs);
-        self.streams.extend(equal.iter().map(|(id, _, _)| *id).zip(states));
     }
+    // Fills empty lanes with any data: a full set is several times faster than one that is nearly full (AVX-512: 7
+    // streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
+    if let (2.., Some(first)) = (inputs.len(), inputs.first().copied()) {
+        let full = inputs.len().next_multiple_of(LANES_NARROW);
+        states.resize(full, Md5State::new());
+        inputs.resize(full, first);
+    }
+    engine.update_many(&mut states, &inputs);
+    let equal = lanes.iter_mut().filter(|lane| lane.chunk.len() == length);
+    equal.zip(states).for_each(|(lane, md5)| lane.md5 = md5);
 }
 
 impl Checksums {
     /// Starts a stream.
     pub fn stream(&self) -> Stream {
-        let mut waiting = lock(&self.0.waiting);
-        waiting.next_id += 1;
-        let id = waiting.next_id;
-        waiting.streams.insert(id, Queue::default());
+        let mut streams = lock(&self.0.streams);
+        streams.next_id += 1;
+        let id = streams.next_id;
+        streams.by_id.insert(id, State::default());
         Stream { sums: self.clone(), id }
     }
 
-    fn try_states(&self) -> Option<MutexGuard<'_, States>> {
-        match self.0.states.try_lock() {
-            Ok(states) => Some(states),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+    /// Hashes a chunk of as many streams as possible, `wanted` among them.
+    fn hash_round(&self, engine: Md5Many, wanted: Option<u64>) {
+        let mut lanes = lock(&self.0.streams).take_lanes(wanted);
+        hash(engine, &mut lanes);
+        let mut streams = lock(&self.0.streams);
+        for Lane { id, md5, .. } in lanes {
+            // It is gone if the attempt was aborted meanwhile.
+            if let Some(stream) = streams.by_id.get_mut(&id) {
+                stream.md5 = md5;
+            }
         }
     }
 }
@@ -140,67 +142,58 @@ impl Checksums {
 impl Stream {
     /// Adds the next bytes. They are hashed now or a little later.
     pub fn push(&self, chunk: Bytes) {
+        let Inner { streams, engine } = &*self.sums.0;
         let too_many = {
-            let mut waiting = lock(&self.sums.0.waiting);
-            if let Some(queue) = waiting.streams.get_mut(&self.id) {
-                queue.chunks.push_back(chunk);
-                waiting.chunks += 1;
+            let mut streams = lock(streams);
+            if let Some(stream) = streams.by_id.get_mut(&self.id) {
+                stream.chunks.push_back(chunk);
+                streams.waiting += 1;
             }
-            if !waiting.is_full() && !waiting.has_too_many() {
+            if !streams.is_due() {
                 return;
             }
-            waiting.has_too_many()
+            streams.has_too_many()
         };
         // Another thread may be hashing. This one waits for it only if too many chunks wait.
-        let states = if too_many { Some(lock(&self.sums.0.states)) } else { self.sums.try_states() };
-        let Some(mut states) = states else { return };
-        loop {
-            let round = {
-                let mut waiting = lock(&self.sums.0.waiting);
-                if !waiting.is_full() && !waiting.has_too_many() {
-                    return;
-                }
-                waiting.take_round(None)
-            };
-            states.hash(round);
+        let engine = match engine.try_lock() {
+            Err(TryLockError::WouldBlock) if !too_many => return,
+            Err(TryLockError::WouldBlock) => lock(engine),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(engine) => engine,
+        };
+        while lock(streams).is_due() {
+            self.sums.hash_round(*engine, None);
         }
     }
 
     /// Marks the end of the stream: other streams no longer wait for its chunks.
     pub fn end(&self) {
-        if let Some(queue) = lock(&self.sums.0.waiting).streams.get_mut(&self.id) {
-            queue.ended = true;
+        if let Some(stream) = lock(&self.sums.0.streams).by_id.get_mut(&self.id) {
+            stream.ended = true;
         }
     }
 
     /// Returns the MD5 of everything pushed, in hexadecimal.
     pub fn finish(self) -> String {
-        let mut states = lock(&self.sums.0.states);
+        let engine = lock(&self.sums.0.engine);
         loop {
-            let round = {
-                let mut waiting = lock(&self.sums.0.waiting);
-                if waiting.streams.get(&self.id).is_none_or(|queue| queue.chunks.is_empty()) {
-                    break;
-                }
-                // Other streams' chunks use the lanes that would be empty.
-                waiting.take_round(Some(self.id))
-            };
-            states.hash(round);
+            if let Some(stream) = lock(&self.sums.0.streams).by_id.get(&self.id)
+                && stream.chunks.is_empty()
+            {
+                return hex(&stream.md5.finalize());
+            }
+            // Other streams' chunks use the lanes that would be empty.
+            self.sums.hash_round(*engine, Some(self.id));
         }
-        let state = states.streams.get(&self.id).copied().unwrap_or_default();
-        drop(states);
-        hex(&state.finalize())
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         // An aborted attempt leaves nothing behind.
-        let mut states = lock(&self.sums.0.states);
-        let mut waiting = lock(&self.sums.0.waiting);
-        let dropped = waiting.streams.remove(&self.id).map_or(0, |queue| queue.chunks.len());
-        waiting.chunks -= dropped;
-        states.streams.remove(&self.id);
+        let mut streams = lock(&self.sums.0.streams);
+        let dropped = streams.by_id.remove(&self.id).map_or(0, |stream| stream.chunks.len());
+        streams.waiting -= dropped;
     }
 }
 
@@ -234,9 +227,8 @@ mod tests {
             stream.push(Bytes::from_static(b"abc"));
         }
         drop(stream);
-        let waiting = lock(&sums.0.waiting);
-        assert_eq!((waiting.chunks, waiting.streams.len()), (0, 1));
-        assert!(lock(&sums.0.states).streams.is_empty());
+        let streams = lock(&sums.0.streams);
+        assert_eq!((streams.waiting, streams.by_id.len()), (0, 1));
     }
 
     proptest::proptest! {

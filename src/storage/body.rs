@@ -19,10 +19,6 @@ use crate::error::Error;
 use crate::mutex::lock;
 use crate::source::Source;
 
-/// Chunks that a body yields before it lets the other bodies run. Hashing is only fast if several parts advance together,
-/// and a socket with much free buffer would otherwise accept megabytes of one part.
-const CHUNKS_PER_TURN: u32 = 2;
-
 /// Bytes to prefetch from a slow disk with each read. The kernel prefetches at one position per file, but parts are read
 /// at several.
 const READ_AHEAD: u64 = 1024 * 1024;
@@ -91,8 +87,8 @@ pub struct PartBody {
     reading: Option<Pin<Box<Reading>>>,
     pause: Option<Pin<Box<Sleep>>>,
     allowed: usize,
-    /// Chunks yielded since the last wait.
-    yielded: u32,
+    /// The last poll returned a chunk.
+    has_yielded: bool,
 }
 
 impl PartBody {
@@ -118,7 +114,7 @@ impl PartBody {
             reading: None,
             pause: None,
             allowed: 0,
-            yielded: 0,
+            has_yielded: false,
         }
     }
 
@@ -173,13 +169,14 @@ impl Body for PartBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        if this.yielded >= CHUNKS_PER_TURN {
-            this.yielded = 0;
+        // Lets the other bodies run after each chunk. Hashing is only fast if several parts advance together, and a socket
+        // with much free buffer would otherwise accept megabytes of one part.
+        if std::mem::take(&mut this.has_yielded) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let frame = this.poll_next(cx);
-        this.yielded = if frame.is_pending() { 0 } else { this.yielded + 1 };
+        this.has_yielded = frame.is_ready();
         this.state.locally_limited.store(frame.is_pending(), Ordering::Relaxed);
         frame
     }
@@ -195,29 +192,28 @@ impl Body for PartBody {
 
 impl PartBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        let this = self;
-        if this.left == 0 {
+        if self.left == 0 {
             return Poll::Ready(None);
         }
-        let turn = match &mut this.pass {
-            Some(pass) if this.reading.is_none() => pass.poll(cx),
+        let turn = match &mut self.pass {
+            Some(pass) if self.reading.is_none() => pass.poll(cx),
             _ => Poll::Ready(Permission::Open),
         };
-        this.state.held.store(turn != Poll::Ready(Permission::Open), Ordering::Relaxed);
+        self.state.held.store(turn != Poll::Ready(Permission::Open), Ordering::Relaxed);
         let turn = ready!(turn);
-        let allowed = ready!(this.poll_allowed(cx));
-        if this.reading.is_none() {
+        let allowed = ready!(self.poll_allowed(cx));
+        if self.reading.is_none() {
             let allowed = if turn == Permission::KeepAlive { allowed.min(KEEP_ALIVE_BYTES) } else { allowed };
             // Bytes in the page cache are read on this thread. Passing each chunk to another thread costs more than the read.
-            let mut buffer = this.buffers.take();
-            let length = allowed.min(usize::try_from(this.left).unwrap_or(BUFFER));
-            if let Some(read) = this.source.read_at_if_cached(buffer.writable(length), this.offset) {
-                return Poll::Ready(Some(Ok(Frame::data(this.hand_over(buffer, read)))));
+            let mut buffer = self.buffers.take();
+            let length = allowed.min(usize::try_from(self.left).unwrap_or(BUFFER));
+            if let Some(read) = self.source.read_at_if_cached(buffer.writable(length), self.offset) {
+                return Poll::Ready(Some(Ok(Frame::data(self.hand_over(buffer, read)))));
             }
-            let (source, offset) = (Arc::clone(&this.source), this.offset);
-            let ahead = this.left.min(READ_AHEAD);
-            let disk = this.disk.clone();
-            this.reading = Some(Box::pin(async move {
+            let (source, offset) = (Arc::clone(&self.source), self.offset);
+            let ahead = self.left.min(READ_AHEAD);
+            let disk = self.disk.clone();
+            self.reading = Some(Box::pin(async move {
                 let read = disk.run(move || {
                     source.read_ahead(offset, ahead);
                     let read = source.read_at(buffer.writable(length), offset);
@@ -226,13 +222,13 @@ impl PartBody {
                 read.await
             }));
         }
-        let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
         let read = ready!(reading.as_mut().poll(cx));
-        this.reading = None;
+        self.reading = None;
         let read = match read {
-            Ok((buffer, Ok(read))) => Ok(this.hand_over(buffer, read)),
-            Ok((_, Err(error))) => Err(this.fail(error)),
-            Err(error) => Err(this.fail(error)),
+            Ok((buffer, Ok(read))) => Ok(self.hand_over(buffer, read)),
+            Ok((_, Err(error))) => Err(self.fail(error)),
+            Err(error) => Err(self.fail(error)),
         };
         Poll::Ready(Some(read.map(Frame::data)))
     }
