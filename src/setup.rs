@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::drive::{self, Drive};
+use crate::engine;
 use crate::engine::state::{self, JournalStore, Peers, RunKey, RunRecord};
-use crate::engine::{self, Rules};
 use crate::error::Error;
 use crate::event::{Event, Reporter};
 use crate::limits::Limits;
@@ -94,7 +94,7 @@ pub fn engine_options(
         if_exists: settings.if_exists,
         verify: transfer.verify(),
         folder_given: destination.parent.is_some() || !destination.to.is_empty(),
-        rules: Rules { allow_http: account.allow_http },
+        allow_http: account.allow_http,
         reporter: Arc::clone(reporter),
     })
 }

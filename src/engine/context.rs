@@ -14,7 +14,6 @@ use super::folders::Folders;
 use super::hedge::Hedging;
 use super::keyed_mutex::KeyedMutex;
 use super::state::{JournalStore, Ledger, Peers, RunRecord, UploadKey};
-use super::urls::Rules;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::disk::Disk;
 use crate::drive::Drive;
@@ -61,7 +60,8 @@ pub struct Options {
     pub verify: Option<Verify>,
     /// The user named a folder with `--parent` or `--to`.
     pub folder_given: bool,
-    pub rules: Rules,
+    /// Allow plain HTTP to other machines.
+    pub allow_http: bool,
     pub reporter: Arc<dyn Reporter>,
 }
 
@@ -98,7 +98,7 @@ impl Context {
         let ledger = Ledger::new(folder, &options.api);
         Self {
             storage_breaker: CircuitBreaker::default(),
-            endpoint: EndpointHint::new(folder.filter(|_| options.resume), &options.api, options.rules),
+            endpoint: EndpointHint::new(folder.filter(|_| options.resume), &options.api, options.allow_http),
             permits: Permits::new(options.concurrency, options.limit_rate, options.limits.parts),
             hedging: Hedging::default(),
             ledger: if with_files { ledger.with_wrong_items() } else { ledger },

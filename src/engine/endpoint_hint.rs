@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use hyper::Uri;
 use sha2::{Digest as _, Sha256};
 
-use super::urls::{Rules, check};
+use super::urls::check;
 use crate::checksum::hex;
 use crate::http;
 use crate::limited::read_file;
@@ -31,23 +31,23 @@ pub(super) struct EndpointHint {
 
 impl EndpointHint {
     /// The storage host of this API, kept in `folder`. The host from an earlier run is read in the background.
-    pub(super) fn new(folder: Option<&Path>, api: &str, rules: Rules) -> Arc<Self> {
+    pub(super) fn new(folder: Option<&Path>, api: &str, allow_http: bool) -> Arc<Self> {
         let name = format!("{}.storage", &hex(&Sha256::digest(api))[..40]);
         let file = folder.map(|folder| folder.join(name));
         let hint = Arc::new(Self { file, known: Mutex::default() });
         if hint.file.is_some() {
             let read = Arc::clone(&hint);
-            tokio::task::spawn_blocking(move || read.read(rules));
+            tokio::task::spawn_blocking(move || read.read(allow_http));
         }
         hint
     }
 
-    fn read(&self, rules: Rules) {
+    fn read(&self, allow_http: bool) {
         let Some((bytes, _)) = self.file.as_ref().and_then(|file| read_file(file, MAX_SIZE).ok()) else {
             return;
         };
         let text = String::from_utf8_lossy(&bytes);
-        let host = text.lines().next().filter(|host| check(host, rules).is_ok());
+        let host = text.lines().next().filter(|host| check(host, allow_http).is_ok());
         let Some(host) = host.and_then(|host| host.parse().ok()) else { return };
         lock(&self.known).get_or_insert(host);
     }

@@ -30,4 +30,3 @@ mod verify;
 pub use self::context::Options;
 pub use self::run::run;
 pub use self::stopper::Stopper;
-pub use self::urls::Rules;

@@ -32,7 +32,7 @@ impl<'a> ObjectAttempts<'a> {
     /// Fails with errors of the call, and [`Error::urls`].
     pub(super) async fn url(&self) -> Result<SignedUrl, Error> {
         let url = self.context.options.drive.download_url(self.file, self.id).await?;
-        urls::check(url.expose(), self.context.options.rules).map_err(|what| Error::urls(&what))?;
+        urls::check(url.expose(), self.context.options.allow_http).map_err(|what| Error::urls(&what))?;
         Ok(url)
     }
 

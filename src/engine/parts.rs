@@ -55,7 +55,7 @@ impl FileUpload {
             Arc::clone(&context.options.drive),
             session.started.upload.clone(),
             parts.count,
-            context.options.rules,
+            context.options.allow_http,
         );
         let sender =
             Arc::new(PartSender { upload: Arc::clone(self), parts, urls, recording: RwLock::default() });

@@ -19,19 +19,13 @@ const MAX_RENEWAL_AHEAD: Duration = Duration::from_secs(60);
 /// After this many renewals in a row, the service is expected to issue only expired URLs.
 const MAX_EXPIRED: u32 = 4;
 
-/// What signed URLs may look like.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Allow plain HTTP to other machines.
-    pub allow_http: bool,
-}
-
 /// The URLs of all parts of an upload. All parts wait for the same renewal.
 pub struct Urls {
     drive: Arc<Drive>,
     upload: Upload,
     count: u32,
-    rules: Rules,
+    /// Allow plain HTTP to other machines.
+    allow_http: bool,
     state: tokio::sync::Mutex<State>,
     /// Consecutive responses whose URLs storage called expired before any part succeeded. Outside the lock, which is held
     /// during a renewal, so that a finished part need not wait.
@@ -69,12 +63,12 @@ pub struct Signed {
 
 impl Urls {
     /// For an upload of `count` parts. Requests nothing yet.
-    pub fn new(drive: Arc<Drive>, upload: Upload, count: u32, rules: Rules) -> Self {
+    pub fn new(drive: Arc<Drive>, upload: Upload, count: u32, allow_http: bool) -> Self {
         Self {
             drive,
             upload,
             count,
-            rules,
+            allow_http,
             state: tokio::sync::Mutex::default(),
             expired_in_a_row: AtomicU32::new(0),
         }
@@ -127,7 +121,7 @@ impl Urls {
         let urls =
             parse_urls(&body, self.count).map_err(|what| self.drive.malformed(Call::SignUrls, &what))?;
         for url in &urls {
-            check(url, self.rules).map_err(|what| Error::urls(&what))?;
+            check(url, self.allow_http).map_err(|what| Error::urls(&what))?;
         }
         // The earliest expiry counts if they differ. If it has passed by the service's own clock, the clocks disagree,
         // and storage decides.
@@ -142,14 +136,14 @@ impl Urls {
     }
 }
 
-/// Checks that a part may be sent to this URL. The URL is a secret, so an error names at most its host.
-pub(super) fn check(url: &str, rules: Rules) -> Result<(), String> {
+/// Checks that a part may be sent to this URL; with `allow_http`, also to another machine over plain HTTP. The URL is a secret, so an error names at most its host.
+pub(super) fn check(url: &str, allow_http: bool) -> Result<(), String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
     let host = uri.host().unwrap_or_default();
     crate::http::check_host(host).map_err(|what| format!("one is no URL ({what})"))?;
     match uri.scheme_str() {
         Some("https") => Ok(()),
-        Some("http") if rules.allow_http || crate::http::is_loopback(host) => Ok(()),
+        Some("http") if allow_http || crate::http::is_loopback(host) => Ok(()),
         Some("http") => Err(format!(
             "one goes to {host} over plain http, where anyone on the network can read the file; --allow-http allows it"
         )),
@@ -248,13 +242,12 @@ mod tests {
 
     #[test]
     fn parts_go_over_plain_http_only_to_this_machine_or_when_allowed() {
-        let refused = Rules { allow_http: false };
-        assert!(check("http://127.0.0.1:9000/b/k?x=1", refused).is_ok());
-        assert!(check("http://[::1]:9000/b", refused).is_ok());
-        assert!(check("http://192.168.0.9/b?secret", refused).is_err_and(|what| !what.contains("secret")));
-        assert!(check("http://192.168.0.9/b", Rules { allow_http: true }).is_ok());
-        assert!(check("ftp://h/b", refused).is_err());
-        assert!(check("no url", refused).is_err());
+        assert!(check("http://127.0.0.1:9000/b/k?x=1", false).is_ok());
+        assert!(check("http://[::1]:9000/b", false).is_ok());
+        assert!(check("http://192.168.0.9/b?secret", false).is_err_and(|what| !what.contains("secret")));
+        assert!(check("http://192.168.0.9/b", true).is_ok());
+        assert!(check("ftp://h/b", false).is_err());
+        assert!(check("no url", false).is_err());
     }
 
     #[test]
