@@ -67,20 +67,8 @@ pub fn multipart_etag(md5s: impl ExactSizeIterator<Item = [u8; 16]>) -> String {
 
 /// The bytes of an MD5 with 32 digits in lower case.
 fn md5_of(text: &str) -> Option<[u8; 16]> {
-    let digits = <&[u8; 32]>::try_from(text.as_bytes()).ok()?;
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(*pair.first()?)? << 4 | digit(*pair.last()?)?;
-    }
-    Some(bytes)
-}
-
-fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
-    }
+    let is_md5 = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    Some(u128::from_str_radix(text, 16).ok().filter(|_| is_md5)?.to_be_bytes())
 }
 
 impl fmt::Display for Etag {

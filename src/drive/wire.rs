@@ -1,15 +1,13 @@
 //! The JSON of the API, in every known form. Any bytes yield a value or an error.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use crate::etag::Etag;
 use crate::item::Node;
 use crate::secret::SignedUrl;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -87,11 +85,16 @@ fn signed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedUrl, D
 /// Parses the JSON object of a successful response.
 /// The error says what is wrong with it, and the service's own message, because some answer 200 with an error.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
-    // serde would read an array as the fields in order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err("no JSON object".to_owned());
-    }
+    check_is_object(body)?;
     serde_json::from_slice(body).map_err(|error| with_message(error.to_string(), body))
+}
+
+/// serde would read an array as the fields in order.
+fn check_is_object(body: &[u8]) -> Result<(), String> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        _ => Err("no JSON object".to_owned()),
+    }
 }
 
 /// Adds the message of a body that is not what was expected, if it has one.
@@ -171,58 +174,23 @@ pub struct FinishedPart<'a> {
     pub e_tag: &'a Etag,
 }
 
+const UNKNOWN_FORM: &str = "the form of its signed URLs is not known";
+
 /// One signed URL in a response: a string, or an object with either set of field names.
-struct Signed<'a> {
-    number: Option<u64>,
-    url: Cow<'a, str>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Signed<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Signed<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a signed URL")
-            }
-
-            fn visit_borrowed_str<E>(self, url: &'de str) -> Result<Self::Value, E> {
-                Ok(Signed { number: None, url: Cow::Borrowed(url) })
-            }
-
-            fn visit_str<E>(self, url: &str) -> Result<Self::Value, E> {
-                Ok(Signed { number: None, url: Cow::Owned(url.to_owned()) })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                #[derive(Deserialize)]
-                enum Field {
-                    #[serde(rename = "signedUrl", alias = "url")]
-                    Url,
-                    #[serde(rename = "PartNumber", alias = "partNumber")]
-                    Number,
-                    #[serde(other)]
-                    Other,
-                }
-                let (mut number, mut url) = (None, None);
-                while let Some(field) = map.next_key::<Field>()? {
-                    match field {
-                        Field::Url => url = Some(map.next_value::<Text<'de>>()?.0),
-                        Field::Number => number = Some(map.next_value()?),
-                        Field::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                let url = url.ok_or_else(|| serde::de::Error::missing_field("signedUrl"))?;
-                // An object without a number is an error: its position would be a guess.
-                let number = number.ok_or_else(|| serde::de::Error::missing_field("PartNumber"))?;
-                Ok(Signed { number: Some(number), url })
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Signed<'a> {
+    Url(#[serde(borrow)] Text<'a>),
+    #[serde(rename_all = "camelCase")]
+    Object {
+        #[serde(borrow)]
+        signed_url: Option<Text<'a>>,
+        #[serde(borrow)]
+        url: Option<Text<'a>>,
+        #[serde(rename = "PartNumber")]
+        number: Option<u64>,
+        part_number: Option<u64>,
+    },
 }
 
 /// A string, borrowed if possible (a plain `Cow` never is).
@@ -241,16 +209,13 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         #[serde(borrow)]
         urls: Option<Vec<Signed<'a>>>,
     }
-    // serde would read an array as the fields in order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err("no JSON object".to_owned());
-    }
+    check_is_object(body)?;
     // serde's message may quote a value, which is a secret here. Its category and position are enough.
     let answer: Fields<'_> = serde_json::from_slice(body).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Eof => "it ends too early",
             serde_json::error::Category::Syntax | serde_json::error::Category::Io => "it is not JSON",
-            serde_json::error::Category::Data => "the form of its signed URLs is not known",
+            serde_json::error::Category::Data => UNKNOWN_FORM,
         };
         with_message(format!("{what} (line {}, column {})", error.line(), error.column()), body)
     })?;
@@ -259,8 +224,15 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         .or(answer.urls)
         .ok_or_else(|| with_message("it has neither `parts` nor `urls`".to_owned(), body))?;
     let mut urls: Vec<Option<Cow<'_, str>>> = vec![None; count as usize];
-    for (position, Signed { number, url }) in list.into_iter().enumerate() {
-        let number = number.unwrap_or(position as u64 + 1);
+    for (number, signed) in (1..).zip(list) {
+        // An object without a number is an error: its position would be a guess.
+        let (number, url) = match signed {
+            Signed::Url(url) => (Some(number), Some(url)),
+            Signed::Object { signed_url, url, number, part_number } => {
+                (number.or(part_number), signed_url.or(url))
+            }
+        };
+        let (Some(number), Some(Text(url))) = (number, url) else { return Err(UNKNOWN_FORM.to_owned()) };
         let place =
             number.checked_sub(1).and_then(|at| usize::try_from(at).ok()).and_then(|at| urls.get_mut(at));
         match place {
