@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use super::socket::{Probe, Socket};
-use crate::dial::{BoxedStream, Connector, TransferError};
+use crate::dial::{Connector, TransferError};
 use crate::error::{Failure, Transport, chain};
 use crate::http;
 use crate::platform;
@@ -85,30 +85,6 @@ pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, Transf
     if uri.scheme_str() == Some("https") {
         stream = connector.secure(uri, stream).await?;
     }
-    let (sender, driver) = handshake(stream).await?;
-    let forward_proxy = connector.proxy(uri).filter(|proxy| proxy.forwards(uri)).cloned();
-    let opened_in = begun.elapsed();
-    Ok(Connection {
-        sender,
-        probe,
-        rate: 0.0,
-        opened_in,
-        reused: false,
-        busy: false,
-        forward_proxy,
-        origin: origin(uri),
-        driver,
-    })
-}
-
-/// Scheme, host and port: connections to the same origin can be reused.
-pub fn origin(uri: &Uri) -> String {
-    format!("{}://{}", uri.scheme_str().unwrap_or_default(), http::host_and_port(uri))
-}
-
-async fn handshake(
-    stream: BoxedStream,
-) -> Result<(SendRequest<RequestBody>, tokio::task::AbortHandle), TransferError> {
     let (sender, connection) = http1::Builder::new()
         // One buffer at a time bounds memory, and shows early that a network is slow.
         .max_buf_size(BUFFER)
@@ -120,5 +96,22 @@ async fn handshake(
     let driver = tokio::spawn(async move {
         let _ = connection.await;
     });
-    Ok((sender, driver.abort_handle()))
+    let forward_proxy = connector.proxy(uri).filter(|proxy| proxy.forwards(uri)).cloned();
+    let opened_in = begun.elapsed();
+    Ok(Connection {
+        sender,
+        probe,
+        rate: 0.0,
+        opened_in,
+        reused: false,
+        busy: false,
+        forward_proxy,
+        origin: origin(uri),
+        driver: driver.abort_handle(),
+    })
+}
+
+/// Scheme, host and port: connections to the same origin can be reused.
+pub fn origin(uri: &Uri) -> String {
+    format!("{}://{}", uri.scheme_str().unwrap_or_default(), http::host_and_port(uri))
 }

@@ -51,17 +51,15 @@ struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        let [written, last_full, sent] = [const { AtomicU64::new(0) }; 3];
-        let buffer = AtomicU64::new(platform::opaque_send_buffer().unwrap_or(0));
         Self {
             opened: Instant::now(),
-            written,
+            written: AtomicU64::new(0),
             full: AtomicBool::new(false),
-            last_full,
+            last_full: AtomicU64::new(0),
             bbr: AtomicBool::new(false),
             before_bbr: Mutex::default(),
-            buffer,
-            sent,
+            buffer: AtomicU64::new(platform::opaque_send_buffer().unwrap_or(0)),
+            sent: AtomicU64::new(0),
         }
     }
 }
@@ -176,13 +174,6 @@ impl Socket {
     pub fn probe(&self) -> Probe {
         Probe { stream: Arc::downgrade(&self.stream), counters: Arc::clone(&self.counters) }
     }
-
-    fn count(&self, written: io::Result<usize>) -> io::Result<usize> {
-        if let Ok(written) = written {
-            self.counters.add_written(written);
-        }
-        written
-    }
 }
 
 impl AsyncRead for Socket {
@@ -203,13 +194,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counters.set_full(),
-                done => return Poll::Ready(self.count(done)),
-            }
-        }
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -221,7 +206,12 @@ impl AsyncWrite for Socket {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.stream.try_write_vectored(bufs) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counters.set_full(),
-                done => return Poll::Ready(self.count(done)),
+                written => {
+                    if let Ok(written) = written {
+                        self.counters.add_written(written);
+                    }
+                    return Poll::Ready(written);
+                }
             }
         }
     }

@@ -21,12 +21,10 @@ struct State {
     ended: Totals,
 }
 
-/// Counters of connections.
+/// Counters of connections: bytes accepted, and those of [`TcpInfo`].
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
-    /// Bytes accepted.
     acked: u64,
-    /// The same as in [`TcpInfo`].
     retransmits: u64,
     busy: Duration,
     receiver_limited: Duration,
@@ -34,13 +32,8 @@ struct Totals {
 
 impl Totals {
     fn of(probe: &Probe) -> Self {
-        let tcp = probe.tcp_info().unwrap_or_default();
-        Self {
-            acked: probe.sent_bytes().acked,
-            retransmits: tcp.retransmits,
-            busy: tcp.busy,
-            receiver_limited: tcp.receiver_limited,
-        }
+        let TcpInfo { retransmits, busy, receiver_limited, .. } = probe.tcp_info().unwrap_or_default();
+        Self { acked: probe.sent_bytes().acked, retransmits, busy, receiver_limited }
     }
 
     /// Saturates, because a socket that was closed meanwhile counts nothing.
