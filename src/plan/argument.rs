@@ -6,18 +6,10 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::walk::Walk;
-use super::{Folder, Input, Job, Parent, Selection, Step, name};
+use super::{EXCLUDED, Folder, Input, Job, Parent, Planned, Selection, Step, Steps, name, one};
 use crate::error::Error;
 use crate::options::Destination;
 use crate::platform::{kind_of, literal_path, opening_error};
-
-/// The result of inspecting a PATH.
-pub(super) enum Argument {
-    File(Job),
-    Directory(Box<dyn Iterator<Item = Step> + Send>),
-    /// A file that the filters exclude.
-    Excluded,
-}
 
 /// The job for the PATH `-`.
 pub(super) fn standard_input(destination: &Destination, target: &Parent) -> Result<Job, Error> {
@@ -38,12 +30,13 @@ pub(super) fn standard_input(destination: &Destination, target: &Parent) -> Resu
     })
 }
 
-/// Inspects a path. Errors do not repeat it.
+/// The steps for a path, which messages call `shown`. Errors do not repeat it.
 pub(super) fn inspect(
     path: &std::ffi::OsStr,
+    shown: &str,
     selection: &Selection,
     target: &Parent,
-) -> Result<Argument, Error> {
+) -> Result<Steps, Error> {
     let destination = &selection.destination;
     let path = Path::new(path);
     if selection.relative {
@@ -66,7 +59,7 @@ pub(super) fn inspect(
         }
         let is_folder = own_name.is_some() && (selection.relative || !stands_for_contents(path));
         let Some(own_name) = own_name.filter(|_| is_folder) else {
-            return Ok(Argument::Directory(Box::new(Walk::new(path, target.clone(), None, selection))));
+            return Ok(Box::new(Walk::new(path, target.clone(), None, selection)));
         };
         let parent = if selection.relative { directories_of(path, target) } else { target.clone() };
         let (name, warning) = name::of_entry(own_name);
@@ -76,10 +69,10 @@ pub(super) fn inspect(
         let has_step = selection.filters.includes(Path::new(""), true);
         let folder = Arc::new(Folder { parent, name, shown, warning, has_step });
         let step = has_step.then(|| Step::Folder(Arc::clone(&folder)));
-        return Ok(Argument::Directory(Box::new(Walk::new(path, Parent::New(folder), step, selection))));
+        return Ok(Box::new(Walk::new(path, Parent::New(folder), step, selection)));
     }
     if own_name.is_some_and(|name| !selection.filters.includes(Path::new(name), false)) {
-        return Ok(Argument::Excluded);
+        return Ok(one(Step::Warning { shown: shown.to_owned(), message: EXCLUDED.to_owned() }));
     }
     if !metadata.is_file() {
         return Err(Error::not_a_file(kind_of(metadata.file_type())));
@@ -89,7 +82,7 @@ pub(super) fn inspect(
         (None, Some(own)) => name::of_entry(own),
         (None, None) => return Err(Error::usage("has no file name of its own; give one with --name")),
     };
-    Ok(Argument::File(Job {
+    let job = Job {
         input: Input::File(path.to_owned()),
         name,
         mime_type: destination.mime_type.clone(),
@@ -97,7 +90,8 @@ pub(super) fn inspect(
         parent: if selection.relative { directories_of(path, target) } else { target.clone() },
         warnings: warning.into_iter().collect(),
         duplicate: None,
-    }))
+    };
+    Ok(one(Step::File(Planned { shown: shown.to_owned(), job: Ok(job) })))
 }
 
 /// Checks that the directories of a path can be kept (`-R`).

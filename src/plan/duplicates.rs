@@ -1,7 +1,7 @@
 //! Finds inputs of one run that get the same name in the same folder.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,21 +34,20 @@ impl Duplicate {
     }
 }
 
-/// All inputs so far, at about 40 bytes each: stores each directory once, and a name only if it differs from the name
+/// All inputs so far, at about 50 bytes each: stores each directory once, and a name only if it differs from the name
 /// in the drive.
 #[derive(Default)]
 pub(super) struct Duplicates {
     first: HashMap<u64, First>,
-    /// Path prefixes, and how to find them.
-    texts: Vec<Arc<str>>,
-    numbers: HashMap<Arc<str>, u32>,
+    /// The texts of all [`First`].
+    texts: HashSet<Arc<str>>,
 }
 
 /// The first input with this target.
 struct First {
     path: u64,
-    /// Index into `texts`: the part of the path before the name.
-    text: u32,
+    /// The part of the path before the name.
+    text: Arc<str>,
     /// The text is the whole path.
     whole: bool,
 }
@@ -71,24 +70,16 @@ impl Duplicates {
         };
         match self.first.entry(job.target()) {
             Entry::Vacant(entry) => {
-                let text = match self.numbers.get(text) {
-                    Some(number) => *number,
-                    None => {
-                        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-                        let text: Arc<str> = text.into();
-                        self.texts.push(Arc::clone(&text));
-                        self.numbers.insert(text, number);
-                        number
-                    }
-                };
+                let known = self.texts.get(text).cloned();
+                let text = known.unwrap_or_else(|| text.into());
+                self.texts.insert(Arc::clone(&text));
                 entry.insert(First { path, text, whole });
                 None
             }
             Entry::Occupied(first) => {
                 let first = first.get();
-                let text = self.texts.get(first.text as usize).map_or("", |text| &**text);
                 let name = if first.whole { "" } else { &job.name };
-                let earlier = format!("{text}{name}");
+                let earlier = format!("{}{name}", first.text);
                 let same_file = first.path == path || is_same_file(&earlier, &job.input);
                 Some(Duplicate { first: earlier, same_file })
             }

@@ -10,14 +10,13 @@ pub mod name;
 pub mod parts;
 mod walk;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::options::Destination;
 
-use argument::Argument;
 pub use argument::check_relative;
 pub use duplicates::Duplicate;
 use duplicates::Duplicates;
@@ -169,33 +168,24 @@ pub fn steps(selection: Selection, list: Option<List>) -> impl Iterator<Item = S
     let target = Parent::target(&selection.destination);
     let arguments = selection.paths.clone().into_iter().map(|path| (path == "-", path));
     let paths = arguments.chain(list.into_iter().flatten().map(|path| (false, path)));
-    let steps = paths.flat_map(move |(is_stdin, path)| -> Box<dyn Iterator<Item = Step> + Send> {
-        let found = if is_stdin {
-            argument::standard_input(&selection.destination, &target).map(Argument::File)
-        } else {
-            argument::inspect(&path, &selection, &target)
-        };
-        match found {
-            Ok(Argument::Directory(walk)) => walk,
-            Ok(Argument::Excluded) => {
-                let (shown, message) = (shown(&path, is_stdin), EXCLUDED.to_owned());
-                Box::new(std::iter::once(Step::Warning { shown, message }))
-            }
-            Ok(Argument::File(job)) => one(shown(&path, is_stdin), Ok(job)),
-            Err(error) => one(shown(&path, is_stdin), Err(error)),
+    let steps = paths.flat_map(move |(is_stdin, path)| {
+        // In messages, `-` is standard input.
+        let shown = if path == "-" && !is_stdin { "./-".to_owned() } else { name::decode(&path).0 };
+        if is_stdin {
+            let job = argument::standard_input(&selection.destination, &target);
+            return one(Step::File(Planned { shown, job }));
         }
+        argument::inspect(&path, &shown, &selection, &target)
+            .unwrap_or_else(|error| one(Step::File(Planned { shown, job: Err(error) })))
     });
     let mut duplicates = Duplicates::default();
     steps.map(move |step| duplicates.mark(step))
 }
 
-/// The path for messages and reports, in which `-` is standard input.
-fn shown(path: &OsStr, is_stdin: bool) -> String {
-    if path == "-" && !is_stdin { "./-".to_owned() } else { name::decode(path).0 }
-}
+type Steps = Box<dyn Iterator<Item = Step> + Send>;
 
-fn one(shown: String, job: Result<Job, Error>) -> Box<dyn Iterator<Item = Step> + Send> {
-    Box::new(std::iter::once(Step::File(Planned { shown, job })))
+fn one(step: Step) -> Steps {
+    Box::new(std::iter::once(step))
 }
 
 /// One line of `--dry-run`: JSON without a line break.

@@ -219,6 +219,7 @@ fn links_that_are_given_are_followed_and_keep_their_own_name() {
 #[cfg(target_os = "linux")]
 #[test]
 fn undecodable_names_are_escaped_with_a_warning() {
+    use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let dir = tempfile::tempdir().unwrap();
     let odd = OsStr::from_bytes(b"a\xff.txt");
