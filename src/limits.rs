@@ -55,7 +55,7 @@ impl Limits {
     /// What fits into this many free descriptors, if anything does.
     fn with_free(free: usize) -> Option<Self> {
         let free = free.checked_sub(RESERVED).filter(|free| *free >= MIN_FREE - RESERVED)?;
-        // A file takes up to four (itself, its record, two locks), a part up to two (its connection, and a second one for
+        // A file takes up to three (itself, its record, the lock of its target), a part up to two (its connection, and a second one for
         // a hedge or the next part), a call one. An eighth stays free.
         Some(Self {
             files: (free / 8).clamp(1, Self::MAX.files),

@@ -64,7 +64,7 @@ fn all_files_wait_for_a_rate_limit_together() {
     // Requests in flight when the limit came are completed. No new ones are sent during its second.
     let meanwhile = |call: &&local_drive::RequestRecord| {
         call.op.is_api()
-            && call.start > first + Duration::from_millis(300)
+            && call.start > first + Duration::from_millis(500)
             && call.start < first + Duration::from_millis(900)
     };
     assert_eq!(record.requests.iter().filter(meanwhile).count(), 0);
