@@ -280,7 +280,9 @@ async fn replace_hanging(context: Arc<Context>) {
     }
 }
 
-/// BBR drains its own queue within a few round trips, of at most a second on a slow path.
+/// A queue that stands for this long after [`BBR_TRIAL`] is other traffic's.
+const FOREIGN_QUEUE: Duration = Duration::from_secs(1);
+/// BBR drains its own queue within a few round trips, each of at most a second on a slow path.
 const BBR_TRIAL: Duration = Duration::from_secs(10);
 
 /// Samples the network while parts are in flight, and sets how many parts may be in flight and send.
@@ -303,13 +305,14 @@ async fn run_controller(context: Arc<Context>) {
         }
         context.options.storage.set_sending_limit(permits.sending_limit());
         context.options.storage.set_headroom(permits.has_headroom());
-        // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither. If the queue
-        // stays, others fill it, and BBR would take more than its share from them.
-        match permits.queue_of_one() {
-            Some(since) if since.elapsed() >= BBR_TRIAL => context.options.storage.end_bbr(),
-            Some(_) => context.options.storage.use_bbr(),
-            None if permits.has_headroom() => context.options.storage.use_bbr(),
-            None => {}
+        // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither.
+        let queue_of_one = permits.queue_of_one();
+        if queue_of_one.is_some() || permits.has_headroom() {
+            context.options.storage.use_bbr();
+        }
+        // If the queue stays, others fill it, and BBR would take more than its share from them.
+        if queue_of_one.is_some_and(|since| since.elapsed() >= FOREIGN_QUEUE) {
+            context.options.storage.end_bbr(BBR_TRIAL);
         }
     }
 }

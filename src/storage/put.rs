@@ -100,9 +100,9 @@ impl Storage {
         self.stats.use_bbr();
     }
 
-    /// Changes them back to the congestion control that they had before BBR, for good.
-    pub fn end_bbr(&self) {
-        self.stats.end_bbr();
+    /// Changes connections that have used BBR for this long back to the congestion control that they had before, for good.
+    pub fn end_bbr(&self, used_for: Duration) {
+        self.stats.end_bbr(used_for);
     }
 
     /// Sets whether the path could carry more than is being sent. Slow connections are then replaced by new ones.

@@ -39,14 +39,23 @@ struct Counters {
     full: AtomicBool,
     /// When it was last full, in milliseconds after `opened`.
     last_full: AtomicU64,
-    /// The connection was changed to BBR once.
-    bbr: AtomicBool,
-    /// Its congestion control before that, until it is changed back.
-    before_bbr: Mutex<Option<Vec<u8>>>,
+    bbr: Mutex<Bbr>,
     /// The size of the send buffer; 0 if the system reports what is in it.
     buffer: AtomicU64,
     /// The highest estimate of the bytes that have left the send buffer.
     sent: AtomicU64,
+}
+
+/// Whether a connection uses BBR.
+#[derive(Debug)]
+enum Bbr {
+    Unused,
+    /// Since when, and the congestion control before.
+    Used {
+        before: Option<Vec<u8>>,
+        since: Instant,
+    },
+    Ended,
 }
 
 impl Default for Counters {
@@ -56,8 +65,7 @@ impl Default for Counters {
             written: AtomicU64::new(0),
             full: AtomicBool::new(false),
             last_full: AtomicU64::new(0),
-            bbr: AtomicBool::new(false),
-            before_bbr: Mutex::default(),
+            bbr: Mutex::new(Bbr::Unused),
             buffer: AtomicU64::new(platform::opaque_send_buffer().unwrap_or(0)),
             sent: AtomicU64::new(0),
         }
@@ -126,22 +134,26 @@ impl Probe {
         }
     }
 
-    /// Changes the connection to BBR if the system has it. Does nothing the second time.
+    /// Changes the connection to BBR if the system has it, once.
     pub fn use_bbr(&self) {
-        if !self.counters.bbr.swap(true, Ordering::Relaxed)
+        let mut bbr = lock(&self.counters.bbr);
+        if matches!(*bbr, Bbr::Unused)
             && let Some(stream) = self.stream.upgrade()
         {
-            *lock(&self.counters.before_bbr) = platform::congestion_control(&stream);
+            *bbr = Bbr::Used { before: platform::congestion_control(&stream), since: Instant::now() };
             platform::set_congestion_control(&stream, b"bbr");
         }
     }
 
-    /// Changes the connection back to the congestion control that it had before BBR. It does not use BBR again.
-    pub fn end_bbr(&self) {
-        if let Some(before) = lock(&self.counters.before_bbr).take()
+    /// Changes a connection that has used BBR for this long back to the congestion control that it had before, for good.
+    pub fn end_bbr(&self, used_for: Duration) {
+        let mut bbr = lock(&self.counters.bbr);
+        if let Bbr::Used { before: Some(before), since } = &*bbr
+            && since.elapsed() >= used_for
             && let Some(stream) = self.stream.upgrade()
         {
-            platform::set_congestion_control(&stream, &before);
+            platform::set_congestion_control(&stream, before);
+            *bbr = Bbr::Ended;
         }
     }
 

@@ -150,8 +150,8 @@ impl TransferStats {
     }
 
     /// Changes them back, see [`Probe::end_bbr`].
-    pub fn end_bbr(&self) {
-        lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.end_bbr());
+    pub fn end_bbr(&self, used_for: Duration) {
+        lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.end_bbr(used_for));
     }
 }
 

@@ -8,11 +8,11 @@
 //! - *Back off* follows a SlowDown response from storage. It halves the limit, then raises it slowly to just below the
 //!   one that was too high.
 //!
-//! The controller measures the rate of each limit in one [`Window`]. If the system reports round-trip times, a standing
-//! queue means that the path is full. More connections would only delay everyone on it, so the controller lowers the
-//! limit until the rate drops or one connection is left. Packet loss without a queue means that the path is lossy, and
-//! that more connections increase the rate. Without round-trip times only the rate counts, and each increase has to
-//! improve it.
+//! The controller measures the rate of each limit in one [`Window`]. If the system reports round-trip times, a queue
+//! means that the path is full. More connections would only delay everyone on it, so the controller lowers the limit
+//! until the rate drops, or two connections are left, or one on a slow path. Packet loss without a queue means that the
+//! path is lossy, and that more connections increase the rate. Without round-trip times only the rate counts, and each
+//! increase has to improve it.
 //!
 //! Probing a lower limit is cheap: parts in flight above it are held, and resume within a round trip.
 //!
@@ -31,10 +31,11 @@ pub const DEFAULT_LIMIT: usize = 8;
 /// The highest limit. On a path of 100 Mbit/s with 80 ms and 0.1 % loss, 24 CUBIC connections used 81 % and 32 used
 /// 86 %. More connections gain less than they cost others on the path.
 pub const MAX_LIMIT: usize = 32;
-/// In bytes per second. Below this rate, one connection is enough. From here on the limit is at least 2: a connection
-/// that was idle starts slowly again (RFC 5681, 4.1), which costs much if it happens every second.
+/// In bytes per second. Below this rate, one connection is enough. From here on, the limit stays at 2 or more: a
+/// connection that was idle starts slowly again (RFC 5681, 4.1), which costs much if it happens every second.
 const THIN_RATE: f64 = 1e6;
-/// From this rate on the limit is at least 4: after a packet loss, one connection needs seconds to recover its window.
+/// From this rate on, the limit falls by a quarter at a time instead of half, and less often: after a packet loss, a few
+/// connections need seconds to recover their windows.
 const THICK_RATE: f64 = 4e6;
 
 /// A higher limit is worthwhile if the rate grows by at least this fraction of the growth of the limit.
@@ -43,7 +44,7 @@ const MIN_GAIN: f64 = 0.25;
 const MIN_GAIN_LOSSY: f64 = 0.1;
 /// A lower limit is as good if the rate drops by at most this fraction.
 const MAX_RATE_LOSS: f64 = 0.05;
-/// If a queue stands even at the lower limit, others fill the path, and it is fair to keep the lower limit. But if the
+/// If there is a queue even at the lower limit, others fill the path, and it is fair to keep the lower limit. But if the
 /// rate drops by more than this fraction of the drop of the limit, the queue is not on this path's bottleneck.
 const MAX_FAIR_FALL: f64 = 0.85;
 /// How long a path counts as lossy after a loss without a queue.
@@ -239,8 +240,8 @@ impl Controller {
         }
     }
 
-    /// A part in flight gets next to nothing of a full path: ends a probe of a higher limit, or else reduces the limit by
-    /// one, but not below [`INITIAL_LIMIT`].
+    /// A part in flight gets next to nothing of a full path: ends a probe of a higher limit or takes back the last
+    /// doubling, or else reduces the limit by one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
         match self.phase {
             Phase::Probe { from, rate } | Phase::SlowStart { before: Some((from, rate)), .. }
@@ -307,8 +308,8 @@ impl Controller {
         let sure = !grows || !stats.no_rtt && self.limit < DEFAULT_LIMIT;
         // If neither receivers nor losses limit the connections, others may fill the path. Their queue stood when the
         // minimum round-trip time was measured, so it goes unnoticed. More connections would only take from them.
-        let proven = proven && (self.limit < DEFAULT_LIMIT || stats.no_rtt || stats.lossy);
-        if free || proven && sure && !stats.queue_noticeable {
+        let may_grow = proven && (self.limit < DEFAULT_LIMIT || stats.no_rtt || stats.lossy);
+        if free || may_grow && sure && !stats.queue_noticeable {
             let limit = (self.limit * 2).min(self.max_limit);
             if limit > self.limit {
                 self.phase = Phase::SlowStart { before: Some((self.limit, stats.rate)), last: None };
@@ -459,7 +460,7 @@ impl Controller {
         self.set(limit);
     }
 
-    /// Probes half of a small limit or three quarters of a large one, which is large because the path needed it.
+    /// Probes half of the limit, or three quarters of it at a high rate.
     fn try_fewer(&mut self, at: Instant, rate: f64) -> bool {
         let limit = if rate >= THICK_RATE { self.limit * 3 / 4 } else { self.limit / 2 };
         let min = if rate < THIN_RATE { 1 } else { 2 };

@@ -171,7 +171,7 @@ impl Permits {
         lock(&self.state).headroom
     }
 
-    /// Since when a single part has been sent while a queue stands on the path.
+    /// When a queue began to stand while the limit is one part.
     pub fn queue_of_one(&self) -> Option<Instant> {
         lock(&self.state).queue_of_one
     }
