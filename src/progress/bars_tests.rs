@@ -1,13 +1,29 @@
 use super::super::testing::{MIB, Play, uploaded};
-use super::super::text::Styles;
+use super::super::text::{Styles, width};
 use super::*;
 use crate::event::{Attempt, Event, Phase};
+use crate::options::{ColorMode, Display, LogFormat, ProgressMode};
 
 const LOOK: Theme = Theme { unicode: true, styles: Styles(false) };
 
+fn bars(theme: Theme) -> Bars {
+    let display = Display {
+        quiet: false,
+        verbose: 0,
+        progress: ProgressMode::Auto,
+        color: ColorMode::Never,
+        log_format: LogFormat::Human,
+    };
+    Bars::new(Human::new(&display, theme.styles), theme)
+}
+
 impl Play {
     fn frame(&self, columns: usize, rows: usize) -> String {
-        let lines = frame(&self.state, self.now, columns, rows, LOOK);
+        self.frame_on(&mut bars(LOOK), columns, rows)
+    }
+
+    fn frame_on(&self, bars: &mut Bars, columns: usize, rows: usize) -> String {
+        let lines = bars.render(&self.state, self.now, columns, rows);
         for line in &lines {
             assert!(width(line) < columns, "{columns} columns: {line:?}");
         }
@@ -71,7 +87,7 @@ a-really-lo…report.pdf  495 MiB/1.2 GiB
 fn ascii_where_the_locale_knows_no_more() {
     let play = one_file("report.pdf");
     let look = Theme { unicode: false, styles: Styles(false) };
-    let drawn = frame(&play.state, play.now, 80, 24, look).join("\n");
+    let drawn = bars(look).render(&play.state, play.now, 80, 24).join("\n");
     assert!(drawn.is_ascii(), "{drawn}");
     assert!(drawn.contains("#########>----"), "{drawn}");
 }
@@ -189,11 +205,13 @@ fn a_long_walk_and_a_lost_drive_are_seen() {
 
 #[test]
 fn no_line_is_ever_wider_than_the_terminal() {
+    let mut bars = bars(LOOK);
     for play in [one_file("数据数据数据数据数据数据数据数据.pdf"), one_file("a"), three_files()]
     {
         for columns in 1..140 {
             for rows in [1, 3, 10, 50] {
-                let drawn = play.frame(columns, rows);
+                let drawn = play.frame_on(&mut bars, columns, rows);
+                assert_eq!(drawn, play.frame(columns, rows));
                 assert!(drawn.lines().count() <= rows.max(2), "{columns}x{rows}\n{drawn}");
             }
         }

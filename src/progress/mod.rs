@@ -4,6 +4,7 @@ mod bars;
 mod human;
 mod in_flight;
 mod json;
+mod layout;
 mod plain;
 mod rate;
 mod renderer;
@@ -31,10 +32,13 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         && display.progress != ProgressMode::Plain
         && display.log_format == LogFormat::Human
         && is_drawable;
-    let human = || human::Human::new(display, text::Styles(display.color.is_enabled(is_terminal)));
+    let styles = text::Styles(display.color.is_enabled(is_terminal));
+    let human = || human::Human::new(display, styles);
     let (formatter, tick): (Box<dyn Formatter>, _) = match display.log_format {
         LogFormat::Json => (Box::new(json::Json::new(display)), json::Json::TICK),
-        LogFormat::Human if draws => (Box::new(bars::Bars::new(human())), bars::Bars::TICK),
+        LogFormat::Human if draws => {
+            (Box::new(bars::Bars::new(human(), theme::Theme::detect(styles))), bars::Bars::TICK)
+        }
         LogFormat::Human => (Box::new(plain::Plain::new(human(), wants_progress)), plain::Plain::TICK),
     };
     let shares_terminal = draws && std::io::stdout().is_terminal();

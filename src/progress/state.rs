@@ -215,6 +215,11 @@ impl State {
         known.max(self.seen.1).saturating_sub(self.lost)
     }
 
+    /// How long the run has taken.
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
+    }
+
     /// The percentage, rounded down. 100 only if every part of every file is in storage.
     pub(super) fn percent(&self) -> u8 {
         let whole = self.complete()

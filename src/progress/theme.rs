@@ -1,13 +1,10 @@
 //! Characters and colors of the progress on a terminal.
 
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::ProgressStyle;
 
 use super::text::Styles;
-use crate::mutex::lock;
 
 /// Characters and colors.
 #[derive(Debug, Clone, Copy)]
@@ -29,27 +26,16 @@ impl Theme {
         if self.unicode { "…" } else { "~" }
     }
 
-    /// One of ten frames per second.
-    pub(super) fn spinner(self, elapsed: Duration) -> char {
-        let frames = if self.unicode { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" } else { "-\\|/" };
+    /// A style for one of indicatif's templates. `elapsed` chooses the spinner's frame, of ten per second.
+    pub(super) fn style(self, template: &str, elapsed: Duration) -> ProgressStyle {
+        let (bar, spinner) =
+            if self.unicode { ("━╸─", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏") } else { ("#>-", "-\\|/") };
         let tenths = (elapsed.as_millis() / 100) as usize;
-        frames.chars().cycle().nth(tenths % 20).unwrap_or(' ')
-    }
-
-    /// A bar, drawn by indicatif.
-    pub(super) fn bar(self, columns: usize, percent: u8) -> String {
-        if columns == 0 {
-            return String::new();
-        }
-        let style = ProgressStyle::with_template(&format!("{{bar:{columns}./dim}}"))
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars(if self.unicode { "━╸─" } else { "#>-" });
-        let line = Line::default();
-        let target = ProgressDrawTarget::term_like(Box::new(line.clone()));
-        let bar = ProgressBar::with_draw_target(Some(100), target).with_style(style);
-        bar.set_position(percent.into());
-        let text = std::mem::take(&mut *lock(&line.0));
-        text.trim_end().to_owned()
+        let frame: String = spinner.chars().cycle().skip(tenths % 20).take(1).collect();
+        // The templates are our own, so they are valid.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // The second tick string is for finished bars, which we do not have.
+        style.progress_chars(bar).tick_strings(&[&frame, ""])
     }
 }
 
@@ -66,52 +52,4 @@ fn shows_unicode() -> bool {
         let value = value.to_string_lossy().to_ascii_lowercase();
         value.contains("utf-8") || value.contains("utf8")
     })
-}
-
-/// A terminal of one line, which keeps what indicatif writes.
-///
-/// On a real terminal, indicatif fills each line up to the last column, and later moves up by as many rows as it drew. If
-/// the terminal has become narrower meanwhile, its lines have wrapped, and stale rows are left behind
-/// (<https://github.com/console-rs/indicatif/issues/182>). So [`Screen`](super::screen::Screen) places the lines.
-#[derive(Debug, Clone, Default)]
-struct Line(Arc<Mutex<String>>);
-
-impl TermLike for Line {
-    /// Wider than any bar.
-    fn width(&self) -> u16 {
-        100
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        lock(&self.0).push_str(text);
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
 }
