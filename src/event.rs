@@ -174,7 +174,7 @@ pub enum Event<'a> {
     /// A part begins. Its retries belong to the same start and progress.
     #[serde(skip)]
     PartStart { file: FileId, part: u32, size: u64, progress: Arc<PartProgress> },
-    /// A part is in storage, verified and recorded.
+    /// A part is in storage, its ETag is checked, and it is on record if the file has several.
     #[serde(rename = "part")]
     PartDone {
         file: FileId,

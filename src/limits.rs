@@ -55,8 +55,8 @@ impl Limits {
     /// What fits into this many free descriptors, if anything does.
     fn with_free(free: usize) -> Option<Self> {
         let free = free.checked_sub(RESERVED).filter(|free| *free >= MIN_FREE - RESERVED)?;
-        // A file takes up to three (itself, its record, the lock of its target), a part up to two (its connection, and a second one for
-        // a hedge or the next part), a call one. An eighth stays free.
+        // A file takes up to three (itself, its record, the lock of its target), a part up to two (its connection, and a
+        // second one for a hedge or the next part), a call one. An eighth stays free.
         Some(Self {
             files: (free / 8).clamp(1, Self::MAX.files),
             parts: (free * 3 / 16).clamp(1, Self::MAX.parts),
@@ -111,7 +111,7 @@ pub fn runtime() -> Result<Runtime, Error> {
 const EVENT_INTERVAL: u32 = 8;
 
 /// Worker threads: half as many as cores. One sends 8 Gbit/s with TLS (measured). With only one, parts advance together,
-/// which makes their MD5 cheaper: rounds of 7 lanes instead of 5.
+/// which fills more MD5 lanes.
 fn workers() -> usize {
     thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
 }

@@ -78,7 +78,13 @@ impl SignedUrl {
     /// The URL without query, user and password, for logs.
     pub fn redacted(&self) -> String {
         let url = self.0.split(['?', '#']).next().unwrap_or_default();
-        PATTERNS[0].replace(url, REPLACEMENT).into_owned()
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        // Whatever stands before the last `@` is hidden, also characters that end a URL in a text.
+        match authority.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}"),
+            None => url.to_owned(),
+        }
     }
 }
 
@@ -126,6 +132,10 @@ mod tests {
         assert_eq!(format!("{token:?} {url:?}"), "*** https://b.s3.amazonaws.com/key?***");
         let url = SignedUrl::new("https://user:p@ss@h:1/k@y?sig=abc");
         assert_eq!(url.redacted(), "https://***@h:1/k@y");
+        for password in ["p)w", "p'w", "p w", "p\"w"] {
+            let url = SignedUrl::new(format!("https://u:{password}@h/k?sig=abc"));
+            assert_eq!(url.redacted(), "https://***@h/k");
+        }
         assert_eq!(token.expose(), "cp_pat_secret");
     }
 

@@ -224,15 +224,17 @@ pub fn parse_urls(body: &[u8], count: u32) -> Result<Vec<Cow<'_, str>>, String> 
         .or(answer.urls)
         .ok_or_else(|| with_message("it has neither `parts` nor `urls`".to_owned(), body))?;
     let mut urls: Vec<Option<Cow<'_, str>>> = vec![None; count as usize];
-    for (number, signed) in (1..).zip(list) {
-        // An object without a number is an error: its position would be a guess.
+    for (position, signed) in (1..).zip(list) {
+        // An object without a number or a URL is an error: its position would be a guess.
         let (number, url) = match signed {
-            Signed::Url(url) => (Some(number), Some(url)),
+            Signed::Url(url) => (Some(position), Some(url)),
             Signed::Object { signed_url, url, number, part_number } => {
                 (number.or(part_number), signed_url.or(url))
             }
         };
-        let (Some(number), Some(Text(url))) = (number, url) else { return Err(UNKNOWN_FORM.to_owned()) };
+        let (Some(number), Some(Text(url))) = (number, url) else {
+            return Err(with_message(format!("{UNKNOWN_FORM} (entry {position})"), body));
+        };
         let place =
             number.checked_sub(1).and_then(|at| usize::try_from(at).ok()).and_then(|at| urls.get_mut(at));
         match place {

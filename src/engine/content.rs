@@ -17,7 +17,7 @@ use crate::plan::Parts;
 use crate::platform::Identity;
 use crate::source::Source;
 
-/// Parts compared at a time: the number of MD5 lanes.
+/// Parts compared at a time: as many as MD5 has lanes with AVX2.
 const MAX_COMPARING: usize = 8;
 /// Bytes per read.
 const COMPARE_BUFFER: usize = 256 * 1024;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::context::{Context, Options};
 use super::directory::Directory;
 use super::state::{
-    Journal, LockFile, Mode, RETRY_LOCK, Recorded, SHORT_WAIT, TargetLock, canonical_text, source_id,
+    Journal, LockFile, MAX_SHORT_TRIES, Mode, RETRY_LOCK, Recorded, TargetLock, canonical_text, source_id,
 };
 use crate::error::{Code, Error, Kind};
 use crate::event::Phase;
@@ -19,7 +19,7 @@ use crate::source::Source;
 pub(super) struct LockedFile {
     /// Opened after it was locked; `None` for standard input.
     pub(super) source: Option<Source>,
-    /// The ID of its state.
+    /// Identifies its path and state, see [`source_id`].
     pub(super) source_id: Option<u64>,
     /// Its record, if one is kept.
     pub(super) journal: Option<Journal>,
@@ -33,7 +33,7 @@ pub(super) struct LockedFile {
 pub(super) struct Locks {
     /// The target in the drive. Without `--if-exists` the lock is shared: other runs may upload other files of that name.
     pub(super) target: TargetLock,
-    /// Locks the record if it is not used (`--no-resume`).
+    /// Keeps other runs away from the record with `--no-resume`.
     _record: Option<LockFile>,
 }
 
@@ -60,29 +60,31 @@ pub(super) async fn lock(
     if !context.options.resume || context.options.journals.is_none() {
         file.unrecorded.store(true, Ordering::Relaxed);
     }
-    for tries in 0.. {
+    let (mut tries, mut record_busy) = (0, 0);
+    loop {
         let (shared, observer) = (Arc::clone(context), Arc::clone(file));
         let (job, directory) = (Arc::clone(job), Arc::clone(directory));
         let attempted = context.disk.run(move || attempt(&shared, &observer, &job, &directory, tries));
         match attempted.await?? {
             Attempt::Locked(locked) => return Ok(*locked),
-            Attempt::RecordBusy if !waits && tries == SHORT_WAIT => {
+            Attempt::RecordBusy if !waits && record_busy >= MAX_SHORT_TRIES => {
                 return Err(Error::with_hint(
                     Code::Conflict,
                     "another copera-upload is already uploading this file",
                     "--if-exists skip waits for it and accepts its item; once the other run has finished, the same command creates another",
                 ));
             }
-            Attempt::RecordBusy | Attempt::TargetBusy => {}
+            Attempt::RecordBusy => record_busy += 1,
+            Attempt::TargetBusy => {}
         }
+        tries += 1;
         // The other run may be about to exit, so the message comes late.
-        if tries + 1 == SHORT_WAIT {
+        if tries == MAX_SHORT_TRIES {
             file.phase(Phase::Wait);
             file.note("another copera-upload is uploading this file: waiting for it");
         }
         tokio::time::sleep(RETRY_LOCK).await;
     }
-    Err(Error::Internal("no more attempts at a lock".to_owned()))
 }
 
 /// Locks both or neither. If both are locked, opens the file. Blocks on the disk. `tries`: how often this was not possible

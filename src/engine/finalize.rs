@@ -67,7 +67,7 @@ impl FileUpload {
             Err(failure) => return Err(Error::CircuitOpen { failure }.into()),
         };
         let (record_now, sync) = (record.clone(), session.syncs_record());
-        // A single part is only recorded now, the others if the disk was full.
+        // A file of one part has no record until now. Others lack one only if the disk was full.
         let unrecorded = record.has_no_upload().then(|| (session.started.clone(), session.finished.clone()));
         let note_finalizing = move || {
             record_now.write_now(|journal| match &unrecorded {
@@ -131,20 +131,27 @@ impl FileUpload {
     /// Records an item that this upload has created in the ledger, before the upload's record is removed, so that no other
     /// upload claims it. Warns if the file has changed meanwhile.
     async fn after_finalize(&self, session: &Session, created: Option<&Item>) {
-        let (context, file, source) =
-            (Arc::clone(&self.context), Arc::clone(&self.file), Arc::clone(&self.source));
+        let (context, warn_if_changed) = (Arc::clone(&self.context), self.warn_if_changed());
         let (id, upload) = (created.map(|item| item.id().to_owned()), session.started.upload.clone());
         let work = move || {
             if let Some(id) = id {
                 context.ledger.record(&id, &upload);
             }
+            warn_if_changed();
+        };
+        // If no thread can be started, only a rarely needed proof and the warning are missing.
+        let _ = self.context.disk.run(work).await;
+    }
+
+    /// A check that warns if the file has changed since it was read. It blocks on the disk.
+    pub(super) fn warn_if_changed(&self) -> impl FnOnce() + Send + 'static {
+        let (file, source) = (Arc::clone(&self.file), Arc::clone(&self.source));
+        move || {
             if let Err(Error::Changed { what }) = source.check_unchanged() {
                 file.warn(&format!(
                     "the file may have changed after it was read ({what}): the item has the content that was read"
                 ));
             }
-        };
-        // If no thread can be started, only a rarely needed proof is missing.
-        let _ = self.context.disk.run(work).await;
+        }
     }
 }

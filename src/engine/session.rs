@@ -92,6 +92,15 @@ pub(super) struct Uploaded {
     pub(super) item: Item,
     pub(super) proof: Proof,
     pub(super) verified: Option<Verified>,
+    /// It was checked, after the item was created and verified, that the file has not changed.
+    pub(super) checked: bool,
+}
+
+/// The item of an upload.
+struct Finalized {
+    item: Item,
+    /// This run has just finalized it, and checked the file afterwards.
+    now: bool,
 }
 
 /// The ETag of an object made of these parts, if all their checksums are known.
@@ -194,7 +203,8 @@ impl FileUpload {
     /// Sends the missing parts, finalizes and verifies.
     pub(super) async fn finish(self: &Arc<Self>, mut session: Session) -> Result<Uploaded, UploadAbort> {
         let is_earlier = session.item.is_some();
-        let item = self.create_item(&mut session).await?;
+        let Finalized { item, now } = self.create_item(&mut session).await?;
+        let checked = now && self.context.options.verify.is_none();
         let verified = match self.verify(&session, &item).await {
             // It may have been deleted since an earlier run created it.
             Err(Error::Unverified { item, error }) if is_earlier && error.is_missing() => {
@@ -206,7 +216,7 @@ impl FileUpload {
             }
             verified => verified?,
         };
-        Ok(Uploaded { item, proof: Proof::of_session(&session), verified })
+        Ok(Uploaded { item, proof: Proof::of_session(&session), verified, checked })
     }
 
     /// The service's error for an item that is neither in the folder nor known to it. `None` if the item exists, or if this
@@ -220,7 +230,7 @@ impl FileUpload {
         drive.item(&**file, id).await.err().filter(Error::is_missing)
     }
 
-    async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Item, UploadAbort> {
+    async fn create_item(self: &Arc<Self>, session: &mut Session) -> Result<Finalized, UploadAbort> {
         let file = &self.file;
         if let Some(item) = session.item.take() {
             // `--verify` asks for its object anyway.
@@ -229,12 +239,12 @@ impl FileUpload {
             {
                 return Err(UploadAbort::Gone(error));
             }
-            return Ok(item);
+            return Ok(Finalized { item, now: false });
         }
         if session.finalizing {
             file.note("an earlier run started to finalize: looking for the item");
             if let Some(item) = self.reconcile(session).await? {
-                return Ok(item);
+                return Ok(Finalized { item, now: false });
             }
         }
         match self.send_parts(session).await {
@@ -245,6 +255,6 @@ impl FileUpload {
             sent => sent?,
         }
         session.check_complete()?;
-        self.finalize(session).await
+        Ok(Finalized { item: self.finalize(session).await?, now: true })
     }
 }

@@ -141,8 +141,12 @@ pub(super) async fn upload(
         directory,
         record: record.clone(),
     });
-    let Uploaded { item, proof, verified } = upload.run(recorded).await?;
+    let Uploaded { item, proof, verified, checked } = upload.run(recorded).await?;
     context.note_used_item(item.id());
+    if !checked {
+        // If no thread can be started, only the warning is missing.
+        let _ = context.disk.run(upload.warn_if_changed()).await;
+    }
     locks.target.note_created(source_id);
     let to_record = earlier_runs::to_record(&upload, &item, proof);
     let ack = Ack { record: Some(record), locks: Some(locks), to_record, _target_guard: guard };
@@ -175,7 +179,8 @@ impl FileUpload {
                 Resumed::Session(session) => Some(session),
                 Resumed::Done(session, item) => {
                     let verified = self.verify(&session, &item).await?;
-                    return Ok(Uploaded { item, proof: Proof::of_source(&self.source), verified });
+                    let proof = Proof::of_source(&self.source);
+                    return Ok(Uploaded { item, proof, verified, checked: false });
                 }
             },
         };

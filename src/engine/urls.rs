@@ -136,7 +136,8 @@ impl Urls {
     }
 }
 
-/// Checks that a part may be sent to this URL; with `allow_http`, also to another machine over plain HTTP. The URL is a secret, so an error names at most its host.
+/// Checks that a part may be sent to this URL; with `allow_http`, also to another machine over plain HTTP. The URL is a
+/// secret, so an error names at most its host.
 pub(super) fn check(url: &str, allow_http: bool) -> Result<(), String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("one is no URL ({error})"))?;
     let host = uri.host().unwrap_or_default();

@@ -35,7 +35,7 @@ impl std::fmt::Display for Kind {
 /// Everything that can make a file or the whole run fail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An error that is only reported, never told apart from others. [`Error::new`] and [`Error::usage`] make one.
+    /// An error that is only reported, never told apart from others. [`Error::new`] and [`Error::with_hint`] make one.
     #[error("{message}")]
     Message { code: Code, message: String, hint: Option<String> },
     #[error("no Copera token was found")]
@@ -141,6 +141,7 @@ impl Error {
         Self::Message { code, message: message.into(), hint: None }
     }
 
+    /// An error with a hint: what to do next.
     pub fn with_hint(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Message { code, message: message.into(), hint: Some(hint.into()) }
     }
@@ -150,6 +151,7 @@ impl Error {
         Self::new(Code::Usage, message)
     }
 
+    /// The same with a hint.
     pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::with_hint(Code::Usage, message, hint)
     }

@@ -39,7 +39,7 @@ impl Duplicate {
 #[derive(Default)]
 pub(super) struct Duplicates {
     first: HashMap<u64, First>,
-    /// The texts of all [`First`].
+    /// Every [`First::text`], stored once.
     texts: HashSet<Arc<str>>,
 }
 
@@ -70,9 +70,11 @@ impl Duplicates {
         };
         match self.first.entry(job.target()) {
             Entry::Vacant(entry) => {
-                let known = self.texts.get(text).cloned();
-                let text = known.unwrap_or_else(|| text.into());
-                self.texts.insert(Arc::clone(&text));
+                let text = self.texts.get(text).cloned().unwrap_or_else(|| {
+                    let text = Arc::<str>::from(text);
+                    self.texts.insert(Arc::clone(&text));
+                    text
+                });
                 entry.insert(First { path, text, whole });
                 None
             }

@@ -6,7 +6,8 @@
 //!
 //! A full disk, a reached quota or `ulimit -f` accepts no more lines, but usually still an empty file. An entry then
 //! becomes the name of an empty file. A marker file without an entry in its name shows that there are such files, and its
-//! time shows when there are new ones. If the disk does not accept a file either, the lock file is marked, and folders are always listed again.
+//! time shows when there are new ones. If the disk does not accept a file either, the lock file is marked, and folders are
+//! always listed again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -132,7 +133,7 @@ impl ActivityLog {
         marker.lock()?;
         let before = marker.metadata()?.modified()?;
         marker.set_modified(SystemTime::now().max(before + TICK))?;
-        // This run does not list the folder because of its own files.
+        // This run need not read its own entry files.
         if state.marked == Some(before) {
             state.marked = Some(marker.metadata()?.modified()?);
         }
@@ -145,8 +146,8 @@ impl ActivityLog {
         Ok(lock(&self.state).own > 0)
     }
 
-    /// Whether another run has created `target` since the read with this number, as far as the log has been read. Also `true` if entries are
-    /// missing.
+    /// Whether another run has created `target` since the read with this number, as far as the log has been read. Also
+    /// `true` if entries are missing.
     pub fn has_changed(&self, target: u64, since: u64) -> bool {
         self.presence.is_marked() || lock(&self.state).targets.get(&target).is_some_and(|at| *at > since)
     }

@@ -164,7 +164,8 @@ impl Journal {
             if written.is_ok() {
                 return self.sync(sync);
             }
-            // A full copy-on-write file system refuses this too. An appended status takes precedence over the status line.
+            // A full copy-on-write file system refuses this too. If either the line or an appended status says that
+            // finalize was started, the next run looks for the item.
             self.status_at = None;
         }
         self.add(&Entry::status(finalizing), sync)

@@ -22,8 +22,8 @@ use crate::options::IfExists;
 
 /// How often to try a lock that another run holds. Waiting for it would block a thread.
 pub const RETRY_LOCK: Duration = Duration::from_millis(100);
-/// Attempts to lock a command: one second, because the previous run may be about to exit.
-pub const SHORT_WAIT: u32 = 10;
+/// Attempts at a lock during one second. The run that holds it may be about to exit.
+pub const MAX_SHORT_TRIES: u32 = 10;
 
 /// Identifies a command. Two runs with the same key are runs of the same command; all other options may differ.
 #[derive(Debug, Clone, Serialize)]
@@ -107,7 +107,7 @@ impl Peers {
     ) -> Result<Self, Error> {
         let Some(folder) = folder else { return Ok(Self::default()) };
         let mut joining = Joining::new(folder, key.clone());
-        let mut tries = 0..SHORT_WAIT;
+        let mut tries = 0..MAX_SHORT_TRIES;
         loop {
             let joined;
             (joining, joined) = on_disk(move || {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::lock_file::{LockFile, Mode};
-use super::peers::{Joined, Peers, RETRY_LOCK, SHORT_WAIT, digest, is_disk_full};
+use super::peers::{Joined, MAX_SHORT_TRIES, Peers, RETRY_LOCK, digest, is_disk_full};
 use crate::disk::on_disk;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Reporter};
@@ -64,7 +64,7 @@ impl Peers {
                 match LockFile::try_acquire(&path, mode) {
                     Ok(lock) => Some(lock?),
                     // When another upload ends, it removes files, which makes room for this one.
-                    Err(error) if is_disk_full(&error) && tries + 1 < SHORT_WAIT => return None,
+                    Err(error) if is_disk_full(&error) && tries + 1 < MAX_SHORT_TRIES => return None,
                     // The upload continues without the lock.
                     Err(error) => {
                         joined.warn_uncoordinated(&error);
