@@ -402,15 +402,17 @@ fn an_interruption_during_verification_names_the_item() {
 }
 
 #[test]
-fn a_change_during_finalize_is_reported() {
-    let world = World::new();
-    let path = world.file("f", 10);
-    let hold = world.drive.fault(Fault::new(Op::Finalize, Action::HangAfterBody));
-    let run = world.spawn(&["f"]);
-    world.drive.wait_until(CAP, |record| record.count(Op::Finalize) == 1).unwrap();
-    std::fs::write(path, "changed").unwrap();
-    world.drive.clear_fault(hold);
-    run.wait().ok().says("the file may have changed after it was read");
+fn a_change_during_finalize_or_verification_is_reported() {
+    for (op, action) in [(Op::Finalize, Action::HangAfterBody), (Op::GetObject, Action::Stall { after: 0 })] {
+        let world = World::new();
+        let path = world.file("f", 10);
+        let hold = world.drive.fault(Fault::new(op, action));
+        let run = world.spawn(if op == Op::GetObject { &["f", "--verify"] } else { &["f"] });
+        world.drive.wait_until(CAP, |record| record.count(op) == 1).unwrap();
+        std::fs::write(path, "changed").unwrap();
+        world.drive.clear_fault(hold);
+        run.wait().ok().says("the file may have changed after it was read");
+    }
 }
 
 #[test]
