@@ -32,19 +32,19 @@ pub struct Checksums(Arc<Inner>);
 struct Inner {
     streams: Mutex<Streams>,
     /// Held while hashing, so that the chunks of a stream stay in order.
-    engine: Mutex<Md5Many>,
+    hasher: Mutex<Md5Many>,
 }
 
 #[derive(Default)]
 struct Streams {
     next_id: u64,
-    by_id: HashMap<u64, State>,
+    by_id: HashMap<u64, StreamState>,
     /// Number of chunks that wait.
     waiting: usize,
 }
 
 #[derive(Default)]
-struct State {
+struct StreamState {
     md5: Md5State,
     /// The chunks that wait.
     chunks: VecDeque<Bytes>,
@@ -91,7 +91,7 @@ impl Streams {
 }
 
 /// Hashes the chunk of each lane.
-fn hash(engine: Md5Many, lanes: &mut [Lane]) {
+fn hash(hasher: Md5Many, lanes: &mut [Lane]) {
     // Lanes run in lockstep: chunks of the same length go together, a part's shorter last one alone.
     let length = lanes.iter().map(|lane| lane.chunk.len()).max().unwrap_or(0);
     let (mut states, mut inputs) = (Vec::with_capacity(LANES), Vec::with_capacity(LANES));
@@ -110,7 +110,7 @@ fn hash(engine: Md5Many, lanes: &mut [Lane]) {
         states.resize(full, Md5State::new());
         inputs.resize(full, first);
     }
-    engine.update_many(&mut states, &inputs);
+    hasher.update_many(&mut states, &inputs);
     let equal = lanes.iter_mut().filter(|lane| lane.chunk.len() == length);
     equal.zip(states).for_each(|(lane, md5)| lane.md5 = md5);
 }
@@ -121,14 +121,14 @@ impl Checksums {
         let mut streams = lock(&self.0.streams);
         streams.next_id += 1;
         let id = streams.next_id;
-        streams.by_id.insert(id, State::default());
+        streams.by_id.insert(id, StreamState::default());
         Stream { sums: self.clone(), id }
     }
 
     /// Hashes a chunk of as many streams as possible, `wanted` among them.
-    fn hash_round(&self, engine: Md5Many, wanted: Option<u64>) {
+    fn hash_round(&self, hasher: Md5Many, wanted: Option<u64>) {
         let mut lanes = lock(&self.0.streams).take_lanes(wanted);
-        hash(engine, &mut lanes);
+        hash(hasher, &mut lanes);
         let mut streams = lock(&self.0.streams);
         for Lane { id, md5, .. } in lanes {
             // It is gone if the attempt was aborted meanwhile.
@@ -142,7 +142,7 @@ impl Checksums {
 impl Stream {
     /// Adds the next bytes. They are hashed now or a little later.
     pub fn push(&self, chunk: Bytes) {
-        let Inner { streams, engine } = &*self.sums.0;
+        let Inner { streams, hasher } = &*self.sums.0;
         let too_many = {
             let mut streams = lock(streams);
             if let Some(stream) = streams.by_id.get_mut(&self.id) {
@@ -155,14 +155,14 @@ impl Stream {
             streams.has_too_many()
         };
         // Another thread may be hashing. This one waits for it only if too many chunks wait.
-        let engine = match engine.try_lock() {
+        let hasher = match hasher.try_lock() {
             Err(TryLockError::WouldBlock) if !too_many => return,
-            Err(TryLockError::WouldBlock) => lock(engine),
+            Err(TryLockError::WouldBlock) => lock(hasher),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Ok(engine) => engine,
+            Ok(hasher) => hasher,
         };
         while lock(streams).is_due() {
-            self.sums.hash_round(*engine, None);
+            self.sums.hash_round(*hasher, None);
         }
     }
 
@@ -175,7 +175,7 @@ impl Stream {
 
     /// Returns the MD5 of everything pushed, in hexadecimal.
     pub fn finish(self) -> String {
-        let engine = lock(&self.sums.0.engine);
+        let hasher = lock(&self.sums.0.hasher);
         loop {
             if let Some(stream) = lock(&self.sums.0.streams).by_id.get(&self.id)
                 && stream.chunks.is_empty()
@@ -183,7 +183,7 @@ impl Stream {
                 return hex(&stream.md5.finalize());
             }
             // Other streams' chunks use the lanes that would be empty.
-            self.sums.hash_round(*engine, Some(self.id));
+            self.sums.hash_round(*hasher, Some(self.id));
         }
     }
 }

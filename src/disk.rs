@@ -96,7 +96,7 @@ impl Stuck {
     }
 }
 
-/// Runs `work` on a blocking thread, for operations on the disk with the records that do not touch the input file.
+/// Runs `work` on a blocking thread, for operations that do not touch the input file, such as those on records and standard input.
 pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     /// Few files start or end at the same moment, and each thread costs memory.
     static PERMITS: Semaphore = Semaphore::const_new(8);

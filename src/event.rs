@@ -166,7 +166,7 @@ pub enum Event<'a> {
     Phase { file: FileId, phase: Phase },
     /// The number of bytes read from standard input, or downloaded and compared, in this phase so far.
     #[serde(skip)]
-    LocalBytes { file: FileId, bytes: u64 },
+    PhaseBytes { file: FileId, bytes: u64 },
     /// Parts of an earlier run do not have to be sent again.
     Resumed { file: FileId, parts: u32, bytes: u64 },
     /// The upload of a file starts over. What was sent or resumed no longer counts.

@@ -78,7 +78,7 @@ pub enum Origin {
 
 impl Outcome {
     /// Bytes that the next run resumes, because this one failed for a transient reason.
-    pub fn kept_by_failure(&self) -> u64 {
+    pub fn resumable_bytes(&self) -> u64 {
         match &self.result {
             Err(Error::Unrecorded(_)) => 0,
             Err(error) if error.transient() && error.item().is_none() => self.kept_bytes,
@@ -167,7 +167,7 @@ impl Summary {
                 self.note_exit(error);
             }
             Err(error) => {
-                self.kept_bytes += outcome.kept_by_failure();
+                self.kept_bytes += outcome.resumable_bytes();
                 self.count_failure(error);
             }
         }

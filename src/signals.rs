@@ -22,7 +22,7 @@ pub fn listen(stopper: Stopper, reporter: Arc<dyn Reporter>) {
     });
 }
 
-/// What each signal does. `None` is Ctrl-Z.
+/// What each signal means; `None` pauses the program (Ctrl-Z).
 #[cfg(unix)]
 struct Signals(Vec<(Option<Signal>, tokio::signal::unix::Signal)>);
 

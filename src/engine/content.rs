@@ -30,7 +30,7 @@ impl FileUpload {
     /// Proves that the finished parts are the file, immediately before finalize. Then runs `then`, on a blocking thread.
     /// Fails with [`Error::Changed`] if they differ, or if nothing proves that they are equal; [`Error::WrongSize`];
     /// [`Error::Local`] if the file cannot be read.
-    pub(super) async fn check_content(
+    pub(super) async fn check_content_then(
         &self,
         session: &Session,
         then: impl FnOnce() + Clone + Send + 'static,

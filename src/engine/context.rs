@@ -133,8 +133,8 @@ impl Context {
         UploadKey { api: api.clone(), account: account.clone(), parent, name: name.to_owned(), path }
     }
 
-    /// Wraps a file's error so that its hint fits.
-    pub(super) fn with_hint(&self, file: &FileContext, error: Error) -> Error {
+    /// Marks an error of a file that has no record, so that its hint fits.
+    pub(super) fn mark_unrecorded(&self, file: &FileContext, error: Error) -> Error {
         if file.unrecorded.load(Ordering::Relaxed) { Error::Unrecorded(Box::new(error)) } else { error }
     }
 

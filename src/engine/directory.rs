@@ -140,7 +140,7 @@ impl Directory {
                     warn(&found.id);
                 }
                 Some(Ok(live.upgrade().unwrap_or_else(|| {
-                    let child = self.with_child(found.id.clone(), None);
+                    let child = self.new_child(found.id.clone(), None);
                     *live = Arc::downgrade(&child);
                     child
                 })))
@@ -149,7 +149,7 @@ impl Directory {
         }
     }
 
-    fn with_child(self: &Arc<Self>, id: String, contents: Option<Contents>) -> Arc<Self> {
+    fn new_child(self: &Arc<Self>, id: String, contents: Option<Contents>) -> Arc<Self> {
         Self::new(Some(id), Some(Arc::clone(self)), self.with_files, contents)
     }
 
@@ -161,7 +161,7 @@ impl Directory {
         result: Result<(String, Option<Snapshot>), Error>,
     ) -> Result<Arc<Self>, Arc<Error>> {
         let noted = result.map_err(Arc::new).map(|(id, made)| {
-            self.with_child(id, made.map(|snapshot| Contents { snapshot, ..Contents::default() }))
+            self.new_child(id, made.map(|snapshot| Contents { snapshot, ..Contents::default() }))
         });
         let child = match &noted {
             Ok(child) => {

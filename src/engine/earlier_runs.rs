@@ -84,11 +84,11 @@ async fn remove_upload_record(context: &Arc<Context>, job: &Job, path: &Path, pa
     .await;
 }
 
-/// Records a finished file, which blocks on the disk.
-pub(super) type ToRecord = Box<dyn FnOnce() + Send>;
+/// Adds a finished file to the record of the run. Blocks on the disk.
+pub(super) type NoteFinished = Box<dyn FnOnce() + Send>;
 
-/// A call that records the file as finished, once its result has been printed. `None` if no record is kept.
-pub(super) fn to_record(upload: &FileUpload, item: &Item, proof: Proof) -> Option<ToRecord> {
+/// What records the file as finished, once its result has been printed. `None` if no record is kept.
+pub(super) fn note_finished(upload: &FileUpload, item: &Item, proof: Proof) -> Option<NoteFinished> {
     let (Some(files), Input::File(path)) = (&upload.context.finished, &upload.job.input) else { return None };
     let Proof { identity, part_size, etag } = proof;
     let (key, parent) = (key_of(&upload.job, path), upload.directory.id.clone());

@@ -27,7 +27,7 @@ impl Creation for Finalizing<'_> {
         let last_check = async {
             let note_finalizing = Arc::clone(note_finalizing);
             // Before the request, so that the next run looks for the item.
-            upload.check_content(session, move || note_finalizing()).await?;
+            upload.check_content_then(session, move || note_finalizing()).await?;
             upload.file.phase(Phase::Finalize);
             Ok(())
         };
@@ -137,7 +137,10 @@ impl FileUpload {
             if let Some(id) = id {
                 context.ledger.record(&id, &upload);
             }
-            warn_if_changed();
+            // Otherwise it follows the verification.
+            if context.options.verify.is_none() {
+                warn_if_changed();
+            }
         };
         // If no thread can be started, only a rarely needed proof and the warning are missing.
         let _ = self.context.disk.run(work).await;

@@ -196,7 +196,7 @@ async fn run_file(
             let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
                 error if !error.is_refusal() => explain_not_found(context, error),
-                error if suspect => Error::Explained {
+                error if suspect => Error::WithHint {
                     code: error.code(),
                     hint: "--parent takes the ID of a folder, which has 24 characters, or its address in the browser; --to takes a path",
                     source: Box::new(error),
@@ -204,7 +204,7 @@ async fn run_file(
                 error if empty => Error::Empty(Box::new(error)),
                 error => error,
             };
-            (outcome(&file, Err(context.with_hint(&file, error)), started), Ack::default())
+            (outcome(&file, Err(context.mark_unrecorded(&file, error)), started), Ack::default())
         }
     }
 }
@@ -232,15 +232,17 @@ async fn run_folder(
     let above = parent.folders().skip(1).take_while(|folder| !folder.has_step);
     let is_own = *failed == file.path || above.into_iter().any(|folder| folder.shown == *failed);
     let error = explain_not_found(context, error);
-    is_own
-        .then(|| Outcome { is_folder: true, ..outcome(&file, Err(context.with_hint(&file, error)), started) })
+    is_own.then(|| Outcome {
+        is_folder: true,
+        ..outcome(&file, Err(context.mark_unrecorded(&file, error)), started)
+    })
 }
 
 /// Without `--parent` and `--to`, a 404 means that the API is not there, because the root always exists.
 fn explain_not_found(context: &Context, error: Error) -> Error {
     if !context.options.folder_given && error.code() == Code::NotFound {
         let hint = "no folder was given, so the API itself was not found: check --api-url";
-        Error::Explained { source: Box::new(error), code: Code::Refused, hint }
+        Error::WithHint { source: Box::new(error), code: Code::Refused, hint }
     } else {
         error
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 
 use super::context::Context;
-use super::earlier_runs::{self, ToRecord};
+use super::earlier_runs::{self, NoteFinished};
 use super::file_lock::{self, LockedFile, Locks};
 use super::if_exists;
 use super::keyed_mutex::Queued;
@@ -31,8 +31,8 @@ use crate::spool;
 pub struct Ack {
     locks: Option<Locks>,
     record: Option<JournalHandle>,
-    /// The entry for the record of the run.
-    to_record: Option<ToRecord>,
+    /// Adds the file to the record of the run.
+    note_finished: Option<NoteFinished>,
     /// Held until other files of this run may look for their item at this target.
     _target_guard: Option<OwnedMutexGuard<()>>,
 }
@@ -41,8 +41,8 @@ impl Ack {
     /// Removes the record and releases the locks, after the result has been printed. Blocks on the disk.
     pub fn commit(self) {
         // Before the upload's own record is removed.
-        if let Some(record) = self.to_record {
-            record();
+        if let Some(note) = self.note_finished {
+            note();
         }
         // Other runs learn of the item while the record still keeps them away.
         drop(self.locks);
@@ -123,7 +123,7 @@ pub(super) async fn upload(
             context.note_used_item(item.id());
             return Ok((
                 Done { item, origin: Origin::Existing, verified: None },
-                Ack { record: Some(record), locks: Some(locks), to_record: None, _target_guard: guard },
+                Ack { record: Some(record), locks: Some(locks), note_finished: None, _target_guard: guard },
             ));
         }
     }
@@ -148,8 +148,8 @@ pub(super) async fn upload(
         let _ = context.disk.run(upload.warn_if_changed()).await;
     }
     locks.target.note_created(source_id);
-    let to_record = earlier_runs::to_record(&upload, &item, proof);
-    let ack = Ack { record: Some(record), locks: Some(locks), to_record, _target_guard: guard };
+    let note_finished = earlier_runs::note_finished(&upload, &item, proof);
+    let ack = Ack { record: Some(record), locks: Some(locks), note_finished, _target_guard: guard };
     Ok((Done { item, origin: Origin::Uploaded, verified }, ack))
 }
 
@@ -159,7 +159,7 @@ async fn read_standard_input(file: &Arc<FileContext>) -> Result<Source, Error> {
     // A pipe that was partly read cannot be resumed, whatever is on record.
     let unrecorded = file.unrecorded.swap(true, Ordering::Relaxed);
     let read = on_disk(move || {
-        spool::standard_input(|bytes| observer.report(&Event::LocalBytes { file: observer.id, bytes }))
+        spool::standard_input(|bytes| observer.report(&Event::PhaseBytes { file: observer.id, bytes }))
     });
     let source = read.await??;
     file.unrecorded.store(unrecorded, Ordering::Relaxed);

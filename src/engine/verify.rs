@@ -99,7 +99,7 @@ impl FileUpload {
                 digests.push(bytes);
                 if digests.at - reported >= REPORT_INTERVAL {
                     reported = digests.at;
-                    file.report(&Event::LocalBytes { file: file.id, bytes: reported });
+                    file.report(&Event::PhaseBytes { file: file.id, bytes: reported });
                 }
             });
             match downloading.await {

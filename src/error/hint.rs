@@ -63,7 +63,7 @@ impl Error {
             | Self::CircuitOpen { failure } => {
                 return self.hint_of(failure, again);
             }
-            Self::Explained { hint, .. } => hint,
+            Self::WithHint { hint, .. } => hint,
             Self::Empty(error) => return error.hint_with(again),
             Self::Folder { error, .. } | Self::Shared(error) => return error.hint_with(again),
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {

@@ -93,7 +93,7 @@ pub enum Error {
     Empty(Box<Self>),
     /// Another error, for which the context has a better hint and code.
     #[error("{source}")]
-    Explained { source: Box<Self>, code: Code, hint: &'static str },
+    WithHint { source: Box<Self>, code: Code, hint: &'static str },
     /// Finalize was sent, but it is unknown whether the item exists.
     #[error("unsettled: all bytes are in storage, but it is not known whether the item was created: {what}")]
     Unsettled { what: String },
@@ -201,7 +201,7 @@ impl Error {
     /// The code for reports.
     pub fn code(&self) -> Code {
         match self {
-            Self::Message { code, .. } | Self::Explained { code, .. } => *code,
+            Self::Message { code, .. } | Self::WithHint { code, .. } => *code,
             Self::NoToken => Code::Auth,
             // Too many open files: not the fault of this file.
             Self::Local { source, .. } | Self::Spool { source, .. } if platform::is_out_of_files(source) => {
@@ -245,7 +245,7 @@ impl Error {
     /// The error inside of wrappers that only change the hint.
     pub fn without_hint_wrappers(&self) -> &Self {
         match self {
-            Self::Unrecorded(error) | Self::Explained { source: error, .. } => error.without_hint_wrappers(),
+            Self::Unrecorded(error) | Self::WithHint { source: error, .. } => error.without_hint_wrappers(),
             error => error,
         }
     }

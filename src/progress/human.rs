@@ -26,8 +26,8 @@ pub(super) struct Human {
     causes: BTreeMap<String, u64>,
     /// Kinds of warnings, with their numbers.
     warned: BTreeMap<String, u64>,
-    /// The summary of a single file.
-    last: Option<String>,
+    /// The line about the file that finished last.
+    result_line: Option<String>,
 }
 
 /// Files to name for each cause. Others are only counted.
@@ -106,9 +106,9 @@ impl Human {
     fn format_outcome(&mut self, outcome: &Outcome, state: &State) -> Vec<String> {
         let label = state.last.as_deref().unwrap_or_default();
         if !outcome.is_folder {
-            self.last = match &outcome.result {
+            self.result_line = match &outcome.result {
                 Ok(_) => Some(result_line(label, outcome)),
-                Err(_) => match outcome.kept_by_failure() {
+                Err(_) => match outcome.resumable_bytes() {
                     0 => None,
                     kept => Some(format!("{} are kept for the next run", part_of(kept, outcome.bytes))),
                 },
@@ -117,7 +117,7 @@ impl Human {
         match &outcome.result {
             Err(error) => self.format_error(Some(&outcome.path), error, state.single(), true),
             // The summary of a single file says the same.
-            Ok(_) if self.verbose > 0 && !state.single() => self.last.clone().into_iter().collect(),
+            Ok(_) if self.verbose > 0 && !state.single() => self.result_line.clone().into_iter().collect(),
             Ok(_) => Vec::new(),
         }
     }
@@ -171,7 +171,7 @@ impl Human {
             };
         }
         if summary.files() == 1 && state.single() {
-            return self.last.take();
+            return self.result_line.take();
         }
         let otherwise = summary.interrupted + summary.unsettled + summary.unverified;
         let mut line = format!("uploaded {}", plural(summary.uploaded, "file"));

@@ -68,8 +68,8 @@ struct Layout<'a> {
     theme: Theme,
     columns: usize,
     wide: bool,
-    label: usize,
-    bar: usize,
+    label_width: usize,
+    bar_width: usize,
     /// Percentage, bytes, rate and time left of the total.
     right: String,
 }
@@ -95,14 +95,15 @@ impl<'a> Layout<'a> {
             Some(file) if state.single() => width(&file.label).max(width(&format!("  part {}", file.parts))),
             _ => columns,
         };
-        let label = if wide { name.clamp(10, columns / 4) } else { columns.saturating_sub(26).clamp(10, 16) };
-        let taken = width(&right) + if wide { label + 2 } else { 0 };
-        let bar = columns.saturating_sub(taken).min(MAX_BAR);
-        Self { state, now, theme, columns, wide, label, bar, right }
+        let label_width =
+            if wide { name.clamp(10, columns / 4) } else { columns.saturating_sub(26).clamp(10, 16) };
+        let taken = width(&right) + if wide { label_width + 2 } else { 0 };
+        let bar_width = columns.saturating_sub(taken).min(MAX_BAR);
+        Self { state, now, theme, columns, wide, label_width, bar_width, right }
     }
 
     fn pad<'b>(&self, label: &'b str) -> Cow<'b, str> {
-        console::pad_str(label, self.label, console::Alignment::Left, None)
+        console::pad_str(label, self.label_width, console::Alignment::Left, None)
     }
 
     /// The rows about the total: two on a narrow terminal.
@@ -116,10 +117,10 @@ impl<'a> Layout<'a> {
         };
         let bar = |label| {
             let (percent, text) = (state.percent(), self.right.clone());
-            Row::Bar { label, columns: self.bar, percent, text }
+            Row::Bar { label, columns: self.bar_width, percent, text }
         };
         if self.wide {
-            return vec![bar(format!("{}  ", self.pad(&cut_middle(&name, self.label, dots))))];
+            return vec![bar(format!("{}  ", self.pad(&cut_middle(&name, self.label_width, dots))))];
         }
         let amount = format!("  {}/{}", bytes(state.done()), bytes(state.total()));
         let room = self.columns.saturating_sub(width(&amount));
@@ -144,14 +145,14 @@ impl<'a> Layout<'a> {
         };
         Row::Bar {
             label: format!("{label}  "),
-            columns: if self.wide { self.bar } else { 8 },
+            columns: if self.wide { self.bar_width } else { 8 },
             percent,
             text: format!("  {percent:>3}%  {amount}"),
         }
     }
 
     fn part_label(&self, row: &PartRow) -> String {
-        let room = self.label.saturating_sub(2);
+        let room = self.label_width.saturating_sub(2);
         let name = |room| {
             // The path if it fits, else the name: files in one directory differ only by that.
             let name = row.file.rsplit('/').next().filter(|name| !name.is_empty() && width(&row.file) > room);

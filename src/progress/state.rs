@@ -97,7 +97,7 @@ impl State {
                     (file.phase, file.since, file.bytes, file.retry) = (phase, now, 0, None);
                 }
             }
-            Event::LocalBytes { file, bytes } => {
+            Event::PhaseBytes { file, bytes } => {
                 if let Some(file) = self.files.get_mut(&file) {
                     file.bytes = bytes;
                 }

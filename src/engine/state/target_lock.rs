@@ -53,7 +53,7 @@ impl Peers {
     /// The target for a name in a folder.
     pub fn target(&self, kind: Kind, parent: Option<&str>, name: &str) -> Target {
         let (api, account) = self.0.as_ref().map_or(("", ""), |joined| (&joined.api, &joined.account));
-        Target(number(&(kind.to_string(), api, account, parent, name)))
+        Target(short_digest(&(kind.to_string(), api, account, parent, name)))
     }
 
     /// Locks a target, unless another run has locked it. Blocks on the disk. `tries`: how often it was not locked before.
@@ -158,9 +158,9 @@ impl Drop for TargetLock {
 
 /// An ID of a file's state. It changes with the canonical path and with the content.
 pub fn source_id(path: &str, identity: &crate::platform::Identity) -> u64 {
-    number(&(path, identity))
+    short_digest(&(path, identity))
 }
 
-fn number(value: &impl Serialize) -> u64 {
+fn short_digest(value: &impl Serialize) -> u64 {
     u64::from_str_radix(&digest(value)[..16], 16).unwrap_or_default()
 }
