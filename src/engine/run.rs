@@ -282,9 +282,8 @@ async fn replace_hanging(context: Arc<Context>) {
     }
 }
 
-/// A queue that stands for this long after [`BBR_TRIAL`] is other traffic's.
-const FOREIGN_QUEUE: Duration = Duration::from_secs(1);
-/// BBR drains its own queue within a few round trips, each of at most a second on a slow path.
+/// A queue that stands for this long with BBR is other traffic's. BBR drains its own within a few round trips, each of at
+/// most a second on a slow path, and that of a new connection too.
 const BBR_TRIAL: Duration = Duration::from_secs(10);
 
 /// Samples the network while parts are in flight, and sets how many parts may be in flight and send.
@@ -313,7 +312,7 @@ async fn run_controller(context: Arc<Context>) {
             context.options.storage.use_bbr();
         }
         // If the queue stays, others fill it, and BBR would take more than its share from them.
-        if queue_of_one.is_some_and(|since| since.elapsed() >= FOREIGN_QUEUE) {
+        if queue_of_one.is_some_and(|since| since.elapsed() >= BBR_TRIAL) {
             context.options.storage.end_bbr(BBR_TRIAL);
         }
     }
