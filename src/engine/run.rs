@@ -282,9 +282,9 @@ async fn replace_hanging(context: Arc<Context>) {
     }
 }
 
-/// A queue that stands for this long with BBR is other traffic's. BBR drains its own within a few round trips, each of at
-/// most a second on a slow path, and that of a new connection too.
-const BBR_TRIAL: Duration = Duration::from_secs(10);
+/// A queue that stands for this long with BBR is other traffic's. A new connection may take its own queue for the path's
+/// round trip until BBR measures that again, every ten seconds.
+const BBR_TRIAL: Duration = Duration::from_secs(25);
 
 /// Samples the network while parts are in flight, and sets how many parts may be in flight and send.
 async fn run_controller(context: Arc<Context>) {
