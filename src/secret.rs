@@ -8,24 +8,48 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Replaces a secret.
+/// Stands for a secret that was removed.
 const HIDDEN: &str = "***";
 
-/// User and password in a URL, its query, and the value of an `X-Amz-…` parameter. Each pattern is a part to keep and one
-/// to hide. A URL or a value in a text ends at white space, a quote or a bracket.
+/// Find secrets in a text of a server. Each keeps its groups: the first is before the secret, the other behind it.
+///
+/// A secret may contain quotes and brackets, so it ends at white space only, or at the quote that closes it. Separators
+/// may be escaped as in a URL (also twice), in JSON, HTML and XML. Names are ASCII and in any case.
 #[expect(clippy::unwrap_used, reason = "the patterns are constants, and a test uses each")]
-static PATTERNS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
-    const IN_WORD: &str = r#"[^ \t\r\n"'<>`)\]}\\"#;
-    [
-        format!("(://){IN_WORD}/?#]*(@)"),
-        format!("(://{IN_WORD}?#]*[?#]){IN_WORD}]*()"),
-        format!("((?i-u:x-amz-[a-z0-9-]*(?:=|%3d))){IN_WORD}&]*()"),
-    ]
-    .map(|pattern| Regex::new(&pattern).unwrap())
-});
+static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+    /// A character of a word.
+    const WORD: &str = r"[^ \t\r\n]";
+    const SLASH: &str = r"(?i-u:\\*/|%(?:25)*2f|\\u002f|&#(?:47|x2f);)";
+    const EQUALS: &str = r"(?i-u:=|%(?:25)*3d|\\u003d|&#(?:61|x3d);)";
+    const COLON: &str = r"(?i-u::|%(?:25)*3a|\\u003a|&#(?:58|x3a);)";
+    const AT: &str = r"(?i-u:@|%(?:25)*40|\\u0040|&#(?:64|x40);)";
+    const QUESTION: &str = r"(?i-u:[?#]|%(?:25)*(?:3f|23)|\\u003f|&#(?:63|x3f);)";
+    const SPACE: &str = r"[ \t\r\n]*";
+    const QUOTES: &str = r#"(?i-u:["'`\\]|&[a-z0-9#]+;|\\u002[27])*"#;
+    /// A value in quotes and what follows it without white space.
+    const QUOTED: &str = r#"(?:\\*"[^"]*"|\\*'[^']*'|`[^`]*`)[^ \t\r\n]*?"#;
+    /// Punctuation of the text around a secret.
+    const CLOSE: &str = r#"["'`<>)\]},.;\\]*"#;
 
-/// For all [`PATTERNS`].
-const REPLACEMENT: &str = "${1}***${2}";
+    let url = format!(r"(?:(?i-u:https?|socks[0-9a-z]*){COLON}(?:{SLASH}|\\)*|{COLON}{SLASH}{SLASH})");
+    // A password may contain `/`. Only in the authority is an escaped `@` one: keys in storage may have it.
+    let userinfo = format!(r"({url})(?:[^ \t\r\n?#]*(@)|[^ \t\r\n/]*({AT}))");
+    // The query of a URL, or of a path.
+    let query = format!(
+        r"((?:{url}{WORD}*?{QUESTION}|{QUESTION}(?i-u:[a-z0-9_.%-]+){EQUALS})){WORD}*?({CLOSE}(?:[ \t\r\n]|$))"
+    );
+    let separator = format!(r"{QUOTES}{SPACE}(?:>|{COLON}|{EQUALS})+{SPACE}[\[(<{{]*(?i-u:&[a-z0-9#]+;)*");
+    let amz = r"(?i-u:x(?:[_-]|%(?:25)*2d)amz(?:[a-z0-9_-]|%(?:25)*2d)*|signatureprovided)";
+    let other = r"(?i-u:sig|signature|credential|token|password|secret)";
+    // "token: …" may be a sentence, "token=…" is not.
+    let parameter = format!(
+        r#"((?:{amz}{separator}|{other}(?:{QUOTES}{SPACE}{EQUALS}|\\*["'] *:){SPACE}))(?:{QUOTED}|[^ \t\r\n&]*?)({CLOSE}(?:[ \t\r\n&]|$))"#
+    );
+    let header =
+        format!(r"((?i-u:authorization|cookie){separator})(?:{QUOTED}({CLOSE}(?:[ \t\r\n]|$))|[^\r\n]*)");
+    // The query is last, since it may end at white space before a value.
+    [userinfo, parameter, header, query].map(|pattern| Regex::new(&pattern).unwrap())
+});
 
 /// A Copera access token (`cp_pat_…`). Printed as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,8 +118,8 @@ impl fmt::Debug for SignedUrl {
     }
 }
 
-/// Removes secrets from text of a server: the token, users, passwords and queries of URLs, and values of
-/// `X-Amz-…` parameters.
+/// Removes secrets from text of a server: the token, users, passwords and queries of URLs, and values of `X-Amz-…`
+/// parameters and headers that authenticate.
 #[derive(Clone, Default)]
 pub struct Redactor(Option<Token>);
 
@@ -105,13 +129,14 @@ impl Redactor {
         Self(Some(token.clone()).filter(|token| !token.is_empty()))
     }
 
-    /// The text without the token, without users, passwords and queries of URLs, and without `X-Amz-…` values.
+    /// The text without secrets. It may lose more than these, such as what follows a query without white space.
     pub fn redact(&self, text: &str) -> String {
         let text = match &self.0 {
             Some(token) => text.replace(token.expose(), HIDDEN),
             None => text.to_owned(),
         };
-        PATTERNS.iter().fold(text, |text, pattern| pattern.replace_all(&text, REPLACEMENT).into_owned())
+        let hidden = format!("${{1}}{HIDDEN}${{2}}${{3}}");
+        PATTERNS.iter().fold(text, |text, pattern| pattern.replace_all(&text, &hidden).into_owned())
     }
 }
 
@@ -153,12 +178,108 @@ mod tests {
         assert_eq!(mask.redact("nothing to hide: ünïcode"), "nothing to hide: ünïcode");
     }
 
+    #[test]
+    fn quotes_brackets_and_escapes_do_not_end_a_secret() {
+        let redactor = Redactor::default();
+        for text in [
+            "http://SECRET)w@proxy",
+            "HTTPS://u:p)SECRET@proxy:1/x",
+            "http://u:p/SECRET@proxy",
+            "http://u:p?SECRET@proxy",
+            "http:/u:SECRET@h/k",
+            r"http:\\u:SECRET@h/k",
+            "socks5h:u:SECRET@h",
+            r"https:\/\/u:SECRET@h\/k",
+            "https%3A%2F%2Fu%3ASECRET%40h%2Fk",
+            "https%253A%252F%252Fh%252Fk%253Fsig%253DSECRET",
+            "https://h/a)b?sig=SECRET",
+            "https://h/a b?sig=SECRET",
+            "https://h/k?sig=a\"b'SECRET",
+            "https://[::1]/k?sig=SECRET",
+            r"https:\/\/h\/k\u003fa=b\u0026sig=SECRET",
+            "https://h/k?a=b&amp;sig=SECRET",
+            "a=b&amp;sig=SECRET",
+            "X-Amz-Signature='SECRET'",
+            "X-Amz-Signature=a)SECRET",
+            "x-amz-signature = SECRET",
+            "x_amz_signature: SECRET",
+            "X%2DAmz%2DSignature%3DSECRET",
+            r"X-Amz-Signature\u003dSECRET",
+            "X-Amz-Signature&#61;&quot;SECRET&quot;",
+            "<X-Amz-Security-Token>SECRET</X-Amz-Security-Token>",
+            "<SignatureProvided>SECRET</SignatureProvided>",
+            r#"{"X-Amz-Security-Token": "SECRET"}"#,
+            r#"{\"X-Amz-Security-Token\": \"a SECRET\"}"#,
+            r#"{"x-amz-security-token":["a SECRET"]}"#,
+            r#"{"token": "SECRET"}"#,
+            r#"{\"token\":\"SECRET\"}"#,
+            "Authorization: Bearer SECRET",
+            "proxy-authorization: Basic SECRET",
+            r#"{"Authorization": "Bearer SECRET", "a": 1}"#,
+            "AUTHORIZATION: AWS4-HMAC-SHA256 Credential=a/b, Signature=SECRET",
+            "Set-Cookie: a=b; session=SECRET",
+        ] {
+            let shown = redactor.redact(&format!("before {text}\nafter"));
+            assert!(!shown.contains("SECRET"), "{text}: {shown}");
+            assert!(
+                shown.starts_with("before ") && shown.contains("***") && shown.ends_with("after"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn ordinary_messages_stay_as_they_are() {
+        for text in [
+            "Missing required header for this request: x-amz-content-sha256",
+            "Error parsing the X-Amz-Credential parameter; the region 'a' is wrong; expecting 'b'",
+            "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"",
+            "The authorization header is malformed: no bearer",
+            "Invalid token: The provided token has expired.",
+            "http: no connection to https://[::1]:80/a (b), (https://h/k). Is it up? Ask me@h",
+            "{\"code\":\"NoSuchUpload\",\"path\":\"C:/a/b\"}",
+        ] {
+            assert_eq!(Redactor::default().redact(text), text);
+        }
+        assert_eq!(
+            Redactor::default().redact("see (https://h/k?a=1), \"X-Amz-Date\": \"a\", \"b\": \"c\""),
+            "see (https://h/k?***), \"X-Amz-Date\": ***, \"b\": \"c\""
+        );
+    }
+
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_mask_panic_or_leak(text in "\\PC{0,40}", tail in "[ \"&]?\\PC{0,10}") {
-            let mask = Redactor::new(&Token::new("cp_pat_secret"));
-            let shown = mask.redact(&format!("{text}cp_pat_secret X-Amz-Signature=deadbeef{tail}"));
+        fn no_text_makes_the_redactor_panic_or_leak(text in "\\PC{0,40}", tail in "[ \"&]?\\PC{0,10}") {
+            let redactor = Redactor::new(&Token::new("cp_pat_secret"));
+            let shown = redactor.redact(&format!("{text}cp_pat_secret X-Amz-Signature=deadbeef{tail}"));
             proptest::prop_assert!(!shown.contains("cp_pat_secret") && !shown.contains("deadbeef"));
+        }
+
+        #[test]
+        fn no_character_ends_a_secret_of_a_url(
+            before in "\\PC{0,10} ",
+            scheme in "[a-zA-Z]{1,6}:(//|\\\\/\\\\/|%2[fF]%2F)",
+            junk in "[!-~]{0,6}",
+            path in "[!-\"$->@-~]{0,6}",
+            after in "\\PC{0,10}",
+        ) {
+            let redactor = Redactor::default();
+            for text in [format!("{junk}SECRET{path}@h"), format!("h/{path}?{junk}SECRET")] {
+                let shown = redactor.redact(&format!("{before}{scheme}{text}{after}"));
+                proptest::prop_assert!(!shown.contains("SECRET"), "{}", shown);
+            }
+        }
+
+        #[test]
+        fn no_character_ends_the_value_of_a_parameter(
+            before in "\\PC{0,10}",
+            name in "[xX]-[aA]mz-[A-Za-z-]{1,9}[\"']?",
+            separator in " ?(=|:|%3[dD]|\\\\u003d|=>) ?",
+            junk in "[!-%'-?A-~]{0,6}",
+            after in "\\PC{0,10}",
+        ) {
+            let shown = Redactor::default().redact(&format!("{before}{name}{separator}{junk}SECRET{after}"));
+            proptest::prop_assert!(!shown.contains("SECRET"), "{}", shown);
         }
     }
 }
