@@ -103,8 +103,7 @@ fn hash(hasher: Md5Many, lanes: &mut [Lane]) {
             inputs.push(&chunk[..]);
         }
     }
-    // Fills empty lanes with any data: a full set is several times faster than one that is nearly full (AVX-512: 7
-    // streams 0.6 GB/s, 8 3.2, 9 1.1, 16 5.4).
+    // Fills empty lanes with any data: a full set is several times faster than one that is nearly full.
     if let (2.., Some(first)) = (inputs.len(), inputs.first().copied()) {
         let full = inputs.len().next_multiple_of(LANES_NARROW);
         states.resize(full, Md5State::new());
