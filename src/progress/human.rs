@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::state::{File, State, Upload};
+use super::state::{File, State, UploadProgress};
 use super::text::Styles;
 use crate::error::{Code, Error, chain};
 use crate::event::{Event, Phase};
@@ -78,7 +78,7 @@ impl Human {
             // A file of one part is sent again as quickly as it is explained.
             Event::Resumed { file, bytes, .. } if !self.quiet && *bytes > 0 => {
                 let upload = state.upload(*file).filter(|upload| upload.parts > 1);
-                let line = |upload: &Upload| {
+                let line = |upload: &UploadProgress| {
                     format!("resuming {}: {} already stored", upload.label, part_of(*bytes, upload.size))
                 };
                 upload.map(line).into_iter().collect()

@@ -23,12 +23,12 @@ pub(super) struct File {
     /// A call that is being retried.
     pub(super) retry: Option<PendingRetry>,
     /// `None` until it is known what to send, for example while the parts of an earlier run are compared.
-    pub(super) upload: Option<Upload>,
+    pub(super) upload: Option<UploadProgress>,
 }
 
-/// What is sent of a file.
+/// How far the upload of a file is.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(super) struct UploadProgress {
     /// Its name on the terminal, without control characters.
     pub(super) label: Arc<str>,
     pub(super) size: u64,
@@ -76,7 +76,7 @@ impl State {
             Event::FileStart { file, path, name, size, parts, .. } => {
                 // The name says more than "-".
                 let label = Arc::from(safe(if path == "-" { name } else { path }));
-                let upload = Some(Upload { label, size, parts, done_parts: 0, done_bytes: 0 });
+                let upload = Some(UploadProgress { label, size, parts, done_parts: 0, done_bytes: 0 });
                 let new = File { phase: Phase::Start, since: now, bytes: 0, retry: None, upload };
                 // A file that is started twice (planned again after a restart) is still one file.
                 match self.files.insert(file, new).and_then(|old| old.upload) {
@@ -144,11 +144,11 @@ impl State {
     }
 
     /// The upload of a file, if it is in progress.
-    pub(super) fn upload(&self, id: FileId) -> Option<&Upload> {
+    pub(super) fn upload(&self, id: FileId) -> Option<&UploadProgress> {
         self.files.get(&id)?.upload.as_ref()
     }
 
-    fn upload_mut(&mut self, id: FileId) -> Option<&mut Upload> {
+    fn upload_mut(&mut self, id: FileId) -> Option<&mut UploadProgress> {
         self.files.get_mut(&id)?.upload.as_mut()
     }
 
@@ -173,7 +173,9 @@ impl State {
         let in_flight = self.in_flight.bytes_of(id);
         self.in_flight.stop_all(id);
         let (label, size, sent) = match self.files.remove(&id).and_then(|file| file.upload) {
-            Some(Upload { label, size, done_bytes, .. }) => (label, size, (done_bytes + in_flight).min(size)),
+            Some(UploadProgress { label, size, done_bytes, .. }) => {
+                (label, size, (done_bytes + in_flight).min(size))
+            }
             // Finished before it started: skipped or unreadable.
             None => {
                 self.seen = (self.seen.0 + 1, self.seen.1 + outcome.bytes);
@@ -263,7 +265,7 @@ impl State {
     }
 
     /// Uploads in progress, in order of their files.
-    pub(super) fn started(&self) -> impl Iterator<Item = &Upload> {
+    pub(super) fn started(&self) -> impl Iterator<Item = &UploadProgress> {
         self.files.values().filter_map(|file| file.upload.as_ref())
     }
 
