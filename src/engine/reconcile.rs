@@ -143,7 +143,7 @@ impl FileUpload {
         creators: &Creators,
     ) -> Result<Option<Candidate>, Error> {
         // `Date` has whole seconds.
-        let since = session.started.at.saturating_mul(1000);
+        let since = session.started.started_at.saturating_mul(1000);
         let created_ms = node.created_ms();
         let other = node.is_folder()
             || node.size().is_some_and(|size| size != self.source.size())
@@ -197,7 +197,7 @@ impl FileUpload {
                 (&key.api, &key.parent, &key.name) == (&context.options.api, &parent, &name)
                     && started.identity.size == size
                     && started.upload != upload
-                    && started.at.saturating_mul(1000) <= newest
+                    && started.started_at.saturating_mul(1000) <= newest
                     && etag_of(recorded).is_none_or(|theirs| theirs == etag)
             });
             rivals.count()

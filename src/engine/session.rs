@@ -192,7 +192,7 @@ impl FileUpload {
         let identity = self.source.identity().clone();
         let part_size = parts.part_size;
         let started =
-            StartedUpload { upload: started.upload, identity, part_size, at: started.at, mime_type };
+            StartedUpload { upload: started.upload, identity, part_size, started_at: started.at, mime_type };
         let session = Session::new(started.clone(), parts, &self.source);
         if session.syncs_record() {
             self.record.write(move |journal| journal.begin(&started, &BTreeMap::new(), false, true)).await;

@@ -12,7 +12,7 @@ fn identity() -> Identity {
 
 fn started() -> StartedUpload {
     let upload = Upload { upload_id: "u".into(), file_key: "k".into() };
-    StartedUpload { upload, identity: identity(), part_size: 10, at: 99, mime_type: "a/b".into() }
+    StartedUpload { upload, identity: identity(), part_size: 10, started_at: 99, mime_type: "a/b".into() }
 }
 
 fn completed_part(number: u32) -> CompletedPart {
@@ -56,7 +56,7 @@ fn a_record_is_read_back() {
     let recorded = filled(&journals);
     assert_eq!(recorded.parts.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(recorded.parts[&3], completed_part(3));
-    assert_eq!((recorded.started.at, recorded.finalizing), (99, false));
+    assert_eq!((recorded.started.started_at, recorded.finalizing), (99, false));
 
     let (mut journal, ..) = open(&journals);
     journal.set_finalizing(true, true).unwrap();

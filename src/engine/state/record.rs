@@ -75,7 +75,8 @@ pub struct StartedUpload {
     /// Size of a part in bytes.
     pub part_size: u64,
     /// The service's clock, in seconds since 1970.
-    pub at: i64,
+    #[serde(rename = "at")]
+    pub started_at: i64,
     pub mime_type: String,
 }
 
