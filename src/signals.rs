@@ -22,9 +22,17 @@ pub fn listen(stopper: Stopper, reporter: Arc<dyn Reporter>) {
     });
 }
 
-/// What each signal means; `None` pauses the program (Ctrl-Z).
+/// What a signal does.
 #[cfg(unix)]
-struct Signals(Vec<(Option<Signal>, tokio::signal::unix::Signal)>);
+#[derive(Clone, Copy)]
+enum Effect {
+    Stop(Signal),
+    /// Ctrl-Z.
+    Pause,
+}
+
+#[cfg(unix)]
+struct Signals(Vec<(Effect, tokio::signal::unix::Signal)>);
 
 #[cfg(unix)]
 impl Signals {
@@ -32,15 +40,15 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let ignored = crate::platform::ignored_signals();
         let mut signals = Vec::new();
-        for (meaning, kind) in [
-            (Some(Signal::Interrupt), SignalKind::interrupt()),
-            (Some(Signal::Terminate), SignalKind::terminate()),
-            (Some(Signal::Hangup), SignalKind::hangup()),
-            (None, SignalKind::from_raw(libc::SIGTSTP)),
+        for (effect, kind) in [
+            (Effect::Stop(Signal::Interrupt), SignalKind::interrupt()),
+            (Effect::Stop(Signal::Terminate), SignalKind::terminate()),
+            (Effect::Stop(Signal::Hangup), SignalKind::hangup()),
+            (Effect::Pause, SignalKind::from_raw(libc::SIGTSTP)),
         ] {
             // `nohup` and shells' background jobs have signals ignored on purpose.
             if ignored >> (kind.as_raw_value() - 1) & 1 == 0 {
-                signals.push((meaning, signal(kind)?));
+                signals.push((effect, signal(kind)?));
             }
         }
         Ok(Self(signals))
@@ -52,12 +60,12 @@ impl Signals {
                 let first = self
                     .0
                     .iter_mut()
-                    .find_map(|(meaning, signal)| signal.poll_recv(context).is_ready().then_some(*meaning));
+                    .find_map(|(effect, signal)| signal.poll_recv(context).is_ready().then_some(*effect));
                 first.map_or(Poll::Pending, Poll::Ready)
             });
             match received.await {
-                Some(signal) => return signal,
-                None => reporter.pause(&mut crate::platform::stop),
+                Effect::Stop(signal) => return signal,
+                Effect::Pause => reporter.pause(&mut crate::platform::stop),
             }
         }
     }
