@@ -125,7 +125,7 @@ pub struct Planned {
     pub job: Result<Job, Error>,
 }
 
-/// The warning about a given file that the filters exclude. It has no report row.
+/// The warning about a given file that the filters exclude. The output of `-o report` leaves such a file out.
 pub const EXCLUDED: &str =
     "skipped: excluded by --include or --exclude, on the command line or in a configuration file";
 
