@@ -416,6 +416,32 @@ fn a_change_during_finalize_or_verification_is_reported() {
 }
 
 #[test]
+fn a_change_is_reported_for_an_item_that_is_looked_up_or_on_record() {
+    for args in [&["f"][..], &["f", "--verify"]] {
+        let world = World::new();
+        let path = world.file("f", 2 * PART);
+        let hold = world.drive.fault(Fault::new(Op::GetObject, Action::Stall { after: 0 }));
+        let mut run;
+        if args.len() == 1 {
+            // The answer to finalize is lost, and the item's content is being compared.
+            world.drive.fault(Fault::once(Op::Finalize, Action::CloseAfterWork));
+            run = world.spawn(args);
+            world.drive.wait_until(CAP, |record| record.count(Op::GetObject) == 1).unwrap();
+        } else {
+            run = world.spawn(args);
+            world.drive.wait_until(CAP, |record| record.count(Op::GetObject) == 1).unwrap();
+            run.kill();
+            run = world.spawn(args);
+            world.drive.wait_until(CAP, |record| record.count(Op::GetObject) == 2).unwrap();
+        }
+        std::fs::write(path, "changed").unwrap();
+        world.drive.clear_fault(hold);
+        run.wait().ok().says("the file may have changed after it was read");
+        assert_eq!(world.drive.items().len(), 1);
+    }
+}
+
+#[test]
 fn a_wrong_item_that_cannot_be_recorded_causes_a_warning() {
     unix_only!("file size limits exist only on Unix");
     let world = World::new();
