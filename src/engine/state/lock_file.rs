@@ -39,8 +39,10 @@ impl LockFile {
 
     /// Opens a file that only one process at a time may use. `None` if another one does. On a file system without locks
     /// (some network file systems), it is opened nevertheless.
+    /// Fails with errors of the file system, which name the file.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         Self::acquire(path, Mode::Exclusive, true)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     fn acquire(path: &Path, mode: Mode, may_lack_locks: bool) -> io::Result<Option<Self>> {
