@@ -21,13 +21,20 @@ pub fn open_record(settings: &Settings, key: &RunKey, reporter: &dyn Reporter) -
     let selection = &settings.selection;
     let several = selection.paths.len() > 1 || selection.recursive || settings.list.is_some();
     let folder = settings.state_dir.as_ref().filter(|_| several && settings.transfer.resume())?;
+    let warn = |message: &str| reporter.event(&Event::Warning { path: None, message });
     match RunRecord::open(folder, key) {
-        Ok(record) => Some(Arc::new(record)),
+        Ok(record) => {
+            if record.damaged {
+                warn(
+                    "the record of finished files is damaged or from another version: some may be uploaded again",
+                );
+            }
+            Some(Arc::new(record))
+        }
         Err(error) => {
-            let message = &format!(
+            warn(&format!(
                 "finished files cannot be recorded ({error}); after an interruption they are uploaded again"
-            );
-            reporter.event(&Event::Warning { path: None, message });
+            ));
             None
         }
     }

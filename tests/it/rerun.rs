@@ -11,7 +11,7 @@ use local_drive::{Action, Fault, Op, Options, Record};
 use serde_json::Value;
 
 use crate::directories::{assert_there_once, plant, there};
-use crate::halfway::{later, records, state_files, wait_for};
+use crate::halfway::{assert_warns, later, records, state_files, wait_for};
 use crate::program::slashed;
 use crate::support::{CAP, MIB, PART, Ran, World};
 
@@ -49,6 +49,23 @@ fn after_a_failure_only_the_rest_is_sent_and_all_ids_are_printed() {
     world.run(&["a", "b", "c"]).ok();
     assert!(there(&world).values().all(|count| *count == 2));
     assert_eq!(run_records(&world).len(), 0);
+}
+
+#[test]
+fn a_damaged_line_loses_only_its_file_and_causes_a_warning() {
+    let world = World::new();
+    plant(&world, &["a", "c"]);
+    world.run(&["a", "b", "c"]).ends(9);
+    plant(&world, &["b"]);
+    let [record] = &run_records(&world)[..] else { panic!("one record") };
+    let text = std::fs::read_to_string(record).unwrap();
+    std::fs::write(record, text.replacen("\"size\":1", "\"size\":2", 1)).unwrap();
+    let again = world.run(&["a", "b", "c"]);
+    assert_warns(again.ok(), "the record of finished files is damaged");
+    again.says("uploaded 3 files (1 earlier)");
+    // Without damage there is no warning.
+    world.run(&["a", "b", "c", "d"]).ends(9).says_nothing_of("warning");
+    world.run(&["a", "b", "c", "d"]).ends(9).says_nothing_of("warning");
 }
 
 #[test]

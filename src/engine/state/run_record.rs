@@ -58,6 +58,8 @@ pub struct RunRecord {
     earlier: Vec<(u64, u64)>,
     /// Indices into `earlier` that this run has used.
     used: Mutex<HashSet<usize>>,
+    /// Some lines cannot be read.
+    pub damaged: bool,
     hasher: RandomState,
     unsynced: AtomicBool,
 }
@@ -69,19 +71,20 @@ impl RunRecord {
         // The lock only prevents the removal of expired records. The command has a lock of its own.
         let lock = LockFile::open(&path_of(folder, key))?.ok_or(io::ErrorKind::WouldBlock)?;
         let hasher = RandomState::new();
-        let mut earlier = Vec::new();
+        let (mut earlier, mut damaged) = (Vec::new(), false);
         let mut reader = BufReader::new(&lock.file);
         let (mut at, mut line) = (0, Vec::new());
         while reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
-            if let Some(finished) = read(&line) {
-                earlier.push((hasher.hash_one(finished.key), at));
+            match read(&line) {
+                Some(finished) => earlier.push((hasher.hash_one(finished.key), at)),
+                None => damaged |= line != b"\n",
             }
             at += line.len() as u64;
             line.clear();
         }
         earlier.sort_unstable();
         let (used, unsynced) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { lock: Mutex::new(lock), earlier, used, hasher, unsynced })
+        Ok(Self { lock: Mutex::new(lock), earlier, used, damaged, hasher, unsynced })
     }
 
     /// Removes the record of a command, if there is one.
