@@ -169,6 +169,9 @@ impl Failure {
             Self::Status { status: 413, .. } => {
                 "the workspace may be out of space: see its storage settings; or a proxy limits the size of requests"
             }
+            failure if !of_part && failure.blames_parts() => {
+                "run the same command again; it sends the parts again"
+            }
             Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => {
                 "something between this computer and storage, perhaps a proxy, changes the request, or the service signed it wrongly"
             }

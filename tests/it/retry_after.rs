@@ -91,6 +91,19 @@ fn retry_after_beyond_retry_for_fails_at_once_and_is_reported() {
 }
 
 #[test]
+fn a_retry_after_of_centuries_fails_at_once_without_advice_to_retry_for_longer() {
+    for (code, exit) in [(429, 6), (503, 7)] {
+        let world = World::new();
+        world.file("file.bin", 20);
+        world
+            .drive
+            .fault(Fault::new(Op::Start, status(code, &[("retry-after", "99999999999999999999")], "")));
+        world.run(&["file.bin"]).fails(exit).says("hint: try again later").says_nothing_of("--retry-for");
+        assert_eq!(world.drive.record().count(Op::Start), 1);
+    }
+}
+
+#[test]
 fn a_permanent_rate_limit_is_exit_code_6() {
     let world = World::new();
     world.file("file.bin", 20);
