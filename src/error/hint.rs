@@ -111,8 +111,10 @@ impl Error {
                 });
             }
             Code::Network => {
+                let is_endless = failure.retry_after().is_some_and(|wait| wait >= MAX_SHOWN_WAIT);
                 return Some(match wait {
                     Some(wait) => format!("try again in {wait}: {again}"),
+                    None if is_endless => format!("try again later: {again}"),
                     None => format!("{again}; --retry-for sets how long to keep trying"),
                 });
             }
