@@ -187,6 +187,16 @@ pub fn stdin_as_file() -> Option<File> {
     handle.ok().map(File::from)
 }
 
+/// Whether standard output is a regular file or the null device.
+pub fn stdout_is_file() -> bool {
+    #[cfg(unix)]
+    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned();
+    #[cfg(windows)]
+    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned();
+    let metadata = handle.and_then(|handle| File::from(handle).metadata());
+    metadata.is_ok_and(|metadata| metadata.is_file() || is_null_device(&metadata))
+}
+
 /// Whether a write failed because the reader closed the pipe.
 pub fn is_broken_pipe(error: &io::Error) -> bool {
     // ERROR_PIPE_NOT_CONNECTED, for which std has no kind.

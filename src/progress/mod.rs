@@ -18,9 +18,10 @@ mod theme;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use self::renderer::{Formatter, Renderer};
+use self::renderer::{Formatter, Renderer, Results};
 use crate::event::Reporter;
 use crate::options::{Display, LogFormat, ProgressMode};
+use crate::platform;
 
 /// Starts the renderer: JSON for machines; for people, bars where they can be drawn and lines elsewhere.
 pub fn choose(display: &Display) -> Arc<dyn Reporter> {
@@ -41,8 +42,12 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         }
         LogFormat::Human => (Box::new(plain::Plain::new(human(), wants_progress)), plain::Plain::TICK),
     };
-    let shares_terminal = draws && std::io::stdout().is_terminal();
+    let results = match draws {
+        true if std::io::stdout().is_terminal() => Results::Terminal,
+        true if !platform::stdout_is_file() => Results::Pipe,
+        _ => Results::Apart,
+    };
     // On Windows this also makes the console understand escape codes.
     let out = Box::new(anstream::AutoStream::always_ansi(stderr));
-    Arc::new(Renderer::start(formatter, out, wants_progress.then_some(tick), shares_terminal))
+    Arc::new(Renderer::start(formatter, out, wants_progress.then_some(tick), results))
 }

@@ -54,6 +54,20 @@ impl ProgressInterval {
 /// How long to wait for the last lines when the program has to exit at once, because stderr may block.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// How long the reader of a pipe has to print a result before the next frame.
+const READER_TIME: Duration = Duration::from_millis(30);
+
+/// Where results go, if frames are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Results {
+    /// Not to the terminal.
+    Apart,
+    /// To the same terminal.
+    Terminal,
+    /// To a pipe, whose reader may print them on the terminal (`| tee ids.txt`).
+    Pipe,
+}
+
 /// A request to the thread: write, then confirm on this channel.
 type Call = Option<Sender<()>>;
 
@@ -63,8 +77,7 @@ pub(super) struct Renderer {
     /// Dropped to end the thread.
     calls: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
-    /// Results and frames go to the same terminal.
-    shares_terminal: bool,
+    results: Results,
 }
 
 struct Shared {
@@ -80,6 +93,8 @@ struct Live {
     queue: Vec<String>,
     /// Draw nothing until the next event.
     cleared: bool,
+    /// Draw nothing until then.
+    hold_until: Option<Instant>,
 }
 
 impl Renderer {
@@ -88,9 +103,10 @@ impl Renderer {
         formatter: Box<dyn Formatter>,
         out: Box<dyn Write + Send>,
         period: Option<Duration>,
-        shares_terminal: bool,
+        results: Results,
     ) -> Self {
-        let live = Live { state: State::default(), formatter, queue: Vec::new(), cleared: false };
+        let (state, queue) = (State::default(), Vec::new());
+        let live = Live { state, formatter, queue, cleared: false, hold_until: None };
         let (live, screen) = (Mutex::new(live), Mutex::new(Screen::new(out)));
         let shared = Arc::new(Shared { live, screen });
         let (calls, called) = mpsc::channel::<Call>();
@@ -112,7 +128,7 @@ impl Renderer {
         };
         // Without a thread nothing is drawn, but messages are still written: see `event`.
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(work).ok();
-        Self { shared, calls: Some(calls), thread, shares_terminal }
+        Self { shared, calls: Some(calls), thread, results }
     }
 
     fn call(&self, call: Call) -> bool {
@@ -153,12 +169,15 @@ impl Shared {
         let now = Instant::now();
         let ((columns, rows), may_draw) = (screen.size(), screen.may_draw());
         let mut live = lock(&self.live);
-        let Live { state, formatter, queue, cleared } = &mut *live;
+        let Live { state, formatter, queue, cleared, hold_until } = &mut *live;
         state.sample(now);
         queue.extend(formatter.on_tick(state, now));
         let lines = std::mem::take(queue);
-        let frame =
-            if *cleared || !may_draw { Vec::new() } else { formatter.render(state, now, columns, rows) };
+        let is_held = hold_until.is_some_and(|until| now < until);
+        let frame = match *cleared || !may_draw || is_held {
+            true => Vec::new(),
+            false => formatter.render(state, now, columns, rows),
+        };
         drop(live);
         screen.show(&lines, &frame, columns);
     }
@@ -167,7 +186,7 @@ impl Shared {
 impl Reporter for Renderer {
     fn event(&self, event: &Event<'_>) {
         let mut live = lock(&self.shared.live);
-        let Live { state, formatter, queue, cleared } = &mut *live;
+        let Live { state, formatter, queue, cleared, .. } = &mut *live;
         *cleared = false;
         state.apply(event, Instant::now());
         let was_empty = queue.is_empty();
@@ -184,13 +203,25 @@ impl Reporter for Renderer {
     }
 
     fn suspend(&self, write: &mut dyn FnMut()) {
-        if !self.shares_terminal {
-            return write();
+        match self.results {
+            Results::Apart => write(),
+            Results::Terminal => {
+                let mut screen = lock(&self.shared.screen);
+                screen.erase();
+                write();
+                self.shared.write_to(&mut screen);
+            }
+            Results::Pipe => {
+                let hold = || lock(&self.shared.live).hold_until = Some(Instant::now() + READER_TIME);
+                hold();
+                if let Some(mut screen) = self.shared.screen_within(FLUSH_TIMEOUT) {
+                    screen.erase();
+                }
+                // This may wait for the reader. Messages are written meanwhile.
+                write();
+                hold();
+            }
         }
-        let mut screen = lock(&self.shared.screen);
-        screen.erase();
-        write();
-        self.shared.write_to(&mut screen);
     }
 
     fn pause(&self, stop: &mut dyn FnMut()) {
@@ -242,7 +273,7 @@ mod tests {
     #[test]
     fn what_was_said_is_written_when_the_face_goes_and_it_goes_at_once() {
         let (paper, begun) = (Paper::default(), Instant::now());
-        let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, Results::Apart);
         formatter.event(&Event::Verbose { message: "one" });
         formatter.event(&Event::Verbose { message: "two" });
         drop(formatter);
@@ -253,9 +284,34 @@ mod tests {
     }
 
     #[test]
+    fn no_frame_is_on_the_terminal_while_the_reader_of_a_pipe_prints_a_result() {
+        struct Bar;
+        impl Formatter for Bar {
+            fn format_event(&mut self, _: &Event<'_>, _: &State) -> Vec<String> {
+                Vec::new()
+            }
+            fn render(&mut self, _: &State, _: Instant, _: usize, _: usize) -> Vec<String> {
+                vec!["bar".to_owned()]
+            }
+        }
+        let paper = Paper::default();
+        let period = Some(Duration::from_millis(1));
+        let renderer = Renderer::start(Box::new(Bar), Box::new(paper.clone()), period, Results::Pipe);
+        let drawn = || paper.text().matches("bar").count();
+        for results in 1..=3 {
+            let before = drawn();
+            while drawn() == before {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            renderer
+                .suspend(&mut || assert!(paper.text().ends_with("\u{1b}[2K\u{1b}[1B\u{1b}[1A"), "{results}"));
+        }
+    }
+
+    #[test]
     fn the_last_word_is_written_before_the_call_returns() {
         let paper = Paper::default();
-        let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, false);
+        let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, Results::Apart);
         formatter.event(&Event::Verbose { message: "last" });
         formatter.event(&Event::Finished { summary: &crate::outcome::Summary::default() });
         assert!(paper.text().contains("last\n"));
@@ -274,7 +330,7 @@ mod tests {
             }
         }
         let (release, stuck) = mpsc::channel();
-        let formatter = Renderer::start(Box::new(Echo), Box::new(Stuck(stuck)), None, false);
+        let formatter = Renderer::start(Box::new(Echo), Box::new(Stuck(stuck)), None, Results::Apart);
         for _ in 0..1000 {
             formatter.event(&Event::Verbose { message: "many" });
         }
