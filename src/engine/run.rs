@@ -13,7 +13,7 @@ use super::context::{Context, Options};
 use super::keyed_mutex::Queued;
 use super::stopper::Stopper;
 use super::upload::Ack;
-use crate::error::{Code, Error};
+use crate::error::{Call, Code, Error};
 use crate::event::{Event, FileId, Reporter};
 use crate::file_context::FileContext;
 use crate::item::is_id;
@@ -195,14 +195,20 @@ async fn run_file(
         Err(error) => {
             let empty = file.size.load(Ordering::Relaxed) == 0;
             let error = match error {
-                error if !error.is_refusal() => explain_not_found(context, error),
-                error if suspect => Error::WithHint {
+                _ if !error.is_refusal() => explain_not_found(context, error),
+                _ if suspect => Error::WithHint {
                     code: error.code(),
                     hint: "--parent takes the ID of a folder, which has 24 characters, or its address in the browser; --to takes a path",
                     source: Box::new(error),
                 },
-                error if empty => Error::Empty(Box::new(error)),
-                error => error,
+                // Calls about folders do not depend on the file.
+                Error::Part { .. }
+                | Error::Call { call: Call::Start | Call::SignUrls | Call::Finalize, .. }
+                    if empty =>
+                {
+                    Error::Empty(Box::new(error))
+                }
+                _ => error,
             };
             (outcome(&file, Err(context.mark_unrecorded(&file, error)), started), Ack::default())
         }

@@ -264,10 +264,14 @@ impl Error {
         matches!(self, Self::Call { failure, .. } if failure.status() == Some(404))
     }
 
-    /// Whether the service or storage refused a request.
+    /// Whether the service or storage refused a request because of what is in it.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Call { .. } | Self::Part { .. } => self.code() == Code::Refused,
+            Self::Call { failure, .. } | Self::Part { failure, .. } => {
+                self.code() == Code::Refused
+                    && failure.status().is_some_and(|status| (400..500).contains(&status))
+                    && !failure.is_out_of_space()
+            }
             Self::Folder { error, .. } | Self::Shared(error) => error.is_refusal(),
             _ => false,
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use local_drive::{Action, Fault, Op, Options};
 
 use crate::program::not_under_wine;
-use crate::support::{MIB, PART, Ran, World, refusal, response};
+use crate::support::{MIB, PART, Ran, World, refusal, response, web_page};
 
 /// Runs for a small file while this operation fails.
 fn refused(op: Op, action: Action) -> Ran {
@@ -203,6 +203,21 @@ fn a_rejected_empty_file_is_reported_as_empty() {
     world.file("f", 0);
     world.drive.fault(Fault::new(Op::Start, refusal(400, "fileSize must be positive")));
     world.run(&["f"]).fails(1).says("fileSize must be positive").says("empty");
+}
+
+#[test]
+fn other_errors_of_an_empty_file_do_not_mention_that_it_is_empty() {
+    for (op, action, words) in [
+        (Op::Urls, web_page(), "a web page"),
+        (Op::Start, response(201, "{}"), "unexpected answer"),
+        (Op::Start, refusal(403, "The storage quota is exceeded"), "quota"),
+        (Op::Folders, refusal(400, "no folders today"), "no folders today"),
+    ] {
+        let world = World::new();
+        world.file("f", 0);
+        world.drive.fault(Fault::new(op, action));
+        world.run(&["f", "--to", "a"]).fails(1).says(words).says_nothing_of("empty");
+    }
 }
 
 #[test]
