@@ -317,6 +317,9 @@ async fn run_controller(context: Arc<Context>) {
         if queue_of_one.is_some() || permits.has_headroom() {
             context.options.storage.use_bbr();
         }
+        if permits.has_freed_capacity() {
+            context.options.storage.restart_bbr();
+        }
         // If the queue stays, others fill it, and BBR would take more than its share from them.
         if queue_of_one.is_some_and(|since| since.elapsed() >= BBR_TRIAL) {
             context.options.storage.end_bbr(BBR_TRIAL);

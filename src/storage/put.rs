@@ -100,6 +100,11 @@ impl Storage {
         self.stats.use_bbr();
     }
 
+    /// Lets the connections in flight use capacity that others have left, where the system has BBR.
+    pub fn restart_bbr(&self) {
+        self.stats.restart_bbr();
+    }
+
     /// Changes connections that have used BBR for this long back to the congestion control that they had before, for good.
     pub fn end_bbr(&self, used_for: Duration) {
         self.stats.end_bbr(used_for);
@@ -168,7 +173,7 @@ impl Storage {
             .header(CONTENT_LENGTH, put.range.1)
             .body(Either::Left(body))
             .map_err(|error| (invalid_request(&error).into(), false))?;
-        let _registered = self.stats.register(connection.probe.clone(), Arc::clone(&body_state));
+        let _registered = self.stats.register(connection.probe.clone(), Arc::clone(&body_state), put.range.1);
         let mut detector = StallDetector::new(put, &body_state, connection.probe.clone(), self.stall_timeout);
         put.progress.set(put.attempt, 0);
 

@@ -46,6 +46,9 @@ struct Counters {
     sent: AtomicU64,
 }
 
+/// The name of BBR in Linux.
+const BBR: &[u8] = b"bbr";
+
 /// Whether a connection uses BBR.
 #[derive(Debug)]
 enum Bbr {
@@ -141,7 +144,21 @@ impl Probe {
             && let Some(stream) = self.stream.upgrade()
         {
             *bbr = Bbr::Used { before: platform::congestion_control(&stream), since: Instant::now() };
-            platform::set_congestion_control(&stream, b"bbr");
+            platform::set_congestion_control(&stream, BBR);
+        }
+    }
+
+    /// Starts BBR, or starts it again. Its startup doubles the rate with each round trip until the path is full. CUBIC, and
+    /// BBR once it runs, need seconds to use capacity that others have left.
+    pub fn restart_bbr(&self) {
+        self.use_bbr();
+        if matches!(*lock(&self.counters.bbr), Bbr::Used { .. })
+            && let Some(stream) = self.stream.upgrade()
+            && platform::congestion_control(&stream).as_deref() == Some(BBR)
+        {
+            // Linux ignores a change to what the connection already uses. It always has Reno.
+            platform::set_congestion_control(&stream, b"reno");
+            platform::set_congestion_control(&stream, BBR);
         }
     }
 

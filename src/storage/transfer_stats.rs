@@ -61,6 +61,8 @@ struct InFlight {
     id: u64,
     probe: Probe,
     body: Arc<BodyState>,
+    /// Of the part, in bytes.
+    size: u64,
     /// Its socket's counters at the start of the attempt.
     before: Totals,
     /// When its rate was last measured, and the bytes accepted by then.
@@ -69,6 +71,9 @@ struct InFlight {
 
 /// How often the rate of each attempt is measured.
 const RATE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// An attempt with fewer bytes left ends soon anyway.
+const MIN_LEFT: u64 = 1024 * 1024;
 
 impl InFlight {
     /// Measures the rate, and adapts the send buffer to it.
@@ -105,13 +110,20 @@ pub struct NetworkSample {
 }
 
 impl TransferStats {
-    /// Registers an attempt on this connection.
-    pub fn register(&self, probe: Probe, body: Arc<BodyState>) -> Registration {
+    /// Registers an attempt at a part of this size on this connection.
+    pub fn register(&self, probe: Probe, body: Arc<BodyState>, size: u64) -> Registration {
         let before = Totals::of(&probe);
         let mut state = lock(&self.0);
         state.next_id += 1;
         let id = state.next_id;
-        state.in_flight.push(InFlight { id, probe, body, before, measured: (Instant::now(), before.acked) });
+        state.in_flight.push(InFlight {
+            id,
+            probe,
+            body,
+            size,
+            before,
+            measured: (Instant::now(), before.acked),
+        });
         Registration { id, stats: self.clone() }
     }
 
@@ -149,6 +161,14 @@ impl TransferStats {
         lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.use_bbr());
     }
 
+    /// Lets those with many bytes left use capacity that others have left, see [`Probe::restart_bbr`].
+    pub fn restart_bbr(&self) {
+        let state = lock(&self.0);
+        let left = |attempt: &&InFlight| attempt.size.saturating_sub(attempt.body.handed());
+        let attempts = state.in_flight.iter().filter(|attempt| left(attempt) >= MIN_LEFT);
+        attempts.for_each(|attempt| attempt.probe.restart_bbr());
+    }
+
     /// Changes them back, see [`Probe::end_bbr`].
     pub fn end_bbr(&self, used_for: Duration) {
         lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.end_bbr(used_for));
@@ -162,5 +182,36 @@ impl Drop for Registration {
             let totals = state.in_flight.swap_remove(index).totals();
             state.ended += totals;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::socket::Socket;
+    use super::*;
+    use crate::platform::{congestion_control, set_congestion_control};
+
+    #[tokio::test]
+    async fn only_attempts_with_many_bytes_left_use_free_capacity() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        for size in [MIN_LEFT, MIN_LEFT - 1] {
+            let stream = TcpStream::connect(listener.local_addr()?).await?.into_std()?;
+            let same = TcpStream::from_std(stream.try_clone()?)?;
+            let before = congestion_control(&same);
+            set_congestion_control(&same, b"bbr");
+            let has_bbr = congestion_control(&same) != before;
+            before.iter().for_each(|name| set_congestion_control(&same, name));
+            let (socket, stats) = (Socket::new(TcpStream::from_std(stream)?), TransferStats::default());
+            let _registered = stats.register(socket.probe(), Arc::default(), size);
+            for _ in 0..2 {
+                stats.restart_bbr();
+                let after = congestion_control(&same);
+                assert_eq!(after != before, has_bbr && size == MIN_LEFT);
+                assert_ne!(after.as_deref(), Some(b"reno".as_slice()));
+            }
+        }
+        Ok(())
     }
 }

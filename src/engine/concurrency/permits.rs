@@ -22,6 +22,9 @@ pub const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 /// If all parts in flight have waited for their responses for this long, more parts may be in flight.
 const UNUSED_AFTER: Duration = Duration::from_millis(500);
 
+/// On a shorter path, CUBIC uses free capacity soon enough.
+const LONG_RTT: Duration = Duration::from_millis(10);
+
 /// Hands out permits. Their number is fixed if the user gave one.
 pub struct Permits {
     semaphore: LendingSemaphore,
@@ -59,6 +62,10 @@ struct State {
     headroom: bool,
     /// See [`Permits::queue_of_one`].
     queue_of_one: Option<Instant>,
+    /// Parts with bytes left.
+    sending: usize,
+    /// See [`Permits::has_freed_capacity`].
+    freed_capacity: bool,
     resend_budget: ResendBudget,
 }
 
@@ -171,6 +178,11 @@ impl Permits {
         lock(&self.state).headroom
     }
 
+    /// Whether a part has sent all its bytes since the last sample and none took its place, on a long path.
+    pub fn has_freed_capacity(&self) -> bool {
+        lock(&self.state).freed_capacity
+    }
+
     /// When a queue began to stand while the limit is one part.
     pub fn queue_of_one(&self) -> Option<Instant> {
         lock(&self.state).queue_of_one
@@ -242,6 +254,7 @@ impl Permits {
         let unused = self.is_path_unused(at, waiting);
         // Parts that are held wait, too.
         let starved = self.starved.swap(false, Ordering::Relaxed) || waiting || moving > self.sending_limit();
+        self.note_freed_capacity(starved, &sample);
         self.update(|controller| {
             if unused {
                 controller.on_unused_path();
@@ -249,6 +262,14 @@ impl Permits {
             let moving = moving.min(controller.limit());
             controller.on_sample(&Sample { at, acked: sample.acked, starved, moving, tcp: sample.tcp })
         })
+    }
+
+    fn note_freed_capacity(&self, starved: bool, sample: &NetworkSample) {
+        let mut state = lock(&self.state);
+        let sending = self.in_flight().saturating_sub(state.handed);
+        let is_long = sample.tcp.is_some_and(|tcp| tcp.min_rtt >= LONG_RTT);
+        state.freed_capacity = is_long && !starved && sending < state.sending;
+        state.sending = sending;
     }
 
     /// Whether all parts in flight have waited for their responses for a while, while others wait for permits.

@@ -146,6 +146,30 @@ fn a_queue_of_one_needs_a_limit_of_one() {
 }
 
 #[tokio::test]
+async fn capacity_is_free_when_a_part_on_a_long_path_has_sent_all_and_none_takes_its_place() {
+    let freed = |permits: &Permits, rtt| {
+        let rtt = Duration::from_millis(rtt);
+        let tcp = Some(TcpInfo { smoothed_rtt: rtt, min_rtt: rtt, ..TcpInfo::default() });
+        permits.on_sample(NetworkSample { tcp, ..NetworkSample::default() }, Instant::now());
+        permits.has_freed_capacity()
+    };
+    for (rtt, is_long) in [(50, true), (2, false)] {
+        let permits = Permits::new(Some(2), None, MAX_LIMIT);
+        let (mut first, second) = (permits.acquire(1).await, permits.acquire(1).await);
+        let mut third = Box::pin(permits.acquire(1));
+        assert!(at_once(third.as_mut()).is_none() && !freed(&permits, rtt));
+        drop(second);
+        assert!(!freed(&permits, rtt), "the third takes its place");
+        let third = at_once(third);
+        assert!(!freed(&permits, rtt));
+        first.all_handed();
+        assert_eq!(freed(&permits, rtt), is_long);
+        assert!(!freed(&permits, rtt), "only once");
+        drop((first, third));
+    }
+}
+
+#[tokio::test]
 async fn the_system_limits_the_parts_in_flight() {
     let permits = Permits::new(Some(64), None, 3);
     assert_eq!((permits.semaphore.available_permits(), permits.expected()), (3, 3));
