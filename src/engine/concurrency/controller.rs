@@ -89,6 +89,8 @@ pub struct Controller {
     /// When the path last lost packets without a queue.
     lossy: Option<Instant>,
     last_cut: Option<Instant>,
+    /// In the last sample there was a noticeable queue, or no round-trip time.
+    may_be_full: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +145,7 @@ impl Controller {
             next_fewer: None,
             lossy: None,
             last_cut: None,
+            may_be_full: true,
         }
     }
 
@@ -173,10 +176,12 @@ impl Controller {
         }
         let min_rtt = self.min_rtt.get();
         let queue = sample.tcp.map(|tcp| tcp.smoothed_rtt.saturating_sub(min_rtt));
+        let queue_noticeable = queue.map(|queue| is_noticeable(queue, min_rtt));
+        self.may_be_full = queue_noticeable != Some(false);
         if let Phase::SlowStart { before: None, last: None } = self.phase
             && self.limit == INITIAL_LIMIT
             && sample.starved
-            && !queue.is_some_and(|queue| is_noticeable(queue, min_rtt))
+            && queue_noticeable != Some(true)
         {
             // Connections that start later would find a queue, and lose packets in slow start.
             self.set(DEFAULT_LIMIT.min(self.max_limit));
@@ -240,9 +245,13 @@ impl Controller {
         }
     }
 
-    /// A part in flight gets next to nothing of a full path: ends a probe of a higher limit or takes back the last
+    /// A part in flight gets next to nothing. If the path may be full: ends a probe of a higher limit or takes back the last
     /// doubling, or else reduces the limit by one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
+        if !self.may_be_full {
+            // It lost packets. Fewer parts would use even less of the path.
+            return;
+        }
         match self.phase {
             Phase::Probe { from, rate } | Phase::SlowStart { before: Some((from, rate)), .. }
                 if self.limit > from =>
