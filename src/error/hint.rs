@@ -104,6 +104,11 @@ impl Error {
             {
                 "another server may answer there: check --api-url"
             }
+            Code::Refused
+                if failure.blames_parts() && matches!(self, Self::Call { call: Call::Finalize, .. }) =>
+            {
+                "run the same command again; it sends the parts again"
+            }
             Code::RateLimited => {
                 return Some(match wait {
                     Some(wait) => format!("try again in {wait}: {again}; or raise --retry-for"),
@@ -170,9 +175,6 @@ impl Failure {
             }
             Self::Status { status: 413, .. } => {
                 "the workspace may be out of space: see its storage settings; or a proxy limits the size of requests"
-            }
-            failure if !of_part && failure.blames_parts() => {
-                "run the same command again; it sends the parts again"
             }
             Self::Status { code: Some(code), .. } if code == "SignatureDoesNotMatch" => {
                 "something between this computer and storage, perhaps a proxy, changes the request, or the service signed it wrongly"

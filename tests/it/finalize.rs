@@ -121,8 +121,10 @@ fn parts_rejected_by_finalize_are_sent_again_by_the_next_run() {
     let world = World::new();
     let path = world.file("file.bin", 2 * PART);
     let refusal = Action::status(400, r#"{"statusCode":400,"message":"InvalidPart: one of them"}"#);
+    world.drive.fault(Fault::once(Op::Start, refusal.clone()));
+    world.run(&["file.bin"]).fails(1).says("InvalidPart").says_nothing_of("sends the parts again");
     world.drive.fault(Fault::once(Op::Finalize, refusal));
-    world.run(&["file.bin"]).fails(1).says("InvalidPart").says("hint: run the same command again");
+    world.run(&["file.bin"]).fails(1).says("InvalidPart").says("; it sends the parts again");
     let again = later(&world, &["file.bin"]);
     assert_one_item(&world, &again.ran, &path);
     assert_eq!(again.parts(), [1, 2]);
