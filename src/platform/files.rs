@@ -180,21 +180,23 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 
 /// A duplicate of the handle of standard input, if it can be duplicated.
 pub fn stdin_as_file() -> Option<File> {
-    #[cfg(unix)]
-    let handle = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned();
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned();
-    handle.ok().map(File::from)
+    duplicate(&io::stdin()).ok()
 }
 
 /// Whether standard output is a regular file or the null device.
 pub fn stdout_is_file() -> bool {
-    #[cfg(unix)]
-    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned();
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned();
-    let metadata = handle.and_then(|handle| File::from(handle).metadata());
+    let metadata = duplicate(&io::stdout()).and_then(|stdout| stdout.metadata());
     metadata.is_ok_and(|metadata| metadata.is_file() || is_null_device(&metadata))
+}
+
+#[cfg(unix)]
+fn duplicate(stream: &impl std::os::fd::AsFd) -> io::Result<File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(windows)]
+fn duplicate(stream: &impl std::os::windows::io::AsHandle) -> io::Result<File> {
+    Ok(stream.as_handle().try_clone_to_owned()?.into())
 }
 
 /// Whether a write failed because the reader closed the pipe.

@@ -42,10 +42,12 @@ pub fn choose(display: &Display) -> Arc<dyn Reporter> {
         }
         LogFormat::Human => (Box::new(plain::Plain::new(human(), wants_progress)), plain::Plain::TICK),
     };
-    let results = match draws {
-        true if std::io::stdout().is_terminal() => Results::Terminal,
-        true if !platform::stdout_is_file() => Results::Pipe,
-        _ => Results::Apart,
+    let results = if draws && std::io::stdout().is_terminal() {
+        Results::Terminal
+    } else if draws && !platform::stdout_is_file() {
+        Results::Pipe
+    } else {
+        Results::Apart
     };
     // On Windows this also makes the console understand escape codes.
     let out = Box::new(anstream::AutoStream::always_ansi(stderr));
