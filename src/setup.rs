@@ -26,7 +26,7 @@ pub fn open_record(settings: &Settings, key: &RunKey, reporter: &dyn Reporter) -
         Ok(record) => {
             if record.damaged {
                 warn(
-                    "the record of finished files is damaged or from another version: some may be uploaded again",
+                    "the record of finished files is damaged or from another version: some files may be uploaded again",
                 );
             }
             Some(Arc::new(record))

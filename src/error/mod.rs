@@ -264,7 +264,8 @@ impl Error {
         matches!(self, Self::Call { failure, .. } if failure.status() == Some(404))
     }
 
-    /// Whether the service or storage refused a request because of what is in it.
+    /// Whether the service or storage refused a request because of its content: not a lack of space, a
+    /// proxy's page or an answer that makes no sense.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Call { failure, .. } | Self::Part { failure, .. } => {

@@ -39,7 +39,7 @@ impl LockFile {
 
     /// Opens a file that only one process at a time may use. `None` if another one does. On a file system without locks
     /// (some network file systems), it is opened nevertheless.
-    /// Fails with errors of the file system, which name the file.
+    /// Fails with errors of the file system. They name the file, but have no `raw_os_error`.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         Self::acquire(path, Mode::Exclusive, true)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))

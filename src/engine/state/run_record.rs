@@ -58,7 +58,7 @@ pub struct RunRecord {
     earlier: Vec<(u64, u64)>,
     /// Indices into `earlier` that this run has used.
     used: Mutex<HashSet<usize>>,
-    /// Some lines cannot be read.
+    /// Some lines cannot be read. They stay until a run has done everything, so each run until then finds them.
     pub damaged: bool,
     hasher: RandomState,
     unsynced: AtomicBool,
@@ -66,7 +66,7 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// Opens the record of a command, and reads it. Blocks on the disk.
-    /// Fails with errors of the disk. A damaged line is skipped.
+    /// Fails with errors of the disk. Damaged lines are skipped; see `damaged`.
     pub fn open(folder: &Path, key: &RunKey) -> io::Result<Self> {
         // The lock only prevents the removal of expired records. The command has a lock of its own.
         let lock = LockFile::open(&path_of(folder, key))?.ok_or(io::ErrorKind::WouldBlock)?;
