@@ -54,17 +54,18 @@ impl ProgressInterval {
 /// How long to wait for the last lines when the program has to exit at once, because stderr may block.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How long the reader of a pipe has to print a result before the next frame.
+/// How long the reader of a pipe has to print a result before the next frame. Also how long a result waits for a terminal
+/// that accepts no output.
 const READER_TIME: Duration = Duration::from_millis(30);
 
-/// Where results go, if frames are drawn.
+/// How results and frames may meet on the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Results {
-    /// Not to the terminal.
+    /// Never: no frames are drawn, or results go to a file.
     Apart,
-    /// To the same terminal.
+    /// Results go to the same terminal.
     Terminal,
-    /// To a pipe, whose reader may print them on the terminal (`| tee ids.txt`).
+    /// Results go to a pipe, whose reader may print them on the terminal (`| tee ids.txt`).
     Pipe,
 }
 
@@ -114,7 +115,9 @@ impl Renderer {
         let work = move || {
             platform::receive_sigcont();
             loop {
-                let call = called.recv_timeout(period);
+                let hold_until = lock(&of_thread.live).hold_until;
+                let rest = hold_until.map_or(period, |until| until.saturating_duration_since(Instant::now()));
+                let call = called.recv_timeout(period.min(rest));
                 let ends = matches!(call, Err(RecvTimeoutError::Disconnected));
                 lock(&of_thread.live).cleared |= ends;
                 of_thread.write();
@@ -173,10 +176,11 @@ impl Shared {
         state.sample(now);
         queue.extend(formatter.on_tick(state, now));
         let lines = std::mem::take(queue);
-        let is_held = hold_until.is_some_and(|until| now < until);
-        let frame = match *cleared || !may_draw || is_held {
-            true => Vec::new(),
-            false => formatter.render(state, now, columns, rows),
+        *hold_until = hold_until.filter(|until| now < *until);
+        let frame = if *cleared || !may_draw || hold_until.is_some() {
+            Vec::new()
+        } else {
+            formatter.render(state, now, columns, rows)
         };
         drop(live);
         screen.show(&lines, &frame, columns);
@@ -212,14 +216,15 @@ impl Reporter for Renderer {
                 self.shared.write_to(&mut screen);
             }
             Results::Pipe => {
-                let hold = || lock(&self.shared.live).hold_until = Some(Instant::now() + READER_TIME);
-                hold();
-                if let Some(mut screen) = self.shared.screen_within(FLUSH_TIMEOUT) {
-                    screen.erase();
-                }
-                // This may wait for the reader. Messages are written meanwhile.
+                let hold = |time| lock(&self.shared.live).hold_until = Some(Instant::now() + time);
+                hold(Duration::from_secs(86_400));
+                // The thread erases the frame, since the terminal may accept no output.
+                self.write_now(READER_TIME);
+                // The reader may keep this waiting. The screen is not locked, so messages are still written.
                 write();
-                hold();
+                hold(READER_TIME);
+                // The thread draws when that is over.
+                self.call(None);
             }
         }
     }
@@ -270,6 +275,38 @@ mod tests {
         }
     }
 
+    /// Always draws the same frame.
+    struct Bar;
+
+    impl Formatter for Bar {
+        fn format_event(&mut self, _: &Event<'_>, _: &State) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn render(&mut self, _: &State, _: Instant, _: usize, _: usize) -> Vec<String> {
+            vec!["bar".to_owned()]
+        }
+    }
+
+    /// Takes one write, and no other until it is released.
+    struct Stuck {
+        after: Paper,
+        release: mpsc::Receiver<()>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if !self.after.text().is_empty() {
+                let _ = self.release.recv();
+            }
+            self.after.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn what_was_said_is_written_when_the_face_goes_and_it_goes_at_once() {
         let (paper, begun) = (Paper::default(), Instant::now());
@@ -283,29 +320,56 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
+    /// Waits until another frame has been drawn.
+    fn wait_for_frame(paper: &Paper) {
+        let drawn = || paper.text().matches("bar").count();
+        let (before, begun) = (drawn(), Instant::now());
+        while drawn() == before {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no frame is drawn");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn no_frame_is_on_the_terminal_while_the_reader_of_a_pipe_prints_a_result() {
-        struct Bar;
-        impl Formatter for Bar {
-            fn format_event(&mut self, _: &Event<'_>, _: &State) -> Vec<String> {
-                Vec::new()
-            }
-            fn render(&mut self, _: &State, _: Instant, _: usize, _: usize) -> Vec<String> {
-                vec!["bar".to_owned()]
-            }
-        }
         let paper = Paper::default();
         let period = Some(Duration::from_millis(1));
         let renderer = Renderer::start(Box::new(Bar), Box::new(paper.clone()), period, Results::Pipe);
-        let drawn = || paper.text().matches("bar").count();
         for results in 1..=3 {
-            let before = drawn();
-            while drawn() == before {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            renderer
-                .suspend(&mut || assert!(paper.text().ends_with("\u{1b}[2K\u{1b}[1B\u{1b}[1A"), "{results}"));
+            wait_for_frame(&paper);
+            renderer.suspend(&mut || {
+                // The reader takes its time.
+                std::thread::sleep(2 * READER_TIME);
+                assert!(paper.text().ends_with("\u{1b}[2K\u{1b}[1B\u{1b}[1A"), "{results}");
+            });
         }
+    }
+
+    #[test]
+    fn the_frame_returns_as_soon_as_the_reader_of_a_pipe_had_time_to_print() {
+        let paper = Paper::default();
+        let renderer = Renderer::start(Box::new(Bar), Box::new(paper.clone()), None, Results::Pipe);
+        for _ in 0..3 {
+            renderer.suspend(&mut || {});
+            wait_for_frame(&paper);
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_takes_nothing_does_not_hold_up_results() {
+        let paper = Paper::default();
+        let (release, stuck) = mpsc::channel();
+        let out = Stuck { after: paper.clone(), release: stuck };
+        let period = Some(Duration::from_millis(1));
+        let renderer = Renderer::start(Box::new(Bar), Box::new(out), period, Results::Pipe);
+        wait_for_frame(&paper);
+        let (mut results, begun) = (0, Instant::now());
+        for _ in 0..20 {
+            renderer.suspend(&mut || results += 1);
+        }
+        let elapsed = begun.elapsed();
+        drop(release);
+        assert!(results == 20 && elapsed < Duration::from_secs(4), "{results} {elapsed:?}");
     }
 
     #[test]
@@ -319,18 +383,9 @@ mod tests {
 
     #[test]
     fn a_stderr_that_takes_nothing_does_not_hold_up_events() {
-        struct Stuck(mpsc::Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
         let (release, stuck) = mpsc::channel();
-        let formatter = Renderer::start(Box::new(Echo), Box::new(Stuck(stuck)), None, Results::Apart);
+        let out = Stuck { after: Paper::default(), release: stuck };
+        let formatter = Renderer::start(Box::new(Echo), Box::new(out), None, Results::Apart);
         for _ in 0..1000 {
             formatter.event(&Event::Verbose { message: "many" });
         }
