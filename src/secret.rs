@@ -11,12 +11,13 @@ use regex::Regex;
 /// Stands for a secret that was removed.
 const HIDDEN: &str = "***";
 
-/// Find secrets in a text of a server. Each keeps its groups: the first is before the secret, the other behind it.
+/// Patterns of secrets in a server's text. The first group is what precedes the secret, the others what follows it; both
+/// are kept.
 ///
 /// A secret may contain quotes and brackets, so it ends at white space only, or at the quote that closes it. Separators
 /// may be escaped as in a URL (also twice), in JSON, HTML and XML. Names are ASCII and in any case.
 #[expect(clippy::unwrap_used, reason = "the patterns are constants, and a test uses each")]
-static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+static PATTERNS: LazyLock<[Regex; 5]> = LazyLock::new(|| {
     /// A character of a word.
     const WORD: &str = r"[^ \t\r\n]";
     const SLASH: &str = r"(?i-u:\\*/|%(?:25)*2f|\\u002f|&#(?:47|x2f);)";
@@ -27,28 +28,39 @@ static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
     const SPACE: &str = r"[ \t\r\n]*";
     const QUOTES: &str = r#"(?i-u:["'`\\]|&[a-z0-9#]+;|\\u002[27])*"#;
     /// A value in quotes and what follows it without white space.
-    const QUOTED: &str = r#"(?:\\*"[^"]*"|\\*'[^']*'|`[^`]*`)[^ \t\r\n]*?"#;
+    const QUOTED: &str =
+        r#"(?s:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\+"[^"]*"|\\+'[^']*'|`[^`]*`)[^ \t\r\n]*?"#;
     /// Punctuation of the text around a secret.
     const CLOSE: &str = r#"["'`<>)\]},.;\\]*"#;
 
     let url = format!(r"(?:(?i-u:https?|socks[0-9a-z]*){COLON}(?:{SLASH}|\\)*|{COLON}{SLASH}{SLASH})");
-    // A password may contain `/`. Only in the authority is an escaped `@` one: keys in storage may have it.
+    // A password may contain `/`. An escaped `@` counts only before the first `/`, because keys in storage may contain one.
     let userinfo = format!(r"({url})(?:[^ \t\r\n?#]*(@)|[^ \t\r\n/]*({AT}))");
-    // The query of a URL, or of a path.
+    // The query of a URL, or of a path. Without any `/` it may be the name of a file.
     let query = format!(
-        r"((?:{url}{WORD}*?{QUESTION}|{QUESTION}(?i-u:[a-z0-9_.%-]+){EQUALS})){WORD}*?({CLOSE}(?:[ \t\r\n]|$))"
+        r"((?:{url}{WORD}*?{QUESTION}|{SLASH}{WORD}*?{QUESTION}(?i-u:[a-z0-9_.%-]+){EQUALS})){WORD}*?({CLOSE}(?:[ \t\r\n]|$))"
     );
     let separator = format!(r"{QUOTES}{SPACE}(?:>|{COLON}|{EQUALS})+{SPACE}[\[(<{{]*(?i-u:&[a-z0-9#]+;)*");
-    let amz = r"(?i-u:x(?:[_-]|%(?:25)*2d)amz(?:[a-z0-9_-]|%(?:25)*2d)*|signatureprovided)";
-    let other = r"(?i-u:sig|signature|credential|token|password|secret)";
-    // "token: …" may be a sentence, "token=…" is not.
-    let parameter = format!(
-        r#"((?:{amz}{separator}|{other}(?:{QUOTES}{SPACE}{EQUALS}|\\*["'] *:){SPACE}))(?:{QUOTED}|[^ \t\r\n&]*?)({CLOSE}(?:[ \t\r\n&]|$))"#
+    let dash = "(?:[_-]|%(?:25)*2d)";
+    let amz =
+        format!("(?i-u:x{dash}amz(?:[a-z0-9]|{dash})*(?:signature|credential|token)|signatureprovided)");
+    let other = "(?i-u:sig|signature|credential|token|password|passwd|secret|api[_-]?key)";
+    // `token: …` may be a sentence; `token=…`, `token:…`, `<token>…` and `"token": "…"` are not.
+    let assigned = format!(r"(?:{QUOTES}{SPACE}(?:{EQUALS}{SPACE}|:(?-u:\b))|>)");
+    let json = format!(
+        r#"((?:{other}\\*["']|(?i-u:authorization){QUOTES}){SPACE}:{SPACE}[\[({{]*)(?:{QUOTED}|\\*["'][^\r\n]*)({CLOSE}(?:[ \t\r\n&]|$))"#
     );
-    let header =
-        format!(r"((?i-u:authorization|cookie){separator})(?:{QUOTED}({CLOSE}(?:[ \t\r\n]|$))|[^\r\n]*)");
-    // The query is last, since it may end at white space before a value.
-    [userinfo, parameter, header, query].map(|pattern| Regex::new(&pattern).unwrap())
+    let parameter = format!(
+        r"((?:{amz}{separator}|{other}{assigned}))(?:{QUOTED}|[^ \t\r\n&]+?)({CLOSE}(?:[ \t\r\n&]|$))"
+    );
+    // Nor is `authorization: …` with a scheme, or at the start of a line.
+    let scheme = r"(?i-u:(?:%(?:25)*20|\+)*(?:bearer|basic|digest|negotiate|ntlm|aws4) ?)";
+    let header = format!(
+        r"((?i-u:cookie|(?m:^)(?:proxy-)?authorization){separator}|(?i-u:authorization)(?:{assigned}|{separator}{QUOTES}{scheme}))(?:{QUOTED}({CLOSE}(?:[ \t\r\n]|$))|[^\r\n]*)"
+    );
+    // The query comes last: it ends at white space, and would hide the name of a parameter whose value follows after a
+    // space.
+    [userinfo, json, parameter, header, query].map(|pattern| Regex::new(&pattern).unwrap())
 });
 
 /// A Copera access token (`cp_pat_…`). Printed as `***`.
@@ -118,8 +130,8 @@ impl fmt::Debug for SignedUrl {
     }
 }
 
-/// Removes secrets from text of a server: the token, users, passwords and queries of URLs, and values of `X-Amz-…`
-/// parameters and headers that authenticate.
+/// Removes secrets from text of a server: the token, users, passwords and queries of URLs, and values of parameters
+/// and headers that authenticate.
 #[derive(Clone, Default)]
 pub struct Redactor(Option<Token>);
 
@@ -212,8 +224,29 @@ mod tests {
             r#"{\"X-Amz-Security-Token\": \"a SECRET\"}"#,
             r#"{"x-amz-security-token":["a SECRET"]}"#,
             r#"{"token": "SECRET"}"#,
+            r#"{"token":"a\" SECRET"}"#,
+            r#"{"token":"a\\", "secret": "b SECRET"}"#,
+            r#"{"password":["a SECRET"]}"#,
+            r#"{"token": "a SECRET"#,
+            r#"{"Authorization": "Bearer SECRET"#,
+            "<Signature>SECRET</Signature>",
+            "api_key=SECRET",
+            "apikey = 'a SECRET'",
+            "passwd=SECRET",
+            "Cannot GET /k?a=SECRET",
             r#"{\"token\":\"SECRET\"}"#,
+            "X-Amz-S3session-Token: SECRET",
             "Authorization: Bearer SECRET",
+            "\nAuthorization: SECRET",
+            "authorization:SECRET",
+            "authorization: \"a SECRET\"",
+            "\"token\":SECRET",
+            "authorization: 'Bearer SECRET'",
+            "authorization = Bearer SECRET",
+            "authorization=\"Bearer SECRET\"",
+            "Authorization%3A%20Bearer%20SECRET",
+            "<Authorization>Bearer SECRET</Authorization>",
+            "&quot;Authorization&quot;: &quot;Basic SECRET&quot;",
             "proxy-authorization: Basic SECRET",
             r#"{"Authorization": "Bearer SECRET", "a": 1}"#,
             "AUTHORIZATION: AWS4-HMAC-SHA256 Credential=a/b, Signature=SECRET",
@@ -236,14 +269,20 @@ mod tests {
             "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"",
             "The authorization header is malformed: no bearer",
             "Invalid token: The provided token has expired.",
+            "Missing authorization: send a token with the scope ACCESS_DRIVE",
+            "x-amz-request-id: ABC123 went wrong",
+            "Header X-Amz-Date: must be recent",
+            "folder \"Token\": not found",
+            "<token> is missing",
+            "no such file a?b=c.txt",
             "http: no connection to https://[::1]:80/a (b), (https://h/k). Is it up? Ask me@h",
             "{\"code\":\"NoSuchUpload\",\"path\":\"C:/a/b\"}",
         ] {
             assert_eq!(Redactor::default().redact(text), text);
         }
         assert_eq!(
-            Redactor::default().redact("see (https://h/k?a=1), \"X-Amz-Date\": \"a\", \"b\": \"c\""),
-            "see (https://h/k?***), \"X-Amz-Date\": ***, \"b\": \"c\""
+            Redactor::default().redact("see (https://h/k?a=1), \"X-Amz-Signature\": \"a\", \"b\": \"c\""),
+            "see (https://h/k?***), \"X-Amz-Signature\": ***, \"b\": \"c\""
         );
     }
 
@@ -273,7 +312,7 @@ mod tests {
         #[test]
         fn no_character_ends_the_value_of_a_parameter(
             before in "\\PC{0,10}",
-            name in "[xX]-[aA]mz-[A-Za-z-]{1,9}[\"']?",
+            name in "[xX]-[aA]mz-([sS]ignature|Credential|Security-Token)[\"']?",
             separator in " ?(=|:|%3[dD]|\\\\u003d|=>) ?",
             junk in "[!-%'-?A-~]{0,6}",
             after in "\\PC{0,10}",
