@@ -312,16 +312,16 @@ async fn run_controller(context: Arc<Context>) {
         }
         context.options.storage.set_sending_limit(permits.sending_limit());
         context.options.storage.set_headroom(permits.has_headroom());
-        // CUBIC leaves a lossy path half empty, and builds the longest queue on a slow one. BBR does neither.
-        let queue_of_one = permits.queue_of_one();
-        if queue_of_one.is_some() || permits.has_headroom() {
+        // CUBIC leaves a lossy path half empty, and fills any buffer. BBR does neither.
+        let standing_queue = permits.standing_queue();
+        if standing_queue.is_some() || permits.has_headroom() {
             context.options.storage.use_bbr();
         }
         if permits.has_freed_capacity() {
             context.options.storage.restart_bbr();
         }
         // If the queue stays, others fill it, and BBR would take more than its share from them.
-        if queue_of_one.is_some_and(|since| since.elapsed() >= BBR_TRIAL) {
+        if standing_queue.is_some_and(|since| since.elapsed() >= BBR_TRIAL) {
             context.options.storage.end_bbr(BBR_TRIAL);
         }
     }

@@ -100,7 +100,7 @@ impl Storage {
         self.stats.use_bbr();
     }
 
-    /// Lets the connections in flight use capacity that others have left, where the system has BBR.
+    /// Lets the connections in flight take over freed capacity, where the system has BBR.
     pub fn restart_bbr(&self) {
         self.stats.restart_bbr();
     }

@@ -149,14 +149,14 @@ impl Probe {
     }
 
     /// Starts BBR, or starts it again. Its startup doubles the rate with each round trip until the path is full. CUBIC, and
-    /// BBR once it runs, need seconds to use capacity that others have left.
+    /// BBR once it runs, need seconds to use freed capacity.
     pub fn restart_bbr(&self) {
         self.use_bbr();
         if matches!(*lock(&self.counters.bbr), Bbr::Used { .. })
             && let Some(stream) = self.stream.upgrade()
             && platform::congestion_control(&stream).as_deref() == Some(BBR)
         {
-            // Linux ignores a change to what the connection already uses. It always has Reno.
+            // Linux ignores a change to the congestion control in use, so this goes through Reno, which every kernel has.
             platform::set_congestion_control(&stream, b"reno");
             platform::set_congestion_control(&stream, BBR);
         }

@@ -161,7 +161,7 @@ impl TransferStats {
         lock(&self.0).in_flight.iter().for_each(|attempt| attempt.probe.use_bbr());
     }
 
-    /// Lets those with many bytes left use capacity that others have left, see [`Probe::restart_bbr`].
+    /// Restarts BBR for those that still have much to send, see [`Probe::restart_bbr`].
     pub fn restart_bbr(&self) {
         let state = lock(&self.0);
         let left = |attempt: &&InFlight| attempt.size.saturating_sub(attempt.body.handed());

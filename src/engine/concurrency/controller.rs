@@ -249,7 +249,7 @@ impl Controller {
     /// doubling, or else reduces the limit by one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
         if !self.may_be_full {
-            // It lost packets. Fewer parts would use even less of the path.
+            // It is slow because it lost packets. Fewer parts would use even less of the path.
             return;
         }
         match self.phase {

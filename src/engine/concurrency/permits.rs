@@ -60,9 +60,9 @@ struct State {
     no_tcp_info: bool,
     /// See [`Throughput::has_headroom`].
     headroom: bool,
-    /// See [`Permits::queue_of_one`].
-    queue_of_one: Option<Instant>,
-    /// Parts with bytes left.
+    /// See [`Permits::standing_queue`].
+    standing_queue: Option<Instant>,
+    /// Parts with bytes left to send, at the last sample.
     sending: usize,
     /// See [`Permits::has_freed_capacity`].
     freed_capacity: bool,
@@ -178,14 +178,14 @@ impl Permits {
         lock(&self.state).headroom
     }
 
-    /// Whether a part has sent all its bytes since the last sample and none took its place, on a long path.
+    /// Whether fewer parts send than at the last sample although no part waits, on a long path.
     pub fn has_freed_capacity(&self) -> bool {
         lock(&self.state).freed_capacity
     }
 
-    /// When a queue began to stand while the limit is one part.
-    pub fn queue_of_one(&self) -> Option<Instant> {
-        lock(&self.state).queue_of_one
+    /// Since when a queue has stood although a single part sends, or one of twice that length with any number.
+    pub fn standing_queue(&self) -> Option<Instant> {
+        lock(&self.state).standing_queue
     }
 
     /// How many parts will soon be in flight, unless the path turns out to be slow.
@@ -245,9 +245,11 @@ impl Permits {
             state.throughput.add(at, sample.acked, moving);
             (state.acked, state.no_tcp_info) = (sample.acked, sample.tcp.is_none());
             state.headroom = state.throughput.has_headroom(&sample);
-            let queue_of_one =
-                state.limit == 1 && sample.tcp.is_some_and(|tcp| is_standing(tcp.queue(), tcp.min_rtt));
-            state.queue_of_one = queue_of_one.then(|| state.queue_of_one.unwrap_or(at));
+            let single = moving.min(state.limit) <= 1;
+            let stands = sample.tcp.is_some_and(|tcp| {
+                is_standing(if single { tcp.queue() } else { tcp.queue() / 2 }, tcp.min_rtt)
+            });
+            state.standing_queue = stands.then(|| state.standing_queue.unwrap_or(at));
             moving
         };
         let waiting = self.waiting.load(Ordering::Relaxed) > 0;
@@ -338,7 +340,8 @@ impl Permit {
         self.handed = false;
     }
 
-    /// The part gets next to nothing of a full path. It will be sent again, and one part less sends.
+    /// The part gets next to nothing. Its permit is released, and it will be sent again. If the path may be full, the limit
+    /// falls.
     pub fn note_straggler(&mut self) {
         self.permits.update(|controller| {
             controller.on_straggler(Instant::now());

@@ -133,15 +133,28 @@ async fn hedges_of_slow_parts_are_limited_after_the_first() {
     assert!(permits.acquire_hedge(10).is_none());
 }
 
-#[test]
-fn a_queue_of_one_needs_a_limit_of_one() {
+#[tokio::test]
+async fn with_more_than_one_part_a_standing_queue_is_twice_as_long() {
     let millis = Duration::from_millis;
-    for (fixed, smoothed_rtt, is_queue) in [(1, 250, true), (1, 140, false), (2, 250, false)] {
-        let permits = Permits::new(Some(fixed), None, MAX_LIMIT);
+    for (parts, limit, smoothed_rtt, is_queue) in [
+        (1, 1, 250, true),
+        (1, 1, 140, false),
+        (1, 8, 250, true),
+        (3, 2, 250, false),
+        (3, 2, 260, true),
+        (3, 3, 250, false),
+        (3, 3, 260, true),
+    ] {
+        let permits = Permits::new(Some(3), None, MAX_LIMIT);
+        let mut held = Vec::new();
+        for _ in 0..parts {
+            held.push(permits.acquire(1).await);
+        }
+        lock(&permits.state).limit = limit;
         let (smoothed_rtt, min_rtt) = (millis(smoothed_rtt), millis(50));
         let tcp = Some(TcpInfo { smoothed_rtt, min_rtt, ..TcpInfo::default() });
         permits.on_sample(NetworkSample { tcp, ..NetworkSample::default() }, Instant::now());
-        assert_eq!(permits.queue_of_one().is_some(), is_queue);
+        assert_eq!(permits.standing_queue().is_some(), is_queue, "{parts} parts, limit {limit}");
     }
 }
 
