@@ -65,7 +65,8 @@ fn a_record_that_cannot_be_written_causes_a_warning() {
     let path = world.file("file.bin", 2 * PART);
     std::fs::write(world.state_dir(), "in the way").unwrap();
     let ran = world.run(&["file.bin"]);
-    assert_warns(ran.ok(), &world.state_dir().display().to_string());
+    // Under Wine the path has a drive and other separators.
+    assert_warns(ran.ok(), &world.state_dir().file_name().unwrap().display().to_string());
     world.assert_stored(&ran.id(), &path);
 
     let (world, path) = killed_halfway();
