@@ -22,7 +22,7 @@ pub fn listen(stopper: Stopper, reporter: Arc<dyn Reporter>) {
     });
 }
 
-/// What a signal does.
+/// Whether a signal ends the run or pauses it.
 #[cfg(unix)]
 #[derive(Clone, Copy)]
 enum Effect {

@@ -125,8 +125,8 @@ impl Shared {
 }
 
 /// Weights as of connections on a real path. The last is a quarter of the first.
-fn uneven(slots: usize) -> Vec<f64> {
-    (0..slots).map(|slot| 1.0 - 0.75 * slot as f64 / slots as f64).collect()
+fn uneven(parts: usize) -> Vec<f64> {
+    (0..parts).map(|part| 1.0 - 0.75 * part as f64 / parts as f64).collect()
 }
 
 #[test]

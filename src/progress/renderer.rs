@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_written_when_the_face_goes_and_it_goes_at_once() {
+    fn the_end_of_the_renderer_writes_pending_messages_and_does_not_wait_for_a_tick() {
         let (paper, begun) = (Paper::default(), Instant::now());
         let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, Results::Apart);
         formatter.event(&Event::Verbose { message: "one" });
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_is_written_before_the_call_returns() {
+    fn the_last_message_is_written_before_the_call_returns() {
         let paper = Paper::default();
         let formatter = Renderer::start(Box::new(Echo), Box::new(paper.clone()), None, Results::Apart);
         formatter.event(&Event::Verbose { message: "last" });

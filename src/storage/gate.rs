@@ -127,7 +127,7 @@ mod tests {
 
     fn now(pass: &mut Pass) -> Option<Permission> {
         match pass.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(turn) => Some(turn),
+            Poll::Ready(permission) => Some(permission),
             Poll::Pending => None,
         }
     }
