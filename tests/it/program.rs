@@ -115,6 +115,11 @@ fn windows_path(path: &Path) -> OsString {
     format!("Z:{}", path.to_str().unwrap().replace('/', "\\")).into()
 }
 
+/// A path as the program prints it.
+pub fn displayed(path: &Path) -> String {
+    if is_under_wine() { windows_path(path).into_string().unwrap() } else { path.display().to_string() }
+}
+
 /// A path of a report or a plan with `/` as separator, on every system.
 pub fn slashed(path: &serde_json::Value) -> String {
     let path = path.as_str().unwrap();
