@@ -42,9 +42,8 @@ skipped=(
     'tls          Wine 8 cannot check certificates as rustls-platform-verifier asks it to'
 )
 # What CI has time for: wrong files, files twice and exit codes first.
-quick=(basics:: changes:: chaos:: concurrent_directories:: concurrent_runs:: config:: directories:: errors::
-    existing:: finalize:: integrity:: local_files:: names:: reconcile:: records:: rerun:: results:: resume:: to::
-    verify:: wildcards::)
+quick=(basics:: changes:: concurrent_runs:: config:: errors:: existing:: finalize:: integrity:: local_files:: names::
+    results:: resume::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8
