@@ -2,6 +2,7 @@
 
 use super::super::concurrency::Throughput;
 use super::*;
+use crate::storage::NetworkSample;
 
 const MIB: u64 = 1024 * 1024;
 const PART: u64 = 5 * MIB;
@@ -86,7 +87,7 @@ impl Shared {
                 }
             }
             let in_flight = in_flight_parts.iter().flatten().count();
-            throughput.add(at, acked_all, in_flight);
+            throughput.add(at, &NetworkSample { acked: acked_all, ..NetworkSample::default() }, in_flight);
             let share = throughput.share();
             for (index, one) in
                 in_flight_parts.iter_mut().enumerate().filter_map(|(i, one)| Some((i, one.as_mut()?)))

@@ -242,7 +242,7 @@ impl Permits {
         let moving = {
             let mut state = lock(&self.state);
             let moving = self.in_flight().saturating_sub(state.without_permit);
-            state.throughput.add(at, sample.acked, moving);
+            state.throughput.add(at, &sample, moving);
             (state.acked, state.no_tcp_info) = (sample.acked, sample.tcp.is_none());
             state.headroom = state.throughput.has_headroom(&sample);
             let single = moving.min(state.limit) <= 1;

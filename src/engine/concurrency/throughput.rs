@@ -14,6 +14,9 @@ const FULL: f64 = 0.85;
 /// The best rate fades by this fraction each second, because paths change.
 const FADING: f64 = 0.02;
 
+/// A queue that is gone so soon was our own. After losses, that of others only becomes shorter.
+const EMPTIED_WITHIN: Duration = Duration::from_secs(3);
+
 /// Sampled every [`super::permits::SAMPLE_INTERVAL`] while parts are in flight.
 #[derive(Default)]
 pub struct Throughput {
@@ -28,11 +31,21 @@ pub struct Throughput {
     rate: f64,
     /// The best recent rate.
     best: f64,
+    /// Packets sent again by the start of the current second.
+    retransmits: u64,
+    /// When there was last a queue as long as the path's own round trip.
+    filled: Option<Instant>,
+    /// Packets were lost in the last whole second, soon after that.
+    overflowed: bool,
 }
 
 impl Throughput {
-    /// Adds a sample: bytes accepted so far, and parts in flight.
-    pub fn add(&mut self, at: Instant, acked: u64, in_flight: usize) {
+    /// Adds a sample, and the number of parts in flight.
+    pub fn add(&mut self, at: Instant, sample: &NetworkSample, in_flight: usize) {
+        let acked = sample.acked;
+        if sample.tcp.is_some_and(|tcp| tcp.queue() >= tcp.min_rtt) {
+            self.filled = Some(at);
+        }
         let (before, gap) = self
             .last
             .map_or((acked, Duration::ZERO), |(last, before)| (before, at.saturating_duration_since(last)));
@@ -46,15 +59,20 @@ impl Throughput {
         if elapsed >= 1.0 {
             self.rate = acked.saturating_sub(then) as f64 / elapsed;
             self.best = (self.best * (1.0 - FADING)).max(self.rate);
+            let retransmits = sample.tcp.map_or(self.retransmits, |tcp| tcp.retransmits);
+            let soon = |filled| at.saturating_duration_since(filled) <= EMPTIED_WITHIN;
+            self.overflowed = retransmits > self.retransmits && self.filled.is_some_and(soon);
+            self.retransmits = retransmits;
         }
         self.second = Some(if elapsed >= 1.0 { (at, acked) } else { (begin, then) });
     }
 
-    /// Whether the path could carry more than is being sent: it did so recently, it has no queue, and neither the disk nor
-    /// a limit slows the parts down.
+    /// Whether the path could carry more than is being sent: it did so recently, or its queue has just overflowed, after which
+    /// CUBIC sends less for seconds (RFC 9438, 4.6). It has no queue now, and neither the disk nor a limit slows the parts
+    /// down.
     pub fn has_headroom(&self, sample: &NetworkSample) -> bool {
         let queued = sample.tcp.is_some_and(|tcp| is_noticeable(tcp.queue(), tcp.min_rtt));
-        !queued && !sample.locally_limited && self.rate < self.best * FULL
+        !queued && !sample.locally_limited && (self.overflowed || self.rate < self.best * FULL)
     }
 
     /// How long no byte has been accepted.
@@ -72,16 +90,21 @@ impl Throughput {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::TcpInfo;
 
     const TENTH: Duration = Duration::from_millis(100);
+
+    fn sample(acked: u64) -> NetworkSample {
+        NetworkSample { acked, ..NetworkSample::default() }
+    }
 
     #[test]
     fn the_share_is_what_one_part_in_flight_sends_on_average() {
         let (mut throughput, begun) = (Throughput::default(), Instant::now());
-        throughput.add(begun, 1000, 4);
+        throughput.add(begun, &sample(1000), 4);
         assert_eq!(throughput.share(), 0.0, "bytes before the first sample belong to no share");
-        throughput.add(begun + TENTH, 1400, 4);
-        throughput.add(begun + TENTH * 2, 1500, 1);
+        throughput.add(begun + TENTH, &sample(1400), 4);
+        throughput.add(begun + TENTH * 2, &sample(1500), 1);
         assert_eq!(throughput.share(), 200.0);
     }
 
@@ -89,21 +112,17 @@ mod tests {
     fn idle_time_starts_at_the_last_byte() {
         let (mut throughput, begun) = (Throughput::default(), Instant::now());
         assert_eq!(throughput.idle_for(begun), Duration::ZERO);
-        (0..=20).for_each(|tenth| throughput.add(begun + TENTH * tenth, u64::from(tenth.min(5)), 1));
+        (0..=20).for_each(|tenth| throughput.add(begun + TENTH * tenth, &sample(u64::from(tenth.min(5))), 1));
         assert_eq!(throughput.idle_for(begun + TENTH * 20), TENTH * 15);
     }
 
     #[test]
     fn time_in_which_the_process_was_stopped_is_not_idle() {
         let (mut throughput, begun) = (Throughput::default(), Instant::now());
-        throughput.add(begun, 0, 1);
+        throughput.add(begun, &sample(0), 1);
         let continued = begun + Duration::from_secs(60);
-        throughput.add(continued, 0, 1);
+        throughput.add(continued, &sample(0), 1);
         assert_eq!(throughput.idle_for(continued), Duration::ZERO);
-    }
-
-    fn sample(acked: u64) -> NetworkSample {
-        NetworkSample { acked, ..NetworkSample::default() }
     }
 
     #[test]
@@ -112,7 +131,7 @@ mod tests {
         let mut send = |throughput: &mut Throughput, tenths: std::ops::Range<u32>, bytes: u64| {
             for tenth in tenths {
                 acked += bytes;
-                throughput.add(begun + TENTH * tenth, acked, 4);
+                throughput.add(begun + TENTH * tenth, &sample(acked), 4);
             }
             sample(acked)
         };
@@ -127,5 +146,26 @@ mod tests {
         // The best rate fades.
         let sample = send(&mut throughput, 601..1300, 500);
         assert!(!throughput.has_headroom(&sample));
+    }
+    #[test]
+    fn a_path_has_headroom_after_losses_that_emptied_its_queue() {
+        let (mut throughput, begun) = (Throughput::default(), Instant::now());
+        let min_rtt = Duration::from_millis(20);
+        let mut after = |seconds: u32, retransmits: u64, smoothed_rtt: Duration| {
+            let tcp = TcpInfo { smoothed_rtt, min_rtt, retransmits, ..TcpInfo::default() };
+            let sample = NetworkSample {
+                acked: u64::from(seconds) * 1000,
+                tcp: Some(tcp),
+                ..NetworkSample::default()
+            };
+            throughput.add(begun + TENTH * 10 * seconds, &sample, 4);
+            throughput.has_headroom(&sample)
+        };
+        assert!(!after(0, 0, min_rtt));
+        assert!(!after(1, 1, min_rtt), "a loss without a queue");
+        assert!(!after(2, 3, min_rtt * 3), "the queue is still there");
+        assert!(after(3, 4, min_rtt));
+        assert!(!after(4, 4, min_rtt), "the queue is gone for another reason");
+        assert!(!after(6, 5, min_rtt), "the queue is gone for too long");
     }
 }
