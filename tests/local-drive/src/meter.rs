@@ -58,6 +58,9 @@ pub(crate) fn meter<B>(
 where
     B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin,
 {
+    if let Some((_, Action::SlowRead { bytes_per_second })) = &fault {
+        conn.set_max_read(usize::try_from(*bytes_per_second / 20).unwrap_or(usize::MAX).max(1));
+    }
     let limit = match &fault {
         Some((_, Action::ResetAfter(limit) | Action::Stall { after: limit })) => Some(*limit),
         _ => None,

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ impl std::error::Error for Lost {}
 pub(crate) struct Conn {
     read: Arc<OwnedReadHalf>,
     reset: AtomicBool,
+    max_read: AtomicUsize,
 }
 
 impl Conn {
@@ -50,6 +51,12 @@ impl Conn {
     pub(crate) fn reset(&self) -> Lost {
         self.reset.store(true, Ordering::SeqCst);
         Lost
+    }
+
+    /// Takes at most this many bytes from the network at a time. hyper would take up to 400 KB, so a connection that is
+    /// slowed down would stand still for seconds between two reads.
+    pub(crate) fn set_max_read(&self, bytes: usize) {
+        self.max_read.store(bytes, Ordering::Relaxed);
     }
 
     /// Waits until the client has closed its side. hyper notices that only while it reads, and a stalled request
@@ -78,7 +85,11 @@ impl Socket {
         if server == Server::Storage {
             shared.recorder.connection_opened();
         }
-        let conn = Arc::new(Conn { read: Arc::new(read), reset: AtomicBool::new(false) });
+        let conn = Arc::new(Conn {
+            read: Arc::new(read),
+            reset: AtomicBool::new(false),
+            max_read: AtomicUsize::new(usize::MAX),
+        });
         Self { conn, write: Some(write), shared, server }
     }
 
@@ -111,10 +122,15 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let stream: &TcpStream = self.conn.read.as_ref().as_ref();
+        let max_read = self.conn.max_read.load(Ordering::Relaxed);
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            match stream.try_read_buf(buffer) {
-                Ok(_) => return Poll::Ready(Ok(())),
+            let room = max_read.min(buffer.remaining());
+            match stream.try_read(buffer.initialize_unfilled_to(room)) {
+                Ok(read) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
