@@ -117,8 +117,9 @@ struct AttemptStats {
     share_idle: f64,
     /// Bytes sent recently, in what time, and the share in that time. `None` while it is younger.
     recent: Option<(u64, Duration, f64)>,
-    /// Over [`STRAGGLER_RECENT`] only.
-    last_second: Option<(u64, Duration, f64)>,
+    /// The same for stragglers: over [`STRAGGLER_RECENT`] only, or [`RECENT`] if buffered bytes count as sent, because they
+    /// do so in large steps.
+    recent_for_straggler: Option<(u64, Duration, f64)>,
 }
 
 /// How an attempt lags behind the others.
@@ -169,7 +170,7 @@ impl AttemptStats {
     }
 
     fn is_straggler(&self) -> bool {
-        let Some((sent, _, share)) = self.last_second else { return false };
+        let Some((sent, _, share)) = self.recent_for_straggler else { return false };
         let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
         !self.alone
             && self.size >= STRAGGLER_MIN_SIZE
@@ -281,10 +282,11 @@ impl Hedging {
                 *progress = Progress::new(now, share);
             }
             progress.check(now, acked, share);
+            let no_tcp_info = permits.has_no_tcp_info();
             let stats = AttemptStats {
                 size,
                 acked,
-                no_tcp_info: permits.has_no_tcp_info(),
+                no_tcp_info,
                 alone: permits.in_flight() <= 1,
                 elapsed: now.duration_since(progress.begun.0),
                 idle: now.duration_since(progress.moved.0),
@@ -292,7 +294,7 @@ impl Hedging {
                 share: share - progress.begun.1,
                 share_idle: share - progress.moved.1,
                 recent: progress.recent(RECENT),
-                last_second: progress.recent(STRAGGLER_RECENT),
+                recent_for_straggler: progress.recent(if no_tcp_info { RECENT } else { STRAGGLER_RECENT }),
             };
             let permit = match stats.lag(self.slowest(size)) {
                 None => continue,

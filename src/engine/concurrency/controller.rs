@@ -81,6 +81,8 @@ pub struct Controller {
     max_limit: usize,
     phase: Phase,
     window: Option<Window>,
+    /// The limit is lower than in the previous window.
+    is_lower: bool,
     min_rtt: MinRtt,
     /// Time before the next probe.
     pause: Duration,
@@ -140,6 +142,7 @@ impl Controller {
             max_limit,
             phase: Phase::SlowStart { before: None, last: None },
             window: None,
+            is_lower: false,
             min_rtt: MinRtt::default(),
             pause: MIN_PAUSE,
             next_fewer: None,
@@ -186,14 +189,15 @@ impl Controller {
             // Connections that start later would find a queue, and lose packets in slow start.
             self.set(DEFAULT_LIMIT.min(self.max_limit));
         }
-        self.window.get_or_insert_with(|| Window::new(sample)).add(sample, min_rtt);
+        let is_lower = self.is_lower;
+        self.window.get_or_insert_with(|| Window::new(sample, is_lower)).add(sample, min_rtt);
         let length = match self.phase {
             Phase::SlowStart { .. } => Length::Short,
             Phase::Probe { .. } => Length::Usual,
             Phase::Steady(_) | Phase::BackOff { .. } => Length::Long,
         };
         let stats = self.window.as_ref()?.stats(sample, min_rtt, length)?;
-        self.window = None;
+        (self.window, self.is_lower) = (None, false);
         if stats.lossy {
             self.lossy = Some(sample.at);
         }
@@ -279,7 +283,7 @@ impl Controller {
     }
 
     fn set(&mut self, limit: usize) {
-        (self.limit, self.window) = (limit, None);
+        (self.is_lower, self.limit, self.window) = (limit < self.limit, limit, None);
     }
 
     fn message(&self, why: &str) -> String {

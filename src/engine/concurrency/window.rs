@@ -22,15 +22,21 @@ impl Length {
         match (self, rtt) {
             (Self::Short, Some(rtt)) => (rtt * 2).clamp(millis(100), millis(1000)),
             (Self::Long, rtt) => Self::Usual.of(rtt) * 2,
-            (_, rtt) => (rtt.unwrap_or_default() * 4).clamp(millis(500), millis(3000)),
+            (_, Some(rtt)) => (rtt * 4).clamp(millis(500), millis(3000)),
+            (_, None) => NO_RTT_WINDOW,
         }
     }
 }
 
+/// Without round-trip times, bytes count when they enter a send buffer. It takes them in steps, of a third of its size on
+/// Linux, which can be those of 0.2 s.
+const NO_RTT_WINDOW: Duration = Duration::from_secs(1);
 /// New connections need this long and this many round trips to reach their speed. Only then does a window begin.
 const WARM_UP: Duration = Duration::from_millis(50);
 /// See [`WARM_UP`].
 const WARM_UP_ROUND_TRIPS: u32 = 2;
+/// Without round-trip times, what is in the send buffers of parts that are held from now on counts as sent a second later.
+const DRAIN_TIME: Duration = Duration::from_millis(1500);
 
 /// If more than this fraction of the packets is resent, our own connections cause the losses: 32 BBR connections lost
 /// nearly 20 % of their packets on the path of [`super::controller::MAX_LIMIT`].
@@ -63,6 +69,7 @@ pub struct Sample {
 
 /// A window of time with a constant limit.
 pub struct Window {
+    warm_up: Duration,
     begin: Instant,
     /// Bytes accepted when it was opened.
     acked_when_opened: u64,
@@ -128,9 +135,10 @@ pub fn is_standing(queue: Duration, min_rtt: Duration) -> bool {
 }
 
 impl Window {
-    /// Opens a window with this sample.
-    pub fn new(sample: &Sample) -> Self {
+    /// Opens a window with this sample. `is_lower`: the limit is lower than in the previous window.
+    pub fn new(sample: &Sample, is_lower: bool) -> Self {
         Self {
+            warm_up: if is_lower && sample.tcp.is_none() { DRAIN_TIME } else { WARM_UP },
             begin: sample.at,
             acked_when_opened: sample.acked,
             acked_at_begin: None,
@@ -180,7 +188,7 @@ impl Window {
                 self.begin = sample.at;
             }
             let rtt = sample.tcp.map_or(Duration::ZERO, |tcp| tcp.smoothed_rtt);
-            if sample.at.duration_since(self.begin) < WARM_UP.max(rtt * WARM_UP_ROUND_TRIPS) {
+            if sample.at.duration_since(self.begin) < self.warm_up.max(rtt * WARM_UP_ROUND_TRIPS) {
                 return;
             }
             (self.begin, self.acked_at_begin) = (sample.at, Some(sample.acked));
@@ -193,5 +201,33 @@ impl Window {
             self.queue_sum += tcp.smoothed_rtt.saturating_sub(min_rtt);
             self.rtt_sum += tcp.smoothed_rtt;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_rtt_buffers_of_held_parts_do_not_count_at_a_lower_limit() {
+        let rate = |is_lower| {
+            let begun = Instant::now();
+            // 10 kB/s, and 100 kB in buffers that count after a second.
+            let sample = |tenth: u32| Sample {
+                at: begun + Duration::from_millis(100) * tenth,
+                acked: u64::from(tenth) * 1000 + if tenth < 11 { 0 } else { 100_000 },
+                starved: true,
+                moving: 4,
+                tcp: None,
+            };
+            let mut window = Window::new(&sample(0), is_lower);
+            let stats = |tenth| {
+                window.add(&sample(tenth), Duration::ZERO);
+                window.stats(&sample(tenth), Duration::ZERO, Length::Usual)
+            };
+            (1..).find_map(stats).unwrap().rate.round()
+        };
+        assert_eq!(rate(true), 10e3);
+        assert_eq!(rate(false), 110e3);
     }
 }
