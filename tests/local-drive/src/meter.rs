@@ -58,9 +58,11 @@ pub(crate) fn meter<B>(
 where
     B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin,
 {
-    if let Some((_, Action::SlowRead { bytes_per_second })) = &fault {
-        conn.set_max_read(usize::try_from(*bytes_per_second / 20).unwrap_or(usize::MAX).max(1));
-    }
+    let max_read = match &fault {
+        Some((_, Action::SlowRead { bytes_per_second })) => (*bytes_per_second / 20).max(1),
+        _ => u64::MAX,
+    };
+    conn.set_max_read(usize::try_from(max_read).unwrap_or(usize::MAX));
     let limit = match &fault {
         Some((_, Action::ResetAfter(limit) | Action::Stall { after: limit })) => Some(*limit),
         _ => None,

@@ -125,12 +125,13 @@ impl AsyncRead for Socket {
         let max_read = self.conn.max_read.load(Ordering::Relaxed);
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let room = max_read.min(buffer.remaining());
-            match stream.try_read(buffer.initialize_unfilled_to(room)) {
-                Ok(read) => {
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
+            let read = if max_read < buffer.remaining() {
+                stream.try_read(buffer.initialize_unfilled_to(max_read)).map(|read| buffer.advance(read))
+            } else {
+                stream.try_read_buf(buffer).map(drop)
+            };
+            match read {
+                Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
