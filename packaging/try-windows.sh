@@ -43,7 +43,7 @@ skipped=(
 )
 # What CI has time for: wrong files, files twice and exit codes first.
 quick=(basics:: changes:: concurrent_runs:: config:: errors:: existing:: finalize:: integrity:: local_files:: names::
-    results:: resume::)
+    reconcile:: results:: resume::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8

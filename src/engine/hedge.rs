@@ -49,7 +49,7 @@ const ALL_IDLE_FACTOR: f64 = 2.0;
 const ALL_IDLE: Duration = Duration::from_secs(5);
 const ALL_IDLE_NO_TCP_INFO: Duration = Duration::from_secs(10);
 
-// A straggler is a part that during `STRAGGLER_RECENT` sent less than its share divided by `STRAGGLER_DIVISOR`, and whose
+// A straggler is a part that during `STRAGGLER_RECENT` (without TCP figures, `RECENT`) sent less than its share divided by `STRAGGLER_DIVISOR`, and whose
 // rest takes more than `STRAGGLER_DIVISOR` times as long as a whole part of the others. A connection that lost packets at
 // its start needs seconds to recover, while a new one reaches full speed after some ten round trips.
 const STRAGGLER_RECENT: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ const STRAGGLER_DIVISOR: f64 = 3.0;
 const STRAGGLER_MIN_SIZE: u64 = 4 * 1024 * 1024;
 /// Bytes of a part that may be in flight or in a send buffer.
 const IN_BUFFERS: u64 = 256 * 1024;
-/// A smaller share, in bytes, says nothing.
+/// A smaller share, in bytes, says nothing. Without TCP figures, [`MIN_SHARE`] is the least.
 const STRAGGLER_MIN_SHARE: f64 = 128.0 * 1024.0;
 
 // A part that makes progress is slow if during `RECENT` it sent less than its share divided by `SLOW_DIVISOR`, and the share was at
@@ -117,8 +117,8 @@ struct AttemptStats {
     share_idle: f64,
     /// Bytes sent recently, in what time, and the share in that time. `None` while it is younger.
     recent: Option<(u64, Duration, f64)>,
-    /// The same for stragglers: over [`STRAGGLER_RECENT`] only, or [`RECENT`] if buffered bytes count as sent, because they
-    /// do so in large steps.
+    /// The same over [`STRAGGLER_RECENT`] only. Over [`RECENT`] if buffered bytes count as sent, because those advance in
+    /// large steps.
     recent_for_straggler: Option<(u64, Duration, f64)>,
 }
 
@@ -171,10 +171,11 @@ impl AttemptStats {
 
     fn is_straggler(&self) -> bool {
         let Some((sent, _, share)) = self.recent_for_straggler else { return false };
+        let min_share = if self.no_tcp_info { MIN_SHARE } else { STRAGGLER_MIN_SHARE };
         let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
         !self.alone
             && self.size >= STRAGGLER_MIN_SIZE
-            && share >= STRAGGLER_MIN_SHARE
+            && share >= min_share
             && sent * STRAGGLER_DIVISOR < share
             && left * share > self.size as f64 * sent * STRAGGLER_DIVISOR
     }

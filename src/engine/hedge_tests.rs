@@ -205,15 +205,15 @@ fn stats() -> AttemptStats {
 
 #[test]
 fn a_straggler_would_be_last_by_far() {
-    let straggler =
+    let with_recent =
         |sent, share| AttemptStats { recent_for_straggler: Some((sent, seconds(1.0), share)), ..stats() };
-    assert_eq!(straggler(100_000, 1e6).lag(None), Some(Lag::Straggler));
-    assert_eq!(straggler(400_000, 1e6).lag(None), None, "connections are never quite equal");
-    assert_eq!(straggler(10_000, 100e3).lag(None), None, "the share is too small");
-    assert_eq!(AttemptStats { alone: true, ..straggler(100_000, 1e6) }.lag(None), None);
-    let nearly_done = AttemptStats { acked: PART - MIB, ..straggler(100_000, 1e6) };
+    assert_eq!(with_recent(100_000, 1e6).lag(None), Some(Lag::Straggler));
+    assert_eq!(with_recent(400_000, 1e6).lag(None), None, "connections are never quite equal");
+    assert_eq!(with_recent(10_000, 100e3).lag(None), None, "the share is too small");
+    assert_eq!(AttemptStats { alone: true, ..with_recent(100_000, 1e6) }.lag(None), None);
+    let nearly_done = AttemptStats { acked: PART - MIB, ..with_recent(100_000, 1e6) };
     assert_eq!(nearly_done.lag(None), None, "the rest takes less than a whole part elsewhere");
-    let waits = AttemptStats { acked: PART, ..straggler(0, 1e6) };
+    let waits = AttemptStats { acked: PART, ..with_recent(0, 1e6) };
     assert_eq!(waits.lag(None), None, "it is in storage, and waits for the response");
 }
 

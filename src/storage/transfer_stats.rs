@@ -67,8 +67,6 @@ struct InFlight {
     before: Totals,
     /// When its rate was last measured, and the bytes accepted by then.
     measured: (Instant, u64),
-    /// The rate then, in bytes per second.
-    rate: f64,
 }
 
 /// How often the rate of each attempt is measured.
@@ -83,10 +81,8 @@ impl InFlight {
         let elapsed = at.duration_since(self.measured.0);
         if elapsed >= RATE_INTERVAL {
             let acked = self.probe.sent_bytes().acked;
-            let rate = acked.saturating_sub(self.measured.1) as f64 / elapsed.as_secs_f64();
-            // The first bytes fill buffers on the path, however slow it is.
-            self.probe.fit_send_buffer(rate.min(self.rate));
-            (self.measured, self.rate) = ((at, acked), rate);
+            self.probe.fit_send_buffer(acked.saturating_sub(self.measured.1) as f64 / elapsed.as_secs_f64());
+            self.measured = (at, acked);
         }
     }
 
@@ -127,7 +123,6 @@ impl TransferStats {
             size,
             before,
             measured: (Instant::now(), before.acked),
-            rate: 0.0,
         });
         Registration { id, stats: self.clone() }
     }

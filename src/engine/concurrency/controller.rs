@@ -82,7 +82,7 @@ pub struct Controller {
     phase: Phase,
     window: Option<Window>,
     /// The limit is lower than in the previous window.
-    is_lower: bool,
+    lowered: bool,
     min_rtt: MinRtt,
     /// Time before the next probe.
     pause: Duration,
@@ -142,7 +142,7 @@ impl Controller {
             max_limit,
             phase: Phase::SlowStart { before: None, last: None },
             window: None,
-            is_lower: false,
+            lowered: false,
             min_rtt: MinRtt::default(),
             pause: MIN_PAUSE,
             next_fewer: None,
@@ -164,7 +164,7 @@ impl Controller {
 
     /// Nothing is in flight any more: measures anew, from the limit before an unfinished probe.
     pub fn on_idle(&mut self, at: Instant) {
-        self.window = None;
+        (self.window, self.lowered) = (None, false);
         if let Phase::Probe { from, rate } = self.phase {
             self.limit = from;
             self.enter_steady(at, rate);
@@ -183,21 +183,21 @@ impl Controller {
         self.may_be_full = queue_noticeable != Some(false);
         if let Phase::SlowStart { before: None, last: None } = self.phase
             && self.limit == INITIAL_LIMIT
+            && self.max_limit > INITIAL_LIMIT
             && sample.starved
             && queue_noticeable != Some(true)
         {
             // Connections that start later would find a queue, and lose packets in slow start.
             self.set(DEFAULT_LIMIT.min(self.max_limit));
         }
-        let is_lower = self.is_lower;
-        self.window.get_or_insert_with(|| Window::new(sample, is_lower)).add(sample, min_rtt);
+        self.window.get_or_insert_with(|| Window::new(sample, self.lowered)).add(sample, min_rtt);
         let length = match self.phase {
             Phase::SlowStart { .. } => Length::Short,
             Phase::Probe { .. } => Length::Usual,
             Phase::Steady(_) | Phase::BackOff { .. } => Length::Long,
         };
         let stats = self.window.as_ref()?.stats(sample, min_rtt, length)?;
-        (self.window, self.is_lower) = (None, false);
+        (self.window, self.lowered) = (None, false);
         if stats.lossy {
             self.lossy = Some(sample.at);
         }
@@ -283,7 +283,7 @@ impl Controller {
     }
 
     fn set(&mut self, limit: usize) {
-        (self.is_lower, self.limit, self.window) = (limit < self.limit, limit, None);
+        (self.lowered, self.limit, self.window) = (limit < self.limit, limit, None);
     }
 
     fn message(&self, why: &str) -> String {

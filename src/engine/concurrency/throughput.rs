@@ -14,7 +14,7 @@ const FULL: f64 = 0.85;
 /// The best rate fades by this fraction each second, because paths change.
 const FADING: f64 = 0.02;
 
-/// A queue that is gone so soon was our own. After losses, that of others only becomes shorter.
+/// A queue that vanishes this soon after losses was our own. One of others only becomes shorter.
 const EMPTIED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Sampled every [`super::permits::SAMPLE_INTERVAL`] while parts are in flight.
@@ -33,9 +33,9 @@ pub struct Throughput {
     best: f64,
     /// Packets sent again by the start of the current second.
     retransmits: u64,
-    /// When there was last a queue as long as the path's own round trip.
+    /// When there was last a noticeable queue as long as the path's own round trip.
     filled: Option<Instant>,
-    /// Packets were lost in the last whole second, soon after that.
+    /// Packets were lost in the last whole second, about when that queue stood.
     overflowed: bool,
 }
 
@@ -43,9 +43,6 @@ impl Throughput {
     /// Adds a sample, and the number of parts in flight.
     pub fn add(&mut self, at: Instant, sample: &NetworkSample, in_flight: usize) {
         let acked = sample.acked;
-        if sample.tcp.is_some_and(|tcp| tcp.queue() >= tcp.min_rtt) {
-            self.filled = Some(at);
-        }
         let (before, gap) = self
             .last
             .map_or((acked, Duration::ZERO), |(last, before)| (before, at.saturating_duration_since(last)));
@@ -54,17 +51,27 @@ impl Throughput {
         }
         self.share += acked.saturating_sub(before) as f64 / in_flight.max(1) as f64;
         self.last = Some((at, acked));
-        let (begin, then) = self.second.filter(|_| gap <= MAX_SAMPLE_GAP).unwrap_or((at, acked));
+        if gap > MAX_SAMPLE_GAP {
+            (self.second, self.filled, self.overflowed) = (None, None, false);
+        }
+        if sample.tcp.is_some_and(|tcp| tcp.queue() >= tcp.min_rtt && is_noticeable(tcp.queue(), tcp.min_rtt))
+        {
+            self.filled = Some(at);
+        }
+        let retransmits = sample.tcp.map_or(self.retransmits, |tcp| tcp.retransmits);
+        let (begin, then) = *self.second.get_or_insert_with(|| {
+            self.retransmits = retransmits;
+            (at, acked)
+        });
         let elapsed = at.saturating_duration_since(begin).as_secs_f64();
         if elapsed >= 1.0 {
             self.rate = acked.saturating_sub(then) as f64 / elapsed;
             self.best = (self.best * (1.0 - FADING)).max(self.rate);
-            let retransmits = sample.tcp.map_or(self.retransmits, |tcp| tcp.retransmits);
             let soon = |filled| at.saturating_duration_since(filled) <= EMPTIED_WITHIN;
             self.overflowed = retransmits > self.retransmits && self.filled.is_some_and(soon);
             self.retransmits = retransmits;
+            self.second = Some((at, acked));
         }
-        self.second = Some(if elapsed >= 1.0 { (at, acked) } else { (begin, then) });
     }
 
     /// Whether the path could carry more than is being sent: it did so recently, or its queue has just overflowed, after which
@@ -147,6 +154,7 @@ mod tests {
         let sample = send(&mut throughput, 601..1300, 500);
         assert!(!throughput.has_headroom(&sample));
     }
+
     #[test]
     fn a_path_has_headroom_after_losses_that_emptied_its_queue() {
         let (mut throughput, begun) = (Throughput::default(), Instant::now());
@@ -167,5 +175,8 @@ mod tests {
         assert!(after(3, 4, min_rtt));
         assert!(!after(4, 4, min_rtt), "the queue is gone for another reason");
         assert!(!after(6, 5, min_rtt), "the queue is gone for too long");
+        assert!(!after(7, 5, min_rtt * 3));
+        assert!(after(8, 6, min_rtt));
+        assert!(!after(60, 7, min_rtt), "there was a pause between files");
     }
 }

@@ -59,6 +59,7 @@ where
     B: Body<Data = Bytes, Error: Into<AnyError>> + Send + Unpin,
 {
     let max_read = match &fault {
+        // A step every 50 ms.
         Some((_, Action::SlowRead { bytes_per_second })) => (*bytes_per_second / 20).max(1),
         _ => u64::MAX,
     };

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BufMut as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -125,13 +126,8 @@ impl AsyncRead for Socket {
         let max_read = self.conn.max_read.load(Ordering::Relaxed);
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let read = if max_read < buffer.remaining() {
-                stream.try_read(buffer.initialize_unfilled_to(max_read)).map(|read| buffer.advance(read))
-            } else {
-                stream.try_read_buf(buffer).map(drop)
-            };
-            match read {
-                Ok(()) => return Poll::Ready(Ok(())),
+            match stream.try_read_buf(&mut (&mut *buffer).limit(max_read)) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
