@@ -49,7 +49,7 @@ const ALL_IDLE_FACTOR: f64 = 2.0;
 const ALL_IDLE: Duration = Duration::from_secs(5);
 const ALL_IDLE_NO_TCP_INFO: Duration = Duration::from_secs(10);
 
-// A straggler is a part that during `STRAGGLER_RECENT` (without TCP figures, `RECENT`) sent less than its share divided by `STRAGGLER_DIVISOR`, and whose
+// A straggler is a part that during `STRAGGLER_RECENT` sent less than its share divided by `STRAGGLER_DIVISOR`, and whose
 // rest takes more than `STRAGGLER_DIVISOR` times as long as a whole part of the others. A connection that lost packets at
 // its start needs seconds to recover, while a new one reaches full speed after some ten round trips.
 const STRAGGLER_RECENT: Duration = Duration::from_secs(1);
@@ -58,7 +58,8 @@ const STRAGGLER_DIVISOR: f64 = 3.0;
 const STRAGGLER_MIN_SIZE: u64 = 4 * 1024 * 1024;
 /// Bytes of a part that may be in flight or in a send buffer.
 const IN_BUFFERS: u64 = 256 * 1024;
-/// A smaller share, in bytes, says nothing. Without TCP figures, [`MIN_SHARE`] is the least.
+/// A smaller share, in bytes, says nothing. Where buffered bytes count as sent they do so in steps, and a share below
+/// [`SLOW_MIN_SHARE`] says nothing.
 const STRAGGLER_MIN_SHARE: f64 = 128.0 * 1024.0;
 
 // A part that makes progress is slow if during `RECENT` it sent less than its share divided by `SLOW_DIVISOR`, and the share was at
@@ -117,9 +118,8 @@ struct AttemptStats {
     share_idle: f64,
     /// Bytes sent recently, in what time, and the share in that time. `None` while it is younger.
     recent: Option<(u64, Duration, f64)>,
-    /// The same over [`STRAGGLER_RECENT`] only. Over [`RECENT`] if buffered bytes count as sent, because those advance in
-    /// large steps.
-    recent_for_straggler: Option<(u64, Duration, f64)>,
+    /// Over [`STRAGGLER_RECENT`] only.
+    last_second: Option<(u64, Duration, f64)>,
 }
 
 /// How an attempt lags behind the others.
@@ -170,8 +170,8 @@ impl AttemptStats {
     }
 
     fn is_straggler(&self) -> bool {
-        let Some((sent, _, share)) = self.recent_for_straggler else { return false };
-        let min_share = if self.no_tcp_info { MIN_SHARE } else { STRAGGLER_MIN_SHARE };
+        let Some((sent, _, share)) = self.last_second else { return false };
+        let min_share = if self.no_tcp_info { SLOW_MIN_SHARE } else { STRAGGLER_MIN_SHARE };
         let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
         !self.alone
             && self.size >= STRAGGLER_MIN_SIZE
@@ -283,11 +283,10 @@ impl Hedging {
                 *progress = Progress::new(now, share);
             }
             progress.check(now, acked, share);
-            let no_tcp_info = permits.has_no_tcp_info();
             let stats = AttemptStats {
                 size,
                 acked,
-                no_tcp_info,
+                no_tcp_info: permits.has_no_tcp_info(),
                 alone: permits.in_flight() <= 1,
                 elapsed: now.duration_since(progress.begun.0),
                 idle: now.duration_since(progress.moved.0),
@@ -295,7 +294,7 @@ impl Hedging {
                 share: share - progress.begun.1,
                 share_idle: share - progress.moved.1,
                 recent: progress.recent(RECENT),
-                recent_for_straggler: progress.recent(if no_tcp_info { RECENT } else { STRAGGLER_RECENT }),
+                last_second: progress.recent(STRAGGLER_RECENT),
             };
             let permit = match stats.lag(self.slowest(size)) {
                 None => continue,

@@ -104,7 +104,7 @@ impl Shared {
                     share: share - one.progress.begun.1,
                     share_idle: share - one.progress.moved.1,
                     recent: one.progress.recent(RECENT),
-                    recent_for_straggler: one.progress.recent(STRAGGLER_RECENT),
+                    last_second: one.progress.recent(STRAGGLER_RECENT),
                 };
                 if let (Some(hedge), false) = (stats.lag(hedging.slowest(PART)), one.hedged)
                     && hedge != Lag::Straggler
@@ -199,21 +199,24 @@ fn stats() -> AttemptStats {
         share: 4.0 * MIB as f64,
         share_idle: 0.0,
         recent: None,
-        recent_for_straggler: None,
+        last_second: None,
     }
 }
 
 #[test]
 fn a_straggler_would_be_last_by_far() {
-    let with_recent =
-        |sent, share| AttemptStats { recent_for_straggler: Some((sent, seconds(1.0), share)), ..stats() };
-    assert_eq!(with_recent(100_000, 1e6).lag(None), Some(Lag::Straggler));
-    assert_eq!(with_recent(400_000, 1e6).lag(None), None, "connections are never quite equal");
-    assert_eq!(with_recent(10_000, 100e3).lag(None), None, "the share is too small");
-    assert_eq!(AttemptStats { alone: true, ..with_recent(100_000, 1e6) }.lag(None), None);
-    let nearly_done = AttemptStats { acked: PART - MIB, ..with_recent(100_000, 1e6) };
+    let last_second =
+        |sent, share| AttemptStats { last_second: Some((sent, seconds(1.0), share)), ..stats() };
+    assert_eq!(last_second(100_000, 1e6).lag(None), Some(Lag::Straggler));
+    assert_eq!(last_second(400_000, 1e6).lag(None), None, "connections are never quite equal");
+    assert_eq!(last_second(10_000, 100e3).lag(None), None, "the share is too small");
+    let buffered = |sent, share| AttemptStats { no_tcp_info: true, ..last_second(sent, share) };
+    assert_eq!(buffered(0, 1e6).lag(None), None, "the send buffer takes more at its next step");
+    assert_eq!(buffered(100_000, 2e6).lag(None), Some(Lag::Straggler));
+    assert_eq!(AttemptStats { alone: true, ..last_second(100_000, 1e6) }.lag(None), None);
+    let nearly_done = AttemptStats { acked: PART - MIB, ..last_second(100_000, 1e6) };
     assert_eq!(nearly_done.lag(None), None, "the rest takes less than a whole part elsewhere");
-    let waits = AttemptStats { acked: PART, ..with_recent(0, 1e6) };
+    let waits = AttemptStats { acked: PART, ..last_second(0, 1e6) };
     assert_eq!(waits.lag(None), None, "it is in storage, and waits for the response");
 }
 
