@@ -41,9 +41,9 @@ skipped=(
     'terminal     terminals of Unix'
     'tls          Wine 8 cannot check certificates as rustls-platform-verifier asks it to'
 )
-# What CI has time for: wrong files, files twice and exit codes first.
+# What CI has time for.
 quick=(basics:: changes:: concurrent_runs:: config:: errors:: existing:: finalize:: integrity:: local_files:: names::
-    reconcile:: results:: resume::)
+    results:: resume::)
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' LC_ALL=C.UTF-8
