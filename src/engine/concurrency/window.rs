@@ -29,7 +29,7 @@ impl Length {
 }
 
 /// Without round-trip times, bytes count when they enter a send buffer. A full one takes more only when a third of it is
-/// free (Linux): at 256 KiB/s, that takes 0.33 s.
+/// free (Linux): with 256 KiB at 256 KiB/s, that takes 0.33 s.
 const NO_RTT_WINDOW: Duration = Duration::from_secs(1);
 /// New connections need this long and this many round trips to reach their speed. Only then does a window begin.
 const WARM_UP: Duration = Duration::from_millis(50);
@@ -70,7 +70,8 @@ pub struct Sample {
 
 /// A window of time with a constant limit.
 pub struct Window {
-    is_lower: bool,
+    /// The limit is lower than in the previous window.
+    lowered: bool,
     begin: Instant,
     /// Bytes accepted when it was opened.
     acked_when_opened: u64,
@@ -136,10 +137,10 @@ pub fn is_standing(queue: Duration, min_rtt: Duration) -> bool {
 }
 
 impl Window {
-    /// Opens a window with this sample. `is_lower`: the limit is lower than in the previous window.
-    pub fn new(sample: &Sample, is_lower: bool) -> Self {
+    /// Opens a window with this sample. `lowered`: the limit is lower than before.
+    pub fn new(sample: &Sample, lowered: bool) -> Self {
         Self {
-            is_lower,
+            lowered,
             begin: sample.at,
             acked_when_opened: sample.acked,
             acked_at_begin: None,
@@ -190,7 +191,7 @@ impl Window {
             }
             let warm_up = match sample.tcp {
                 Some(tcp) => WARM_UP.max(tcp.smoothed_rtt * WARM_UP_ROUND_TRIPS),
-                None if self.is_lower => DRAIN_TIME,
+                None if self.lowered => DRAIN_TIME,
                 None => WARM_UP,
             };
             if sample.at.duration_since(self.begin) < warm_up {
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn without_rtt_buffers_of_held_parts_do_not_count_at_a_lower_limit() {
-        let rate = |is_lower| {
+        let rate = |lowered| {
             let begun = Instant::now();
             // 10 kB/s, and 100 kB in buffers that count after a second.
             let sample = |tenth: u32| Sample {
@@ -225,7 +226,7 @@ mod tests {
                 moving: 4,
                 tcp: None,
             };
-            let mut window = Window::new(&sample(0), is_lower);
+            let mut window = Window::new(&sample(0), lowered);
             let stats = |tenth| {
                 window.add(&sample(tenth), Duration::ZERO);
                 window.stats(&sample(tenth), Duration::ZERO, Length::Usual)
