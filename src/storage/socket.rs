@@ -42,8 +42,8 @@ struct Counters {
     bbr: Mutex<Bbr>,
     /// The size of the send buffer; 0 if the system reports what is in it.
     buffer: AtomicU64,
-    /// The last rate for which the buffer had to be large enough, in bytes per second.
-    rate: AtomicU64,
+    /// The rate that [`Probe::fit_send_buffer`] was last called with, in bytes per second.
+    last_rate: AtomicU64,
     /// The highest estimate of the bytes that have left the send buffer.
     sent: AtomicU64,
 }
@@ -72,7 +72,7 @@ impl Default for Counters {
             last_full: AtomicU64::new(0),
             bbr: Mutex::new(Bbr::Unused),
             buffer: AtomicU64::new(platform::opaque_send_buffer().unwrap_or(0)),
-            rate: AtomicU64::new(0),
+            last_rate: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
     }
@@ -127,13 +127,12 @@ impl Probe {
         SentBytes { acked: written - unacked, unacked }
     }
 
-    /// Enlarges a send buffer of which only the size is known, if it limits this rate (bytes per second) and the last one.
-    /// A single one says little: the first bytes fill buffers on the path, however slow it is.
+    /// Enlarges a send buffer of which only the size is known, if it limits this rate (bytes per second) and that of the
+    /// last call. One measurement says little: the first bytes fill buffers on the path, however slow it is.
     pub fn fit_send_buffer(&self, rate: f64) {
         let buffer = self.counters.buffer.load(Ordering::Relaxed);
-        let rate = rate as u64;
-        let rate = rate.min(self.counters.rate.swap(rate, Ordering::Relaxed));
-        let wanted = ((rate as f64 * BUFFER_TIME.as_secs_f64()) as u64).min(MAX_SEND_BUFFER);
+        let last_rate = self.counters.last_rate.swap(rate as u64, Ordering::Relaxed) as f64;
+        let wanted = ((rate.min(last_rate) * BUFFER_TIME.as_secs_f64()) as u64).min(MAX_SEND_BUFFER);
         if buffer > 0
             && wanted > buffer
             && let Some(stream) = self.stream.upgrade()
