@@ -81,7 +81,7 @@ PYTHON
     # Not by a pipe: grep -q leaves at the first match, and what is written to it after that fails.
     sh packaging/install.sh "$version" >"$work/said"
     grep -q "$work/bin" "$work/said" || fail 'install.sh does not say where'
-    "$work/bin/copera-upload" --version | grep -qF "$version" || fail 'what was installed does not run'
+    "$work/bin/copera-upload" --version | grep -F "$version" >/dev/null || fail 'what was installed does not run'
     rm -r "${work:?}/bin"
     ! sh packaging/install.sh 99.0.0 2>/dev/null || fail 'a version that is not there was installed'
     mkdir -p "$work/bin/copera-upload"
@@ -108,7 +108,7 @@ if part 'wheel (pip, uvx)' maturin uv unzip; then
     maturin build --quiet --profile dev --locked --out "$work/wheels" >"$work/said" 2>&1 ||
         { cat "$work/said" >&2; fail 'maturin builds no wheel'; }
     wheel=$(echo "$work"/wheels/*.whl)
-    unzip -l "$wheel" | grep -q 'licenses/LICENSE-MIT' || fail 'the wheel has no license'
+    unzip -l "$wheel" | grep -F licenses/LICENSE-MIT >/dev/null || fail 'the wheel has no license'
     uv venv --quiet "$work/venv"
     uv pip install --quiet --offline --no-index --python "$work/venv" "$wheel"
     uploads "$work/venv/bin/copera-upload"
