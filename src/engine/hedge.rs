@@ -58,8 +58,7 @@ const STRAGGLER_DIVISOR: f64 = 3.0;
 const STRAGGLER_MIN_SIZE: u64 = 4 * 1024 * 1024;
 /// Bytes of a part that may be in flight or in a send buffer.
 const IN_BUFFERS: u64 = 256 * 1024;
-/// A smaller share, in bytes, says nothing. Where buffered bytes count as sent they do so in steps, and a share below
-/// [`SLOW_MIN_SHARE`] says nothing.
+/// A smaller share, in bytes, says nothing.
 const STRAGGLER_MIN_SHARE: f64 = 128.0 * 1024.0;
 
 // A part that makes progress is slow if during `RECENT` it sent less than its share divided by `SLOW_DIVISOR`, and the share was at
@@ -171,11 +170,12 @@ impl AttemptStats {
 
     fn is_straggler(&self) -> bool {
         let Some((sent, _, share)) = self.last_second else { return false };
-        let min_share = if self.no_tcp_info { SLOW_MIN_SHARE } else { STRAGGLER_MIN_SHARE };
         let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
-        !self.alone
+        // Without acknowledgements, what is in a full send buffer does not count, so a new connection seems to send nothing.
+        !self.no_tcp_info
+            && !self.alone
             && self.size >= STRAGGLER_MIN_SIZE
-            && share >= min_share
+            && share >= STRAGGLER_MIN_SHARE
             && sent * STRAGGLER_DIVISOR < share
             && left * share > self.size as f64 * sent * STRAGGLER_DIVISOR
     }

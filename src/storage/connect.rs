@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use super::socket::{Probe, Socket};
+use super::transfer_stats::TransferStats;
 use crate::dial::{Connector, TransferError};
 use crate::error::{Failure, Transport, chain};
 use crate::http;
@@ -72,10 +73,15 @@ impl Connection {
 
 /// Opens a connection to the URL's host.
 /// Fails with a [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
-pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
+pub async fn open(
+    connector: &Connector,
+    uri: &Uri,
+    stats: &TransferStats,
+) -> Result<Connection, TransferError> {
     let begun = Instant::now();
     let mut probe = Probe::default();
     let stream = connector.open(uri, |stream| {
+        stats.note_connected(begun.elapsed());
         platform::configure_socket(&stream);
         let socket = Socket::new(stream);
         probe = socket.probe();

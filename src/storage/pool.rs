@@ -8,6 +8,7 @@ use hyper::Uri;
 use tokio::sync::oneshot;
 
 use super::connect::{Connection, open, origin};
+use super::transfer_stats::TransferStats;
 use crate::dial::{Connector, TransferError};
 use crate::mutex::lock;
 
@@ -31,6 +32,7 @@ pub enum Wanted {
 /// A pool of connections, by origin.
 pub struct ConnectionPool {
     connector: Arc<Connector>,
+    stats: TransferStats,
     unused: Mutex<HashMap<String, Unused>>,
 }
 
@@ -48,8 +50,8 @@ struct Unused {
 
 impl ConnectionPool {
     /// An empty pool.
-    pub fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, unused: Mutex::default() }
+    pub fn new(connector: Arc<Connector>, stats: TransferStats) -> Self {
+        Self { connector, stats, unused: Mutex::default() }
     }
 
     /// A connection to the URL's host: an idle one that is still alive, or a new one.
@@ -78,7 +80,7 @@ impl ConnectionPool {
                 }
             }
         }
-        open(&self.connector, uri).await
+        open(&self.connector, uri, &self.stats).await
     }
 
     /// Opens connections to the URL's host until `wanted` are idle or being opened.
@@ -91,9 +93,9 @@ impl ConnectionPool {
         unused.preconnected.retain(|(_, begun)| begun.elapsed() < MAX_IDLE);
         for _ in unused.idle.len() + unused.preconnected.len()..wanted {
             let (sender, receiver) = oneshot::channel();
-            let (connector, uri) = (Arc::clone(&self.connector), uri.clone());
+            let (connector, uri, stats) = (Arc::clone(&self.connector), uri.clone(), self.stats.clone());
             tokio::spawn(async move {
-                let opened = open(&connector, &uri).await;
+                let opened = open(&connector, &uri, &stats).await;
                 // If no part waits for it any more, this closes it.
                 let _ = sender.send((opened, Instant::now()));
             });

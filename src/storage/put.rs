@@ -60,13 +60,14 @@ impl Storage {
         redactor: Redactor,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
+        let stats = TransferStats::default();
         Self {
-            connections: ConnectionPool::new(connector),
+            connections: ConnectionPool::new(connector, stats.clone()),
             buffers: Buffers::default(),
             limiter: Limiter::new(transfer.limit_rate),
             gate: Gate::default(),
             headroom: AtomicBool::new(false),
-            stats: TransferStats::default(),
+            stats,
             disk: Disk::default(),
             checksums: transfer.checksum().then(Checksums::default),
             stall_timeout: transfer.stall_timeout(),

@@ -262,3 +262,25 @@ impl AsyncWrite for Socket {
         Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_send_buffer_grows_to_what_two_rates_in_a_row_need() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let socket = Socket::new(TcpStream::connect(listener.local_addr()?).await?);
+        socket.counters.buffer.store(1000, Ordering::Relaxed);
+        let size_after = |rate| {
+            socket.probe().fit_send_buffer(rate);
+            socket.counters.buffer.load(Ordering::Relaxed)
+        };
+        assert_eq!(size_after(1e6), 1000, "the first bytes fill buffers on the path");
+        assert_eq!(size_after(1e5), 50_000);
+        assert_eq!(size_after(1e3), 50_000, "it does not shrink");
+        Ok(())
+    }
+}

@@ -19,6 +19,8 @@ struct State {
     in_flight: Vec<InFlight>,
     /// Totals of attempts that have ended.
     ended: Totals,
+    /// See [`NetworkSample::connect_time`].
+    connect_time: Option<Duration>,
 }
 
 /// Counters of connections: bytes accepted, and those of [`TcpInfo`].
@@ -105,6 +107,9 @@ pub struct NetworkSample {
     /// The mean of the smoothed round-trip times, the shortest of all, and the sums of the counters so far. `None` if
     /// the system does not report them.
     pub tcp: Option<TcpInfo>,
+    /// The shortest time in which a connection was established since the last sample: a round trip, and a name resolution
+    /// if the system does not cache it.
+    pub connect_time: Option<Duration>,
     /// At least half of the parts in flight wait for the disk or for `--limit-rate`.
     pub locally_limited: bool,
 }
@@ -127,6 +132,12 @@ impl TransferStats {
         Registration { id, stats: self.clone() }
     }
 
+    /// A connection was established in this time.
+    pub fn note_connected(&self, time: Duration) {
+        let mut state = lock(&self.0);
+        state.connect_time = Some(state.connect_time.map_or(time, |shortest| shortest.min(time)));
+    }
+
     /// Samples all sockets.
     pub fn sample(&self) -> NetworkSample {
         let mut state = lock(&self.0);
@@ -145,6 +156,7 @@ impl TransferStats {
         }
         NetworkSample {
             acked: totals.acked,
+            connect_time: state.connect_time.take(),
             locally_limited: waiting > 0 && waiting * 2 >= state.in_flight.len(),
             tcp: min_rtt.map(|min_rtt| TcpInfo {
                 smoothed_rtt: rtt_sum.checked_div(rtt_count).unwrap_or_default(),

@@ -11,8 +11,8 @@
 //! The controller measures the rate of each limit in one [`Window`]. If the system reports round-trip times, a queue
 //! means that the path is full. More connections would only delay everyone on it, so the controller lowers the limit
 //! until the rate drops, or two connections are left, or one on a slow path. Packet loss without a queue means that the
-//! path is lossy, and that more connections increase the rate. Without round-trip times only the rate counts, and each
-//! increase has to improve it.
+//! path is lossy, and that more connections increase the rate. Without round-trip times, the rate counts, and each increase
+//! has to improve it. It is taken back at once if the new connections meet a queue.
 //!
 //! Probing a lower limit is cheap: parts in flight above it are held, and resume within a round trip.
 //!
@@ -40,8 +40,12 @@ const THICK_RATE: f64 = 4e6;
 
 /// A higher limit is worthwhile if the rate grows by at least this fraction of the growth of the limit.
 const MIN_GAIN: f64 = 0.25;
-/// The same on a lossy path, which only more connections can fill.
-const MIN_GAIN_LOSSY: f64 = 0.1;
+/// The same without a queue, if packets are lost or the path is short: only more connections can fill it.
+const MIN_GAIN_NO_QUEUE: f64 = 0.1;
+/// A larger gain in slow start is not due to the limit: TCP itself is still in slow start.
+const MAX_GAIN: f64 = 1.25;
+/// On a shorter path, TCP's slow start is over within one window.
+const SHORT_RTT: Duration = Duration::from_millis(10);
 /// A lower limit is as good if the rate drops by at most this fraction.
 const MAX_RATE_LOSS: f64 = 0.05;
 /// If there is a queue even at the lower limit, others fill the path, and it is fair to keep the lower limit. But if the
@@ -83,7 +87,11 @@ pub struct Controller {
     window: Option<Window>,
     /// The limit is lower than in the previous window.
     lowered: bool,
+    /// A connection was established at this limit, see [`Controller::on_connect`].
+    connected: bool,
     min_rtt: MinRtt,
+    /// The last sample had no round-trip time.
+    no_rtt: bool,
     /// Time before the next probe.
     pause: Duration,
     /// No probe of a lower limit before this time, because the last one cost too much.
@@ -103,10 +111,11 @@ enum Phase {
         last: Option<f64>,
     },
     Steady(Steady),
-    /// The previous limit and its rate.
+    /// The previous limit and its rate, and the limit to try. Without round-trip times, a single new connection comes first.
     Probe {
         from: usize,
         rate: f64,
+        to: usize,
     },
     /// At the limit `too_many`, storage asked for less.
     BackOff {
@@ -143,7 +152,9 @@ impl Controller {
             phase: Phase::SlowStart { before: None, last: None },
             window: None,
             lowered: false,
+            connected: false,
             min_rtt: MinRtt::default(),
+            no_rtt: false,
             pause: MIN_PAUSE,
             next_fewer: None,
             lossy: None,
@@ -165,7 +176,7 @@ impl Controller {
     /// Nothing is in flight any more: measures anew, from the limit before an unfinished probe.
     pub fn on_idle(&mut self, at: Instant) {
         (self.window, self.lowered) = (None, false);
-        if let Phase::Probe { from, rate } = self.phase {
+        if let Phase::Probe { from, rate, .. } = self.phase {
             self.limit = from;
             self.enter_steady(at, rate);
         }
@@ -174,8 +185,11 @@ impl Controller {
     /// Takes a sample, and may change the limit. Returns a message about a change, but none when it starts or reverts a
     /// probe.
     pub fn on_sample(&mut self, sample: &Sample) -> Option<String> {
+        self.no_rtt = sample.tcp.is_none();
         if let Some(tcp) = sample.tcp {
             self.min_rtt.add(sample.at, tcp.min_rtt);
+        } else if let Some(time) = sample.connect_time {
+            self.on_connect(sample.at, time);
         }
         let min_rtt = self.min_rtt.get();
         let queue = sample.tcp.map(|tcp| tcp.smoothed_rtt.saturating_sub(min_rtt));
@@ -213,9 +227,34 @@ impl Controller {
         match self.phase {
             Phase::SlowStart { before, last } => self.slow_start(sample.at, before, last, &stats),
             Phase::Steady(steady) => self.steady(sample.at, steady, &stats),
-            Phase::Probe { from, rate } => self.end_probe(sample.at, from, rate, &stats),
+            Phase::Probe { to, .. } if self.limit < to => {
+                self.set(to);
+                None
+            }
+            Phase::Probe { from, rate, .. } => self.end_probe(sample.at, from, rate, &stats),
             Phase::BackOff { too_many, until, next } => {
                 self.regrow(sample.at, (too_many, until, next), &stats)
+            }
+        }
+    }
+
+    /// A connection was established in this time, and the system reports no round-trip times. If there is a queue, those
+    /// that are opened for a higher limit wait in it: takes the limit back. Only the first one counts, because later ones
+    /// may have lost a packet.
+    fn on_connect(&mut self, at: Instant, time: Duration) {
+        self.min_rtt.add(at, time);
+        let min_rtt = self.min_rtt.get();
+        if !std::mem::replace(&mut self.connected, true)
+            && let Phase::Probe { from, rate, .. } | Phase::SlowStart { before: Some((from, rate)), .. } =
+                self.phase
+            && self.limit > from
+        {
+            if is_noticeable(time.saturating_sub(min_rtt), min_rtt) {
+                self.fail_probe(at, from, rate);
+            } else if let Phase::Probe { to, .. } = self.phase
+                && self.limit < to
+            {
+                self.set(to);
             }
         }
     }
@@ -257,7 +296,7 @@ impl Controller {
             return;
         }
         match self.phase {
-            Phase::Probe { from, rate } | Phase::SlowStart { before: Some((from, rate)), .. }
+            Phase::Probe { from, rate, .. } | Phase::SlowStart { before: Some((from, rate)), .. }
                 if self.limit > from =>
             {
                 self.set(from);
@@ -284,6 +323,7 @@ impl Controller {
 
     fn set(&mut self, limit: usize) {
         (self.lowered, self.limit, self.window) = (limit < self.limit, limit, None);
+        self.connected = false;
     }
 
     fn message(&self, why: &str) -> String {
@@ -312,13 +352,21 @@ impl Controller {
         }
         let free =
             stats.receiver_limited || self.limit < DEFAULT_LIMIT && !stats.no_rtt && !stats.queue_noticeable;
-        // Without round-trip times, only a comparison proves that the path is not full yet.
-        let proven = before.map_or(!stats.no_rtt, |(from, rate)| self.is_worthwhile(from, rate, stats));
+        let gain = before.map(|(from, rate)| self.gain(from, rate, stats));
+        // Without round-trip times, only a comparison proves that a long path is not full yet. On a short path, the new
+        // connections soon tell.
+        let short = self.is_short();
+        let proven = gain.map_or(short || !stats.no_rtt, |gain| self.is_worthwhile(gain, stats));
         // TCP has not filled the path yet. More connections help, but above the default limit they may be too many.
         let grows = last.is_none_or(|last| stats.rate > last * (1.0 + GROWTH))
             // Without round-trip times, bytes that only fill buffers on the path look like arrived bytes.
             || stats.no_rtt && last.is_some_and(|last| stats.rate < last * (1.0 - GROWTH));
-        let sure = !grows || !stats.no_rtt && self.limit < DEFAULT_LIMIT;
+        let sure = !grows
+            || if stats.no_rtt {
+                gain.map_or(short, |gain| gain <= MAX_GAIN)
+            } else {
+                self.limit < DEFAULT_LIMIT
+            };
         // If neither receivers nor losses limit the connections, others may fill the path. Their queue stood when the
         // minimum round-trip time was measured, so it goes unnoticed. More connections would only take from them.
         let may_grow = proven && (self.limit < DEFAULT_LIMIT || stats.no_rtt || stats.lossy);
@@ -399,20 +447,12 @@ impl Controller {
         let fall = (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
         let fair = stats.queue_noticeable && fall <= MAX_FAIR_FALL;
         let keep = if more {
-            self.is_worthwhile(from, rate, stats) && !stats.queue_standing
+            self.is_worthwhile(self.gain(from, rate, stats), stats) && !stats.queue_standing
         } else {
             stats.rate >= rate * (1.0 - MAX_RATE_LOSS) || fair
         };
         if !keep {
-            self.pause = (self.pause * 2).min(MAX_PAUSE);
-            if !more {
-                self.next_fewer = Some(at + self.pause);
-            }
-            self.set(from);
-            self.enter_steady(at, rate);
-            if let Phase::Steady(steady) = &mut self.phase {
-                steady.fewer_next = more;
-            }
+            self.fail_probe(at, from, rate);
             return None;
         }
         self.enter_steady(at, stats.rate);
@@ -430,6 +470,20 @@ impl Controller {
             self.try_fewer(at, stats.rate);
         }
         Some(message)
+    }
+
+    /// Returns to the limit `from`, which had this rate.
+    fn fail_probe(&mut self, at: Instant, from: usize, rate: f64) {
+        let more = self.limit > from;
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        if !more {
+            self.next_fewer = Some(at + self.pause);
+        }
+        self.set(from);
+        self.enter_steady(at, rate);
+        if let Phase::Steady(steady) = &mut self.phase {
+            steady.fewer_next = more;
+        }
     }
 
     /// After a SlowDown, raises the limit step by step to just below the one that was too high.
@@ -452,10 +506,19 @@ impl Controller {
         (self.limit == max).then(|| self.message("storage accepts them again"))
     }
 
-    /// Whether the measured rate justifies the present limit, compared with the limit `from` and its `rate`.
-    fn is_worthwhile(&self, from: usize, rate: f64, stats: &WindowStats) -> bool {
-        let gain = (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
-        gain >= if stats.lossy || self.lossy.is_some() { MIN_GAIN_LOSSY } else { MIN_GAIN }
+    fn is_short(&self) -> bool {
+        self.min_rtt.get() <= SHORT_RTT
+    }
+
+    /// The growth of the rate as a fraction of that of the limit, compared with the limit `from` and its `rate`.
+    fn gain(&self, from: usize, rate: f64, stats: &WindowStats) -> f64 {
+        (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0)
+    }
+
+    /// Whether this gain justifies the present limit.
+    fn is_worthwhile(&self, gain: f64, stats: &WindowStats) -> bool {
+        let no_queue = stats.lossy || self.lossy.is_some() || self.connected && self.is_short();
+        gain >= if no_queue { MIN_GAIN_NO_QUEUE } else { MIN_GAIN }
     }
 
     fn try_more(&mut self, at: Instant, rate: f64) {
@@ -469,8 +532,8 @@ impl Controller {
     }
 
     fn probe(&mut self, limit: usize, rate: f64) {
-        self.phase = Phase::Probe { from: self.limit, rate };
-        self.set(limit);
+        self.phase = Phase::Probe { from: self.limit, rate, to: limit };
+        self.set(if self.no_rtt { limit.min(self.limit + 1) } else { limit });
     }
 
     /// Probes half of the limit, or three quarters of it at a high rate.

@@ -79,6 +79,8 @@ struct Run {
     queue: f64,
     smoothed_rtt: f64,
     min_rtt: f64,
+    /// Of the last new connection, in seconds.
+    connect_time: Option<f64>,
     acked: f64,
     resent: u64,
     busy: Duration,
@@ -108,6 +110,7 @@ impl Run {
             queue: 0.0,
             smoothed_rtt: 0.0,
             min_rtt: f64::INFINITY,
+            connect_time: None,
             acked: 0.0,
             resent: 0,
             busy: Duration::ZERO,
@@ -153,7 +156,9 @@ impl Run {
         while self.ours() < self.wanted() && self.to_send > 0.0 {
             let part = (5.0 * MIB).min(self.to_send);
             self.to_send -= part;
-            let starts = self.now + self.path.rtt;
+            let connect_time = self.path.rtt + self.queue / self.path.rate;
+            self.connect_time = Some(connect_time);
+            let starts = self.now + connect_time;
             self.flows.push(Connection::new(part, starts, true));
         }
         let rate = self.path.rate * self.factor;
@@ -252,6 +257,7 @@ impl Run {
                 busy: self.busy,
                 receiver_limited: self.receiver_limited,
             }),
+            connect_time: self.connect_time.take().map(Duration::from_secs_f64),
         };
         if let Some(messages) = self.controller.on_sample(&sample) {
             self.messages.push((self.now, messages));
@@ -476,7 +482,8 @@ fn without_waiting_parts_there_are_no_probes() {
     let base = Instant::now();
     for tenth in 0..600_u32 {
         let at = base + Duration::from_millis(100) * tenth;
-        let sample = Sample { at, acked: u64::from(tenth) << 16, starved: false, moving: 1, tcp: None };
+        let acked = u64::from(tenth) << 16;
+        let sample = Sample { at, acked, starved: false, moving: 1, tcp: None, connect_time: None };
         assert_eq!(controller.on_sample(&sample), None);
     }
     assert_eq!(controller.limit(), INITIAL_LIMIT);
@@ -507,8 +514,32 @@ fn without_rtt_a_full_path_gets_no_more_connections() {
 }
 
 #[test]
+fn without_rtt_a_single_new_connection_looks_for_a_queue_before_others_are_opened() {
+    let (normal, queued, resent) = (0.022, 0.1, 1.02);
+    // The times of new connections, and the limit after each.
+    let runs: [&[(f64, usize)]; 3] = [
+        &[(normal, 12), (normal, 12), (resent, 12)],
+        &[(queued, DEFAULT_LIMIT)],
+        &[(normal, 12), (queued, DEFAULT_LIMIT)],
+    ];
+    for expected in runs {
+        let mut run = Run::new(NetworkPath { rtt: 0.02, has_rtt: false, ..NetworkPath::default() });
+        while !matches!(run.controller.phase, Phase::Probe { .. }) {
+            run.step();
+        }
+        assert_eq!(run.controller.limit(), DEFAULT_LIMIT + 1);
+        for (connect_time, limit) in expected {
+            run.connect_time = Some(*connect_time);
+            run.sample();
+            assert_eq!(run.controller.limit(), *limit, "{expected:?}");
+        }
+    }
+}
+
+#[test]
 fn if_each_connection_is_limited_the_default_is_nearly_as_good_as_the_best_limit() {
-    for (each, has_rtt) in [(262_144.0, true), (262_144.0, false), (1_048_576.0, true)] {
+    let rates = [0.25, 1.0, 2.0].map(|mib| mib * MIB);
+    for (each, has_rtt) in rates.into_iter().flat_map(|each| [(each, true), (each, false)]) {
         let path = NetworkPath {
             rate: 125e6,
             rtt: 0.001,

@@ -262,7 +262,8 @@ impl Permits {
                 controller.on_unused_path();
             }
             let moving = moving.min(controller.limit());
-            controller.on_sample(&Sample { at, acked: sample.acked, starved, moving, tcp: sample.tcp })
+            let NetworkSample { acked, tcp, connect_time, .. } = sample;
+            controller.on_sample(&Sample { at, acked, starved, moving, tcp, connect_time })
         })
     }
 

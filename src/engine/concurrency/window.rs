@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use crate::platform::TcpInfo;
+#[cfg(doc)]
+use crate::storage::NetworkSample;
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// In slow start, where a doubled rate shows clearly and each window costs time. Without round-trip times, the same
-    /// as [`Self::Usual`].
+    /// In slow start, where a doubled rate shows clearly and each window costs time. Without round-trip times,
+    /// [`SMOOTH_BYTES`] are needed, or the time of [`Self::Usual`].
     Short,
     /// For a probe. A new limit shows after a few round trips, because TCP has to react, and noise has to average out.
     Usual,
@@ -31,6 +33,8 @@ impl Length {
 /// Without round-trip times, bytes count when they enter a send buffer. A full one takes more only when a third of it is
 /// free (Linux): with 256 KiB at 256 KiB/s, that takes 0.33 s.
 const NO_RTT_WINDOW: Duration = Duration::from_secs(1);
+/// The same after this many bytes of each part: three such steps.
+const SMOOTH_BYTES: u64 = 256 * 1024;
 /// New connections need this long and this many round trips to reach their speed. Only then does a window begin.
 const WARM_UP: Duration = Duration::from_millis(50);
 /// See [`WARM_UP`].
@@ -66,6 +70,8 @@ pub struct Sample {
     /// Of the connections in flight, if the system reports it: the mean of their round-trip times, the minimum, and the
     /// sums of their counters.
     pub tcp: Option<TcpInfo>,
+    /// See [`NetworkSample::connect_time`].
+    pub connect_time: Option<Duration>,
 }
 
 /// A window of time with a constant limit.
@@ -157,10 +163,15 @@ impl Window {
     pub fn stats(&self, sample: &Sample, min_rtt: Duration, length: Length) -> Option<WindowStats> {
         let acked_at_begin = self.acked_at_begin?;
         let elapsed = sample.at.duration_since(self.begin);
-        if elapsed < length.of(self.rtt_sum.checked_div(self.rtt_samples)) {
+        let bytes = sample.acked.saturating_sub(acked_at_begin);
+        let mut rtt = self.rtt_sum.checked_div(self.rtt_samples);
+        if length == Length::Short && bytes >= SMOOTH_BYTES * sample.moving as u64 {
+            rtt = rtt.or(Some(min_rtt * 4));
+        }
+        if elapsed < length.of(rtt) {
             return None;
         }
-        let rate = sample.acked.saturating_sub(acked_at_begin) as f64 / elapsed.as_secs_f64();
+        let rate = bytes as f64 / elapsed.as_secs_f64();
         let tcp = sample.tcp.zip(self.tcp_at_begin);
         let resent = tcp.map_or(0, |(now, then)| now.retransmits.saturating_sub(then.retransmits));
         let few_resent = resent as f64 * PACKET < (rate * elapsed.as_secs_f64()) * MAX_RESENT;
@@ -192,7 +203,7 @@ impl Window {
             let warm_up = match sample.tcp {
                 Some(tcp) => WARM_UP.max(tcp.smoothed_rtt * WARM_UP_ROUND_TRIPS),
                 None if self.lowered => DRAIN_TIME,
-                None => WARM_UP,
+                None => WARM_UP.max(min_rtt * WARM_UP_ROUND_TRIPS),
             };
             if sample.at.duration_since(self.begin) < warm_up {
                 return;
@@ -225,6 +236,7 @@ mod tests {
                 starved: true,
                 moving: 4,
                 tcp: None,
+                connect_time: None,
             };
             let mut window = Window::new(&sample(0), lowered);
             let stats = |tenth| {
