@@ -58,7 +58,7 @@ const STRAGGLER_DIVISOR: f64 = 3.0;
 const STRAGGLER_MIN_SIZE: u64 = 4 * 1024 * 1024;
 /// Bytes of a part that may be in flight or in a send buffer.
 const IN_BUFFERS: u64 = 256 * 1024;
-/// A smaller share, in bytes, says nothing.
+/// A smaller share, in bytes, says nothing. Without acknowledgements it is [`SLOW_MIN_SHARE`].
 const STRAGGLER_MIN_SHARE: f64 = 128.0 * 1024.0;
 
 // A part that makes progress is slow if during `RECENT` it sent less than its share divided by `SLOW_DIVISOR`, and the share was at
@@ -170,12 +170,18 @@ impl AttemptStats {
 
     fn is_straggler(&self) -> bool {
         let Some((sent, _, share)) = self.last_second else { return false };
+        // Without acknowledgements, what is in a full send buffer does not count: a new connection seems to send nothing, and
+        // others send in steps.
+        let (min_share, min_elapsed) = if self.no_tcp_info {
+            (SLOW_MIN_SHARE, STRAGGLER_RECENT * 2)
+        } else {
+            (STRAGGLER_MIN_SHARE, STRAGGLER_RECENT)
+        };
         let (sent, left) = (sent as f64, (self.size - self.acked) as f64);
-        // Without acknowledgements, what is in a full send buffer does not count, so a new connection seems to send nothing.
-        !self.no_tcp_info
-            && !self.alone
+        !self.alone
             && self.size >= STRAGGLER_MIN_SIZE
-            && share >= STRAGGLER_MIN_SHARE
+            && share >= min_share
+            && self.elapsed >= min_elapsed
             && sent * STRAGGLER_DIVISOR < share
             && left * share > self.size as f64 * sent * STRAGGLER_DIVISOR
     }

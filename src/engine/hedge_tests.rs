@@ -210,8 +210,11 @@ fn a_straggler_would_be_last_by_far() {
     assert_eq!(last_second(100_000, 1e6).lag(None), Some(Lag::Straggler));
     assert_eq!(last_second(400_000, 1e6).lag(None), None, "connections are never quite equal");
     assert_eq!(last_second(10_000, 100e3).lag(None), None, "the share is too small");
-    let buffered = AttemptStats { no_tcp_info: true, ..last_second(0, 2e6) };
-    assert_eq!(buffered.lag(None), None, "what has left its send buffer is not known");
+    let buffered = |sent, share| AttemptStats { no_tcp_info: true, ..last_second(sent, share) };
+    assert_eq!(buffered(0, 1e6).lag(None), None, "the send buffer takes more at its next step");
+    assert_eq!(buffered(100_000, 2e6).lag(None), Some(Lag::Straggler));
+    let new = AttemptStats { elapsed: seconds(1.0), ..buffered(0, 2e6) };
+    assert_eq!(new.lag(None), None, "its send buffer has not been full for long");
     assert_eq!(AttemptStats { alone: true, ..last_second(100_000, 1e6) }.lag(None), None);
     let nearly_done = AttemptStats { acked: PART - MIB, ..last_second(100_000, 1e6) };
     assert_eq!(nearly_done.lag(None), None, "the rest takes less than a whole part elsewhere");

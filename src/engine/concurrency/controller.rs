@@ -99,8 +99,8 @@ pub struct Controller {
     /// When the path last lost packets without a queue.
     lossy: Option<Instant>,
     last_cut: Option<Instant>,
-    /// In the last sample there was a noticeable queue, or no round-trip time.
-    may_be_full: bool,
+    /// In the last sample there was a noticeable queue.
+    queue_noticeable: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +159,7 @@ impl Controller {
             next_fewer: None,
             lossy: None,
             last_cut: None,
-            may_be_full: true,
+            queue_noticeable: false,
         }
     }
 
@@ -192,14 +192,13 @@ impl Controller {
             self.on_connect(sample.at, time);
         }
         let min_rtt = self.min_rtt.get();
-        let queue = sample.tcp.map(|tcp| tcp.smoothed_rtt.saturating_sub(min_rtt));
-        let queue_noticeable = queue.map(|queue| is_noticeable(queue, min_rtt));
-        self.may_be_full = queue_noticeable != Some(false);
+        self.queue_noticeable =
+            sample.tcp.is_some_and(|tcp| is_noticeable(tcp.smoothed_rtt.saturating_sub(min_rtt), min_rtt));
         if let Phase::SlowStart { before: None, last: None } = self.phase
             && self.limit == INITIAL_LIMIT
             && self.max_limit > INITIAL_LIMIT
             && sample.starved
-            && queue_noticeable != Some(true)
+            && !self.queue_noticeable
         {
             // Connections that start later would find a queue, and lose packets in slow start.
             self.set(DEFAULT_LIMIT.min(self.max_limit));
@@ -288,10 +287,10 @@ impl Controller {
         }
     }
 
-    /// A part in flight gets next to nothing. If the path may be full: ends a probe of a higher limit or takes back the last
-    /// doubling, or else reduces the limit by one, but not below [`INITIAL_LIMIT`].
+    /// A part in flight gets next to nothing. If there is a queue: ends a probe of a higher limit or takes back the last doubling,
+    /// or else reduces the limit by one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
-        if !self.may_be_full {
+        if !self.queue_noticeable {
             // It is slow because it lost packets. Fewer parts would use even less of the path.
             return;
         }

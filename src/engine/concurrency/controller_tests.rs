@@ -560,10 +560,10 @@ fn on_a_full_path_a_straggler_ends_a_probe_or_reduces_the_limit_by_one() {
     let mut run = Run::new(lossy());
     run.seconds(20.0);
     let (before, at) = (run.controller.limit(), run.at());
-    run.controller.may_be_full = false;
+    run.controller.queue_noticeable = false;
     run.controller.on_straggler(at);
     assert_eq!(run.controller.limit(), before, "fewer parts would use even less of the path");
-    run.controller.may_be_full = true;
+    run.controller.queue_noticeable = true;
     run.controller.probe(before + 4, 1e6);
     run.controller.on_straggler(at);
     assert_eq!(run.controller.limit(), before);

@@ -341,8 +341,7 @@ impl Permit {
         self.handed = false;
     }
 
-    /// The part gets next to nothing. Its permit is released, and it will be sent again. If the path may be full, the limit
-    /// falls.
+    /// The part gets next to nothing. Its permit is released, and it will be sent again. If there is a queue, the limit falls.
     pub fn note_straggler(&mut self) {
         self.permits.update(|controller| {
             controller.on_straggler(Instant::now());
