@@ -7,12 +7,15 @@ pub use tunnel::refusal_by;
 
 use std::error::Error as StdError;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -106,16 +109,17 @@ impl Connector {
     }
 
     /// Connects to the URL's host, through the proxy if there is one. [`Connector::secure`] is the next step. `wrap` is applied
-    /// to the socket before anything is sent.
+    /// to the socket before anything is sent. It also gets the time in which the connection was established, one round trip,
+    /// unless that is only a connection to the proxy.
     /// Fails with a [`Failure`] of the transport, or [`Error`] if TLS cannot be set up.
     pub async fn open(
         &self,
         target: &Uri,
-        wrap: impl FnOnce(TcpStream) -> BoxedStream,
+        wrap: impl FnOnce(TcpStream, Option<Duration>) -> BoxedStream,
     ) -> Result<BoxedStream, TransferError> {
         let Some(proxy) = self.proxy(target) else {
-            let tcp = self.in_time(self.tcp(target)).await?;
-            return Ok(wrap(tcp?));
+            let (tcp, time) = self.in_time(self.tcp(target)).await??;
+            return Ok(wrap(tcp, Some(time)));
         };
         let opening = async {
             let opened = self.in_time(self.open_through(proxy, target, wrap)).await;
@@ -142,9 +146,9 @@ impl Connector {
         &self,
         proxy: &Proxy,
         target: &Uri,
-        wrap: impl FnOnce(TcpStream) -> BoxedStream,
+        wrap: impl FnOnce(TcpStream, Option<Duration>) -> BoxedStream,
     ) -> Result<BoxedStream, TransferError> {
-        let mut stream = wrap(self.tcp(proxy.uri()).await?);
+        let mut stream = wrap(self.tcp(proxy.uri()).await?.0, None);
         if proxy.scheme() == Scheme::Https {
             stream = Box::pin(self.secure(proxy.uri(), stream)).await?;
         }
@@ -157,13 +161,17 @@ impl Connector {
         })
     }
 
-    async fn tcp(&self, uri: &Uri) -> Result<TcpStream, Failure> {
-        let mut tcp = HttpConnector::new();
+    /// Also returns the time in which the connection was established, without the name resolution.
+    async fn tcp(&self, uri: &Uri) -> Result<(TcpStream, Duration), Failure> {
+        let begun = Instant::now();
+        let resolver = TimedResolver { resolver: GaiResolver::new(), resolved: Arc::default() };
+        let resolved = Arc::clone(&resolver.resolved);
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         // hyper-util divides this among the addresses, so that a dead IPv6 path does not use up all of it.
         tcp.set_connect_timeout(Some(self.connect_timeout));
         match tcp.call(uri.clone()).await {
-            Ok(stream) => Ok(stream.into_inner()),
+            Ok(stream) => Ok((stream.into_inner(), resolved.get().unwrap_or(&begun).elapsed())),
             Err(error) => Err(connect_failure(http::connection_error(&error))),
         }
     }
@@ -172,6 +180,32 @@ impl Connector {
         tokio::time::timeout(self.connect_timeout, work)
             .await
             .map_err(|_| connect_failure(format!("none within {}", human_duration(self.connect_timeout))))
+    }
+}
+
+/// The system's resolver. Notes when it is done; an IP address is not resolved.
+#[derive(Clone)]
+struct TimedResolver {
+    resolver: GaiResolver,
+    resolved: Arc<OnceLock<Instant>>,
+}
+
+impl tower_service::Service<Name> for TimedResolver {
+    type Response = GaiAddrs;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<GaiAddrs>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.resolver.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (addresses, resolved) = (self.resolver.call(name), Arc::clone(&self.resolved));
+        Box::pin(async move {
+            let addresses = addresses.await;
+            let _ = resolved.set(Instant::now());
+            addresses
+        })
     }
 }
 

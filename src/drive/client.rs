@@ -278,7 +278,7 @@ impl Drive {
         if self.proxy_accepted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.connector.open(&self.host, |stream| Box::new(stream)).await {
+        match self.connector.open(&self.host, |stream, _| Box::new(stream)).await {
             Ok(_) => self.proxy_accepted.store(true, Ordering::Relaxed),
             Err(TransferError::Failure(failure)) => return Err(failure),
             Err(TransferError::Error(error)) => {

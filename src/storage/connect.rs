@@ -15,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use super::body::PartBody;
 use super::buffers::BUFFER;
 use super::socket::{Probe, Socket};
-use super::transfer_stats::TransferStats;
 use crate::dial::{Connector, TransferError};
 use crate::error::{Failure, Transport, chain};
 use crate::http;
@@ -40,6 +39,8 @@ pub struct Connection {
     pub rate: f64,
     /// How long it took to open.
     opened_in: Duration,
+    /// The time in which the peer accepted it, one round trip. `None` behind a proxy.
+    pub connect_time: Option<Duration>,
     /// It was idle before, so the peer may have closed it meanwhile.
     pub reused: bool,
     /// The proxy that forwards requests in absolute form (plain HTTP).
@@ -73,15 +74,12 @@ impl Connection {
 
 /// Opens a connection to the URL's host.
 /// Fails with a [`Failure`] of the transport, or [`Error`](crate::error::Error) if TLS cannot be set up.
-pub async fn open(
-    connector: &Connector,
-    uri: &Uri,
-    stats: &TransferStats,
-) -> Result<Connection, TransferError> {
+pub async fn open(connector: &Connector, uri: &Uri) -> Result<Connection, TransferError> {
     let begun = Instant::now();
     let mut probe = Probe::default();
-    let stream = connector.open(uri, |stream| {
-        stats.note_connected(begun.elapsed());
+    let mut connect_time = None;
+    let stream = connector.open(uri, |stream, time| {
+        connect_time = time;
         platform::configure_socket(&stream);
         let socket = Socket::new(stream);
         probe = socket.probe();
@@ -109,6 +107,7 @@ pub async fn open(
         probe,
         rate: 0.0,
         opened_in,
+        connect_time,
         reused: false,
         busy: false,
         forward_proxy,

@@ -80,7 +80,7 @@ impl ConnectionPool {
                 }
             }
         }
-        open(&self.connector, uri, &self.stats).await
+        open(&self.connector, uri).await
     }
 
     /// Opens connections to the URL's host until `wanted` are idle or being opened.
@@ -95,7 +95,10 @@ impl ConnectionPool {
             let (sender, receiver) = oneshot::channel();
             let (connector, uri, stats) = (Arc::clone(&self.connector), uri.clone(), self.stats.clone());
             tokio::spawn(async move {
-                let opened = open(&connector, &uri, &stats).await;
+                let opened = open(&connector, &uri).await;
+                if let Ok(connection) = &opened {
+                    stats.note_connected(connection.connect_time);
+                }
                 // If no part waits for it any more, this closes it.
                 let _ = sender.send((opened, Instant::now()));
             });

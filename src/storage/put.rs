@@ -159,6 +159,9 @@ impl Storage {
         mut connection: Connection,
     ) -> Result<CompletedPart, (TransferError, bool)> {
         let begun = Instant::now();
+        if !connection.reused {
+            self.stats.note_connected(connection.connect_time);
+        }
         let body_state = Arc::new(BodyState::new(self.checksums.as_ref().map(Checksums::stream)));
         let body = PartBody::new(
             Arc::clone(put.source),

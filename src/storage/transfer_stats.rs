@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::body::BodyState;
 use super::socket::Probe;
 use crate::mutex::lock;
-use crate::platform::TcpInfo;
+use crate::platform::{self, TcpInfo};
 
 /// The attempts in flight. Clones share them.
 #[derive(Clone, Default)]
@@ -107,8 +107,8 @@ pub struct NetworkSample {
     /// The mean of the smoothed round-trip times, the shortest of all, and the sums of the counters so far. `None` if
     /// the system does not report them.
     pub tcp: Option<TcpInfo>,
-    /// The shortest time in which a connection was established since the last sample: a round trip, and a name resolution
-    /// if the system does not cache it.
+    /// The shortest time in which a connection for a part was established since the last sample: a round trip. `None` also
+    /// behind a proxy, and where `tcp` is better.
     pub connect_time: Option<Duration>,
     /// At least half of the parts in flight wait for the disk or for `--limit-rate`.
     pub locally_limited: bool,
@@ -132,10 +132,12 @@ impl TransferStats {
         Registration { id, stats: self.clone() }
     }
 
-    /// A connection was established in this time.
-    pub fn note_connected(&self, time: Duration) {
-        let mut state = lock(&self.0);
-        state.connect_time = Some(state.connect_time.map_or(time, |shortest| shortest.min(time)));
+    /// A connection for a part was established in this time, if it is known.
+    pub fn note_connected(&self, time: Option<Duration>) {
+        if platform::opaque_send_buffer().is_some() {
+            let mut state = lock(&self.0);
+            state.connect_time = [state.connect_time, time].into_iter().flatten().min();
+        }
     }
 
     /// Samples all sockets.

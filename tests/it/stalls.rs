@@ -115,6 +115,19 @@ fn a_rate_limit_reduces_the_parts_in_flight() {
 }
 
 #[test]
+fn many_parts_are_in_flight_if_each_connection_is_slow() {
+    for no_tcp_info in ["", "1"] {
+        let mut world = with_small_buffer();
+        world.set("COPERA_UPLOAD_NO_TCP_INFO", no_tcp_info);
+        world.sparse("file.bin", 24 * PART);
+        world.drive.fault(Fault::new(Op::PutPart, Action::SlowRead { bytes_per_second: MIB }));
+        let running = world.spawn(&["file.bin"]);
+        world.drive.wait_until(CAP, |record| record.max_parts_in_flight() == 24).unwrap();
+        running.kill();
+    }
+}
+
+#[test]
 fn limit_rate_keeps_all_connections_busy() {
     // Storage closes connections that are idle for a second. Amazon waits about 20.
     let world = World::with(Options { body_timeout: Duration::from_secs(1), ..Options::default() });

@@ -40,11 +40,11 @@ const THICK_RATE: f64 = 4e6;
 
 /// A higher limit is worthwhile if the rate grows by at least this fraction of the growth of the limit.
 const MIN_GAIN: f64 = 0.25;
-/// The same without a queue, if packets are lost or the path is short: only more connections can fill it.
+/// The same without a queue, if packets are lost or connections on a short path may be limited by themselves.
 const MIN_GAIN_NO_QUEUE: f64 = 0.1;
-/// A larger gain in slow start is not due to the limit: TCP itself is still in slow start.
+/// Without round-trip times: a larger gain in slow start is not due to the limit. TCP itself is still in slow start.
 const MAX_GAIN: f64 = 1.25;
-/// On a shorter path, TCP's slow start is over within one window.
+/// Without round-trip times: on a shorter path, TCP's slow start is over within one window.
 const SHORT_RTT: Duration = Duration::from_millis(10);
 /// A lower limit is as good if the rate drops by at most this fraction.
 const MAX_RATE_LOSS: f64 = 0.05;
@@ -90,8 +90,8 @@ pub struct Controller {
     /// A connection was established at this limit, see [`Controller::on_connect`].
     connected: bool,
     min_rtt: MinRtt,
-    /// The last sample had no round-trip time.
-    no_rtt: bool,
+    /// The time in which connections are established is known, and no other round-trip time.
+    has_connect_times: bool,
     /// Time before the next probe.
     pause: Duration,
     /// No probe of a lower limit before this time, because the last one cost too much.
@@ -154,7 +154,7 @@ impl Controller {
             lowered: false,
             connected: false,
             min_rtt: MinRtt::default(),
-            no_rtt: false,
+            has_connect_times: false,
             pause: MIN_PAUSE,
             next_fewer: None,
             lossy: None,
@@ -185,7 +185,6 @@ impl Controller {
     /// Takes a sample, and may change the limit. Returns a message about a change, but none when it starts or reverts a
     /// probe.
     pub fn on_sample(&mut self, sample: &Sample) -> Option<String> {
-        self.no_rtt = sample.tcp.is_none();
         if let Some(tcp) = sample.tcp {
             self.min_rtt.add(sample.at, tcp.min_rtt);
         } else if let Some(time) = sample.connect_time {
@@ -238,9 +237,10 @@ impl Controller {
     }
 
     /// A connection was established in this time, and the system reports no round-trip times. If there is a queue, those
-    /// that are opened for a higher limit wait in it: takes the limit back. Only the first one counts, because later ones
-    /// may have lost a packet.
+    /// that are opened for a higher limit wait in it: takes the limit back. Only the first one counts: of many, one
+    /// has probably lost a packet.
     fn on_connect(&mut self, at: Instant, time: Duration) {
+        self.has_connect_times = true;
         self.min_rtt.add(at, time);
         let min_rtt = self.min_rtt.get();
         if !std::mem::replace(&mut self.connected, true)
@@ -261,7 +261,7 @@ impl Controller {
     /// Storage asks for less: halves the limit.
     pub fn on_slow_down(&mut self, at: Instant) -> Option<String> {
         let before = self.limit;
-        let message = self.reduce(at, before / 2, "storage asks for less");
+        let message = self.reduce(at, before / 2, "storage is overloaded");
         if message.is_some() {
             let earlier = if let Phase::BackOff { too_many, .. } = self.phase { too_many } else { 0 };
             let (until, next) = (at + REGROW_TIME, at + REGROW_INTERVAL);
@@ -443,10 +443,10 @@ impl Controller {
     /// Keeps the probed limit, or returns to the previous one.
     fn end_probe(&mut self, at: Instant, from: usize, rate: f64, stats: &WindowStats) -> Option<String> {
         let more = self.limit > from;
-        let fall = (stats.rate / rate - 1.0) / (self.limit as f64 / from as f64 - 1.0);
-        let fair = stats.queue_noticeable && fall <= MAX_FAIR_FALL;
+        let gain = self.gain(from, rate, stats);
+        let fair = stats.queue_noticeable && gain <= MAX_FAIR_FALL;
         let keep = if more {
-            self.is_worthwhile(self.gain(from, rate, stats), stats) && !stats.queue_standing
+            self.is_worthwhile(gain, stats) && !stats.queue_standing
         } else {
             stats.rate >= rate * (1.0 - MAX_RATE_LOSS) || fair
         };
@@ -506,7 +506,7 @@ impl Controller {
     }
 
     fn is_short(&self) -> bool {
-        self.min_rtt.get() <= SHORT_RTT
+        self.has_connect_times && self.min_rtt.get() <= SHORT_RTT
     }
 
     /// The growth of the rate as a fraction of that of the limit, compared with the limit `from` and its `rate`.
@@ -532,7 +532,7 @@ impl Controller {
 
     fn probe(&mut self, limit: usize, rate: f64) {
         self.phase = Phase::Probe { from: self.limit, rate, to: limit };
-        self.set(if self.no_rtt { limit.min(self.limit + 1) } else { limit });
+        self.set(if self.has_connect_times { limit.min(self.limit + 1) } else { limit });
     }
 
     /// Probes half of the limit, or three quarters of it at a high rate.

@@ -537,6 +537,15 @@ fn without_rtt_a_single_new_connection_looks_for_a_queue_before_others_are_opene
 }
 
 #[test]
+fn without_rtt_slow_start_ends_if_new_connections_meet_a_queue() {
+    let path = NetworkPath { rate: 2.5e6, rtt: 0.008, buffer: 0.2, has_rtt: false, ..NetworkPath::default() };
+    let mut run = Run::new(path);
+    run.seconds(10.0);
+    let many = run.limits.iter().filter(|(_, limit)| *limit > DEFAULT_LIMIT + 1).count();
+    assert!(many as f64 * SAMPLE_STEP <= 0.2, "{:?}", run.limits);
+}
+
+#[test]
 fn if_each_connection_is_limited_the_default_is_nearly_as_good_as_the_best_limit() {
     let rates = [0.25, 1.0, 2.0].map(|mib| mib * MIB);
     for (each, has_rtt) in rates.into_iter().flat_map(|each| [(each, true), (each, false)]) {

@@ -3,14 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::platform::TcpInfo;
-#[cfg(doc)]
-use crate::storage::NetworkSample;
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// In slow start, where a doubled rate shows clearly and each window costs time. Without round-trip times,
-    /// [`SMOOTH_BYTES`] are needed, or the time of [`Self::Usual`].
+    /// it has [`SMOOTH_BYTES`] of each part and eight times the shortest connect time, or is a [`Self::Usual`] one.
     Short,
     /// For a probe. A new limit shows after a few round trips, because TCP has to react, and noise has to average out.
     Usual,
@@ -30,10 +28,10 @@ impl Length {
     }
 }
 
-/// Without round-trip times, bytes count when they enter a send buffer. A full one takes more only when a third of it is
-/// free (Linux): with 256 KiB at 256 KiB/s, that takes 0.33 s.
+/// Without round-trip times, bytes count when others follow them into a full send buffer. It takes more only when a third of
+/// it is free (Linux): with 256 KiB at 256 KiB/s, that takes 0.33 s.
 const NO_RTT_WINDOW: Duration = Duration::from_secs(1);
-/// The same after this many bytes of each part: three such steps.
+/// In slow start, a window may be shorter if it has this many bytes of each part: three such steps.
 const SMOOTH_BYTES: u64 = 256 * 1024;
 /// New connections need this long and this many round trips to reach their speed. Only then does a window begin.
 const WARM_UP: Duration = Duration::from_millis(50);
@@ -70,7 +68,7 @@ pub struct Sample {
     /// Of the connections in flight, if the system reports it: the mean of their round-trip times, the minimum, and the
     /// sums of their counters.
     pub tcp: Option<TcpInfo>,
-    /// See [`NetworkSample::connect_time`].
+    /// If it does not: the shortest time in which a connection was established since the last sample.
     pub connect_time: Option<Duration>,
 }
 
@@ -109,7 +107,7 @@ pub struct WindowStats {
     pub no_rtt: bool,
 }
 
-/// The recent minimum round-trip time.
+/// The recent minimum round-trip time, of TCP or of connections that were established.
 #[derive(Default)]
 pub struct MinRtt {
     current: Option<Duration>,
