@@ -90,7 +90,7 @@ pub struct Controller {
     /// A connection was established at this limit, see [`Controller::on_connect`].
     connected: bool,
     min_rtt: MinRtt,
-    /// The time in which connections are established is known, and no other round-trip time.
+    /// The only known round-trip times are those in which connections were established.
     has_connect_times: bool,
     /// Time before the next probe.
     pause: Duration,
@@ -236,9 +236,9 @@ impl Controller {
         }
     }
 
-    /// A connection was established in this time, and the system reports no round-trip times. If there is a queue, those
-    /// that are opened for a higher limit wait in it: takes the limit back. Only the first one counts: of many, one
-    /// has probably lost a packet.
+    /// A connection was established in this time, and TCP's round-trip times are not known. If there is a queue, connections
+    /// for a higher limit have to wait in it. Then takes the limit back. Only the first of them counts: of many, one has
+    /// probably lost a packet.
     fn on_connect(&mut self, at: Instant, time: Duration) {
         self.has_connect_times = true;
         self.min_rtt.add(at, time);
@@ -287,8 +287,8 @@ impl Controller {
         }
     }
 
-    /// A part in flight gets next to nothing. If there is a queue: ends a probe of a higher limit or takes back the last doubling,
-    /// or else reduces the limit by one, but not below [`INITIAL_LIMIT`].
+    /// A part in flight gets next to nothing. If there is a queue: ends a probe of a higher limit, takes back the last
+    /// doubling, or reduces the limit by one, but not below [`INITIAL_LIMIT`].
     pub fn on_straggler(&mut self, at: Instant) {
         if !self.queue_noticeable {
             // It is slow because it lost packets. Fewer parts would use even less of the path.

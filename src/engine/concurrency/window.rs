@@ -8,7 +8,8 @@ use crate::platform::TcpInfo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// In slow start, where a doubled rate shows clearly and each window costs time. Without round-trip times,
-    /// it has [`SMOOTH_BYTES`] of each part and eight times the shortest connect time, or is a [`Self::Usual`] one.
+    /// it ends after [`SMOOTH_BYTES`] of each part and eight times the shortest connect time, at the latest like
+    /// [`Self::Usual`].
     Short,
     /// For a probe. A new limit shows after a few round trips, because TCP has to react, and noise has to average out.
     Usual,
