@@ -40,8 +40,9 @@ const THICK_RATE: f64 = 4e6;
 
 /// A higher limit is worthwhile if the rate grows by at least this fraction of the growth of the limit.
 const MIN_GAIN: f64 = 0.25;
-/// The same without a queue, if packets are lost or connections on a short path may be limited by themselves.
-const MIN_GAIN_NO_QUEUE: f64 = 0.1;
+/// The same on a lossy path, which only more connections can fill, and on a short one without round-trip times: if
+/// connections are limited by themselves, buffers make the rate of fewer seem too high.
+const LOW_MIN_GAIN: f64 = 0.1;
 /// Without round-trip times: a larger gain in slow start is not due to the limit. TCP itself is still in slow start.
 const MAX_GAIN: f64 = 1.25;
 /// Without round-trip times: on a shorter path, TCP's slow start is over within one window.
@@ -516,8 +517,8 @@ impl Controller {
 
     /// Whether this gain justifies the present limit.
     fn is_worthwhile(&self, gain: f64, stats: &WindowStats) -> bool {
-        let no_queue = stats.lossy || self.lossy.is_some() || self.connected && self.is_short();
-        gain >= if no_queue { MIN_GAIN_NO_QUEUE } else { MIN_GAIN }
+        let low = stats.lossy || self.lossy.is_some() || self.is_short();
+        gain >= if low { LOW_MIN_GAIN } else { MIN_GAIN }
     }
 
     fn try_more(&mut self, at: Instant, rate: f64) {
