@@ -161,7 +161,7 @@ impl Connector {
         })
     }
 
-    /// Also returns the time in which the connection was established, without the name resolution.
+    /// A connection to the URL's host and port, and the time in which it was established, without the name resolution.
     async fn tcp(&self, uri: &Uri) -> Result<(TcpStream, Duration), Failure> {
         let begun = Instant::now();
         let resolver = TimedResolver { resolver: GaiResolver::new(), resolved: Arc::default() };

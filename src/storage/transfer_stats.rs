@@ -19,7 +19,7 @@ struct State {
     in_flight: Vec<InFlight>,
     /// Totals of attempts that have ended.
     ended: Totals,
-    /// See [`NetworkSample::connect_time`].
+    /// The shortest since the last sample, see [`NetworkSample::connect_time`].
     connect_time: Option<Duration>,
 }
 

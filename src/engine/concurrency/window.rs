@@ -164,7 +164,8 @@ impl Window {
         let elapsed = sample.at.duration_since(self.begin);
         let bytes = sample.acked.saturating_sub(acked_at_begin);
         let mut rtt = self.rtt_sum.checked_div(self.rtt_samples);
-        if length == Length::Short && bytes >= SMOOTH_BYTES * sample.moving as u64 {
+        // The minimum is unknown behind a proxy.
+        if length == Length::Short && !min_rtt.is_zero() && bytes >= SMOOTH_BYTES * sample.moving as u64 {
             rtt = rtt.or(Some(min_rtt * 4));
         }
         if elapsed < length.of(rtt) {
